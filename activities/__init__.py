@@ -1,0 +1,1 @@
+"""Side effects: what workflows may call, as signatures with light imports."""

@@ -1,0 +1,1 @@
+"""Adapters with heavy imports; only `workers` imports them."""

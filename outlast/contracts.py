@@ -1,0 +1,328 @@
+"""What crosses a boundary: requests people type, results they read, messages between workers.
+
+Three kinds, by who writes them. *Door* models come from people, so an unknown field is refused. *Read*
+models go to people, with every field in them. *Wire* models pass between workers of different versions
+and are recorded in histories: unknown fields are ignored and fields that hold their default are not
+written. Names here are stable; a new field is optional.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+AGENT_WORKFLOW = "AgentWorkflow"
+AGENTS_QUEUE = "agents"
+GENERATE_QUEUE = "generate"
+TOOLS_QUEUE = "tools"
+
+DEFAULT_MAX_TURNS = 20
+"""Turns of a run whose request and agent name no limit: a bound, for a run must end."""
+
+MAX_SAY_BYTES = 64_000
+"""A message typed by a person; more belongs in a tool's result or in the input."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+"""Names of agents and tools: letters, digits, `_` and `-`, beginning with a letter, 64 at most."""
+
+Effect = Literal["read", "idempotent", "write", "irreversible"]
+AgentStatus = Literal[
+    "thinking", "acting", "waiting_for_human", "paused", "completed", "stopped", "failed"
+]
+StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled"]
+
+
+class Door(BaseModel):
+    """Something a person types: an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Read(BaseModel):
+    """Something a person reads: every field is written."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Wire(BaseModel):
+    """Something workers send each other: unknown fields pass, defaults are not written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if getattr(self, name) != fields[name].default
+        }
+
+
+class Limits(Door):
+    """Bounds of one run. Of a request's and its agent's, the tighter holds."""
+
+    max_turns: int | None = Field(None, ge=1, le=10_000)
+    max_tokens: int | None = Field(None, ge=1)
+    max_cost_usd: Decimal | None = Field(None, gt=0)
+    deadline_s: float | None = Field(None, gt=0, le=31_536_000)
+
+
+class AgentSpec(Door):
+    """A whole agent in JSON: its tools are named, and registered with a worker."""
+
+    instructions: str = Field(min_length=1)
+    name: Name = "spec"
+    tools: list[Name] = []
+    output: dict[str, JsonValue] = {"type": "string"}
+    model: str | None = None
+    limits: Limits = Limits()
+
+
+class AgentRequest(Door):
+    """The input of `AgentWorkflow`."""
+
+    agent: Name | None = None
+    spec: AgentSpec | None = None
+    input: JsonValue
+    tenant: str = Field("default", min_length=1, max_length=64)
+    limits: Limits = Limits()
+    mode: Literal["task", "conversation"] = "task"
+
+    @model_validator(mode="after")
+    def _names_one_agent(self) -> "AgentRequest":
+        if (self.agent is None) == (self.spec is None):
+            raise ValueError("give either 'agent' (a registered name) or 'spec' (a whole agent)")
+        return self
+
+
+class HumanDecision(Door):
+    """The payload of `decide`: settles a pending human request."""
+
+    request_id: str = Field(min_length=1)
+    decision: Literal["approve", "deny"]
+    by: str = Field("", max_length=200)
+    comment: str = Field("", max_length=2_000)
+
+
+class Say(Door):
+    """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
+
+    text: str = Field(min_length=1, max_length=MAX_SAY_BYTES)
+    by: str = Field("", max_length=200)
+    when: Literal["next_turn", "now"] = "next_turn"
+
+
+class Steer(Door):
+    """The payload of `pause`, `resume` and `finish`."""
+
+    by: str = Field("", max_length=200)
+    reason: str = Field("", max_length=2_000)
+
+
+class Usage(Read):
+    """What the model calls of a run used, re-asks included."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Sum two usages field by field."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together: what `max_tokens` bounds."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class AgentResult(Read):
+    """The result of `AgentWorkflow`."""
+
+    status: Literal["completed", "stopped"]
+    output: JsonValue = None
+    stop_reason: StopReason | None = None
+    turns: int = 0
+    tool_calls: int = 0
+    usage: Usage = Usage()
+
+
+class PendingRequest(Read):
+    """A question to a person that is not settled yet."""
+
+    request_id: str
+    tool: str
+    arguments: dict[str, JsonValue]
+    audience: str
+    opened_at: datetime
+    expires_at: datetime
+
+
+class Progress(Read):
+    """The answer of the query `progress`: what a run does now and what it has used."""
+
+    agent: str
+    status: AgentStatus
+    doing: str
+    turn: int
+    max_turns: int
+    tool_calls: int
+    usage: Usage
+    pending: list[PendingRequest] = []
+
+
+class Price(Wire):
+    """US dollars for a million tokens."""
+
+    prompt_usd: Decimal = Decimal(0)
+    completion_usd: Decimal = Decimal(0)
+
+
+class Leg(Wire):
+    """One place that can serve a step: a task queue, and how long to wait for a worker there."""
+
+    task_queue: str
+    start_within_s: float | None = Field(None, gt=0)
+    price: Price | None = None
+
+
+class Route(Wire):
+    """The legs of a step in the order in which they are tried."""
+
+    legs: tuple[Leg, ...] = Field(min_length=1)
+
+
+class Approval(Wire):
+    """Who must approve a call, and when a request that nobody answers is denied."""
+
+    audience: str
+    expires_s: float = Field(86_400, gt=0)
+
+
+class ToolSpec(Wire):
+    """A tool as the run sees it: an activity type (or an agent) of its name, with a JSON argument."""
+
+    name: Name
+    description: str = ""
+    parameters: dict[str, JsonValue]
+    kind: Literal["activity", "agent"] = "activity"
+    effect: Effect = "read"
+    approval: Approval | None = None
+    max_calls: int | None = Field(None, ge=1)
+    timeout_s: float = Field(60, gt=0)
+    route: Route | None = None
+
+
+class PinnedAgent(Wire):
+    """An agent as one run uses it from its first turn to its last."""
+
+    name: str
+    instructions: str
+    tools: tuple[ToolSpec, ...] = ()
+    output_schema: dict[str, JsonValue]
+    model: str | None = None
+    route: Route
+
+    def tool(self, name: str) -> ToolSpec | None:
+        """Return the tool of that name, if the agent has it."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+
+class ResolveInput(Wire):
+    """Asks for what the worker knows: a registered agent, or the tools that a `spec` names."""
+
+    agent: str | None = None
+    tools: tuple[str, ...] = ()
+    model: str | None = None
+
+
+class Resolved(Wire):
+    """What a run pins. `instructions` and `output_schema` are absent where the request has them."""
+
+    tools: tuple[ToolSpec, ...] = ()
+    route: Route
+    instructions: str | None = None
+    output_schema: dict[str, JsonValue] | None = None
+    model: str | None = None
+    limits: Limits = Limits()
+    visibility: bool = False
+    """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
+
+
+class Message(Wire):
+    """One entry of a transcript.
+
+    `content` is text for the roles `user` and `assistant` (there a decision as compact JSON) and JSON
+    text for the role `tool`. It is None where the entry is only referred to, by its `call_id`.
+    """
+
+    role: Literal["user", "assistant", "tool"]
+    content: str | None = None
+    tool: str | None = None
+    call_id: str | None = None
+
+
+class ToolCall(Wire):
+    """A model's wish to call a tool."""
+
+    tool: str
+    arguments: dict[str, JsonValue] = {}
+
+
+class Decision(Wire):
+    """What a model answers each turn: calls to make, or (with none) the final answer."""
+
+    tool_calls: tuple[ToolCall, ...] = ()
+    answer: JsonValue = None
+
+
+class GenerateInput(Wire):
+    """One model call, by reference: the transcript itself is not in it.
+
+    `length` and `digest` say which transcript is meant; `added` are the messages since the last model
+    call, tool results and what is long without their content. `tools` are those still allowed (None:
+    all of the agent's; empty: only the answer is left), with the calls left where a budget holds.
+    """
+
+    turn: int
+    agent_digest: str
+    length: int
+    digest: str
+    added: tuple[Message, ...] = ()
+    tools: tuple[str, ...] | None = None
+    max_calls: int | None = None
+    max_tokens: int | None = None
+
+
+class Generation(Wire):
+    """A model's decision, and what it took to get it."""
+
+    decision: Decision
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model: str = ""
+    finish_reason: str = "stop"
+    asks: int = 1
+    """How often the model was asked, the first time included."""
+
+
+class TranscriptPage(Wire):
+    """The answer of the query `transcript`: entries from `since`, and where the next page begins."""
+
+    messages: tuple[Message, ...] = ()
+    next: int | None = None
+    total: int = 0

@@ -1,0 +1,1 @@
+"""Processes that serve workflows and activities: `python -m workers`."""

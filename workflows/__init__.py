@@ -1,0 +1,1 @@
+"""Deterministic code: one workflow a file, helpers in plain classes."""
