@@ -1,38 +1,101 @@
-"""The activity that asks a model, and the protocol that a model adapter fulfils."""
+"""The activity that asks a model for the next decision of a run."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import replace
 from typing import Any, Protocol
 
+from temporalio import activity
 
-@dataclass(frozen=True)
-class Prompt:
-    """One question to a model server.
+from activities.heartbeats import heartbeats
+from activities.prompting import chat_messages, reask_messages
+from activities.transcripts import Transcripts
+from outlast.contracts import Decision, GenerateInput, Generation
+from outlast.errors import ModelError
+from outlast.models import Completion, Model, Prompt
+from outlast.schemas import decision_schema
 
-    `messages` are chat messages (`role`, `content`), `schema` the JSON Schema that constrains the
-    answer. `schema_key` is the same for equal schemas, so that an adapter may cache what it derives.
-    """
+MAX_ASKS = 3
+"""Questions of one model call: the first, and two with the reason why the last answer was not taken."""
 
-    messages: list[dict[str, str]]
-    schema: dict[str, Any]
-    schema_key: str
-    max_tokens: int
-    model: str | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a model server answered: raw text, why it ended (`stop`, `length`), and tokens used."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    model: str
+MAX_SHOWN_BYTES = 2_000
+"""How much of a wrong answer a model is shown again."""
 
 
-class Model(Protocol):
-    """A model server. An adapter decides, once, whether what went wrong is worth another attempt."""
+class Checker(Protocol):
+    """Checks a value against a JSON Schema: what an engine promised is looked at all the same."""
 
-    async def complete(self, prompt: Prompt) -> Completion:
-        """Answer the prompt under its schema, or raise `outlast.errors.ModelError`."""
+    def problem(self, value: object, schema: dict[str, Any], *, key: str) -> str | None:
+        """Return what is wrong with `value`, in one line, or None."""
         ...
+
+
+class ModelActivities:
+    """Asks a model for the next decision of a run."""
+
+    def __init__(
+        self, model: Model, checker: Checker, transcripts: Transcripts, *, max_tokens: int
+    ) -> None:
+        self._model = model
+        self._checker = checker
+        self._transcripts = transcripts
+        self._max_tokens = max_tokens
+
+    @activity.defn
+    async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
+        """Return a decision that the agent's schema admits.
+
+        An answer that is cut short or not valid is asked for again, at most `MAX_ASKS` times in all, and
+        then `ModelError`. Retries repeat the call: it is paid again, and changes nothing else.
+        """
+        info = activity.info()
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
+        async with heartbeats():
+            agent = await self._transcripts.agent(workflow_id, run_id, input.agent_digest)
+            transcript = await self._transcripts.load(workflow_id, run_id, input)
+            prompt = Prompt(
+                messages=chat_messages(agent, transcript),
+                schema=decision_schema(agent, input.tools, max_calls=input.max_calls),
+                schema_key=f"{input.agent_digest} {input.tools} {input.max_calls}",
+                max_tokens=min(self._max_tokens, input.max_tokens or self._max_tokens),
+                model=agent.model,
+            )
+            generation = await self._ask(prompt)
+        self._transcripts.add_decision(workflow_id, generation.decision)
+        return generation
+
+    async def _ask(self, prompt: Prompt) -> Generation:
+        asked = prompt
+        prompt_tokens = completion_tokens = 0
+        problem = ""
+        for ask in range(1, MAX_ASKS + 1):
+            completion = await self._model.complete(asked)
+            prompt_tokens += completion.prompt_tokens
+            completion_tokens += completion.completion_tokens
+            decision, problem = self._judge(completion, prompt)
+            if decision is not None:
+                return Generation(
+                    decision=decision,
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=completion_tokens,
+                    model=completion.model,
+                    finish_reason=completion.finish_reason,
+                    asks=ask,
+                )
+            shown = completion.text[:MAX_SHOWN_BYTES]
+            asked = replace(
+                prompt, messages=reask_messages(prompt.messages, text=shown, problem=problem)
+            )
+        raise ModelError(f"no valid decision in {MAX_ASKS} answers; the last one: {problem}")
+
+    def _judge(self, completion: Completion, prompt: Prompt) -> tuple[Decision | None, str]:
+        """Return the decision, or None and what is wrong with the answer."""
+        if completion.finish_reason == "length":
+            return None, f"it was cut off at {prompt.max_tokens} tokens; be shorter"
+        try:
+            value = json.loads(completion.text)
+        except ValueError as error:
+            return None, f"it is not JSON ({error})"
+        problem = self._checker.problem(value, prompt.schema, key=prompt.schema_key)
+        if problem is not None:
+            return None, problem
+        return Decision.model_validate(value), ""

@@ -1,1 +1,44 @@
-"""Durable agents on Temporal."""
+"""Durable agents on Temporal: define them, start them, steer them.
+
+Agents outlast the machines they run on: a Temporal workflow holds each run's state, retries, timers and
+human decisions, and workers that hold nothing call models and tools.
+"""
+
+from outlast.agents import Agent
+from outlast.children import run_agent
+from outlast.client import Client, Run
+from outlast.contracts import (
+    AgentResult,
+    Approval,
+    Leg,
+    Limits,
+    Progress,
+    Route,
+    ToolSpec,
+    Usage,
+)
+from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
+from outlast.plugin import OutlastPlugin
+from outlast.tools import tool
+
+__all__ = [
+    "Agent",
+    "AgentResult",
+    "Approval",
+    "BadRequest",
+    "Client",
+    "DefinitionError",
+    "Leg",
+    "Limits",
+    "OutlastError",
+    "OutlastPlugin",
+    "Progress",
+    "Route",
+    "Run",
+    "RunFailed",
+    "ToolError",
+    "ToolSpec",
+    "Usage",
+    "run_agent",
+    "tool",
+]

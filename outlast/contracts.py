@@ -122,6 +122,12 @@ class Say(Door):
     when: Literal["next_turn", "now"] = "next_turn"
 
 
+class TranscriptQuery(Door):
+    """The argument of the query `transcript`: entries from `since`, counted from 0."""
+
+    since: int = Field(0, ge=0)
+
+
 class Steer(Door):
     """The payload of `pause`, `resume` and `finish`."""
 
@@ -224,6 +230,8 @@ class ToolSpec(Wire):
     approval: Approval | None = None
     max_calls: int | None = Field(None, ge=1)
     timeout_s: float = Field(60, gt=0)
+    heartbeats: bool = False
+    """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""
     route: Route | None = None
 
 

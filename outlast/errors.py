@@ -1,20 +1,20 @@
 """Every error of outlast.
 
-    OutlastError
-    ├── DefinitionError       an agent or a tool cannot be defined as written
-    ├── NotReady              a process lacks something that it needs to start
-    ├── RunFailed             a run ended in failure; raised by the client
-    └── Failure               crosses Temporal as an application failure, with its name as the type
-        ├── BadRequest        a person's JSON is wrong; names the field and what is allowed
-        ├── ToolError         a tool could not do it; the model reads why and may try otherwise
-        ├── ToolFailed        a tool broke in a way that no model can mend; ends the run
-        ├── ModelError        a model server could not answer; retryable or terminal
-        └── NoWorker          no leg of a route had a worker in time
+OutlastError
+├── DefinitionError       an agent or a tool cannot be defined as written
+├── NotReady              a process lacks something that it needs to start
+├── RunFailed             a run ended in failure; raised by the client
+└── Failure               crosses Temporal as an application failure, with its name as the type
+    ├── BadRequest        a person's JSON is wrong; names the field and what is allowed
+    ├── ToolError         a tool could not do it; the model reads why and may try otherwise
+    ├── ToolFailed        a tool broke in a way that no model can mend; ends the run
+    ├── ModelError        a model server could not answer; retryable or terminal
+    └── NoWorker          no leg of a route had a worker in time
 """
 
 from datetime import timedelta
 
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 
 class OutlastError(Exception):
@@ -29,17 +29,11 @@ class NotReady(OutlastError):
     """Raised when a process cannot start; the message is one line that says what to do."""
 
 
-class RunFailed(OutlastError):
-    """Raised by the client when a run ended in failure; the message is its cause in one line."""
-
-    def __init__(self, message: str, *, run_id: str, type: str = "") -> None:  # noqa: A002 Temporal's word
-        super().__init__(message)
-        self.run_id = run_id
-        self.type = type
-
-
 class Failure(OutlastError, ApplicationError):
     """The base of errors that cross Temporal: the class's name is the failure's type."""
+
+    category_of_logs = ApplicationErrorCategory.UNSPECIFIED
+    """`BENIGN` where the error is somebody's mistake and not a fault of the worker that says so."""
 
     def __init__(
         self,
@@ -53,11 +47,23 @@ class Failure(OutlastError, ApplicationError):
             type=type(self).__name__,
             non_retryable=not retryable,
             next_retry_delay=retry_after,
+            category=type(self).category_of_logs,
         )
+
+
+class RunFailed(Failure):
+    """Raised when a run ended in failure: its cause in one line, its id, and the type of the cause."""
+
+    def __init__(self, message: str, *, run_id: str, cause_type: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.cause_type = cause_type
 
 
 class BadRequest(Failure):
     """Raised when a person's JSON is wrong; the message names the field and what is allowed."""
+
+    category_of_logs = ApplicationErrorCategory.BENIGN
 
 
 class ToolError(Failure):
@@ -65,6 +71,8 @@ class ToolError(Failure):
 
     It is not retried. Any other exception is retried as the tool's effect allows, and then ends the run.
     """
+
+    category_of_logs = ApplicationErrorCategory.BENIGN
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -80,3 +88,7 @@ class ModelError(Failure):
 
 class NoWorker(Failure):
     """Raised when no leg of a route had a worker within its `start_within_s`."""
+
+
+class RunTooLarge(Failure):
+    """Raised when a transcript outgrew what the next run of its chain can be given."""

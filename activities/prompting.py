@@ -1,0 +1,57 @@
+"""Prompts: what a model is shown of an agent and its transcript.
+
+The prompt only grows at its end, so that an engine's prefix cache is hit: the first message depends on
+the agent alone, and each entry of the transcript becomes the same text in every later call.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from outlast.contracts import Message, PinnedAgent
+from outlast.transcripts import to_json
+
+_PROTOCOL = """\
+Each of your messages is one JSON object: either {"tool_calls": [{"tool": …, "arguments": …}]} to use \
+tools, or {"answer": …} to finish. Tool results come back as {"tool": …, "result": …}."""
+
+_ANSWER_ONLY = """Each of your messages is one JSON object: {"answer": …}."""
+
+
+def chat_messages(agent: PinnedAgent, transcript: Iterable[Message]) -> list[dict[str, str]]:
+    """Return chat messages for a transcript: system first, then alternating user and assistant."""
+    messages = [{"role": "system", "content": _system(agent)}]
+    for entry in transcript:
+        role = "assistant" if entry.role == "assistant" else "user"
+        text = _text(entry)
+        if messages[-1]["role"] == role:
+            messages[-1]["content"] += f"\n{text}"
+        else:
+            messages.append({"role": role, "content": text})
+    return messages
+
+
+def _text(entry: Message) -> str:
+    content = entry.content or ""
+    if entry.role != "tool":
+        return content
+    return f'{{"tool":{to_json(entry.tool)},"result":{content}}}'
+
+
+def _system(agent: PinnedAgent) -> str:
+    if not agent.tools:
+        return f"{agent.instructions}\n\n{_ANSWER_ONLY}"
+    tools = "\n".join(
+        f"- {tool.name}: {tool.description} Arguments: {to_json(tool.parameters)}"
+        for tool in agent.tools
+    )
+    return f"{agent.instructions}\n\n{_PROTOCOL}\n\nTools:\n{tools}"
+
+
+def reask_messages(
+    messages: Sequence[dict[str, str]], *, text: str, problem: str
+) -> list[dict[str, str]]:
+    """Return the prompt that shows a model its wrong answer and what was wrong with it."""
+    return [
+        *messages,
+        {"role": "assistant", "content": text},
+        {"role": "user", "content": f"That was not accepted: {problem}. Answer again."},
+    ]

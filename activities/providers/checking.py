@@ -1,0 +1,37 @@
+"""Checks answers against the schema that an engine was given: a promise is good, a look is better."""
+
+from collections import OrderedDict
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+MAX_VALIDATORS = 256
+"""Compiled validators kept: one for each agent and set of tools still allowed."""
+
+MAX_PROBLEM = 300
+"""Characters of a problem; a model reads it."""
+
+
+class SchemaChecker:
+    """Fulfils `Checker` with jsonschema."""
+
+    def __init__(self) -> None:
+        self._validators: OrderedDict[str, Draft202012Validator] = OrderedDict()
+
+    def problem(self, value: object, schema: dict[str, Any], *, key: str) -> str | None:
+        """Return what is wrong with `value`, in one line, or None."""
+        error = best_match(self._validator(schema, key).iter_errors(value))
+        if error is None:
+            return None
+        place = ".".join(str(step) for step in error.absolute_path)
+        text = f"{place}: {error.message}" if place else error.message
+        return text if len(text) <= MAX_PROBLEM else f"{text[: MAX_PROBLEM - 1]}…"
+
+    def _validator(self, schema: dict[str, Any], key: str) -> Draft202012Validator:
+        if key not in self._validators:
+            self._validators[key] = Draft202012Validator(schema)
+            if len(self._validators) > MAX_VALIDATORS:
+                self._validators.popitem(last=False)
+        self._validators.move_to_end(key)
+        return self._validators[key]

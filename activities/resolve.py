@@ -1,0 +1,73 @@
+"""The activity that looks up what a run pins: a registered agent, or the tools that a spec names."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from temporalio import activity
+
+from outlast.agents import Catalog
+from outlast.contracts import Resolved, ResolveInput, Route, ToolSpec
+from outlast.errors import BadRequest
+
+
+class ResolveActivities:
+    """Answers from the catalog of this worker and its routes."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        generate: Route,
+        tools: Route,
+        tool_routes: Mapping[str, Route] | None = None,
+        visibility: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._generate = generate
+        self._tools = tools
+        self._tool_routes = dict(tool_routes or {})
+        self._visibility = visibility
+
+    @activity.defn(name="resolve_agent")
+    async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
+        """Return what the run pins; `BadRequest` names what is not known here, and what is."""
+        if input.agent is None:
+            return Resolved(
+                tools=tuple(self._tool(name) for name in input.tools),
+                route=self._generate,
+                visibility=self._visibility,
+            )
+        agent = self._catalog.agents.get(input.agent)
+        if agent is None:
+            raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
+        return Resolved(
+            tools=tuple(self._routed(tool) for tool in agent.tool_specs),
+            route=self._generate,
+            instructions=agent.instructions,
+            output_schema=agent.output_schema,
+            model=agent.model,
+            limits=agent.limits,
+            visibility=self._visibility,
+        )
+
+    def _tool(self, name: str) -> ToolSpec:
+        known = {
+            spec.name: spec for agent in self._catalog.agents.values() for spec in agent.tool_specs
+        } | {tool.name: tool.spec for tool in self._catalog.tools.values()}
+        if name not in known:
+            raise BadRequest(_unknown("spec.tools", name, known))
+        return self._routed(known[name])
+
+    def _routed(self, tool: ToolSpec) -> ToolSpec:
+        if tool.kind == "agent" or tool.route is not None:
+            return tool
+        route = self._tool_routes.get(tool.name, self._tools)
+        return tool.model_copy(update={"route": route})
+
+
+def _unknown(field: str, name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = ", ".join(names) or "none (start the worker with --agents)"
+    return f"{field}: {name!r} is not registered with this worker; {hint}registered: {listed}"

@@ -1,0 +1,1 @@
+"""Benchmarks of outlast beside plain Temporal and beside the loop that most people write."""

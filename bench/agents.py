@@ -1,0 +1,28 @@
+"""The agents of the benchmarks: one tool each, whose results have a known size."""
+
+from bench.workload import INSTRUCTIONS, text_of
+from outlast import Agent, tool
+
+
+@tool(effect="read")
+async def read_500(page: int) -> str:  # noqa: ARG001 every page is alike
+    """Read one page of the archive.
+
+    Args:
+        page: the number of the page
+    """
+    return text_of(500)
+
+
+@tool(effect="read")
+async def read_5000(page: int) -> str:  # noqa: ARG001 every page is alike
+    """Read one page of the archive.
+
+    Args:
+        page: the number of the page
+    """
+    return text_of(5_000)
+
+
+bench_500 = Agent(name="bench-500", instructions=INSTRUCTIONS, tools=[read_500])
+bench_5000 = Agent(name="bench-5000", instructions=INSTRUCTIONS, tools=[read_5000])

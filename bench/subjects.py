@@ -1,0 +1,119 @@
+"""What is measured: each subject's worker, how a run of it begins, and what it must have done."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from temporalio.client import Client, WorkflowHandle
+
+from bench.workload import FLOOR_QUEUE, NAIVE_QUEUE, QUESTION
+
+AGENTS_QUEUE = "agents"
+
+Handle = WorkflowHandle[Any, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One run: its turns, the size of each tool result, and whether it waits when it is done."""
+
+    turns: int
+    result_size: int = 500
+    stay_open: bool = False
+
+
+class Subject(Protocol):
+    """Something that runs turns on Temporal."""
+
+    name: str
+
+    def worker(self, model_url: str) -> list[str]:
+        """Return the command of the worker process."""
+        ...
+
+    async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
+        """Start a run."""
+        ...
+
+    def turns_of(self, result: Any) -> int:
+        """Return the turns that a result speaks of; raise `ValueError` for a run that failed."""
+        ...
+
+
+class Floor:
+    """Two activities a turn that do nothing."""
+
+    name = "floor"
+
+    def worker(self, model_url: str) -> list[str]:  # noqa: ARG002 it calls no model
+        """Return the command of the worker process."""
+        return [sys.executable, "-m", "bench.worker", "floor"]
+
+    async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
+        """Start a run."""
+        given = {"turns": load.turns, "stay_open": load.stay_open}
+        return await client.start_workflow(
+            "FloorWorkflow", given, id=workflow_id, task_queue=FLOOR_QUEUE
+        )
+
+    def turns_of(self, result: Any) -> int:
+        """Return what the run returned."""
+        return int(result)
+
+
+class Naive:
+    """The loop that hands the whole transcript to every model call."""
+
+    name = "naive"
+
+    def worker(self, model_url: str) -> list[str]:
+        """Return the command of the worker process."""
+        return [sys.executable, "-m", "bench.worker", "naive", "--model-url", model_url]
+
+    async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
+        """Start a run."""
+        given = {
+            "result_size": load.result_size,
+            "max_turns": load.turns + 1,
+            "stay_open": load.stay_open,
+        }
+        return await client.start_workflow(
+            "NaiveLoop", given, id=workflow_id, task_queue=NAIVE_QUEUE
+        )
+
+    def turns_of(self, result: Any) -> int:
+        """Return what the run returned."""
+        return int(result)
+
+
+class Outlast:
+    """`AgentWorkflow` as a stranger starts it: a name, an input, and the worker's own command."""
+
+    name = "outlast"
+
+    def worker(self, model_url: str) -> list[str]:
+        """Return the command of the worker process."""
+        worker = [sys.executable, "-m", "workers", "run"]
+        return [*worker, "--agents", "bench.agents", "--model-url", model_url]
+
+    async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
+        """Start a run."""
+        request = {
+            "agent": f"bench-{load.result_size}",
+            "input": QUESTION,
+            "limits": {"max_turns": load.turns + 1},
+            "mode": "conversation" if load.stay_open else "task",
+        }
+        return await client.start_workflow(
+            "AgentWorkflow", request, id=workflow_id, task_queue=AGENTS_QUEUE
+        )
+
+    def turns_of(self, result: Any) -> int:
+        """Return the turns of a run that completed."""
+        if result["status"] != "completed":
+            raise ValueError(f"the run ended with {result}")
+        return int(result["turns"])
+
+
+FLOOR, NAIVE, OUTLAST = Floor(), Naive(), Outlast()
+SUBJECTS: tuple[Subject, ...] = (FLOOR, NAIVE, OUTLAST)

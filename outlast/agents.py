@@ -1,0 +1,132 @@
+"""Agents: instructions, tools and a type for the answer."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from pydantic import JsonValue
+
+from outlast.contracts import Limits, ToolSpec
+from outlast.errors import DefinitionError
+from outlast.schemas import Schema, check_schema, schema_of
+from outlast.tools import Tool
+
+AGENT_PARAMETERS: Schema = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "what the agent is asked to do"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+"""The argument of an agent that is another agent's tool."""
+
+MAX_INSTRUCTIONS_BYTES = 200_000
+"""Instructions are pinned into every run; longer ones belong in a tool that looks things up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """An agent. `output` is the type of its answer: anything pydantic knows, or a JSON Schema.
+
+    A tool may be a function made with `@tool`, another agent, or a `ToolSpec` that names a tool of some
+    other worker. Raises `DefinitionError` for what could not run.
+    """
+
+    name: str
+    instructions: str
+    tools: Sequence["Tool[..., Any] | Agent | ToolSpec"] = ()
+    output: Any = str
+    description: str = ""
+    model: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    output_schema: Schema = field(init=False, repr=False)
+    tool_specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the definition and derive its schemas."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", self.name):
+            raise DefinitionError(
+                f"agent {self.name!r}: a name is letters, digits, '_' and '-', begins with a letter, "
+                "and has at most 64 of them"
+            )
+        if not self.instructions.strip():
+            raise DefinitionError(f"agent {self.name!r}: its instructions are empty")
+        if len(self.instructions.encode()) > MAX_INSTRUCTIONS_BYTES:
+            raise DefinitionError(
+                f"agent {self.name!r}: instructions of more than {MAX_INSTRUCTIONS_BYTES:,} bytes"
+            )
+        object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
+        object.__setattr__(self, "tool_specs", _tool_specs(self))
+
+
+def _output_schema(output: Any, name: str) -> Schema:
+    what = f"the output of agent {name!r}"
+    if not isinstance(output, dict):
+        return schema_of(output, what=what)
+    schema: dict[str, JsonValue] = output
+    try:
+        check_schema(schema, what)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from None
+    return schema
+
+
+def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
+    specs = tuple(_tool_spec(entry, agent.name) for entry in agent.tools)
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DefinitionError(f"agent {agent.name!r}: two of its tools are named {twice[0]!r}")
+    return specs
+
+
+def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
+    if isinstance(entry, Tool):
+        return entry.spec
+    if isinstance(entry, ToolSpec):
+        return entry
+    if isinstance(entry, Agent):
+        return ToolSpec(
+            name=entry.name,
+            description=entry.description or entry.instructions.splitlines()[0],
+            parameters=AGENT_PARAMETERS,
+            kind="agent",
+        )
+    raise DefinitionError(
+        f"agent {agent_name!r}: {entry!r} is no tool; decorate the function with @outlast.tool(effect=…)"
+    )
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The agents and tools that a worker serves, by name."""
+
+    agents: dict[str, Agent]
+    tools: dict[str, Tool[..., Any]]
+
+    @classmethod
+    def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
+        """Collect what the modules define, and what their agents use. Raises `DefinitionError`."""
+        agents: dict[str, Agent] = {}
+        tools: dict[str, Tool[..., Any]] = {}
+        found = [value for module in modules for value in vars(module).values()]
+        while found:
+            entry = found.pop()
+            if isinstance(entry, Agent) and _added(agents, entry.name, entry, "agents"):
+                found.extend(entry.tools)
+            elif isinstance(entry, Tool):
+                _added(tools, entry.name, entry, "tools")
+        both = sorted(agents.keys() & tools.keys())
+        if both:
+            raise DefinitionError(f"{both[0]!r} is the name of both an agent and a tool")
+        return cls(agents, tools)
+
+
+def _added(known: dict[str, Any], name: str, entry: object, kind: str) -> bool:
+    if known.get(name) is entry:
+        return False
+    if name in known:
+        raise DefinitionError(f"two {kind} are named {name!r}")
+    known[name] = entry
+    return True

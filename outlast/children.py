@@ -1,0 +1,48 @@
+"""Agents as children of other people's workflows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import JsonValue
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, ChildWorkflowError
+
+from outlast.client import request_json
+from outlast.contracts import AGENT_WORKFLOW, AGENTS_QUEUE, AgentResult, Limits
+from outlast.errors import RunFailed
+
+
+async def run_agent(
+    agent: str | None = None,
+    input: JsonValue = None,  # noqa: A002 the contract's word
+    *,
+    spec: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    tenant: str = "default",
+    id: str | None = None,  # noqa: A002 Temporal's word
+    task_queue: str = AGENTS_QUEUE,
+) -> AgentResult:
+    """Run an agent from inside a workflow, as its child, and return the outcome.
+
+    The child runs on outlast's workers, over their task queue; the calling worker needs neither our
+    plugin nor our converter. Raises `BadRequest` before anything starts, and `RunFailed` when the run
+    ended in failure; a cancellation of the caller reaches the agent.
+    """
+    request = request_json(agent=agent, spec=spec, input=input, tenant=tenant, limits=limits)
+    try:
+        result: dict[str, JsonValue] = await workflow.execute_child_workflow(
+            AGENT_WORKFLOW,
+            request,
+            id=id or f"{workflow.info().workflow_id}/{agent or 'spec'}-{workflow.uuid4().hex[:8]}",
+            task_queue=task_queue,
+            result_type=dict,
+            parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+        )
+    except ChildWorkflowError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise RunFailed(
+                cause.message, run_id=error.workflow_id, cause_type=cause.type or ""
+            ) from error
+        raise
+    return AgentResult.model_validate(result)

@@ -1,0 +1,262 @@
+"""The client: starts runs, steers them and reads what they do, over any Temporal client.
+
+Everything crosses as plain JSON, so a wrapped client may have any data converter.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import JsonValue, TypeAdapter
+from temporalio.client import (
+    Client as TemporalClient,
+)
+from temporalio.client import (
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import Priority
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+
+from outlast.agents import Agent
+from outlast.contracts import (
+    AGENT_WORKFLOW,
+    AGENTS_QUEUE,
+    AgentRequest,
+    AgentResult,
+    Limits,
+    Message,
+    PendingRequest,
+    Progress,
+    TranscriptPage,
+)
+from outlast.door import parse_request
+from outlast.errors import BadRequest, RunFailed
+from outlast.plugin import OutlastPlugin
+
+POLL_INTERVAL = timedelta(milliseconds=300)
+"""How often `stream` looks for new entries: each look is a query, which the server bills."""
+
+MAX_SUMMARY = 200
+"""Characters of a static summary; the server takes at most 400 bytes."""
+
+_PENDING = TypeAdapter(list[PendingRequest])
+
+
+class Run:
+    """One run of an agent."""
+
+    def __init__(self, handle: WorkflowHandle[Any, Any]) -> None:
+        self._handle = handle
+
+    @property
+    def id(self) -> str:
+        """The workflow id."""
+        return self._handle.id
+
+    async def result(self) -> AgentResult:
+        """Wait for the end and return the outcome; raises `RunFailed` with the cause in one line."""
+        try:
+            return AgentResult.model_validate(await self._handle.result())
+        except WorkflowFailureError as error:
+            raise _run_failed(error, self.id) from error
+
+    async def progress(self) -> Progress:
+        """Return what the run does now and what it has used."""
+        return Progress.model_validate(await self._handle.query("progress"))
+
+    async def pending_requests(self) -> list[PendingRequest]:
+        """Return the questions to people that are not settled."""
+        return _PENDING.validate_python(await self._handle.query("pending_requests"))
+
+    async def transcript(self, since: int = 0) -> list[Message]:
+        """Return the transcript's entries from `since`."""
+        messages: list[Message] = []
+        start: int | None = since
+        while start is not None:  # each page has an entry more, or is the last
+            answer = await self._handle.query("transcript", {"since": start})
+            page = TranscriptPage.model_validate(answer)
+            messages.extend(page.messages)
+            start = page.next
+        return messages
+
+    async def stream(self, interval: timedelta = POLL_INTERVAL) -> AsyncIterator[Message]:
+        """Yield the transcript's entries as they come, until the run ends."""
+        seen = 0
+        ended = asyncio.create_task(self._ended())
+        try:
+            while True:  # ends with the run
+                over = ended.done()
+                try:
+                    fresh = await self.transcript(seen)
+                except Exception:  # noqa: BLE001 the run has not begun, or its worker is away: look again
+                    fresh = []
+                for message in fresh:
+                    yield message
+                seen += len(fresh)
+                if over:
+                    return
+                await asyncio.wait([ended], timeout=interval.total_seconds())
+        finally:
+            ended.cancel()
+
+    async def _ended(self) -> None:
+        await asyncio.gather(self._handle.result(), return_exceptions=True)
+
+    async def approve(self, request_id: str, *, by: str = "", comment: str = "") -> str:
+        """Approve a pending request; raises `BadRequest` if it is not pending."""
+        return await self._decide("approve", request_id, by=by, comment=comment)
+
+    async def deny(self, request_id: str, *, by: str = "", comment: str = "") -> str:
+        """Deny a pending request; the model reads the comment."""
+        return await self._decide("deny", request_id, by=by, comment=comment)
+
+    async def _decide(
+        self, decision: Literal["approve", "deny"], request_id: str, *, by: str, comment: str
+    ) -> str:
+        return await self._update(
+            "decide", request_id=request_id, decision=decision, by=by, comment=comment
+        )
+
+    async def say(
+        self, text: str, *, by: str = "", when: Literal["next_turn", "now"] = "next_turn"
+    ) -> str:
+        """Add a user message for the next turn; `now` interrupts the model call in flight."""
+        return await self._update("say", text=text, by=by, when=when)
+
+    async def pause(self, *, by: str = "", reason: str = "") -> str:
+        """Stop before the next turn."""
+        return await self._update("pause", by=by, reason=reason)
+
+    async def resume(self, *, by: str = "", reason: str = "") -> str:
+        """Go on after a pause."""
+        return await self._update("resume", by=by, reason=reason)
+
+    async def finish(self, *, by: str = "") -> str:
+        """End a conversation after the turn it is in."""
+        return await self._update("finish", by=by)
+
+    async def cancel(self) -> None:
+        """Ask the run to stop: its result will say `cancelled`."""
+        await self._handle.cancel()
+
+    async def _update(self, name: str, **payload: JsonValue) -> str:
+        try:
+            return str(await self._handle.execute_update(name, payload))
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            message = cause.message if isinstance(cause, ApplicationError) else str(cause)
+            raise BadRequest(message) from error
+
+
+class Client:
+    """Starts agents and finds their runs."""
+
+    def __init__(self, client: TemporalClient) -> None:
+        self.temporal = client
+
+    @classmethod
+    async def connect(cls, **overrides: Any) -> Self:
+        """Connect as the `temporal` CLI does: its configuration file and `TEMPORAL_*` variables.
+
+        `overrides` are arguments of `temporalio.client.Client.connect`.
+        """
+        config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
+        config["plugins"] = [OutlastPlugin(), *config.get("plugins", ())]
+        config.setdefault("target_host", "localhost:7233")
+        return cls(await TemporalClient.connect(**config))
+
+    async def start(
+        self,
+        agent: str | Agent | None = None,
+        input: JsonValue = None,  # noqa: A002 the contract's word
+        *,
+        spec: Mapping[str, Any] | None = None,
+        tenant: str = "default",
+        limits: Limits | None = None,
+        mode: Literal["task", "conversation"] = "task",
+        id: str | None = None,  # noqa: A002 Temporal's word
+        task_queue: str = AGENTS_QUEUE,
+    ) -> Run:
+        """Start a run; raises `BadRequest` for what can be seen to be wrong before anything starts."""
+        name = agent.name if isinstance(agent, Agent) else agent
+        request = request_json(
+            agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
+        )
+        run_id = id or f"{name or 'spec'}-{uuid.uuid4().hex[:8]}"
+        try:
+            handle = await self.temporal.start_workflow(
+                AGENT_WORKFLOW,
+                request,
+                id=run_id,
+                task_queue=task_queue,
+                static_summary=_summary(name or "spec", input),
+                priority=_priority(tenant),
+            )
+        except WorkflowAlreadyStartedError:
+            raise BadRequest(
+                f"id: a run {run_id!r} exists already; choose another, or get() it"
+            ) from None
+        return Run(handle)
+
+    async def run(
+        self,
+        agent: str | Agent | None = None,
+        input: JsonValue = None,  # noqa: A002 the contract's word
+        **options: Any,
+    ) -> AgentResult:
+        """Start a run and wait for its outcome; takes what `start` takes."""
+        return await (await self.start(agent, input, **options)).result()
+
+    def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
+        """Return the run of that id."""
+        return Run(self.temporal.get_workflow_handle(id))
+
+
+def request_json(
+    *,
+    agent: str | None,
+    input: JsonValue,  # noqa: A002 the contract's word
+    spec: Mapping[str, Any] | None = None,
+    tenant: str = "default",
+    limits: Limits | None = None,
+    mode: str = "task",
+) -> dict[str, JsonValue]:
+    """Return a request as plain JSON; raises `BadRequest` where the workflow would refuse it."""
+    fields: dict[str, Any] = {"input": input, "tenant": tenant, "mode": mode}
+    fields |= {"agent": agent} if agent is not None else {}
+    fields |= {"spec": dict(spec)} if spec is not None else {}
+    if limits is not None:
+        fields["limits"] = limits.model_dump(mode="json") if isinstance(limits, Limits) else limits
+    try:
+        encoded = json.dumps(fields).encode()
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"input: cannot be written as JSON: {error}") from None
+    request: AgentRequest = parse_request(encoded)
+    return {
+        name: value
+        for name, value in request.model_dump(mode="json", exclude_unset=True).items()
+        if value is not None
+    }
+
+
+def _priority(tenant: str) -> Priority:
+    return Priority.default if tenant == "default" else Priority(fairness_key=tenant)
+
+
+def _summary(agent: str, value: JsonValue) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    line = " ".join(f"{agent}: {text}".split())
+    return line if len(line) <= MAX_SUMMARY else f"{line[: MAX_SUMMARY - 1]}…"
+
+
+def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return RunFailed(cause.message, run_id=run_id, cause_type=cause.type or "")
+    return RunFailed(str(cause or error), run_id=run_id)

@@ -1,0 +1,58 @@
+"""The Temporal plugin: the one place where converter, sandbox and failure types are chosen.
+
+Give the same plugin to clients, workers, replayers and tests; a client's plugins reach its workers.
+"""
+
+import dataclasses
+
+from temporalio.api.failure.v1 import Failure as FailureProto
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from outlast.errors import Failure, OutlastError
+
+PASSED_THROUGH = ("outlast", "activities", "pydantic", "pydantic_core", "annotated_types")
+"""Imported once a process. The sandbox would import what is not named here again for every run."""
+
+
+class OutlastPlugin(SimplePlugin):
+    """Configures a client, worker or replayer for outlast's workflows and activities."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "OutlastPlugin",
+            data_converter=_data_converter,
+            workflow_runner=_workflow_runner,
+            workflow_failure_exception_types=[OutlastError],
+        )
+
+
+class FailureConverter(DefaultFailureConverter):
+    """Leaves stack traces out of failures that explain themselves in one line."""
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: FailureProto
+    ) -> None:
+        """Fill `failure` from `exception`."""
+        super().to_failure(exception, payload_converter, failure)
+        if isinstance(exception, Failure):
+            failure.stack_trace = ""
+
+
+def _data_converter(existing: DataConverter | None) -> DataConverter:
+    """Return ours in place of the default; one that somebody chose keeps its codec and storage."""
+    return dataclasses.replace(
+        existing or DataConverter.default,
+        payload_converter_class=pydantic_data_converter.payload_converter_class,
+        failure_converter_class=FailureConverter,
+    )
+
+
+def _workflow_runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+    if not isinstance(existing, SandboxedWorkflowRunner):
+        return existing or SandboxedWorkflowRunner()
+    restrictions = existing.restrictions.with_passthrough_modules(*PASSED_THROUGH)
+    return dataclasses.replace(existing, restrictions=restrictions)

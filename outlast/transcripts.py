@@ -1,0 +1,80 @@
+"""Transcripts: how their entries are made, told apart, and handed out in pages.
+
+Workflow and workers compute the same digest over the same entries, so a worker knows whether the
+transcript that it kept is the one that a model call means.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+from pydantic import JsonValue
+
+from outlast.contracts import Decision, Message, PinnedAgent, TranscriptPage
+
+PAGE_BYTES = 1_000_000
+"""Content of one page: the answer of a query is one gRPC message of 4 MB at most."""
+
+EMPTY_DIGEST = ""
+
+
+def to_json(value: JsonValue) -> str:
+    """Encode JSON compactly: the one encoding that digests and prompts are made of."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def extended(digest: str, message: Message) -> str:
+    """Return the digest of a transcript with one more entry."""
+    entry = to_json([digest, message.role, message.content, message.tool, message.call_id])
+    return hashlib.sha256(entry.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def digest_of(messages: Iterable[Message], digest: str = EMPTY_DIGEST) -> str:
+    """Return the digest of a transcript that goes on from `digest`."""
+    for message in messages:
+        digest = extended(digest, message)
+    return digest
+
+
+def agent_digest(agent: PinnedAgent) -> str:
+    """Return what tells one pinned agent from another."""
+    return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:16]
+
+
+def user_message(value: JsonValue) -> Message:
+    """Return the entry of what a person or a program said: text as it is, other JSON encoded."""
+    return Message(role="user", content=value if isinstance(value, str) else to_json(value))
+
+
+def decision_message(decision: Decision) -> Message:
+    """Return the entry of a model's decision, in the form in which the model wrote it."""
+    return Message(role="assistant", content=to_json(decision_json(decision)))
+
+
+def decision_json(decision: Decision) -> JsonValue:
+    """Return a decision as the JSON that the decision schema admits."""
+    if not decision.tool_calls:
+        return {"answer": decision.answer}
+    calls: list[JsonValue] = [
+        {"tool": call.tool, "arguments": call.arguments} for call in decision.tool_calls
+    ]
+    return {"tool_calls": calls}
+
+
+def tool_message(tool: str, call_id: str, content: str) -> Message:
+    """Return the entry of a tool's result; `content` is JSON text."""
+    return Message(role="tool", tool=tool, call_id=call_id, content=content)
+
+
+def page(messages: Sequence[Message], since: int) -> TranscriptPage:
+    """Return the entries from `since` that fit a page, at least one where there is one."""
+    size = 0
+    end = since
+    while end < len(messages) and (end == since or size < PAGE_BYTES):
+        size += len(messages[end].content or "")
+        end += 1
+    return TranscriptPage(
+        messages=tuple(messages[since:end]),
+        next=end if end < len(messages) else None,
+        total=len(messages),
+    )

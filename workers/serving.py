@@ -1,0 +1,128 @@
+"""Serving: the Temporal workers of one process, one for each task queue that its roles poll."""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
+
+from activities.model import ModelActivities
+from activities.providers.checking import SchemaChecker
+from activities.resolve import ResolveActivities
+from activities.sources import WorkflowSource
+from activities.tools import tool_activity
+from activities.transcripts import Transcripts
+from outlast.agents import Catalog
+from outlast.errors import DefinitionError, NotReady
+from outlast.models import Model
+from workers.settings import Settings
+from workflows.agent import AgentWorkflow
+
+
+def load_catalog(modules: Iterable[str]) -> Catalog:
+    """Import the modules and collect their agents and tools; raises `NotReady` in one line."""
+    loaded = []
+    for name in modules:
+        try:
+            loaded.append(importlib.import_module(name))
+        except ModuleNotFoundError as error:
+            raise NotReady(
+                f"--agents {name}: no module {error.name!r} on {sys.path[0] or '.'}"
+            ) from error
+        except DefinitionError as error:
+            raise NotReady(f"--agents {name}: {error}") from error
+    try:
+        return Catalog.of(loaded)
+    except DefinitionError as error:
+        raise NotReady(f"--agents: {error}") from error
+
+
+@dataclass
+class _Queue:
+    """What one task queue is polled for: roles may share one."""
+
+    workflows: list[type] = field(default_factory=list)
+    activities: list[Callable[..., Any]] = field(default_factory=list)
+    slots: int = 0
+
+
+def build_workers(
+    client: Client, settings: Settings, catalog: Catalog, *, model: Model | None, visibility: bool
+) -> list[Worker]:
+    """Return the workers of this process; `model` is needed by the role `generate` alone."""
+    transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
+    queues: dict[str, _Queue] = {}
+
+    def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> _Queue:
+        polled = queues.setdefault(queue, _Queue())
+        polled.activities += activities
+        polled.slots += slots
+        return polled
+
+    if "workflows" in settings.roles:
+        resolve = ResolveActivities(
+            catalog,
+            generate=settings.routes.generate,
+            tools=settings.routes.tools,
+            tool_routes=settings.routes.tool,
+            visibility=visibility,
+        )
+        slots = settings.concurrency.workflows
+        add(settings.queues.workflows, [resolve.resolve_agent], slots).workflows.append(
+            AgentWorkflow
+        )
+    if "generate" in settings.roles and model is not None:
+        asking = ModelActivities(
+            model, SchemaChecker(), transcripts, max_tokens=settings.model.max_tokens
+        )
+        add(settings.queues.generate, [asking.generate], settings.concurrency.generate)
+    if "tools" in settings.roles and catalog.tools:
+        tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
+        add(settings.queues.tools, tools, settings.concurrency.tools)
+    return [_worker(client, settings, name, polled) for name, polled in queues.items()]
+
+
+def _worker(client: Client, settings: Settings, task_queue: str, polled: _Queue) -> Worker:
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=polled.workflows,
+        activities=polled.activities,
+        max_concurrent_activities=polled.slots,
+        max_concurrent_workflow_tasks=settings.concurrency.workflows,
+        max_cached_workflows=settings.concurrency.cached_workflows,
+        graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),
+        deployment_config=_deployment(settings),
+    )
+
+
+def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    name, build_id = settings.versioning.deployment_name, settings.versioning.build_id
+    if name is None or build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=name, build_id=build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+
+
+async def serve(workers: Sequence[Worker], stop: asyncio.Event) -> None:
+    """Poll until `stop` is set, then drain: activities in flight get `drain_s` to end.
+
+    Raises what ended a worker by itself.
+    """
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
+        await asyncio.gather(*running)

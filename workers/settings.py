@@ -1,0 +1,353 @@
+"""What a process is told at its start: one TOML file and `OUTLAST_*` variables, read once."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from outlast.contracts import (
+    AGENTS_QUEUE,
+    GENERATE_QUEUE,
+    TOOLS_QUEUE,
+    Door,
+    Leg,
+    Name,
+    Price,
+    Route,
+)
+from outlast.errors import NotReady
+
+PREFIX = "OUTLAST_"
+CONFIG_VARIABLE = "OUTLAST_CONFIG"
+
+DEFAULT_FILE = Path("outlast.toml")
+"""Read where no file is named, if it exists."""
+
+MAX_SHOWN_CHARS = 60
+"""How much of a wrong value an error repeats: enough to find it, and still one line."""
+
+_VERSION_VARIABLES = {
+    "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
+    "build_id": "TEMPORAL_WORKER_BUILD_ID",
+}
+
+Role = Literal["workflows", "generate", "tools"]
+
+
+def _split(value: object) -> object:
+    """Let a variable say `a,b` where TOML says `["a", "b"]`."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+def _distinct(words: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(words)) < len(words):
+        raise PydanticCustomError("repeated", "one of them is named twice")
+    return words
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
+    """Refuse unknown keys in a model that ignores them where workers send it to each other."""
+
+    def validate(value: object) -> BaseModel:
+        try:
+            return model.model_validate(value, extra="forbid")
+        except ValidationError as error:
+            # A ValidationError that is raised as it is loses where in the value it was.
+            raise PydanticCustomError("nested", "is wrong", {"errors": error.errors()}) from None
+
+    return validate
+
+
+Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+Url = Annotated[str, Field(pattern=r"^https?://")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
+TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
+
+
+class ModelSettings(Door):
+    """The model server that the role `generate` asks, and what its tokens cost."""
+
+    url: Url | None = None
+    name: str | None = None
+    api: Literal["vllm", "openai"] = "openai"
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(default=120, gt=0)
+    temperature: float = Field(default=0.2, ge=0, le=2)
+    max_tokens: int = Field(default=1024, ge=1)
+    """Most completion tokens of one call."""
+    price: TypedPrice = Price()
+
+
+class RoutesSettings(Door):
+    """Where the steps of the runs that this process starts are served; `tool` is by tool name."""
+
+    generate: TypedRoute = Route(legs=(Leg(task_queue=GENERATE_QUEUE, start_within_s=None),))
+    tools: TypedRoute = Route(legs=(Leg(task_queue=TOOLS_QUEUE, start_within_s=None),))
+    tool: dict[Name, TypedRoute] = Field(default_factory=dict)
+
+
+class QueuesSettings(Door):
+    """The task queue that each role of this process polls."""
+
+    workflows: str = Field(default=AGENTS_QUEUE, min_length=1)
+    generate: str = Field(default=GENERATE_QUEUE, min_length=1)
+    tools: str = Field(default=TOOLS_QUEUE, min_length=1)
+
+
+class ConcurrencySettings(Door):
+    """How many tasks of each role run at once, and how many runs stay in memory between tasks."""
+
+    # Temporal's core refuses one workflow task at a time while it caches workflows.
+    workflows: int = Field(default=100, ge=2)
+    generate: int = Field(default=32, ge=1)
+    tools: int = Field(default=100, ge=1)
+    cached_workflows: int = Field(default=1000, ge=0)
+
+
+class HealthSettings(Door):
+    """Where the health endpoint listens; without a port there is none."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port | None = None
+
+
+class VersioningSettings(Door):
+    """The worker deployment version of this process; unset, its workers are not versioned.
+
+    `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are read too: the Kubernetes worker
+    controller sets them.
+    """
+
+    deployment_name: str | None = Field(default=None, min_length=1)
+    build_id: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise PydanticCustomError(
+                "half",
+                "give deployment_name and build_id, or neither ({variables} set them too)",
+                {"variables": " and ".join(_VERSION_VARIABLES.values())},
+            )
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything a process is told at its start. Variables win over the file, key by key.
+
+    `OUTLAST_MODEL__URL` is the key `url` of the table `model`. Lists of words are separated by
+    commas, lists of tables are JSON.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    agents: Annotated[
+        tuple[Module, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)
+    ] = ()
+    """Modules to import for the agents and tools that they define."""
+    roles: Annotated[
+        tuple[Role, ...],
+        NoDecode,
+        BeforeValidator(_split),
+        AfterValidator(_distinct),
+        Field(min_length=1),
+    ] = ("workflows", "generate", "tools")
+    model: ModelSettings = ModelSettings()
+    routes: RoutesSettings = RoutesSettings()
+    queues: QueuesSettings = QueuesSettings()
+    concurrency: ConcurrencySettings = ConcurrencySettings()
+    drain_s: float = Field(default=25, ge=0)
+    """How long activities in flight may go on after SIGTERM: less than the platform's own grace."""
+    health: HealthSettings = HealthSettings()
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
+        "info"
+    )
+    otlp_endpoint: Url | None = None
+    """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
+    versioning: VersioningSettings = VersioningSettings()
+    transcript_cache_bytes: int = Field(default=64_000_000, ge=0)
+    payload_store: Path | None = None
+    """Directory for large payloads, which every worker and client of the namespace must see."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read variables first, then the file, which arrives as the arguments of `__init__`."""
+        del dotenv_settings, file_secret_settings
+        found = {key: os.environ.get(name, "") for key, name in _VERSION_VARIABLES.items()}
+        version = {key: value for key, value in found.items() if value}
+        injected = {"versioning": version} if version else {}
+        return env_settings, InitSettingsSource(settings_cls, injected), init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Return the settings of this process; called once, by its `main`.
+
+    `config` is the file that a person named. Without it `OUTLAST_CONFIG` is used, then
+    `outlast.toml` of the working directory where there is one. Raises `NotReady` with one line that
+    names the key, and the file or the variable that it is in.
+    """
+    _refuse_unknown_variables()
+    file = config or _usual_file()
+    table = _read(file) if file else {}
+    try:
+        return Settings(**table)
+    except ValidationError as error:
+        raise NotReady(_problem(error, file)) from None
+    except SettingsError as error:
+        raise NotReady(_parse_problem(error)) from None
+
+
+def _usual_file() -> Path | None:
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotReady(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise NotReady(f"{file}: is not TOML: {error}") from None
+
+
+# Kubernetes sets variables of these names for a Service that is called "outlast" or "outlast-…".
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")
+
+_REASONS = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+}
+
+_SECRETS = {"api_key"}
+
+
+def _refuse_unknown_variables() -> None:
+    """Raise `NotReady` for a variable of ours that is no setting: it would silently do nothing."""
+    for variable, value in os.environ.items():
+        name = variable.upper()
+        key = name.removeprefix(PREFIX).partition("__")[0].lower()
+        linked = _SERVICE_LINK.search(name) or (name.endswith("_PORT") and "://" in value)
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or linked:
+            continue
+        if key not in Settings.model_fields:
+            raise NotReady(f"{variable}: unknown setting{_nearest_variable(name)}")
+
+
+def _problem(error: ValidationError, file: Path | None) -> str:
+    """Say in one line where the first thing wrong is, and what; unknown keys come first."""
+    every = list(_flat(error.errors(include_url=False), ()))
+    # A list with a wrong element is reported a second time, as too short.
+    flat = [found for found in every if found[1]["type"] != "too_short"] or every
+    at, details = min(flat, key=lambda found: found[1]["type"] != "extra_forbidden")
+    more = f" (and {len(flat) - 1} more)" if len(flat) > 1 else ""
+    return f"{_origin(at, file)}: {_reason(at, details)}{more}"
+
+
+def _flat(
+    errors: list[Any], prefix: tuple[int | str, ...]
+) -> Iterator[tuple[tuple[int | str, ...], dict[str, Any]]]:
+    for details in errors:
+        at = (*prefix, *details["loc"])
+        if details["type"] == "nested":
+            yield from _flat(details["ctx"]["errors"], at)
+        else:
+            yield at, details
+
+
+def _origin(at: tuple[int | str, ...], file: Path | None) -> str:
+    """Name the variable or the file that holds the key, and the key within it."""
+    variables = {name.upper(): name for name in os.environ}
+    for depth in range(len(at), 0, -1):
+        name = PREFIX + "__".join(str(part) for part in at[:depth]).upper()
+        if name in variables:
+            return ": ".join(filter(None, [variables[name], _key(at[depth:])]))
+    return f"{file or 'settings'}: {_key(at)}"
+
+
+def _key(at: tuple[int | str, ...]) -> str:
+    steps = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in at]
+    return "".join(steps).removeprefix(".")
+
+
+def _reason(at: tuple[int | str, ...], details: dict[str, Any]) -> str:
+    if details["type"] == "extra_forbidden":
+        return f"unknown key{_nearest_key(str(at[-1]))}"
+    if details["type"] in _REASONS:
+        return _REASONS[details["type"]]
+    message, value = str(details["msg"]), details["input"]
+    shown = isinstance(value, str | int | float) and not _SECRETS & set(at)
+    ending = f", not {repr(value)[:MAX_SHOWN_CHARS]}" if shown else ""
+    return message[:1].lower() + message[1:] + ending
+
+
+def _tables() -> dict[str, type[BaseModel]]:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    return {name: type(value) for name, value in defaults.items() if isinstance(value, BaseModel)}
+
+
+def _nearest_key(key: str) -> str:
+    models: list[type[BaseModel]] = [Settings, Route, Leg, Price, *_tables().values()]
+    return _nearest(key, {name for model in models for name in model.model_fields})
+
+
+def _nearest_variable(variable: str) -> str:
+    inner = {f"{name}__{key}" for name, table in _tables().items() for key in table.model_fields}
+    names = {PREFIX + name.upper() for name in inner | set(Settings.model_fields)}
+    return _nearest(variable, names)
+
+
+def _nearest(word: str, known: set[str]) -> str:
+    found = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _parse_problem(error: SettingsError) -> str:
+    """Name the variable that should have been JSON, out of pydantic-settings' sentence."""
+    field = str(error).split('"')[1].upper()
+    return f"{PREFIX}{field}: is not JSON: {error.__cause__}"

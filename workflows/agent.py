@@ -1,0 +1,272 @@
+"""The workflow of an agent's run: turn after turn until an answer, a limit or a person ends it."""
+
+import asyncio
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import JsonValue
+from temporalio import workflow
+from temporalio.common import Priority, RawValue
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from activities.model import ModelActivities
+from outlast.contracts import (
+    AGENT_WORKFLOW,
+    AgentResult,
+    GenerateInput,
+    Generation,
+    Leg,
+    Message,
+    PendingRequest,
+    PinnedAgent,
+    Progress,
+    StopReason,
+    TranscriptPage,
+    TranscriptQuery,
+)
+from outlast.errors import BadRequest, Failure, ModelError
+from outlast.transcripts import decision_message, page, user_message
+from workflows.budget import Ask, Spent, Stop, plan_turn, usage_of
+from workflows.calls import Calls
+from workflows.failures import cause_of
+from workflows.handlers import Steerable, typed
+from workflows.narration import call_summary
+from workflows.opening import NOTHING, open_run
+from workflows.presence import Presence
+from workflows.state import Carried, RunState, pack
+from workflows.steps import Step, generate_options, over_legs
+
+IDLE_TIMEOUT = timedelta(days=1)
+"""How long a conversation waits for the next message before it ends."""
+
+PAUSE_TIMEOUT = timedelta(days=30)
+"""How long a paused run waits to be resumed before it stops."""
+
+INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
+"""Characters up to which a new entry is told to a model worker outright. What is longer stands in the
+history already, and the worker has kept it or asks for it."""
+
+
+@workflow.defn(name=AGENT_WORKFLOW)
+class AgentWorkflow(Steerable):
+    """Runs one agent for one request, and carries all of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state: RunState | None = None
+        self._presence: Presence | None = None
+        self._asking: asyncio.Task[Generation] | None = None
+        self._interrupted = False
+
+    @workflow.run
+    async def run(self, request: RawValue = NOTHING) -> AgentResult:
+        """Return the outcome of the run; `request` is the JSON of an `AgentRequest`."""
+        try:
+            state, self._steering = await open_run(request, self._steering)
+            self._state, self._presence = state, Presence(state, self._steering)
+            async with asyncio.timeout(state.deadline_in(workflow.now())):
+                result = await self._turns(state, self._presence)
+        except TimeoutError:
+            result = self._stopped("deadline")
+        except Failure as error:
+            self._show_failure(str(error.message))
+            raise
+        except asyncio.CancelledError:
+            result = self._stopped("cancelled")
+        return result
+
+    async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
+        calls = Calls(state, self._steering, presence, _priority(state.tenant))
+        while True:  # bounded by plan_turn: each pass takes a turn, and turns have a limit
+            if not await self._resumed(presence):
+                return self._stopped("deadline")
+            self._hear(state)
+            plan = _plan(state)
+            if isinstance(plan, Stop):
+                return self._stopped(plan.reason)
+            await self._continue_as_new_if_suggested(state)
+            generation = await self._generate(state, presence, plan)
+            if generation is None:
+                continue
+            decision = generation.decision
+            if decision.tool_calls:
+                presence.show("acting", " · ".join(map(call_summary, decision.tool_calls)))
+                await calls.run(decision.tool_calls)
+            elif not await self._goes_on(state, presence):
+                return self._ended("completed", output=decision.answer)
+
+    async def _generate(self, state: RunState, presence: Presence, plan: Ask) -> Generation | None:
+        """Take a turn: ask the model for a decision. Return None if a person interrupted it."""
+        state.turn += 1
+        presence.show("thinking", f"turn {state.turn}")
+        self._interrupted = False
+        self._asking = asyncio.create_task(self._ask_model(state, plan))
+        try:
+            generation = await self._asking
+        except (asyncio.CancelledError, ActivityError) as error:
+            if is_cancelled_exception(error) and self._interrupted:
+                return None
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            raise ModelError(f"turn {state.turn}: {cause_of(error)}") from None
+        finally:
+            self._asking = None
+        state.add(decision_message(generation.decision))
+        state.sent = len(state.messages)
+        return generation
+
+    async def _ask_model(self, state: RunState, plan: Ask) -> Generation:
+        route = state.agent.route
+        step = Step(str(state.turn), f"turn {state.turn} · decide", _priority(state.tenant))
+        question = GenerateInput(
+            turn=state.turn,
+            agent_digest=state.agent_digest,
+            length=len(state.messages),
+            digest=state.digest,
+            added=tuple(map(_reference, state.messages[state.sent :])),
+            tools=plan.tools,
+            max_calls=plan.max_calls,
+            max_tokens=plan.max_tokens,
+        )
+
+        async def start(leg: Leg) -> Generation:
+            return await workflow.execute_activity_method(
+                ModelActivities.generate,
+                question,
+                **generate_options(step, leg, route),
+            )
+
+        generation, leg = await over_legs(route, what=f"turn {state.turn}", start=start)
+        state.last_prompt_tokens = generation.prompt_tokens // generation.asks
+        state.last_usage = usage_of(generation, leg)
+        state.usage += state.last_usage
+        return generation
+
+    async def _goes_on(self, state: RunState, presence: Presence) -> bool:
+        """Tell whether somebody has more to say after an answer, and turns to say it in are left."""
+        if state.mode == "conversation" and not self._steering.finished:
+            presence.show("waiting_for_human", "waits for the next message")
+            try:
+                await workflow.wait_condition(
+                    lambda: bool(self._steering.inbox) or self._steering.finished,
+                    timeout=IDLE_TIMEOUT,
+                    timeout_summary="conversation ends",
+                )
+            except TimeoutError:
+                return False
+        return bool(self._steering.inbox) and isinstance(_plan(state), Ask)
+
+    async def _resumed(self, presence: Presence) -> bool:
+        paused = self._steering.paused
+        if paused is None:
+            return True
+        presence.show("paused", f"paused by {paused.by or 'somebody'} {paused.reason}".strip())
+        try:
+            await workflow.wait_condition(
+                lambda: self._steering.paused is None,
+                timeout=PAUSE_TIMEOUT,
+                timeout_summary="pause ends the run",
+            )
+        except TimeoutError:
+            return False
+        return True
+
+    def _hear(self, state: RunState) -> None:
+        for message in self._steering.inbox:
+            state.add(user_message(message.text))
+        self._steering.inbox.clear()
+
+    async def _continue_as_new_if_suggested(self, state: RunState) -> None:
+        if not workflow.info().is_continue_as_new_suggested():
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        carried = Carried(
+            state=state.model_copy(update={"messages": []}),
+            packed=pack(state.messages),
+            steering=self._steering,
+        )
+        workflow.continue_as_new(carried.model_dump(mode="json"))
+
+    def _stopped(self, reason: StopReason) -> AgentResult:
+        return self._ended("stopped", reason=reason)
+
+    def _ended(
+        self,
+        status: Literal["completed", "stopped"],
+        *,
+        output: JsonValue = None,
+        reason: StopReason | None = None,
+    ) -> AgentResult:
+        if self._state is None or self._presence is None:
+            return AgentResult(status=status, stop_reason=reason)
+        self._presence.show(status, reason or "answered")
+        return AgentResult(
+            status=status,
+            output=output,
+            stop_reason=reason,
+            turns=self._state.turn,
+            tool_calls=self._state.tool_calls,
+            usage=self._state.usage,
+        )
+
+    def interrupt(self) -> bool:
+        """Cancel the model call in flight; return whether there was one."""
+        if self._asking is None:
+            return False
+        self._interrupted = True
+        return self._asking.cancel()
+
+    def _show_failure(self, cause: str) -> None:
+        if self._presence is not None:
+            self._presence.show("failed", cause)
+
+    # Queries.
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """Return what the run does now and what it has used."""
+        return self._opened()[1].progress()
+
+    @workflow.query
+    def pending_requests(self) -> list[PendingRequest]:
+        """Return the questions to people that are not settled."""
+        return list(self._steering.pending.values())
+
+    @workflow.query
+    def transcript(self, query: RawValue = NOTHING) -> TranscriptPage:
+        """Return entries of the transcript from `since`, and where the next page begins."""
+        since = 0 if query is NOTHING else typed(TranscriptQuery, query, "transcript").since
+        return page(self._opened()[0].messages, since)
+
+    @workflow.query
+    def agent(self) -> PinnedAgent:
+        """Return the agent as it was pinned."""
+        return self._opened()[0].agent
+
+    def _opened(self) -> tuple[RunState, Presence]:
+        if self._state is None or self._presence is None:
+            raise BadRequest("the run has not begun: its agent is still being looked up")
+        return self._state, self._presence
+
+
+def _plan(state: RunState) -> Ask | Stop:
+    spent = Spent(
+        turns=state.turn,
+        calls=state.calls,
+        usage=state.usage,
+        last_prompt_tokens=state.last_prompt_tokens,
+        last_usage=state.last_usage,
+    )
+    return plan_turn(state.agent.tools, state.limits, spent)
+
+
+def _reference(message: Message) -> Message:
+    """Return an entry as a model worker is told of it: without its content where that is long."""
+    if len(message.content or "") <= INLINE[message.role]:
+        return message
+    return message.model_copy(update={"content": None})
+
+
+def _priority(tenant: str) -> Priority:
+    """Return the fairness key that keeps one tenant's burst from starving the others."""
+    return Priority.default if tenant == "default" else Priority(fairness_key=tenant)

@@ -1,0 +1,118 @@
+"""Budgets: decides before each turn whether it may be taken, and what the model may still answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from outlast.contracts import (
+    DEFAULT_MAX_TURNS,
+    Generation,
+    Leg,
+    Limits,
+    StopReason,
+    ToolSpec,
+    Usage,
+)
+from outlast.schemas import MAX_CALLS_PER_TURN
+
+MILLION = 1_000_000
+NOTHING = Usage()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The turn may not be taken."""
+
+    reason: StopReason
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The turn may be taken, within these bounds.
+
+    `tools` are the names still allowed: None means all of the agent's, empty that only the answer is
+    left. `max_calls` bounds the calls of the decision, `max_tokens` its completion; None is no bound.
+    """
+
+    tools: tuple[str, ...] | None = None
+    max_calls: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run has used: turns taken, calls by tool, tokens and dollars, and its last model call."""
+
+    turns: int = 0
+    calls: Mapping[str, int] | None = None
+    usage: Usage = NOTHING
+    last_prompt_tokens: int = 0
+    last_usage: Usage = NOTHING
+
+
+def tighter(first: Limits, second: Limits) -> Limits:
+    """Return, field by field, the smaller of two limits; every run has a bound on its turns."""
+    merged = {
+        name: min((value for value in (one, other) if value is not None), default=None)
+        for name in Limits.model_fields
+        for one, other in [(getattr(first, name), getattr(second, name))]
+    }
+    return Limits.model_validate({**merged, "max_turns": merged["max_turns"] or DEFAULT_MAX_TURNS})
+
+
+def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | Stop:
+    """Decide the next turn. On the last one that a budget allows, only the answer is left."""
+    turns_left = (limits.max_turns or DEFAULT_MAX_TURNS) - spent.turns
+    if turns_left < 1:
+        return Stop("turns")
+    tokens_left = None if limits.max_tokens is None else limits.max_tokens - spent.usage.tokens
+    if tokens_left is not None and tokens_left <= spent.last_prompt_tokens:
+        return Stop("tokens")
+    cost_left = None if limits.max_cost_usd is None else limits.max_cost_usd - spent.usage.cost_usd
+    if cost_left is not None and cost_left <= 0:
+        return Stop("cost")
+    max_tokens = None if tokens_left is None else tokens_left - spent.last_prompt_tokens
+    another_fits = (
+        turns_left > 1
+        and _another_fits(tokens_left, spent.last_usage.tokens)
+        and _another_fits(cost_left, spent.last_usage.cost_usd)
+    )
+    if not another_fits:
+        return Ask(tools=(), max_tokens=max_tokens)
+    return _narrowed(tools, spent.calls or {}, max_tokens)
+
+
+def _another_fits(left: int | Decimal | None, last: int | Decimal) -> bool:
+    """Tell whether, after a turn like the last, one more like it would fit."""
+    return left is None or left >= 2 * last
+
+
+def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: int | None) -> Ask:
+    left = {
+        tool.name: MAX_CALLS_PER_TURN
+        if tool.max_calls is None
+        else tool.max_calls - calls.get(tool.name, 0)
+        for tool in tools
+    }
+    allowed = tuple(name for name, count in left.items() if count > 0)
+    most = min(sum(left[name] for name in allowed), MAX_CALLS_PER_TURN)
+    return Ask(
+        tools=None if len(allowed) == len(tools) else allowed,
+        max_calls=most if allowed and most < MAX_CALLS_PER_TURN else None,
+        max_tokens=max_tokens,
+    )
+
+
+def usage_of(generation: Generation, leg: Leg) -> Usage:
+    """Return what a model call used, at the price of the leg that served it."""
+    cost = Decimal(0)
+    if leg.price is not None:
+        cost = (
+            leg.price.prompt_usd * generation.prompt_tokens
+            + leg.price.completion_usd * generation.completion_tokens
+        ) / MILLION
+    return Usage(
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        cost_usd=cost,
+    )

@@ -1,0 +1,187 @@
+"""Tool calls: approved where they must be, run side by side, their outcomes told apart."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RawValue
+from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
+from temporalio.workflow import ParentClosePolicy
+
+from outlast.contracts import (
+    AGENT_WORKFLOW,
+    AgentResult,
+    Approval,
+    HumanDecision,
+    Leg,
+    Message,
+    PendingRequest,
+    ToolCall,
+    ToolSpec,
+)
+from outlast.errors import ToolFailed
+from outlast.tools import MAX_RESULT_BYTES
+from outlast.transcripts import to_json, tool_message
+from workflows.failures import cause_of, failed_call, told_to_model
+from workflows.narration import call_summary
+from workflows.presence import Presence
+from workflows.state import RunState, Steering
+from workflows.steps import Step, over_legs, tool_options
+
+JSON_ENCODINGS = ("json/plain", "json/protobuf")
+
+
+class Calls:
+    """Carries out the tool calls of a run's decisions."""
+
+    def __init__(
+        self, state: RunState, steering: Steering, presence: Presence, priority: Priority
+    ) -> None:
+        self._state = state
+        self._steering = steering
+        self._presence = presence
+        self._priority = priority
+        self._broken = False
+
+    async def run(self, calls: tuple[ToolCall, ...]) -> None:
+        """Run the calls of one decision and add their results to the transcript, in their order.
+
+        Raises `ToolFailed` after all have ended if one of them broke in a way that no model can mend.
+        """
+        turn = self._state.turn
+        started = [
+            self._guarded(f"{turn}.{number}", call) for number, call in enumerate(calls, start=1)
+        ]
+        for outcome in await asyncio.gather(*started, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._state.add(outcome)
+
+    async def _guarded(self, call_id: str, call: ToolCall) -> Message:
+        try:
+            content = await self._outcome(call_id, call)
+        except Exception:
+            self._broken = True
+            raise
+        return tool_message(call.tool, call_id, content)
+
+    async def _outcome(self, call_id: str, call: ToolCall) -> str:
+        """Return the JSON text that the model reads as the call's result."""
+        tool = self._state.agent.tool(call.tool)
+        if tool is None:
+            return to_json({"error": f"there is no tool {call.tool!r}"})
+        used = self._state.calls.get(tool.name, 0)
+        if tool.max_calls is not None and used >= tool.max_calls:
+            return to_json({"error": f"{tool.name} may be called {tool.max_calls} times in a run"})
+        self._state.calls[tool.name] = used + 1
+        self._state.tool_calls += 1
+        if tool.approval is not None:
+            refusal = await self._refusal(call_id, call, tool.approval)
+            if refusal is not None:
+                return to_json({"denied": refusal})
+        if tool.kind == "agent":
+            return await self._run_agent(call_id, call)
+        return await self._run_activity(call_id, call, tool)
+
+    async def _refusal(self, call_id: str, call: ToolCall, approval: Approval) -> str | None:
+        """Wait for a person's decision; return why the call may not be made, or None if it may."""
+        now = workflow.now()
+        expires = timedelta(seconds=approval.expires_s)
+        self._steering.pending[call_id] = PendingRequest(
+            request_id=call_id,
+            tool=call.tool,
+            arguments=call.arguments,
+            audience=approval.audience,
+            opened_at=now,
+            expires_at=now + expires,
+        )
+        self._presence.show("waiting_for_human", f"{call_summary(call)} needs {approval.audience}")
+        try:
+            await workflow.wait_condition(
+                lambda: self._broken or call_id in self._steering.settled,
+                timeout=expires,
+                timeout_summary=f"request {call_id} expires",
+            )
+        except TimeoutError:
+            return f"nobody of {approval.audience} answered within {approval.expires_s:g} s"
+        finally:
+            del self._steering.pending[call_id]
+            self._show_acting()
+        decision = self._steering.settled.get(call_id)
+        return "the run is ending" if decision is None else _reason(decision, approval)
+
+    def _show_acting(self) -> None:
+        if self._steering.pending:
+            waiting = ", ".join(self._steering.pending)
+            self._presence.show("waiting_for_human", f"requests {waiting}")
+        else:
+            self._presence.show("acting", f"turn {self._state.turn}")
+
+    async def _run_activity(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
+        route = tool.route or self._state.agent.route
+        step = Step(call_id, call_summary(call), self._priority)
+
+        async def start(leg: Leg) -> RawValue:
+            result: RawValue = await workflow.execute_activity(
+                tool.name,
+                call.arguments,
+                result_type=RawValue,
+                **tool_options(tool, step, leg, route),
+            )
+            return result
+
+        try:
+            result, _ = await over_legs(route, what=f"{tool.name} (call {call_id})", start=start)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            told = told_to_model(error, tool)
+            if told is None:
+                raise ToolFailed(failed_call(error, tool, call_id)) from None
+            return to_json({"error": told})
+        return _json_of(result, tool)
+
+    async def _run_agent(self, call_id: str, call: ToolCall) -> str:
+        state = self._state
+        try:
+            result: AgentResult = await workflow.execute_child_workflow(
+                AGENT_WORKFLOW,
+                {
+                    "agent": call.tool,
+                    "input": call.arguments.get("input"),
+                    "tenant": state.tenant,
+                    "limits": state.remaining(workflow.now()).model_dump(mode="json"),
+                },
+                id=f"{workflow.info().workflow_id}/{call_id}-{call.tool}",
+                result_type=AgentResult,
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                static_summary=call_summary(call),
+                priority=self._priority,
+            )
+        except ChildWorkflowError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            raise ToolFailed(f"agent {call.tool} (call {call_id}): {cause_of(error)}") from None
+        state.usage += result.usage
+        if result.status == "completed":
+            return to_json(result.output)
+        return to_json({"error": f"{call.tool} stopped: {result.stop_reason}"})
+
+
+def _reason(decision: HumanDecision, approval: Approval) -> str | None:
+    if decision.decision == "approve":
+        return None
+    by = decision.by or approval.audience
+    return f"denied by {by}: {decision.comment}" if decision.comment else f"denied by {by}"
+
+
+def _json_of(result: RawValue, tool: ToolSpec) -> str:
+    payload = result.payload
+    encoding = payload.metadata.get("encoding", b"").decode()
+    if encoding == "binary/null":
+        return "null"
+    if encoding not in JSON_ENCODINGS:
+        raise ToolFailed(f"{tool.name} returned {encoding!r}; a tool returns JSON")
+    if len(payload.data) > MAX_RESULT_BYTES:
+        return to_json({"error": f"{tool.name} returned {len(payload.data):,} bytes; ask for less"})
+    return payload.data.decode()

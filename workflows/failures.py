@@ -1,0 +1,63 @@
+"""Failures: what a failed step means, for the model or for the run."""
+
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    TimeoutError,  # noqa: A004 Temporal's word
+    TimeoutType,
+)
+
+from outlast.contracts import ToolSpec
+from outlast.errors import ToolError
+
+_OUR_OWN = ("BadRequest", "ToolError", "ToolFailed", "ModelError", "NoWorker", "RunTooLarge")
+_TIMEOUTS = {
+    TimeoutType.START_TO_CLOSE: "an attempt took too long",
+    TimeoutType.SCHEDULE_TO_CLOSE: "all attempts together took too long",
+    TimeoutType.HEARTBEAT: "its worker was lost",
+    TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
+}
+
+MAX_CAUSE = 1_000
+"""Characters of a cause: one line that a person reads in a terminal."""
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the innermost cause of a step's failure in one line."""
+    while isinstance(error, ActivityError | ChildWorkflowError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, TimeoutError):
+        return _TIMEOUTS.get(error.type or TimeoutType.START_TO_CLOSE, "timed out")
+    if isinstance(error, ApplicationError):
+        named = "" if error.type in (*_OUR_OWN, None, "") else f"{error.type}: "
+        return _one_line(f"{named}{error.message}")
+    message = error.message if isinstance(error, FailureError) else str(error)
+    return _one_line(message)
+
+
+def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
+    """Return what the model is told of a failed call, or None where it must end the run.
+
+    A model can act on a tool's own `ToolError`, and on a call that changed nothing and was too slow. It
+    can not act on a bug, nor on an effect of which nobody knows whether it happened.
+    """
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type == ToolError.__name__:
+        return _one_line(cause.message)
+    if isinstance(cause, TimeoutError) and tool.effect in ("read", "idempotent"):
+        return f"{tool.name}: {cause_of(error)} (at most {tool.timeout_s:g} s)"
+    return None
+
+
+def failed_call(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
+    """Return the line with which a failed call ends a run."""
+    unknown = isinstance(error.cause, TimeoutError) and tool.effect in ("write", "irreversible")
+    outcome = "; whether it happened is unknown, so it is not repeated" if unknown else ""
+    return f"{tool.name} (call {call_id}): {cause_of(error)}{outcome}"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_CAUSE else f"{line[: MAX_CAUSE - 1]}…"

@@ -1,0 +1,147 @@
+"""The handlers through which people steer a run: each an update, and a signal of the same name.
+
+An update is validated and answers at once. A signal cannot answer: what an update would refuse is logged
+and dropped. Payloads arrive raw, so that what is wrong with them is said by the door and not by a decoder.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from outlast.contracts import Door, HumanDecision, Say, Steer
+from outlast.door import parse
+from outlast.errors import BadRequest
+from workflows.state import Steering
+from workflows.steering import refusal_of_decision, refusal_of_message, settle
+
+_DoorModel = TypeVar("_DoorModel", bound=Door)
+
+
+class Steerable:
+    """Records what people tell a run."""
+
+    def __init__(self) -> None:
+        self._steering = Steering()
+
+    def interrupt(self) -> bool:
+        """Cancel the model call in flight; return whether there was one."""
+        return False
+
+    @workflow.update(name="decide")
+    async def decide(self, payload: RawValue) -> str:
+        """Settle a pending human request."""
+        return settle(typed(HumanDecision, payload, "decide"), self._steering)
+
+    @decide.validator
+    def check_decide(self, payload: RawValue) -> None:
+        """Refuse a decision that is malformed, late, or about nothing that is asked."""
+        _refuse(refusal_of_decision(typed(HumanDecision, payload, "decide"), self._steering))
+
+    @workflow.signal(name="decide")
+    async def decide_by_signal(self, payload: RawValue) -> None:
+        """Settle a pending human request."""
+        if _accepted(self.check_decide, payload, "decide"):
+            settle(typed(HumanDecision, payload, "decide"), self._steering)
+
+    @workflow.update(name="say")
+    async def say(self, payload: RawValue) -> str:
+        """Add a user message for the next turn, or interrupt this one with it."""
+        return self._take(typed(Say, payload, "say"))
+
+    @say.validator
+    def check_say(self, payload: RawValue) -> None:
+        """Refuse a message that is malformed, or one too many."""
+        typed(Say, payload, "say")
+        _refuse(refusal_of_message(self._steering))
+
+    @workflow.signal(name="say")
+    async def say_by_signal(self, payload: RawValue) -> None:
+        """Add a user message for the next turn, or interrupt this one with it."""
+        if _accepted(self.check_say, payload, "say"):
+            self._take(typed(Say, payload, "say"))
+
+    def _take(self, message: Say) -> str:
+        self._steering.inbox.append(message)
+        if message.when == "now" and self.interrupt():
+            return "interrupts the model call in flight"
+        return "is heard before the next turn"
+
+    @workflow.update(name="pause")
+    async def pause(self, payload: RawValue) -> str:
+        """Stop before the next turn."""
+        self._steering.paused = typed(Steer, payload, "pause")
+        return "pauses before the next turn"
+
+    @pause.validator
+    def check_pause(self, payload: RawValue) -> None:
+        """Refuse a malformed payload."""
+        typed(Steer, payload, "pause")
+
+    @workflow.signal(name="pause")
+    async def pause_by_signal(self, payload: RawValue) -> None:
+        """Stop before the next turn."""
+        if _accepted(self.check_pause, payload, "pause"):
+            self._steering.paused = typed(Steer, payload, "pause")
+
+    @workflow.update(name="resume")
+    async def resume(self, payload: RawValue) -> str:
+        """Go on after a pause."""
+        return self._resume(typed(Steer, payload, "resume"))
+
+    @resume.validator
+    def check_resume(self, payload: RawValue) -> None:
+        """Refuse a malformed payload."""
+        typed(Steer, payload, "resume")
+
+    @workflow.signal(name="resume")
+    async def resume_by_signal(self, payload: RawValue) -> None:
+        """Go on after a pause."""
+        if _accepted(self.check_resume, payload, "resume"):
+            self._resume(typed(Steer, payload, "resume"))
+
+    def _resume(self, steer: Steer) -> str:
+        self._steering.paused = None
+        workflow.logger.info("run.resumed", extra=steer.model_dump())
+        return "goes on"
+
+    @workflow.update(name="finish")
+    async def finish(self, payload: RawValue) -> str:
+        """End a conversation after the turn it is in."""
+        return self._finish(typed(Steer, payload, "finish"))
+
+    @finish.validator
+    def check_finish(self, payload: RawValue) -> None:
+        """Refuse a malformed payload."""
+        typed(Steer, payload, "finish")
+
+    @workflow.signal(name="finish")
+    async def finish_by_signal(self, payload: RawValue) -> None:
+        """End a conversation after the turn it is in."""
+        if _accepted(self.check_finish, payload, "finish"):
+            self._finish(typed(Steer, payload, "finish"))
+
+    def _finish(self, steer: Steer) -> str:
+        self._steering.finished = True
+        workflow.logger.info("run.finished", extra=steer.model_dump())
+        return "ends after this turn"
+
+
+def typed(model: type[_DoorModel], payload: RawValue, what: str) -> _DoorModel:
+    """Read a payload as a door model, or raise `BadRequest`; a missing one counts as `{}`."""
+    return parse(model, payload.payload.data or b"{}", what=f"the payload of {what}")
+
+
+def _refuse(refusal: str | None) -> None:
+    if refusal is not None:
+        raise BadRequest(refusal)
+
+
+def _accepted(check: Callable[[RawValue], None], payload: RawValue, name: str) -> bool:
+    try:
+        check(payload)
+    except BadRequest as error:
+        workflow.logger.warning("signal.refused", extra={"signal": name, "reason": error.message})
+        return False
+    return True

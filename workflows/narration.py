@@ -1,0 +1,64 @@
+"""What people see of a run in the stock UI: summaries, live details and the commands to copy."""
+
+import json
+import shlex
+
+from pydantic import JsonValue
+
+from outlast.contracts import PendingRequest, Progress, ToolCall
+
+MAX_SUMMARY = 120
+"""Characters of a summary: one line of the UI's timeline, and history that every step pays for."""
+
+MAX_VALUE = 40
+
+
+def call_summary(call: ToolCall) -> str:
+    """Return a call as one would write it: `refund(order_id=42)`."""
+    arguments = ", ".join(f"{name}={_brief(value)}" for name, value in call.arguments.items())
+    return _cut(f"{call.tool}({arguments})", MAX_SUMMARY)
+
+
+def _brief(value: JsonValue) -> str:
+    return _cut(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), MAX_VALUE
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def decide_command(workflow_id: str, request_id: str, decision: str) -> str:
+    """Return the `temporal` command that settles a request."""
+    payload = json.dumps({"request_id": request_id, "decision": decision, "by": "you"})
+    return (
+        f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} "
+        f"--name decide --input {shlex.quote(payload)}"
+    )
+
+
+def details(progress: Progress, workflow_id: str) -> str:
+    """Return the live details of a run in Markdown."""
+    usage = progress.usage
+    used = f"{usage.tokens:,} tokens · ${usage.cost_usd:.4f}"
+    lines = [
+        f"**{progress.status}**: {progress.doing}",
+        "",
+        f"turn {progress.turn} of {progress.max_turns} · {progress.tool_calls} tool calls · {used}",
+    ]
+    for request in progress.pending:
+        lines += ["", *_request_lines(request, workflow_id)]
+    return "\n".join(lines)
+
+
+def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
+    call = call_summary(ToolCall(tool=request.tool, arguments=request.arguments))
+    return [
+        f"### {request.audience}: approve `{call}`?",
+        f"Denied by itself at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
+        "```sh",
+        decide_command(workflow_id, request.request_id, "approve"),
+        decide_command(workflow_id, request.request_id, "deny"),
+        "```",
+    ]

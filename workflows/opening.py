@@ -1,0 +1,98 @@
+"""Opening a run: reads what a person typed, pins the agent, or takes over from the run before."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from activities.resolve import ResolveActivities
+from outlast.contracts import AgentRequest, PinnedAgent, Resolved, ResolveInput
+from outlast.door import parse_request
+from outlast.errors import BadRequest
+from outlast.transcripts import agent_digest, digest_of, user_message
+from workflows.budget import tighter
+from workflows.failures import cause_of
+from workflows.state import Carried, RunState, Steering, is_carried, unpack
+
+NOTHING = RawValue(Payload(metadata={"encoding": b"binary/null"}))
+"""What a run gets that was started without input."""
+
+RESOLVE_TIMEOUT = timedelta(seconds=30)
+RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
+RESOLVE_WAIT = timedelta(hours=1)
+"""Looking up an agent takes milliseconds; all its attempts together end well within this."""
+
+
+async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Steering]:
+    """Return the state to go on from; raises `BadRequest` for what a person typed wrong."""
+    data = _json_of(request)
+    if workflow.info().continued_run_id is not None and is_carried(data):
+        return _taken_over(Carried.model_validate_json(data), steering)
+    wanted = parse_request(data)
+    resolved = await _resolve(wanted)
+    agent = pin(wanted, resolved)
+    state = RunState(
+        agent=agent,
+        agent_digest=agent_digest(agent),
+        limits=tighter(wanted.limits, wanted.spec.limits if wanted.spec else resolved.limits),
+        tenant=wanted.tenant,
+        mode=wanted.mode,
+        visibility=resolved.visibility,
+        started_at=workflow.now(),
+    )
+    state.add(user_message(wanted.input))
+    return state, steering
+
+
+def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
+    """Return the agent for the life of the run: from the request's spec, or as it was resolved."""
+    spec = request.spec
+    return PinnedAgent(
+        name=spec.name if spec else request.agent or "",
+        instructions=spec.instructions if spec else resolved.instructions or "",
+        output_schema=spec.output if spec else resolved.output_schema or {},
+        tools=resolved.tools,
+        model=spec.model if spec else resolved.model,
+        route=resolved.route,
+    )
+
+
+def _json_of(request: RawValue) -> bytes:
+    encoding = request.payload.metadata.get("encoding", b"").decode()
+    if encoding == "binary/null":
+        raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
+    if encoding != "json/plain":
+        raise BadRequest(f"input: is encoded as {encoding!r}; give JSON (json/plain)")
+    return request.payload.data
+
+
+async def _resolve(wanted: AgentRequest) -> Resolved:
+    spec = wanted.spec
+    try:
+        return await workflow.execute_activity_method(
+            ResolveActivities.resolve_agent,
+            ResolveInput(agent=wanted.agent, tools=tuple(spec.tools) if spec else ()),
+            activity_id="resolve",
+            start_to_close_timeout=RESOLVE_TIMEOUT,
+            schedule_to_close_timeout=RESOLVE_WAIT,
+            retry_policy=RESOLVE_RETRY,
+            summary=f"resolve {wanted.agent or 'spec'}",
+        )
+    except ActivityError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
+            raise BadRequest(cause.message) from None
+        raise BadRequest(f"agent: could not be looked up: {cause_of(error)}") from error
+
+
+def _taken_over(carried: Carried, early: Steering) -> tuple[RunState, Steering]:
+    """Return the state of the run before, and what people told either of the two."""
+    state, steering = carried.state, carried.steering
+    state.messages = unpack(carried.packed)
+    state.digest = digest_of(state.messages)
+    steering.inbox.extend(early.inbox)
+    steering.paused = steering.paused or early.paused
+    steering.finished = steering.finished or early.finished
+    return state, steering

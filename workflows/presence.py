@@ -1,0 +1,78 @@
+"""Presence: keeps what the stock UI and CLI show of a run true, at a bounded price."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+
+from outlast.contracts import AgentStatus, Progress
+from workflows.narration import details
+from workflows.state import RunState, Steering
+
+AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
+AGENT_TENANT = SearchAttributeKey.for_keyword("AgentTenant")
+AGENT_STATUS = SearchAttributeKey.for_keyword("AgentStatus")
+AGENT_TURNS = SearchAttributeKey.for_int("AgentTurns")
+AGENT_COST_USD = SearchAttributeKey.for_float("AgentCostUsd")
+
+UPSERT_EVERY = timedelta(seconds=30)
+"""An upsert is an event in the history and a billable action: between `thinking` and `acting` one in 30 s
+keeps a slow run's attributes fresh and costs a fast one nothing."""
+
+BUSY: tuple[AgentStatus, ...] = ("thinking", "acting")
+
+
+def is_upsert_due(shown: AgentStatus | None, status: AgentStatus, since: timedelta) -> bool:
+    """Tell whether a change of status is worth an upsert: at once, unless both are a busy one."""
+    if shown in BUSY and status in BUSY:
+        return since >= UPSERT_EVERY
+    return shown != status
+
+
+class Presence:
+    """Shows one run: live details at each step, search attributes when they are due."""
+
+    def __init__(self, state: RunState, steering: Steering) -> None:
+        self._state = state
+        self._steering = steering
+        self._shown: AgentStatus | None = None
+        self._shown_at: datetime = state.started_at
+
+    def show(self, status: AgentStatus, doing: str) -> None:
+        """Show what the run does from now on."""
+        self._steering.status, self._steering.doing = status, doing
+        workflow.set_current_details(details(self.progress(), workflow.info().workflow_id))
+        now = workflow.now()
+        if self._state.visibility and is_upsert_due(self._shown, status, now - self._shown_at):
+            workflow.upsert_search_attributes(self._attributes())
+            self._shown, self._shown_at = status, now
+
+    def progress(self) -> Progress:
+        """Return the answer of the query `progress`."""
+        state, steering = self._state, self._steering
+        return Progress(
+            agent=state.agent.name,
+            status=steering.status,
+            doing=steering.doing,
+            turn=state.turn,
+            max_turns=state.limits.max_turns or 0,
+            tool_calls=state.tool_calls,
+            usage=state.usage,
+            pending=list(steering.pending.values()),
+        )
+
+    def _attributes(self) -> list[SearchAttributeUpdate[Any]]:
+        state = self._state
+        changing: list[SearchAttributeUpdate[Any]] = [
+            AGENT_STATUS.value_set(self._steering.status),
+            AGENT_TURNS.value_set(state.turn),
+            AGENT_COST_USD.value_set(float(state.usage.cost_usd)),
+        ]
+        if self._shown is not None:
+            return changing
+        return [
+            AGENT_NAME.value_set(state.agent.name),
+            AGENT_TENANT.value_set(state.tenant),
+            *changing,
+        ]

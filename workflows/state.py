@@ -1,0 +1,140 @@
+"""The state of a run: one serialisable object, and how it is carried into the next run of the chain."""
+
+import base64
+import json
+import zlib
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, TypeAdapter
+
+from outlast.contracts import (
+    AgentStatus,
+    HumanDecision,
+    Limits,
+    Message,
+    PendingRequest,
+    PinnedAgent,
+    Say,
+    Steer,
+    Usage,
+    Wire,
+)
+from outlast.errors import RunTooLarge
+from outlast.transcripts import EMPTY_DIGEST, extended, to_json
+
+MAX_CARRIED_BYTES = 1_400_000
+"""Packed transcript in the input of the next run: with the pinned agent it must stay under 2 MB."""
+
+SMALLEST_COST = Decimal("0.000001")
+SMALLEST_WAIT_S = 0.001
+"""Limits are above zero; an agent called with nothing left stops at its first turn."""
+
+_MESSAGES = TypeAdapter(list[Message])
+
+
+class RunState(BaseModel):
+    """Everything a run knows. `sent` counts the entries that the last model call was told of."""
+
+    agent: PinnedAgent
+    agent_digest: str
+    limits: Limits
+    tenant: str = "default"
+    mode: Literal["task", "conversation"] = "task"
+    visibility: bool = False
+    started_at: datetime
+    messages: list[Message] = []
+    digest: str = EMPTY_DIGEST
+    sent: int = 0
+    turn: int = 0
+    tool_calls: int = 0
+    calls: dict[str, int] = {}
+    usage: Usage = Usage()
+    last_prompt_tokens: int = 0
+    last_usage: Usage = Usage()
+
+    def add(self, message: Message) -> None:
+        """Append an entry to the transcript."""
+        self.messages.append(message)
+        self.digest = extended(self.digest, message)
+
+    def deadline_in(self, now: datetime) -> float | None:
+        """Return the seconds until the run's deadline, 0 when it has passed; None without one."""
+        if self.limits.deadline_s is None:
+            return None
+        return max(0.0, self.limits.deadline_s - (now - self.started_at).total_seconds())
+
+    def remaining(self, now: datetime) -> Limits:
+        """Return what is left of the run's tokens, dollars and time, for an agent that it calls."""
+        tokens, cost = self.limits.max_tokens, self.limits.max_cost_usd
+        deadline_s = self.deadline_in(now)
+        return Limits(
+            max_tokens=None if tokens is None else max(1, tokens - self.usage.tokens),
+            max_cost_usd=None if cost is None else max(SMALLEST_COST, cost - self.usage.cost_usd),
+            deadline_s=None if deadline_s is None else max(SMALLEST_WAIT_S, deadline_s),
+        )
+
+
+class Steering(BaseModel):
+    """What people told a run. It exists before the run's agent is known, for they may be early."""
+
+    inbox: list[Say] = []
+    pending: dict[str, PendingRequest] = {}
+    settled: dict[str, HumanDecision] = {}
+    paused: Steer | None = None
+    finished: bool = False
+    status: AgentStatus = "thinking"
+    doing: str = "starting"
+
+
+class Carried(Wire):
+    """The input of the next run of a chain: the state, its transcript packed, and what people said."""
+
+    state: RunState
+    packed: str
+    steering: Steering
+
+
+def pack(messages: list[Message]) -> str:
+    """Return a transcript as text that fits one payload; what does not fit loses its oldest results."""
+    kept = list(messages)
+    packed = _packed(kept)
+    oldest = 0
+    while len(packed) > MAX_CARRIED_BYTES and oldest < len(kept):
+        # A tenth of the entries at a time: packing is what costs.
+        upto = min(len(kept), oldest + max(1, len(kept) // 10))
+        kept[oldest:upto] = [_elided(message) for message in kept[oldest:upto]]
+        oldest = upto
+        packed = _packed(kept)
+    if len(packed) > MAX_CARRIED_BYTES:
+        raise RunTooLarge(
+            f"the transcript is {len(packed):,} bytes even without its tool results; a run can carry "
+            f"{MAX_CARRIED_BYTES:,}: use a smaller input, or fewer turns"
+        )
+    return packed
+
+
+def unpack(packed: str) -> list[Message]:
+    """Return the transcript that `pack` packed."""
+    return _MESSAGES.validate_json(zlib.decompress(base64.b85decode(packed)))
+
+
+def _packed(messages: list[Message]) -> str:
+    return base64.b85encode(zlib.compress(_MESSAGES.dump_json(messages), level=6)).decode()
+
+
+def _elided(message: Message) -> Message:
+    if message.role != "tool" or message.content is None:
+        return message
+    note = to_json(
+        {"elided": f"{len(message.content):,} characters; call the tool again if needed"}
+    )
+    shorter = len(note) < len(message.content)
+    return message.model_copy(update={"content": note}) if shorter else message
+
+
+def is_carried(data: bytes) -> bool:
+    """Tell whether an input is what a chain hands on, rather than what a person typed."""
+    value = json.loads(data)
+    return isinstance(value, dict) and "packed" in value

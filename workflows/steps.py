@@ -1,0 +1,126 @@
+"""Steps over routes: an activity is tried on each leg until a worker takes it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
+from temporalio.workflow import ActivityConfig
+
+from outlast.contracts import Effect, Leg, Route, ToolSpec
+from outlast.errors import NoWorker
+
+GENERATE_TIMEOUT = timedelta(minutes=10)
+"""One attempt of a model call, its re-asks included."""
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+"""How long a dead worker goes unnoticed. The SDK sends a heartbeat each 8 s of it, and each that reaches
+the server is a billable action: shorter costs more, longer makes a killed step wait."""
+
+LAST_LEG_WAIT = timedelta(hours=24)
+"""Wait for a worker on the last leg: outlives an outage or a night with the laptop shut, and ends."""
+
+SPILL_WAIT = timedelta(seconds=30)
+"""Wait for a worker on a leg that has a next one, where the route names no `start_within_s`."""
+
+GENERATE_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=6,
+)
+"""A model call may be repeated; six attempts ride out a server that restarts."""
+
+_REPEATABLE = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=4,
+)
+_ONCE = RetryPolicy(maximum_attempts=1)
+TOOL_RETRY: dict[Effect, RetryPolicy] = {
+    "read": _REPEATABLE,
+    "idempotent": _REPEATABLE,
+    "write": _ONCE,
+    "irreversible": _ONCE,
+}
+"""Attempts by effect: what is not known to be harmless twice is never repeated blindly."""
+
+_Result = TypeVar("_Result")
+
+
+async def over_legs(
+    route: Route, *, what: str, start: Callable[[Leg], Awaitable[_Result]]
+) -> tuple[_Result, Leg]:
+    """Start a step on each leg in turn until a worker takes it; return its result and that leg.
+
+    Raises `NoWorker` when the last leg's time passes as well, or the step's own error.
+    """
+    for leg in route.legs:
+        try:
+            return await start(leg), leg
+        except ActivityError as error:
+            if not was_not_started(error):
+                raise
+    legs = ", ".join(
+        f"{leg.task_queue!r} within {wait_on(leg, route).total_seconds():g} s" for leg in route.legs
+    )
+    raise NoWorker(f"{what}: no worker took it on {legs}")
+
+
+def wait_on(leg: Leg, route: Route) -> timedelta:
+    """Return how long a step waits for a worker of a leg before it goes on to the next."""
+    if leg.start_within_s is not None:
+        return timedelta(seconds=leg.start_within_s)
+    return LAST_LEG_WAIT if leg is route.legs[-1] else SPILL_WAIT
+
+
+def was_not_started(error: ActivityError) -> bool:
+    """Tell whether no worker took the step in time."""
+    cause = error.cause
+    return isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one step is told apart: its activity id, what the UI says of it, and whose turn it takes."""
+
+    activity_id: str
+    summary: str
+    priority: Priority
+
+
+def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:
+    """Return how a model call is scheduled on a leg."""
+    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, GENERATE_RETRY, HEARTBEAT_TIMEOUT))
+
+
+def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> ActivityConfig:
+    """Return how a tool call is scheduled on a leg."""
+    timeout = timedelta(seconds=tool.timeout_s)
+    heartbeat = HEARTBEAT_TIMEOUT if tool.heartbeats else None
+    return _options(step, leg, route, _Bounds(timeout, TOOL_RETRY[tool.effect], heartbeat))
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    attempt: timedelta
+    retry: RetryPolicy
+    heartbeat: timedelta | None
+
+
+def _options(step: Step, leg: Leg, route: Route, bounds: _Bounds) -> ActivityConfig:
+    wait = wait_on(leg, route)
+    retry = bounds.retry
+    one_attempt = bounds.attempt + (retry.maximum_interval or timedelta(0)) + wait
+    return ActivityConfig(
+        task_queue=leg.task_queue,
+        schedule_to_start_timeout=wait,
+        start_to_close_timeout=bounds.attempt,
+        schedule_to_close_timeout=retry.maximum_attempts * one_attempt,
+        heartbeat_timeout=bounds.heartbeat,
+        retry_policy=retry,
+        activity_id=step.activity_id,
+        summary=step.summary,
+        priority=step.priority,
+    )
