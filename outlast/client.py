@@ -59,6 +59,11 @@ class Run:
         """The workflow id."""
         return self._handle.id
 
+    @property
+    def first_execution_run_id(self) -> str | None:
+        """The first Temporal run of the chain; None on a run that was found by its id."""
+        return self._handle.first_execution_run_id
+
     async def result(self) -> AgentResult:
         """Wait for the end and return the outcome; raises `RunFailed` with the cause in one line."""
         try:

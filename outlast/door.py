@@ -57,18 +57,21 @@ def validated(model: type[_Model], value: dict[str, Any]) -> _Model:
         raise BadRequest(explain(error, model)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return one line for what pydantic found: each field's path, its value and what is allowed."""
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Return one line for what pydantic found: each field's path, its value and what is allowed.
+
+    With the `model` that was asked for, an unknown field is answered with the nearest known one.
+    """
     details = error.errors(include_url=False)
     reasons = [_reason(detail, model) for detail in details[:MAX_REASONS]]
     more = len(details) - len(reasons)
     return "; ".join(reasons) + (f"; and {more} more" if more else "")
 
 
-def _reason(detail: Any, model: type[BaseModel]) -> str:
+def _reason(detail: Any, model: type[BaseModel] | None) -> str:
     location: Sequence[str | int] = detail["loc"]
     path = ".".join(str(part) for part in location)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden" and model is not None:
         known = list(_model_at(model, location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known)}"

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
 from outlast.contracts import Approval, Effect, ToolSpec
 from outlast.door import explain
@@ -64,9 +65,10 @@ class Tool(Generic[_Arguments, _Result]):
     def _encoded(self, result: Any) -> bytes:
         try:
             encoded = self.result.dump_json(self.result.validate_python(result))
-        except (ValidationError, ValueError) as error:
-            reason = str(error).replace("\n", " ")
-            raise ToolFailed(f"{self.name} returned what its type forbids: {reason}") from None
+        except ValidationError as error:
+            raise ToolFailed(f"returned what its type forbids: {explain(error)}") from None
+        except PydanticSerializationError as error:
+            raise ToolFailed(f"returned what cannot be written as JSON: {error}") from None
         if len(encoded) > MAX_RESULT_BYTES:
             raise ToolError(
                 f"{self.name} returned {len(encoded):,} bytes; at most {MAX_RESULT_BYTES:,} are "

@@ -54,9 +54,9 @@ _KEYS: tuple[SearchAttributeKey[Any], ...] = (
     AGENT_TURNS,
     AGENT_COST_USD,
 )
-SEARCH_ATTRIBUTES: Mapping[str, SearchAttributeIndexedValueType] = {
-    key.name: key.indexed_value_type for key in _KEYS
-}
+Types = Mapping[str, SearchAttributeIndexedValueType]
+
+SEARCH_ATTRIBUTES: Types = {key.name: key.indexed_value_type for key in _KEYS}
 """What a run is found by: names, and the types that the namespace must give them."""
 
 _REFUSALS = ("Unauthenticated", "PermissionDenied")
@@ -137,7 +137,7 @@ def _reason(error: RuntimeError | TimeoutError | RPCError) -> str:
     if isinstance(error, RPCError):
         return error.message
     text = str(error)
-    code = re.search(r"code: (\w+)", text)
+    code = re.search(r"code: ([A-Z]\w+)", text)
     said = re.findall(r'(?:message|error): "([^"]+)"', text)
     found = ": ".join([*([code[1]] if code else []), *said[-1:]]) or text
     return " ".join(found.split())[:MAX_REASON_CHARS]
@@ -157,38 +157,33 @@ async def ensure_search_attributes(client: Client) -> bool:
     refused, as in Temporal Cloud, or one has another type, it logs the command that an operator
     runs, and returns False: runs work without them. Repeating it is harmless.
     """
-    missing = dict(SEARCH_ATTRIBUTES)
+    absent = dict(SEARCH_ATTRIBUTES)
     try:
-        missing = await _missing(client)
-        if missing:
-            await _create(client, missing)
-            missing = await _until_listed(client)
+        listed = await _listed(client)
+        absent = {name: kind for name, kind in absent.items() if name not in listed}
+        if absent:
+            await _create(client, absent)
+            listed = await _until_listed(client, absent)
     except RPCError as error:
-        _warn(client, missing, error.message)
-    else:
-        if missing:
-            _warn(client, missing, "not listed, or listed with another type")
-    return not missing
+        _warn(client, absent, f"creating them was refused: {error.message}")
+        return False
+    wrong = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if listed.get(name) != kind}
+    if wrong:
+        _warn(client, wrong, "not listed, or of another type, and then to be removed first")
+    return not wrong
 
 
-async def _missing(client: Client) -> dict[str, SearchAttributeIndexedValueType]:
+async def _listed(client: Client) -> dict[str, int]:
     request = ListSearchAttributesRequest(namespace=client.namespace)
     listed = await client.operator_service.list_search_attributes(
         request, retry=True, timeout=CALL_TIMEOUT
     )
-    types = listed.custom_attributes
-    return {
-        name: kind for name, kind in SEARCH_ATTRIBUTES.items() if types.get(name, 0) != int(kind)
-    }
+    return {name: int(kind) for name, kind in listed.custom_attributes.items()}
 
 
-async def _create(client: Client, missing: Mapping[str, SearchAttributeIndexedValueType]) -> None:
-    request = AddSearchAttributesRequest(
-        namespace=client.namespace,
-        search_attributes={
-            name: IndexedValueType.ValueType(int(kind)) for name, kind in missing.items()
-        },
-    )
+async def _create(client: Client, absent: Types) -> None:
+    types = {name: IndexedValueType.ValueType(int(kind)) for name, kind in absent.items()}
+    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=types)
     try:
         await client.operator_service.add_search_attributes(request, timeout=CALL_TIMEOUT)
     except RPCError as error:
@@ -197,29 +192,25 @@ async def _create(client: Client, missing: Mapping[str, SearchAttributeIndexedVa
             raise
 
 
-async def _until_listed(client: Client) -> dict[str, SearchAttributeIndexedValueType]:
+async def _until_listed(client: Client, awaited: Types) -> dict[str, int]:
     deadline = time.monotonic() + LISTED_WITHIN_S
     while True:
-        missing = await _missing(client)
-        if not missing or time.monotonic() > deadline:
-            return missing
+        listed = await _listed(client)
+        if awaited.keys() <= listed.keys() or time.monotonic() > deadline:
+            return listed
         await asyncio.sleep(RETRY_EVERY_S)
 
 
-def _warn(
-    client: Client, missing: Mapping[str, SearchAttributeIndexedValueType], reason: str
-) -> None:
+def _warn(client: Client, missing: Types, reason: str) -> None:
     log.warning(
-        "search_attributes.refused",
+        "search_attributes.unusable",
         reason=reason,
         missing=sorted(missing),
         command=create_command(client.namespace, missing),
     )
 
 
-def create_command(
-    namespace: str, missing: Mapping[str, SearchAttributeIndexedValueType] = SEARCH_ATTRIBUTES
-) -> str:
+def create_command(namespace: str, missing: Types) -> str:
     """Return the `temporal` command that creates search attributes: one call for each type."""
     calls: list[str] = []
     for kind in dict.fromkeys(missing.values()):

@@ -3,12 +3,11 @@
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor
 from temporalio import activity, workflow
 from temporalio.client import Plugin
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
@@ -16,19 +15,29 @@ from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilt
 if TYPE_CHECKING:
     from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
 
+LogFormat = Literal["auto", "console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 SERVICE_NAME = "outlast-worker"
 
 EXPORT_TIMEOUT_S = 5.0
-"""One export, its retries included: a collector that is away must not hold spans for long."""
+"""One export, its retries included: where a collector is away, spans are dropped, not hoarded."""
 
 FLUSH_S = 5.0
 """How long the end of a process may wait for its last spans."""
 
-# At level info these say one line for each model call, which has a line of ours already.
+# At info these say a line for each model call, and there is one of ours already.
 _TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3")
 
+# What the SDK's Rust core says at INFO is about itself.
 _CORE_LEVELS = {"debug": "DEBUG", "info": "WARN", "warning": "WARN", "error": "ERROR"}
-"""What the SDK's Rust core may say at each of our levels: its `INFO` is about itself."""
+
+# The loggers of temporalio pass these as `extra`.
+_DETAILS = ("temporal_workflow", "temporal_activity")
+_RENAMED = {"workflow_run_id": "run_id"}
+_NOT_ON_CONSOLE = ("activity_id", "logger", "namespace", "run_id", "task_queue", "workflow_type")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,25 +59,141 @@ class Telemetry:
             log.warning("telemetry.flush_abandoned", within_s=within_s)
 
 
-log = structlog.get_logger(__name__)
-
-
 def start_telemetry(
     *,
-    log_format: Literal["auto", "console", "json"] = "auto",
-    log_level: str = "info",
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
     otlp_endpoint: str | None = None,
     stream: TextIO | None = None,
 ) -> Telemetry:
-    """Set logging up for the whole process, and tracing where there is an endpoint.
+    """Set up logging for the whole process, and tracing where there is an endpoint.
 
     Called once, before the client connects. `otlp_endpoint` is the base URL of an OTLP/HTTP
     collector; without it OpenTelemetry is not even imported. Lines go to `stream`, by default
-    standard error, as JSON unless that is a terminal.
+    standard error, and are JSON unless that is a terminal.
     """
-    target = stream or sys.stderr
-    json = log_format == "json" or (log_format == "auto" and not target.isatty())
-    provider = _trace_provider(otlp_endpoint) if otlp_endpoint else None
-    trace_ids = _trace_ids() if provider else None
-    _configure_logging(target, log_level, json=json, trace_ids=trace_ids)
-    return Telemetry(plugins=_tracing_plugins() if provider else (), _provider=provider)
+    out = stream or sys.stderr
+    as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
+    tracing = _start_tracing(otlp_endpoint) if otlp_endpoint else Telemetry()
+    extra = [_trace_id_adder()] if otlp_endpoint else []
+    processors = [*_common(as_json=as_json), *extra, *_rendering(out, as_json=as_json)]
+    _route_logging(out, log_level, processors)
+    return tracing
+
+
+def core_logging(log_level: LogLevel = "info") -> LoggingConfig:
+    """Return what a `Runtime` takes so that the SDK's Rust core logs through here, not on its own."""
+    return LoggingConfig(
+        filter=TelemetryFilter(core_level=_CORE_LEVELS[log_level], other_level="ERROR"),
+        forwarding=LogForwardingConfig(
+            logger=logging.getLogger("temporalio.core"),
+            append_target_to_name=False,
+            prepend_target_on_message=False,
+            append_log_fields_to_message=False,
+        ),
+    )
+
+
+def _route_logging(out: TextIO, log_level: LogLevel, processors: list[Processor]) -> None:
+    """Lead both structlog and the standard library through one handler and one set of processors."""
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=processors, foreign_pre_chain=[structlog.stdlib.ExtraAdder()]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(log_level.upper())
+    for name in _TALKATIVE if log_level != "debug" else ():
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    workflow.logger.workflow_info_on_message = False
+    activity.logger.activity_info_on_message = False
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _common(*, as_json: bool) -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(
+            fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="timestamp"
+        ),
+        _spread_temporal_details,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+    ]
+
+
+def _rendering(out: TextIO, *, as_json: bool) -> list[Processor]:
+    if as_json:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [
+        _drop_what_crowds_a_terminal,
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain),
+    ]
+
+
+def _spread_temporal_details(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Make keys of what temporalio's loggers know: workflow and run id, activity type, attempt."""
+    details: dict[str, Any] = {}
+    for source in _DETAILS:
+        details |= event.pop(source, None) or {}
+    if core := event.pop("temporal_log", None):
+        details |= {"target": core.target, **core.fields}
+    for name, value in details.items():
+        event.setdefault(_RENAMED.get(name, name), value)
+    return event
+
+
+def _drop_what_crowds_a_terminal(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for name in _NOT_ON_CONSOLE:
+        event.pop(name, None)
+    return event
+
+
+def _start_tracing(otlp_endpoint: str) -> Telemetry:
+    # Imported here, for without a collector nobody should pay for it.
+    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from temporalio.contrib.opentelemetry import (  # noqa: PLC0415
+        OpenTelemetryPlugin,
+        create_tracer_provider,
+    )
+
+    provider = create_tracer_provider(
+        resource=Resource.create({"service.name": SERVICE_NAME}),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(
+        endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    # The plugin demands that the provider be the global one.
+    trace.set_tracer_provider(provider)
+    return Telemetry(plugins=(OpenTelemetryPlugin(add_temporal_spans=True),), _provider=provider)
+
+
+def _trace_id_adder() -> Processor:
+    from opentelemetry import trace  # noqa: PLC0415 imported only where there is a collector
+
+    def add_trace_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            event["trace_id"] = trace.format_trace_id(context.trace_id)
+        return event
+
+    return add_trace_id

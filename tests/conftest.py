@@ -1,0 +1,54 @@
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from outlast.plugin import OutlastPlugin
+from workers.connection import ensure_search_attributes
+
+LIFTED = [
+    "--dynamic-config-value",
+    "history.transferProcessorMaxPollRPS=2000",
+    "--dynamic-config-value",
+    "history.timerProcessorMaxPollRPS=2000",
+]
+
+
+def binary(name: str) -> str:
+    """Return a program of this environment, as a person who activated it would find it."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    assert found, f"{name} is not installed: make setup"
+    return found
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A client of a real Temporal server."""
+    async with await WorkflowEnvironment.start_local(
+        plugins=[OutlastPlugin()],
+        dev_server_existing_path=binary("temporal"),
+        dev_server_log_level="error",
+        dev_server_extra_args=LIFTED,
+    ) as environment:
+        assert await ensure_search_attributes(environment.client)
+        yield environment.client
+
+
+@pytest_asyncio.fixture
+async def skipping() -> AsyncIterator[Client]:
+    """A client of the time-skipping test server, which has no search attributes."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
+    ) as environment:
+        yield environment.client
+
+
+@pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
+def cached(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many runs a worker keeps in memory: with none, each workflow task replays the run."""
+    yield request.param

@@ -1,0 +1,134 @@
+"""A stage for workflow tests: real workers on a real server, a scripted model, and a replay at the end."""
+
+import asyncio
+import types
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+import outlast
+from outlast.agents import Agent, Catalog
+from outlast.client import Client, Run
+from outlast.contracts import Leg, Route
+from outlast.models import Model
+from outlast.plugin import OutlastPlugin
+from outlast.tools import Tool
+from workers.serving import build_workers, serve
+from workers.settings import (
+    ConcurrencySettings,
+    QueuesSettings,
+    RoutesSettings,
+    Settings,
+)
+from workflows.agent import AgentWorkflow
+
+
+class Stage:
+    """Starts runs on task queues of its own and remembers them, so that each can be replayed."""
+
+    def __init__(self, client: TemporalClient, settings: Settings) -> None:
+        self.client = Client(client)
+        self.settings = settings
+        self.task_queue = settings.queues.workflows
+        self._started: list[Run] = []
+
+    async def start(self, agent: Any = None, input: Any = "go", **options: Any) -> Run:
+        run = await self.client.start(agent, input, task_queue=self.task_queue, **options)
+        self._started.append(run)
+        return run
+
+    async def run(
+        self, agent: Any = None, input: Any = "go", **options: Any
+    ) -> outlast.AgentResult:
+        return await (await self.start(agent, input, **options)).result()
+
+    async def last(self) -> WorkflowHistory:
+        return (await self.chain(self._started[-1]))[-1]
+
+    async def chain(self, run: Run) -> list[WorkflowHistory]:
+        """Return the histories of a run and of those that it continued as."""
+        histories: list[WorkflowHistory] = []
+        run_id = run.first_execution_run_id
+        while run_id:
+            handle = self.client.temporal.get_workflow_handle(run.id, run_id=run_id)
+            histories.append(await handle.fetch_history())
+            end = histories[-1].events[-1]
+            run_id = end.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+        return histories
+
+    async def activities(self, run: Run | None = None) -> list[str]:
+        """Return the types of the activities in a run's history, in the order they were scheduled."""
+        return [
+            event.activity_task_scheduled_event_attributes.activity_type.name
+            for history in await self.chain(run or self._started[-1])
+            for event in history.events
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        ]
+
+    async def replay(self) -> None:
+        replayer = Replayer(workflows=[AgentWorkflow], plugins=[OutlastPlugin()])
+        for run in self._started:
+            for history in await self.chain(run):
+                await replayer.replay_workflow(history)
+
+
+def catalog_of(agents: Iterable[Agent], tools: Iterable[Tool[..., Any]] = ()) -> Catalog:
+    module = types.ModuleType("staged")
+    for entry in (*agents, *tools):
+        setattr(module, entry.name, entry)
+    return Catalog.of([module])
+
+
+def staged_settings(
+    *, cached: int, generate: Sequence[Leg] = (), tools: Sequence[Leg] = ()
+) -> Settings:
+    """Return settings whose queues no other test polls; legs name them with `{own}`."""
+    own = uuid.uuid4().hex[:8]
+
+    def route(legs: Sequence[Leg], kind: str) -> Route:
+        named = [
+            leg.model_copy(update={"task_queue": leg.task_queue.format(own=own)}) for leg in legs
+        ]
+        return Route(legs=tuple(named) or (Leg(task_queue=f"{kind}-{own}"),))
+
+    return Settings(
+        roles=("workflows", "generate", "tools"),
+        queues=QueuesSettings(
+            workflows=f"agents-{own}", generate=f"generate-{own}", tools=f"tools-{own}"
+        ),
+        routes=RoutesSettings(generate=route(generate, "generate"), tools=route(tools, "tools")),
+        concurrency=ConcurrencySettings(cached_workflows=cached),
+        drain_s=0,
+    )
+
+
+@asynccontextmanager
+async def on_stage(
+    client: TemporalClient,
+    model: Model,
+    agents: Iterable[Agent] = (),
+    *,
+    tools: Iterable[Tool[..., Any]] = (),
+    settings: Settings | None = None,
+    cached: int = 1000,
+    visibility: bool = True,
+) -> AsyncIterator[Stage]:
+    """Serve the agents until the block ends, then replay what ran in it."""
+    settings = settings or staged_settings(cached=cached)
+    catalog = catalog_of(agents, tools)
+    workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
+    stage = Stage(client, settings)
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(workers, stop))
+    try:
+        yield stage
+    finally:
+        stop.set()
+        await serving
+    await stage.replay()

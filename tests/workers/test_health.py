@@ -1,0 +1,105 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from outlast.errors import NotReady
+from workers.health import Health, serve_health
+
+READY = Health(
+    roles=("workflows", "tools"),
+    queues={"workflows": "agents", "tools": "tools"},
+    temporal_reachable=True,
+)
+
+
+@asynccontextmanager
+async def serving(health: Health) -> AsyncIterator[int]:
+    async with serve_health(lambda: health, port=0) as port:
+        yield port
+
+
+async def ask(port: int, request: str) -> tuple[int, Any]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{request} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body else None
+
+
+async def test_a_ready_process_answers_200_with_its_state() -> None:
+    async with serving(READY) as port:
+        status, body = await ask(port, "GET /healthz")
+    assert status == 200
+    assert body.pop("uptime_s") >= 0
+    assert body == {
+        "status": "ready",
+        "roles": ["workflows", "tools"],
+        "queues": {"workflows": "agents", "tools": "tools"},
+        "temporal_reachable": True,
+        "model_reachable": None,
+        "draining": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        replace(READY, temporal_reachable=False),
+        replace(READY, model_reachable=False),
+        replace(READY, draining=True),
+    ],
+)
+async def test_a_process_that_takes_no_work_answers_503_and_lives(health: Health) -> None:
+    async with serving(health) as port:
+        status, body = await ask(port, "GET /healthz?verbose")
+        assert (status, body["status"]) == (503, "not_ready")
+        assert (await ask(port, "GET /livez"))[0] == 200
+
+
+async def test_the_state_is_asked_at_each_request() -> None:
+    states = [READY, replace(READY, draining=True)]
+    async with serve_health(lambda: states.pop(0), port=0) as port:
+        assert (await ask(port, "GET /healthz"))[0] == 200
+        assert (await ask(port, "HEAD /healthz")) == (503, None)
+
+
+@pytest.mark.parametrize(("request_line", "status"), [("GET /", 404), ("POST /healthz", 405)])
+async def test_other_requests_are_refused(request_line: str, status: int) -> None:
+    async with serving(READY) as port:
+        assert (await ask(port, request_line))[0] == status
+
+
+async def test_what_is_no_request_is_hung_up_on() -> None:
+    async with serving(READY) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"x" * 20_000 + b"\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(1_000):
+                pass
+            raise ConnectionResetError("closed without an answer")
+        writer.close()
+        assert (await ask(port, "GET /healthz"))[0] == 200
+
+
+async def test_a_taken_port_is_one_line() -> None:
+    async with serving(READY) as port:
+        with pytest.raises(NotReady) as error:
+            async with serve_health(lambda: READY, port=port):
+                pass
+    assert str(error.value) == (
+        f"port {port} is taken: stop what listens on it, or set health.port"
+        " (OUTLAST_HEALTH__PORT) to a free one"
+    )
+
+
+async def test_a_host_that_is_not_ours_is_one_line() -> None:
+    with pytest.raises(NotReady, match=r"cannot listen on 192\.0\.2\.1:8081"):
+        async with serve_health(lambda: READY, host="192.0.2.1", port=8081):
+            pass

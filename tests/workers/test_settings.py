@@ -1,0 +1,199 @@
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from outlast.contracts import Leg, Price, Route
+from outlast.errors import NotReady
+from workers.settings import Settings, load_settings
+
+EXAMPLE = """
+agents = ["examples.refund_desk", "mine"]
+roles = ["generate"]
+drain_s = 5
+
+[model]
+url = "http://127.0.0.1:8000/v1"
+name = "small"
+price = { prompt_usd = 0.15, completion_usd = 0.6 }
+
+[[routes.generate.legs]]
+task_queue = "gpu"
+start_within_s = 5
+
+[[routes.generate.legs]]
+task_queue = "cpu"
+price = { prompt_usd = 1 }
+
+[routes.tool.refund]
+legs = [{ task_queue = "payments" }]
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take the variables and the working directory of whoever runs the tests away."""
+    for name in list(os.environ):
+        if name.startswith(("OUTLAST_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str, name: str = "outlast.toml") -> Path:
+    file = Path(name)
+    file.write_text(text)
+    return file
+
+
+def test_without_a_file_every_setting_has_a_default() -> None:
+    settings = load_settings()
+    assert settings == Settings()
+    assert settings.roles == ("workflows", "generate", "tools")
+    assert settings.routes.generate == Route(legs=(Leg(task_queue="generate"),))
+    assert settings.routes.tools == Route(legs=(Leg(task_queue="tools"),))
+    assert settings.queues.workflows == "agents"
+    assert settings.health.port is None
+
+
+def test_a_file_is_read_into_plain_contracts() -> None:
+    write(EXAMPLE)
+    settings = load_settings()
+    assert settings.agents == ("examples.refund_desk", "mine")
+    assert settings.roles == ("generate",)
+    assert settings.model.price == Price(prompt_usd=Decimal("0.15"), completion_usd=Decimal("0.6"))
+    gpu = Leg(task_queue="gpu", start_within_s=5)
+    cpu = Leg(task_queue="cpu", price=Price(prompt_usd=Decimal(1)))
+    assert settings.routes.generate == Route(legs=(gpu, cpu))
+    assert settings.routes.tool == {"refund": Route(legs=(Leg(task_queue="payments"),))}
+
+
+def test_variables_win_over_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(EXAMPLE)
+    monkeypatch.setenv("OUTLAST_MODEL__NAME", "large")
+    monkeypatch.setenv("OUTLAST_ROLES", "workflows, tools")
+    monkeypatch.setenv("OUTLAST_LOG_LEVEL", "DEBUG")
+    monkeypatch.setenv("OUTLAST_ROUTES__GENERATE__LEGS", '[{"task_queue": "elsewhere"}]')
+    settings = load_settings()
+    assert settings.model.name == "large"
+    assert settings.model.url == "http://127.0.0.1:8000/v1"
+    assert settings.roles == ("workflows", "tools")
+    assert settings.log_level == "debug"
+    assert settings.routes.generate == Route(legs=(Leg(task_queue="elsewhere"),))
+
+
+def test_a_named_file_is_read_instead_of_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("drain_s = 1")
+    monkeypatch.setenv("OUTLAST_CONFIG", str(write("drain_s = 2", "second.toml")))
+    assert load_settings().drain_s == 2
+    assert load_settings(write("drain_s = 3", "third.toml")).drain_s == 3
+
+
+def test_the_version_is_what_the_worker_controller_injects(monkeypatch: pytest.MonkeyPatch) -> None:
+    write('[versioning]\ndeployment_name = "in-file"\nbuild_id = "in-file"')
+    monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", "agents/gpu-worker")
+    monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", "b1")
+    monkeypatch.setenv("OUTLAST_VERSIONING__BUILD_ID", "b2")
+    versioning = load_settings().versioning
+    assert (versioning.deployment_name, versioning.build_id) == ("agents/gpu-worker", "b2")
+
+
+def test_empty_variables_and_service_links_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLAST_OTLP_ENDPOINT", "")
+    monkeypatch.setenv("OUTLAST_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("OUTLAST_DEMAND_SERVICE_PORT_HTTP", "8080")
+    monkeypatch.setenv("OUTLAST_DEMAND_PORT", "tcp://10.0.0.1:8080")
+    monkeypatch.setenv("OUTLAST_DEMAND_PORT_8080_TCP_ADDR", "10.0.0.1")
+    assert load_settings() == Settings()
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().drain_s = 3
+
+
+def test_a_key_is_shown_neither_in_settings_nor_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLAST_MODEL__API_KEY", "s3cret")
+    assert "s3cret" not in repr(load_settings())
+    monkeypatch.setenv("OUTLAST_MODEL", "s3cret")
+    with pytest.raises(NotReady) as error:
+        load_settings()
+    assert "s3cret" not in str(error.value)
+
+
+BAD_FILES = {
+    'agnets = ["a"]': "agnets: unknown key; did you mean 'agents'?",
+    "[modle]": "modle: unknown key; did you mean 'model'?",
+    "[model]\nmax_token = 3": "model.max_token: unknown key; did you mean 'max_tokens'?",
+    "[[routes.generate.legs]]\ntask_queue = 'a'\nstart_withn_s = 3": (
+        "routes.generate.legs[0].start_withn_s: unknown key; did you mean 'start_within_s'?"
+    ),
+    "[model.price]\nprompt_eur = 1": (
+        "model.price.prompt_eur: unknown key; did you mean 'prompt_usd'?"
+    ),
+    "[routes.tool.refund]\nlegs = []": (
+        "routes.tool.refund.legs: tuple should have at least 1 item after validation, not 0"
+    ),
+    "[model]\nmax_tokens = 0": (
+        "model.max_tokens: input should be greater than or equal to 1, not 0"
+    ),
+    "[model]\nurl = 'x'\ntemperature = 9": (
+        "model.url: string should match pattern '^https?://', not 'x' (and 1 more)"
+    ),
+    "[model]\napi_key = 5": "model.api_key: input should be a valid string",
+    "model = 'small'": "model: must be a table",
+    "roles = 5": "roles: must be a list",
+    "roles = []": "roles: value should have at least 1 item after validation, not 0",
+    "roles = ['tools', 'tool']": (
+        "roles[1]: input should be 'workflows', 'generate' or 'tools', not 'tool'"
+    ),
+    "roles = ['tools', 'tools']": "roles: one of them is named twice",
+    "[versioning]\nbuild_id = 'b1'": (
+        "versioning: give deployment_name and build_id, or neither"
+        " (TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID set them too)"
+    ),
+    "agents = [": "is not TOML: Invalid value (at end of document)",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES.items())
+def test_a_bad_file_is_one_line_with_the_key_in_it(text: str, message: str) -> None:
+    write(text)
+    with pytest.raises(NotReady) as error:
+        load_settings()
+    assert str(error.value) == f"outlast.toml: {message}"
+
+
+BAD_VARIABLES = {
+    ("OUTLAST_AGNETS", "a"): "OUTLAST_AGNETS: unknown setting; did you mean 'OUTLAST_AGENTS'?",
+    ("OUTLAST_HEALTH_PORT", "80"): (
+        "OUTLAST_HEALTH_PORT: unknown setting; did you mean 'OUTLAST_HEALTH__PORT'?"
+    ),
+    ("OUTLAST_HEALTH__PRT", "80"): "OUTLAST_HEALTH__PRT: unknown key; did you mean 'port'?",
+    ("OUTLAST_DRAIN_S", "soon"): (
+        "OUTLAST_DRAIN_S: input should be a valid number,"
+        " unable to parse string as a number, not 'soon'"
+    ),
+    ("OUTLAST_ROUTES__GENERATE", '{"legs": [{}]}'): (
+        "OUTLAST_ROUTES__GENERATE: legs[0].task_queue: field required"
+    ),
+    ("OUTLAST_ROUTES", "{"): (
+        "OUTLAST_ROUTES: is not JSON: Expecting property name enclosed in double quotes:"
+        " line 1 column 2 (char 1)"
+    ),
+    ("OUTLAST_CONFIG", "gone.toml"): "gone.toml: cannot be read: No such file or directory",
+    ("TEMPORAL_WORKER_BUILD_ID", "b1"): (
+        "settings: versioning: give deployment_name and build_id, or neither"
+        " (TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID set them too)"
+    ),
+}
+
+
+@pytest.mark.parametrize(("variable", "message"), BAD_VARIABLES.items())
+def test_a_bad_variable_is_one_line_that_names_it(
+    variable: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*variable)
+    with pytest.raises(NotReady) as error:
+        load_settings()
+    assert str(error.value) == message

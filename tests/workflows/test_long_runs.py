@@ -1,0 +1,93 @@
+"""Runs that outgrow a history: continue-as-new in mid-run, and a history that grows linearly."""
+
+import random
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from outlast import Agent, tool
+from outlast.contracts import Message
+from outlast.plugin import OutlastPlugin
+from outlast.testing import ScriptedModel, answer, call
+from tests.conftest import LIFTED, binary
+from tests.stage import on_stage
+from workflows.state import MAX_CARRIED_BYTES, pack, unpack
+
+
+@tool(effect="read")
+def read(n: int) -> str:
+    """Read a page."""
+    return f"{n}:" + "x" * 5_000
+
+
+reader = Agent(name="reader", instructions="Read. " * 300, tools=[read])
+
+
+@pytest_asyncio.fixture(scope="module")
+async def impatient() -> AsyncIterator[Client]:
+    """A server that suggests to continue as new after 100 events."""
+    async with await WorkflowEnvironment.start_local(
+        plugins=[OutlastPlugin()],
+        dev_server_existing_path=binary("temporal"),
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            *LIFTED,
+            "--dynamic-config-value",
+            "limit.historyCount.suggestContinueAsNew=100",
+        ],
+    ) as environment:
+        yield environment.client
+
+
+async def test_a_run_continues_as_new_and_ends_as_if_it_had_not(
+    impatient: Client, cached: int
+) -> None:
+    script = [call("read", n=n) for n in range(29)]
+    model = ScriptedModel([*script, answer("read it all")])
+    async with on_stage(impatient, model, [reader], cached=cached, visibility=False) as stage:
+        run = await stage.start("reader", limits={"max_turns": 40})
+        result = await run.result()
+        assert (result.output, result.turns, result.tool_calls) == ("read it all", 30, 29)
+        assert len(await stage.chain(run)) >= 3
+    prompt = model.prompts[-1].messages
+    assert sum(message["content"].count('"tool":"read","result"') for message in prompt) == 29
+
+
+async def test_history_holds_instructions_once_and_each_result_once(temporal: Client) -> None:
+    script = [call("read", n=n) for n in range(10)]
+    model = ScriptedModel([*script, answer("done")])
+    async with on_stage(temporal, model, [reader]) as stage:
+        await stage.run("reader")
+        history = "".join(str(event) for event in (await stage.last()).events)
+    assert history.count("Read. " * 300) == 1
+    assert history.count("x" * 5_000) == 10
+
+
+async def test_a_worker_without_memory_asks_the_run_for_its_transcript(temporal: Client) -> None:
+    script = [call("read", n=n) for n in range(5)]
+    model = ScriptedModel([*script, answer("done")])
+    async with on_stage(temporal, model, [reader]) as stage:
+        stage_settings = stage.settings.model_copy(update={"transcript_cache_bytes": 0})
+    model = ScriptedModel([*script, answer("done")])
+    async with on_stage(temporal, model, [reader], settings=stage_settings) as stage:
+        result = await stage.run("reader")
+    assert result.turns == 6
+    assert sum(m["content"].count('"result"') for m in model.prompts[-1].messages[1:]) == 5
+
+
+def test_a_packed_transcript_that_is_too_large_loses_its_oldest_results_first() -> None:
+    noise = random.Random(7)
+    messages = [Message(role="user", content="begin")]
+    for n in range(300):
+        content = '"' + "".join(noise.choices("0123456789abcdefghijklmnop", k=10_000)) + '"'
+        messages.append(Message(role="assistant", content="{}"))
+        messages.append(Message(role="tool", tool="read", call_id=f"{n}.1", content=content))
+    packed = pack(messages)
+    assert len(packed) <= MAX_CARRIED_BYTES
+    kept = unpack(packed)
+    assert len(kept) == len(messages)
+    assert kept[0] == messages[0]
+    assert "elided" in (kept[2].content or "")
+    assert kept[-1] == messages[-1]

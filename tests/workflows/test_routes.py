@@ -1,0 +1,44 @@
+"""Routes: a step goes to the first leg whose worker takes it in time."""
+
+import time
+
+import pytest
+from temporalio.client import Client
+
+from outlast import Agent, Leg, RunFailed, tool
+from outlast.testing import ScriptedModel, answer, call
+from tests.stage import on_stage, staged_settings
+
+
+@tool(effect="read")
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+agent = Agent(name="looker", instructions="Look.", tools=[look])
+COLD = Leg(task_queue="nobody-{own}", start_within_s=1)
+
+
+async def test_a_step_whose_first_leg_has_no_worker_is_served_by_the_second(
+    temporal: Client, cached: int
+) -> None:
+    settings = staged_settings(
+        cached=cached,
+        generate=[COLD, Leg(task_queue="generate-{own}")],
+        tools=[COLD, Leg(task_queue="tools-{own}")],
+    )
+    model = ScriptedModel([call("look"), answer("seen")])
+    async with on_stage(temporal, model, [agent], settings=settings) as stage:
+        began = time.monotonic()
+        result = await stage.run("looker")
+        assert result.output == "seen"
+        assert time.monotonic() - began < 8
+        assert (await stage.activities()).count("look") == 2
+
+
+async def test_a_step_that_no_leg_serves_ends_the_run_by_name(temporal: Client) -> None:
+    settings = staged_settings(cached=1000, generate=[COLD])
+    async with on_stage(temporal, ScriptedModel([]), [agent], settings=settings) as stage:
+        with pytest.raises(RunFailed, match=r"turn 1: no worker took it on 'nobody-.*' within 1 s"):
+            await stage.run("looker")

@@ -1,0 +1,155 @@
+"""Tools that go wrong: each outcome reaches the model, or ends the run with its cause."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from outlast import Agent, RunFailed, ToolError, ToolSpec, tool
+from outlast.testing import ScriptedModel, answer, call
+from tests.stage import on_stage
+
+
+async def told(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
+    """Run one call of a tool and return what the model was told of it."""
+    agent = Agent(name="caller", instructions="Call.", tools=[made])
+    model = ScriptedModel([call(made.name, **arguments), answer("done")])
+    async with on_stage(temporal, model, [agent], cached=cached) as stage:
+        result = await stage.run("caller")
+    assert result.output == "done"
+    return model.prompts[1].messages[-1]["content"]
+
+
+async def ending(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
+    """Run one call of a tool that ends the run and return the cause."""
+    agent = Agent(name="caller", instructions="Call.", tools=[made])
+    model = ScriptedModel([call(made.name, **arguments)])
+    async with on_stage(temporal, model, [agent], cached=cached) as stage:
+        with pytest.raises(RunFailed) as failed:
+            await stage.run("caller")
+    return failed.value.message
+
+
+async def test_a_tool_error_is_told_to_the_model(temporal: Client, cached: int) -> None:
+    @tool(effect="write")
+    def refuse() -> str:
+        """Refuse."""
+        raise ToolError("order 7 is closed")
+
+    content = await told(temporal, refuse, cached)
+    assert content == '{"tool":"refuse","result":{"error":"order 7 is closed"}}'
+
+
+async def test_arguments_that_the_type_hints_refuse_are_told_to_the_model(temporal: Client) -> None:
+    @tool(effect="read")
+    def even(n: int) -> int:
+        """Return n."""
+        return n
+
+    async def lax(_: object) -> dict[str, Any]:
+        return {"tool_calls": [{"tool": "even", "arguments": {"n": 3}}]}
+
+    agent = Agent(
+        name="caller",
+        instructions="Call.",
+        tools=[even.spec.model_copy(update={"parameters": {"type": "object"}})],
+    )
+    wrong = {"tool_calls": [{"tool": "even", "arguments": {"m": "x"}}]}
+    model = ScriptedModel([wrong, answer("done")])
+    async with on_stage(temporal, model, [agent], tools=[even]) as stage:
+        await stage.run("caller")
+    assert "n: is required; m: unknown field" in model.prompts[1].messages[-1]["content"]
+
+
+async def test_a_read_that_is_too_slow_is_told_to_the_model(temporal: Client) -> None:
+    @tool(effect="read", timeout=timedelta(milliseconds=200))
+    async def hang() -> str:
+        """Hang."""
+        await asyncio.sleep(60)
+        return ""
+
+    content = await told(temporal, hang, 1000)
+    assert "hang: an attempt took too long (at most 0.2 s)" in content
+
+
+async def test_a_write_that_is_too_slow_ends_the_run_and_is_not_repeated(temporal: Client) -> None:
+    attempts = []
+
+    @tool(effect="write", timeout=timedelta(milliseconds=300))
+    async def charge() -> str:
+        """Charge."""
+        attempts.append(1)
+        await asyncio.sleep(60)
+        return ""
+
+    cause = await ending(temporal, charge, 1000)
+    assert cause == (
+        "charge (call 1.1): an attempt took too long; whether it happened is unknown, "
+        "so it is not repeated"
+    )
+    assert len(attempts) == 1
+
+
+async def test_a_bug_in_a_write_ends_the_run_with_its_cause(temporal: Client, cached: int) -> None:
+    @tool(effect="write")
+    def broken() -> str:
+        """Break."""
+        raise KeyError("missing")
+
+    cause = await ending(temporal, broken, cached)
+    assert cause == "broken (call 1.1): KeyError: 'missing'"
+
+
+async def test_a_result_of_5_mb_is_told_to_the_model(temporal: Client, cached: int) -> None:
+    @tool(effect="read")
+    def everything() -> str:
+        """Return too much."""
+        return "x" * 5_000_000
+
+    content = await told(temporal, everything, cached)
+    assert "everything returned 5,000,002 bytes; at most 256,000 are allowed" in content
+
+
+async def test_a_result_that_the_type_forbids_ends_the_run(temporal: Client, cached: int) -> None:
+    @tool(effect="read")
+    def count() -> int:
+        """Count."""
+        return "many"  # type: ignore[return-value]  # the bug under test
+
+    cause = await ending(temporal, count, cached)
+    assert cause == (
+        "count (call 1.1): returned what its type forbids: input should be a valid integer, "
+        "unable to parse string as an integer"
+    )
+
+
+async def test_a_read_that_fails_once_is_tried_again(temporal: Client) -> None:
+    attempts = []
+
+    @tool(effect="read")
+    def flaky() -> str:
+        """Fail once."""
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ConnectionError("reset")
+        return "fine"
+
+    assert '"result":"fine"' in await told(temporal, flaky, 1000)
+
+
+async def test_a_tool_may_live_in_any_worker(temporal: Client) -> None:
+    """The agent names the tool and its schema; nothing of it is imported."""
+
+    @tool(effect="read")
+    def elsewhere(n: int) -> int:
+        """Double."""
+        return 2 * n
+
+    named = ToolSpec(name="elsewhere", parameters=elsewhere.spec.parameters)
+    agent = Agent(name="caller", instructions="Call.", tools=[named])
+    model = ScriptedModel([call("elsewhere", n=21), answer("done")])
+    async with on_stage(temporal, model, [agent], tools=[elsewhere]) as stage:
+        await stage.run("caller")
+    assert model.prompts[1].messages[-1]["content"] == '{"tool":"elsewhere","result":42}'
