@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any, Protocol
 
+from pydantic import JsonValue
 from temporalio import activity
 
 from activities.heartbeats import heartbeats
@@ -24,7 +25,7 @@ MAX_SHOWN_BYTES = 2_000
 class Checker(Protocol):
     """Checks a value against a JSON Schema: what an engine promised is looked at all the same."""
 
-    def problem(self, value: object, schema: dict[str, Any], *, key: str) -> str | None:
+    def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
         """Return what is wrong with `value`, in one line, or None."""
         ...
 
@@ -54,8 +55,10 @@ class ModelActivities:
             transcript = await self._transcripts.load(workflow_id, run_id, input)
             prompt = Prompt(
                 messages=chat_messages(agent, transcript),
-                schema=decision_schema(agent, input.tools, max_calls=input.max_calls),
-                schema_key=f"{input.agent_digest} {input.tools} {input.max_calls}",
+                schema=decision_schema(
+                    agent, input.tools, max_calls=input.max_calls, answer=input.answer
+                ),
+                schema_key=f"{input.agent_digest} {input.tools} {input.max_calls} {input.answer}",
                 max_tokens=min(self._max_tokens, input.max_tokens or self._max_tokens),
                 model=agent.model,
             )

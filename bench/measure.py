@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistoryEventFilterType
 
-from bench.processes import MeasuredProcess, running, temporal_server
+from bench.processes import Measured, temporal_server, worker_process
 from bench.scripted_model_server import ScriptedModelServer, turns
 from bench.subjects import Handle, Load, Subject
 
@@ -41,11 +41,11 @@ class Timed:
 class Bench:
     """A server with a scripted model, where the workers of subjects are started and given runs."""
 
-    def __init__(self, client: Client, server: MeasuredProcess, model: ScriptedModelServer) -> None:
+    def __init__(self, client: Client, server: Measured, model: ScriptedModelServer) -> None:
         self.client = client
         self.model = model
         self._server = server
-        self._workers: dict[str, MeasuredProcess] = {}
+        self._workers: dict[str, Measured] = {}
         self._numbers = itertools.count(1)
 
     @asynccontextmanager
@@ -58,11 +58,11 @@ class Bench:
             yield
 
     @asynccontextmanager
-    async def worker(self, subject: Subject) -> AsyncIterator[MeasuredProcess]:
+    async def worker(self, subject: Subject) -> AsyncIterator[Measured]:
         """Run the worker of one subject."""
         address = self.client.service_client.config.target_host
         command = subject.worker(self.model.url)
-        async with running(subject.name, command, TEMPORAL_ADDRESS=address) as process:
+        async with worker_process(subject.name, command, temporal_address=address) as process:
             self._workers[subject.name] = process
             yield process
             process.check()

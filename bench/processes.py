@@ -1,66 +1,33 @@
 """Processes that are measured: a Temporal server, and one worker process for each subject."""
 
 import asyncio
-import os
-import socket
-import subprocess
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 from temporalio.client import Client
 
-ROOT = Path(__file__).parent.parent
-LOGS = ROOT / "bench" / "results" / "logs"
+from workers.processes import ChildProcess, TemporalServer, free_port
 
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 20
+LOGS = Path(__file__).parent / "results" / "logs"
 
 MIB = 1024 * 1024
 
-_PACING_LIFTED = (
-    "history.transferProcessorMaxPollRPS=2000",
-    "history.timerProcessorMaxPollRPS=2000",
-)
-_SEARCH_ATTRIBUTES = (
-    "AgentName=Keyword",
-    "AgentTenant=Keyword",
-    "AgentStatus=Keyword",
-    "AgentTurns=Int",
-    "AgentCostUsd=Double",
-)
-
 
 class ProcessEndedError(RuntimeError):
-    """Raised when a process ended that had to live; the message holds the end of its log."""
+    """Raised when a process ended that had to live; the message holds the last line of its log."""
 
 
-class MeasuredProcess:
-    """A child process with a log; its CPU time and memory include those of its own children."""
+class Measured:
+    """What a running process uses, its own children included."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.name = name
-        self._process = process
-        self._measured = psutil.Process(process.pid)
-        self._log = log
-
-    @classmethod
-    def started(cls, name: str, command: Sequence[str], **environment: str) -> "MeasuredProcess":
-        """Start a command in the root of the project."""
-        LOGS.mkdir(parents=True, exist_ok=True)
-        log = LOGS / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        return cls(name, process, log)
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
+        self._process = psutil.Process(child.pid)
+        self._ended = asyncio.create_task(child.ended())
 
     def cpu_s(self) -> float:
         """Return the CPU time used so far, user and system."""
@@ -69,75 +36,43 @@ class MeasuredProcess:
 
     def rss_mib(self) -> float:
         """Return the resident memory."""
-        resident: int = sum(process.memory_info().rss for process in self._family())
-        return resident / MIB
+        return sum(process.memory_info().rss for process in self._family()) / MIB
 
     def check(self) -> None:
         """Raise `ProcessEndedError` unless the process lives."""
-        code = self._process.poll()
-        if code is not None:
-            tail = self._log.read_text(errors="replace")[-2_000:]
-            raise ProcessEndedError(f"{self.name} ended with code {code}:\n{tail}")
-
-    async def stop(self) -> None:
-        """End the process, kindly at first."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                await asyncio.to_thread(self._process.wait, STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                await asyncio.to_thread(self._process.wait)
+        if self._ended.done():
+            name, log = self._child.name, self._child.log_file
+            raise ProcessEndedError(f"{name} ended: {self._ended.result()} (see {log})")
 
     def _family(self) -> list[psutil.Process]:
-        return [self._measured, *self._measured.children(recursive=True)]
+        return [self._process, *self._process.children(recursive=True)]
 
 
 @asynccontextmanager
-async def running(
-    name: str, command: Sequence[str], **environment: str
-) -> AsyncIterator[MeasuredProcess]:
-    """Run a command for the length of a block."""
-    process = MeasuredProcess.started(name, command, **environment)
+async def worker_process(
+    name: str, command: Sequence[str], *, temporal_address: str
+) -> AsyncIterator[Measured]:
+    """Run a worker for the length of a block; whether it serves, its first run tells."""
+    env = shutil.which("env") or "/usr/bin/env"
+    told = [env, f"TEMPORAL_ADDRESS={temporal_address}", *command]
+    child = ChildProcess(f"worker-{name}", told, log_dir=LOGS)
+    await child.start(_at_once)
     try:
-        yield process
+        yield Measured(child)
     finally:
-        await process.stop()
+        await child.stop()
 
 
 @asynccontextmanager
-async def temporal_server() -> AsyncIterator[tuple[MeasuredProcess, Client]]:
-    """Run a Temporal server on a file of its own, its pacing of serial work lifted."""
-    port = _free_port()
-    async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="outlast-bench-"))
-        command = ["temporal", "server", "start-dev", "--headless", "--port", str(port)]
-        command += ["--log-level", "error", "--db-filename", f"{folder}/temporal.db"]
-        for value in _PACING_LIFTED:
-            command += ["--dynamic-config-value", value]
-        for value in _SEARCH_ATTRIBUTES:
-            command += ["--search-attribute", value]
-        server = await stack.enter_async_context(running("temporal", command))
-        yield server, await _connected(server, f"127.0.0.1:{port}")
+async def temporal_server() -> AsyncIterator[tuple[Measured, Client]]:
+    """Run a Temporal server on a database file of its own, its pacing of serial work lifted."""
+    with tempfile.TemporaryDirectory(prefix="outlast-bench-") as folder:
+        database = Path(folder) / "temporal.db"
+        async with TemporalServer(
+            log_dir=LOGS, port=free_port(), db=database, log_level="error"
+        ) as server:
+            yield Measured(server), await Client.connect(server.address)
 
 
-async def _connected(server: MeasuredProcess, address: str) -> Client:
-    deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
-    while True:
-        server.check()
-        try:
-            client = await Client.connect(address)
-            await client.count_workflows()
-        except RuntimeError as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise TimeoutError(f"no Temporal server within {START_TIMEOUT_S} s") from error
-            await asyncio.sleep(0.1)
-        else:
-            return client
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+async def _at_once() -> bool:
+    return True

@@ -71,10 +71,10 @@ class Wire(BaseModel):
 class Limits(Door):
     """Bounds of one run. Of a request's and its agent's, the tighter holds."""
 
-    max_turns: int | None = Field(None, ge=1, le=10_000)
-    max_tokens: int | None = Field(None, ge=1)
-    max_cost_usd: Decimal | None = Field(None, gt=0)
-    deadline_s: float | None = Field(None, gt=0, le=31_536_000)
+    max_turns: int | None = Field(default=None, ge=1, le=10_000)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost_usd: Decimal | None = Field(default=None, gt=0)
+    deadline_s: float | None = Field(default=None, gt=0, le=31_536_000)
 
 
 class AgentSpec(Door):
@@ -94,7 +94,7 @@ class AgentRequest(Door):
     agent: Name | None = None
     spec: AgentSpec | None = None
     input: JsonValue
-    tenant: str = Field("default", min_length=1, max_length=64)
+    tenant: str = Field(default="default", min_length=1, max_length=64)
     limits: Limits = Limits()
     mode: Literal["task", "conversation"] = "task"
 
@@ -110,29 +110,29 @@ class HumanDecision(Door):
 
     request_id: str = Field(min_length=1)
     decision: Literal["approve", "deny"]
-    by: str = Field("", max_length=200)
-    comment: str = Field("", max_length=2_000)
+    by: str = Field(default="", max_length=200)
+    comment: str = Field(default="", max_length=2_000)
 
 
 class Say(Door):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
     text: str = Field(min_length=1, max_length=MAX_SAY_BYTES)
-    by: str = Field("", max_length=200)
+    by: str = Field(default="", max_length=200)
     when: Literal["next_turn", "now"] = "next_turn"
 
 
 class TranscriptQuery(Door):
     """The argument of the query `transcript`: entries from `since`, counted from 0."""
 
-    since: int = Field(0, ge=0)
+    since: int = Field(default=0, ge=0)
 
 
 class Steer(Door):
     """The payload of `pause`, `resume` and `finish`."""
 
-    by: str = Field("", max_length=200)
-    reason: str = Field("", max_length=2_000)
+    by: str = Field(default="", max_length=200)
+    reason: str = Field(default="", max_length=2_000)
 
 
 class Usage(Read):
@@ -202,7 +202,7 @@ class Leg(Wire):
     """One place that can serve a step: a task queue, and how long to wait for a worker there."""
 
     task_queue: str
-    start_within_s: float | None = Field(None, gt=0)
+    start_within_s: float | None = Field(default=None, gt=0)
     price: Price | None = None
 
 
@@ -216,7 +216,7 @@ class Approval(Wire):
     """Who must approve a call, and when a request that nobody answers is denied."""
 
     audience: str
-    expires_s: float = Field(86_400, gt=0)
+    expires_s: float = Field(default=86_400, gt=0)
 
 
 class ToolSpec(Wire):
@@ -228,8 +228,10 @@ class ToolSpec(Wire):
     kind: Literal["activity", "agent"] = "activity"
     effect: Effect = "read"
     approval: Approval | None = None
-    max_calls: int | None = Field(None, ge=1)
-    timeout_s: float = Field(60, gt=0)
+    max_calls: int | None = Field(default=None, ge=1)
+    required: bool = False
+    """Whether the answer is only admitted once this tool was called, or on the last turn."""
+    timeout_s: float = Field(default=60, gt=0)
     heartbeats: bool = False
     """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""
     route: Route | None = None
@@ -303,7 +305,8 @@ class GenerateInput(Wire):
 
     `length` and `digest` say which transcript is meant; `added` are the messages since the last model
     call, tool results and what is long without their content. `tools` are those still allowed (None:
-    all of the agent's; empty: only the answer is left), with the calls left where a budget holds.
+    all of the agent's; empty: only the answer is left), with the calls left where a budget holds;
+    `answer` is whether the final answer is admitted.
     """
 
     turn: int
@@ -312,6 +315,7 @@ class GenerateInput(Wire):
     digest: str
     added: tuple[Message, ...] = ()
     tools: tuple[str, ...] | None = None
+    answer: bool = True
     max_calls: int | None = None
     max_tokens: int | None = None
 

@@ -4,15 +4,24 @@ Give the same plugin to clients, workers, replayers and tests; a client's plugin
 """
 
 import dataclasses
+from typing import Any
 
+from temporalio import workflow
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkflowRunner
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowRunner,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from outlast.errors import Failure, OutlastError
+from outlast.contracts import AGENT_WORKFLOW
+from outlast.errors import BadRequest, Failure, OutlastError
 
 PASSED_THROUGH = ("outlast", "activities", "pydantic", "pydantic_core", "annotated_types")
 """Imported once a process. The sandbox would import what is not named here again for every run."""
@@ -25,9 +34,28 @@ class OutlastPlugin(SimplePlugin):
         super().__init__(
             "OutlastPlugin",
             data_converter=_data_converter,
+            interceptors=[OneInput()],
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
         )
+
+
+class OneInput(Interceptor):
+    """Refuses a start with several inputs, which would fail `AgentWorkflow`'s first task for ever."""
+
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 the SDK's signature
+    ) -> type[WorkflowInboundInterceptor]:
+        """Return the interceptor of one run."""
+        return _OneInputInbound
+
+
+class _OneInputInbound(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        if len(input.args) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW:
+            raise BadRequest(f"input: give one JSON object, not {len(input.args)} inputs")
+        return await super().execute_workflow(input)
 
 
 class FailureConverter(DefaultFailureConverter):

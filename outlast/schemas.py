@@ -149,22 +149,35 @@ _ALLOWED = {
 
 
 def decision_schema(
-    agent: PinnedAgent, tools: Sequence[str] | None = None, *, max_calls: int | None = None
+    agent: PinnedAgent,
+    tools: Sequence[str] | None = None,
+    *,
+    max_calls: int | None = None,
+    answer: bool = True,
 ) -> Schema:
     """Return the schema of one decision: some calls of `tools` (None: all), or the final answer.
 
-    With no tools left, or no calls, only the answer is admitted: that is how a run ends.
+    With no tools left, or no calls, only the answer is admitted: that is how a run ends. Without
+    `answer`, only calls are.
     """
     allowed = [tool for tool in agent.tools if tools is None or tool.name in tools]
     most = min(MAX_CALLS_PER_TURN, MAX_CALLS_PER_TURN if max_calls is None else max_calls)
     definitions: Schema = {}
-    answer = _closed({"answer": _hoisted(agent.output_schema, "answer", definitions)})
     if not allowed or most < 1:
-        return _with_definitions(answer, definitions)
+        return _with_definitions(_answer_schema(agent, definitions), definitions)
     calls = [_call_schema(tool, definitions) for tool in allowed]
     item: Schema = calls[0] if len(calls) == 1 else {"anyOf": list(calls)}
-    tool_calls: Schema = {"type": "array", "minItems": 1, "maxItems": most, "items": item}
-    return _with_definitions({"anyOf": [_closed({"tool_calls": tool_calls}), answer]}, definitions)
+    tool_calls = _closed(
+        {"tool_calls": {"type": "array", "minItems": 1, "maxItems": most, "items": item}}
+    )
+    if not answer:
+        return _with_definitions(tool_calls, definitions)
+    either: Schema = {"anyOf": [tool_calls, _answer_schema(agent, definitions)]}
+    return _with_definitions(either, definitions)
+
+
+def _answer_schema(agent: PinnedAgent, definitions: Schema) -> Schema:
+    return _closed({"answer": _hoisted(agent.output_schema, "answer", definitions)})
 
 
 def _call_schema(tool: ToolSpec, definitions: Schema) -> Schema:

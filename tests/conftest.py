@@ -1,6 +1,6 @@
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,6 @@ async def skipping() -> AsyncIterator[Client]:
 
 
 @pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
-def cached(request: pytest.FixtureRequest) -> Iterator[int]:
+def cached(request: pytest.FixtureRequest) -> int:
     """How many runs a worker keeps in memory: with none, each workflow task replays the run."""
-    yield request.param
+    return int(request.param)

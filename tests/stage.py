@@ -38,15 +38,15 @@ class Stage:
         self.task_queue = settings.queues.workflows
         self._started: list[Run] = []
 
-    async def start(self, agent: Any = None, input: Any = "go", **options: Any) -> Run:
-        run = await self.client.start(agent, input, task_queue=self.task_queue, **options)
+    async def start(self, agent: Any = None, value: Any = "go", **options: Any) -> Run:
+        run = await self.client.start(agent, value, task_queue=self.task_queue, **options)
         self._started.append(run)
         return run
 
     async def run(
-        self, agent: Any = None, input: Any = "go", **options: Any
+        self, agent: Any = None, value: Any = "go", **options: Any
     ) -> outlast.AgentResult:
-        return await (await self.start(agent, input, **options)).result()
+        return await (await self.start(agent, value, **options)).result()
 
     async def last(self) -> WorkflowHistory:
         return (await self.chain(self._started[-1]))[-1]

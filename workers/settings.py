@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -204,6 +205,20 @@ class Settings(BaseSettings):
     transcript_cache_bytes: int = Field(default=64_000_000, ge=0)
     payload_store: Path | None = None
     """Directory for large payloads, which every worker and client of the namespace must see."""
+
+    def with_options(self, options: dict[str, Any]) -> Self:
+        """Return the settings with what a command line said over them; raises `NotReady`."""
+        fields = type(self).model_fields
+        checked: dict[str, Any] = {}
+        for name, value in options.items():
+            # Not through the constructor, which would let the variables win.
+            adapter: TypeAdapter[Any] = TypeAdapter(fields[name].rebuild_annotation())
+            try:
+                checked[name] = adapter.validate_python(value)
+            except ValidationError as error:
+                at, details = next(_flat(error.errors(include_url=False), (name,)))
+                raise NotReady(f"{_key(at)}: {_reason(at, details)}") from None
+        return self.model_copy(update=checked)
 
     @classmethod
     def settings_customise_sources(

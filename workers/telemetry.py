@@ -27,7 +27,7 @@ FLUSH_S = 5.0
 """How long the end of a process may wait for its last spans."""
 
 # At info these say a line for each model call, and there is one of ours already.
-_TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3")
+TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3")
 
 # What the SDK's Rust core says at INFO is about itself.
 _CORE_LEVELS = {"debug": "DEBUG", "info": "WARN", "warning": "WARN", "error": "ERROR"}
@@ -105,8 +105,8 @@ def _route_logging(out: TextIO, log_level: LogLevel, processors: list[Processor]
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())
-    for name in _TALKATIVE if log_level != "debug" else ():
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel("NOTSET" if log_level == "debug" else "WARNING")
     logging.captureWarnings(capture=True)
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False

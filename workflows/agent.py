@@ -125,6 +125,7 @@ class AgentWorkflow(Steerable):
             digest=state.digest,
             added=tuple(map(_reference, state.messages[state.sent :])),
             tools=plan.tools,
+            answer=plan.answer,
             max_calls=plan.max_calls,
             max_tokens=plan.max_tokens,
         )

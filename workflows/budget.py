@@ -31,10 +31,11 @@ class Ask:
     """The turn may be taken, within these bounds.
 
     `tools` are the names still allowed: None means all of the agent's, empty that only the answer is
-    left. `max_calls` bounds the calls of the decision, `max_tokens` its completion; None is no bound.
+    left. `answer` is whether the answer is admitted. `max_calls` bounds the calls of the decision, `max_tokens` its completion; None is no bound.
     """
 
     tools: tuple[str, ...] | None = None
+    answer: bool = True
     max_calls: int | None = None
     max_tokens: int | None = None
 
@@ -96,7 +97,9 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: i
     }
     allowed = tuple(name for name, count in left.items() if count > 0)
     most = min(sum(left[name] for name in allowed), MAX_CALLS_PER_TURN)
+    required = any(tool.required and tool.name not in calls for tool in tools)
     return Ask(
+        answer=not (required and allowed),
         tools=None if len(allowed) == len(tools) else allowed,
         max_calls=most if allowed and most < MAX_CALLS_PER_TURN else None,
         max_tokens=max_tokens,

@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from pydantic import JsonValue
 
 MAX_VALIDATORS = 256
 """Compiled validators kept: one for each agent and set of tools still allowed."""
@@ -19,7 +20,7 @@ class SchemaChecker:
     def __init__(self) -> None:
         self._validators: OrderedDict[str, Draft202012Validator] = OrderedDict()
 
-    def problem(self, value: object, schema: dict[str, Any], *, key: str) -> str | None:
+    def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
         """Return what is wrong with `value`, in one line, or None."""
         error = best_match(self._validator(schema, key).iter_errors(value))
         if error is None:

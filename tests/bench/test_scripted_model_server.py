@@ -270,7 +270,7 @@ class TestServer:
 
 async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not happened():  # noqa: ASYNC110 the server has no event for it
+        while not happened():
             await asyncio.sleep(0.01)
 
 

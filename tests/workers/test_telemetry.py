@@ -1,0 +1,210 @@
+import asyncio
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import structlog
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from temporalio import activity, workflow
+from temporalio.client import Client
+
+from workers.processes import ROOT
+from workers.telemetry import SERVICE_NAME, TALKATIVE, Telemetry, start_telemetry
+
+NOTHING_IMPORTED = """
+import sys
+from workers.telemetry import start_telemetry
+start_telemetry().shutdown()
+print([name for name in sys.modules if name.startswith("opentelemetry")])
+"""
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what `start_telemetry` does to the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    workflow.logger.workflow_info_on_message = True
+    activity.logger.activity_info_on_message = True
+    structlog.reset_defaults()
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel("NOTSET")
+
+
+class Receiver(ThreadingHTTPServer):
+    """An OTLP/HTTP collector that keeps what it is sent; `delay_s` makes it one that hangs."""
+
+    def __init__(self, delay_s: float = 0) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.delay_s = delay_s
+        self.paths: set[str] = set()
+        self.spans: list[tuple[str, str, str]] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def keep(self, body: bytes) -> None:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
+            self.spans += [
+                (attributes["service.name"], span.trace_id.hex(), span.name)
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.paths.add(self.path)
+        self.server.keep(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(self.server.delay_s)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def receiving(delay_s: float = 0) -> Iterator[Receiver]:
+    with Receiver(delay_s) as receiver:
+        thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            receiver.shutdown()
+            thread.join()
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> None:
+    address = temporal.service_client.config.target_host
+    with receiving() as receiver:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.workers.traced_process", address, receiver.endpoint),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+    assert receiver.paths == {"/v1/traces"}
+    spans = [name for service, _, name in receiver.spans if service == SERVICE_NAME]
+    assert sorted(spans) == [
+        "RunActivity:weigh",
+        "RunWorkflow:Parcel",
+        "StartActivity:weigh",
+        "StartWorkflow:Parcel",
+    ]
+    [trace_id] = {trace_id for _, trace_id, _ in receiver.spans}
+
+    said = {line["event"]: line for line in lines(errors.decode()) if "." in line["event"]}
+    assert list(said) == ["process.started", "parcel.received", "parcel.weighed", "parcel.sent"]
+    received, weighed = said["parcel.received"], said["parcel.weighed"]
+    assert "trace_id" not in said["process.started"]
+    assert received["trace_id"] == weighed["trace_id"] == trace_id
+    assert received["workflow_id"] == weighed["workflow_id"] == "parcel-1"
+    assert received["run_id"] == weighed["run_id"]
+    assert (weighed["activity_type"], weighed["attempt"]) == ("weigh", 1)
+    assert weighed["grams"] == said["parcel.sent"]["grams"] == 250
+
+
+def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", NOTHING_IMPORTED], cwd=ROOT, capture_output=True, text=True
+    )
+    assert process.stdout == "[]\n", process.stderr
+
+
+def test_lines_are_json_with_level_logger_and_time() -> None:
+    out = io.StringIO()
+    start_telemetry(stream=out)
+    structlog.get_logger("here").info("worker.started", queue="agents")
+    logging.getLogger("there").warning("%d of %d", 1, 2, extra={"temporal_activity": None})
+    structlog.get_logger("here").debug("nothing.said")
+    ours, theirs = lines(out.getvalue())
+    assert ours.pop("timestamp").endswith("Z")
+    assert ours == {
+        "event": "worker.started", "level": "info", "logger": "here", "queue": "agents"
+    }  # fmt: skip
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("1 of 2", "warning", "there")
+
+
+def test_an_exception_is_one_json_line() -> None:
+    out = io.StringIO()
+    start_telemetry(stream=out)
+    try:
+        raise ValueError("it broke")
+    except ValueError:
+        logging.getLogger("there").exception("worker.failed")
+        structlog.get_logger("here").exception("worker.failed")
+    for line in lines(out.getvalue()):
+        assert line["level"] == "error"
+        assert line["exception"].endswith("ValueError: it broke")
+
+
+def test_a_warning_is_a_json_line() -> None:
+    out = io.StringIO()
+    start_telemetry(stream=out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", UserWarning, stacklevel=1)
+    [line] = lines(out.getvalue())
+    assert line["logger"] == "py.warnings"
+
+
+def test_a_terminal_gets_short_readable_lines() -> None:
+    out = io.StringIO()
+    start_telemetry(log_format="console", stream=out)
+    details = {"workflow_id": "w-1", "run_id": "0123", "task_queue": "agents", "attempt": 2}
+    logging.getLogger("there").info("tool_call.approved", extra={"temporal_workflow": details})
+    [line] = out.getvalue().splitlines()
+    assert "tool_call.approved" in line
+    assert "workflow_id=w-1" in line
+    assert "0123" not in line
+
+
+def test_talkative_libraries_are_heard_only_at_debug() -> None:
+    out = io.StringIO()
+    start_telemetry(stream=out)
+    logging.getLogger("httpx").info("HTTP Request: POST")
+    assert out.getvalue() == ""
+    start_telemetry(stream=out, log_level="debug")
+    logging.getLogger("httpx").info("HTTP Request: POST")
+    assert "HTTP Request" in out.getvalue()
+
+
+def test_shutdown_gives_a_hanging_collector_up() -> None:
+    class Hanging:
+        def shutdown(self) -> None:
+            time.sleep(0.5)
+
+    out = io.StringIO()
+    start_telemetry(stream=out)
+    started = time.monotonic()
+    Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type] one call of it
+    assert time.monotonic() - started < 0.4
+    assert lines(out.getvalue())[0]["event"] == "telemetry.flush_abandoned"

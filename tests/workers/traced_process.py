@@ -1,0 +1,54 @@
+"""A process with telemetry: one workflow, one activity, a line of each, and an exit."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from temporalio import activity, workflow
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.worker import Worker
+
+with workflow.unsafe.imports_passed_through():
+    import structlog
+
+    from workers.connection import connect
+    from workers.telemetry import core_logging, start_telemetry
+
+
+@activity.defn
+async def weigh() -> int:
+    """Say a line."""
+    activity.logger.info("parcel.weighed", extra={"grams": 250})
+    return 250
+
+
+@workflow.defn
+class Parcel:
+    """Says a line before and after its activity, and so replays the first where nothing is cached."""
+
+    @workflow.run
+    async def run(self) -> int:
+        """Weigh it."""
+        workflow.logger.info("parcel.received")
+        grams = await workflow.execute_activity(weigh, start_to_close_timeout=timedelta(seconds=5))
+        workflow.logger.info("parcel.sent", extra={"grams": grams})
+        return grams
+
+
+async def main(address: str, otlp_endpoint: str) -> None:
+    """Run the workflow once."""
+    telemetry = start_telemetry(otlp_endpoint=otlp_endpoint)
+    structlog.get_logger("here").info("process.started", answer=42)
+    runtime = Runtime(telemetry=TelemetryConfig(logging=core_logging()))
+    client = await connect(
+        address=address, plugins=telemetry.plugins, runtime=runtime, use_profile=False
+    )
+    async with Worker(
+        client, task_queue="traced", workflows=[Parcel], activities=[weigh], max_cached_workflows=0
+    ):
+        await client.execute_workflow(Parcel.run, id="parcel-1", task_queue="traced")
+    telemetry.shutdown()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

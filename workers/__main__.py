@@ -1,0 +1,123 @@
+"""The command line of the worker processes: `python -m workers run|dev|demo`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from outlast.errors import NotReady
+from workers.process import run_process, stop_on_signals
+from workers.processes import MODEL_PORT, TEMPORAL_PORT
+from workers.settings import Settings, load_settings
+
+UI_PORT = 8233
+
+EPILOG = """\
+Settings come from outlast.toml (--config names another) and OUTLAST_* variables; options here win. The
+Temporal connection is that of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_command(options))
+    except NotReady as error:
+        print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 the answer to a command
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    if options.command == "run":
+        return _run(_settings(options))
+    # Imported here: a worker in production has neither servers nor weights.
+    if options.command == "dev":
+        from workers.dev import run_dev  # noqa: PLC0415
+
+        return run_dev(_settings(options), options)
+    from workers.demo import run_demo  # noqa: PLC0415
+
+    return run_demo()
+
+
+async def _run(settings: Settings) -> int:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await run_process(settings, stop=stop)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the settings with what the command line says over them."""
+    settings = load_settings(options.config)
+    model = {
+        name: value
+        for name, value in (
+            ("url", options.model_url),
+            ("name", options.model),
+            ("api", options.api),
+        )
+        if value is not None
+    }
+    changed: dict[str, Any] = {
+        "agents": _words(options.agents),
+        "roles": _words(options.roles),
+        "model": {**settings.model.model_dump(), **model} if model else None,
+    }
+    if options.health_port is not None:
+        changed["health"] = {**settings.health.model_dump(), "port": options.health_port}
+    told = {name: value for name, value in changed.items() if value}
+    return settings.with_options(told) if told else settings
+
+
+def _words(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(word for value in values or () for word in value.split(",") if word)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__, epilog=EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve agents on a Temporal server that runs elsewhere")
+    dev = commands.add_parser("dev", help="serve agents with a Temporal server and a model beside them")
+    commands.add_parser("demo", help="run two agents from beginning to end, and stop")
+    for command in (run, dev):
+        _add_worker_options(command)
+    dev.add_argument("--port", type=int, default=TEMPORAL_PORT, help="of Temporal (%(default)s)")
+    dev.add_argument("--ui-port", type=int, default=UI_PORT, help="of its Web UI (%(default)s)")
+    dev.add_argument(
+        "--model-port", type=int, default=MODEL_PORT, help="of the embedded model (%(default)s)"
+    )
+    dev.add_argument("--model-file", type=Path, metavar="GGUF", help="weights for the embedded model")
+    dev.add_argument(
+        "--state", type=Path, default=Path(".outlast"), help="folder of state and logs (%(default)s)"
+    )
+    return parser
+
+
+def _add_worker_options(command: argparse.ArgumentParser) -> None:
+    command.epilog = EPILOG
+    command.add_argument(
+        "--agents", action="append", metavar="MODULE", help="module that defines agents; repeatable"
+    )
+    command.add_argument(
+        "--roles",
+        action="append",
+        metavar="ROLE",
+        help="workflows, generate, tools; all of them by default",
+    )
+    command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
+    command.add_argument("--model-url", metavar="URL", help="base URL of a model server, with its /v1")
+    command.add_argument("--model", metavar="NAME", help="model name; the server's first by default")
+    command.add_argument(
+        "--api", choices=("vllm", "openai"), help="how the server takes a JSON schema (openai)"
+    )
+    command.add_argument("--health-port", type=int, metavar="PORT", help="serve /healthz there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""`python -m workers dev`: the whole stack on one machine, kept until Ctrl-C."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from outlast.errors import NotReady
+from workers.process import run_process, stop_on_signals
+from workers.processes import ChildProcess, EmbeddedModel, TemporalServer
+from workers.settings import Settings
+
+EXAMPLES = ("examples.dependency_review", "examples.refund_desk")
+"""Served where the user names no agents of their own."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The servers beside a worker process, and the settings that point the process at them."""
+
+    temporal: TemporalServer
+    settings: Settings
+    children: tuple[ChildProcess, ...]
+    model: str
+
+
+@asynccontextmanager
+async def started_stack(
+    settings: Settings,
+    *,
+    temporal: TemporalServer,
+    log_dir: Path,
+    model_port: int,
+    model_file: Path | None = None,
+) -> AsyncIterator[Stack]:
+    """Start Temporal, and the embedded model unless the settings name a model server."""
+    if not settings.agents:
+        settings = settings.with_options({"agents": EXAMPLES})
+    async with AsyncExitStack() as servers:
+        await servers.enter_async_context(temporal)
+        if settings.model.url is not None:
+            yield Stack(temporal, settings, (temporal,), settings.model.url)
+            return
+        model = EmbeddedModel(log_dir=log_dir, port=model_port, model=model_file)
+        await servers.enter_async_context(model)
+        pointed = {**settings.model.model_dump(), "url": model.url, "api": "openai"}
+        settings = settings.with_options({"model": pointed})
+        yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
+
+
+async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, or until a server of the stack ends by itself."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    state: Path = options.state
+    log_dir = state / "logs"
+    temporal = TemporalServer(
+        log_dir=log_dir, port=options.port, ui_port=options.ui_port, db=state / "temporal.db"
+    )
+    _say("outlast: starting Temporal and the model …")
+    async with started_stack(
+        settings,
+        temporal=temporal,
+        log_dir=log_dir,
+        model_port=options.model_port,
+        model_file=options.model_file,
+    ) as stack:
+        watching = [asyncio.create_task(_watch(child, stop)) for child in stack.children]
+        try:
+            await run_process(
+                stack.settings,
+                stop=stop,
+                address=temporal.address,
+                ready=lambda: _say(screen(stack, state=state)),
+            )
+        finally:
+            ended = [task.result() for task in watching if task.done()]
+            for task in watching:
+                task.cancel()
+    if ended:
+        raise NotReady(ended[0])
+    _say("outlast: stopped; runs go on with the next start")
+    return 0
+
+
+async def _watch(child: ChildProcess, stop: asyncio.Event) -> str:
+    last = await child.ended()
+    stop.set()
+    return f"{child.name} ended by itself: {last} (its log is {child.log_file})"
+
+
+def temporal_command(stack: Stack) -> str:
+    """Return how a person of this machine calls the `temporal` CLI for this server."""
+    beside = Path(sys.executable).parent / "temporal"
+    program = "temporal" if shutil.which("temporal") else str(_relative(beside))
+    default = stack.temporal.address == "127.0.0.1:7233"
+    return program if default else f"{program} --address {stack.temporal.address}"
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def start_command(stack: Stack, *, agent: str, value: str, run_id: str) -> str:
+    """Return the command that starts a run."""
+    return (
+        f"{temporal_command(stack)} workflow start --type AgentWorkflow --task-queue "
+        f"{stack.settings.queues.workflows} --workflow-id {run_id} "
+        f"""--input '{{"agent":"{agent}","input":"{value}"}}'"""
+    )
+
+
+def screen(stack: Stack, *, state: Path) -> str:
+    """Return the one screen of `dev`: addresses, and commands to copy."""
+    cli = temporal_command(stack)
+    agents = ", ".join(stack.settings.agents)
+    return f"""
+  Temporal   {stack.temporal.address}   (state in {state}/temporal.db)
+  Web UI     {stack.temporal.ui_url}
+  Model      {stack.model}
+  Agents     {agents}
+  Logs       {state}/logs
+
+Start a run, and wait for its answer:
+  {start_command(stack, agent="dependency-review", value="pydantic", run_id="r1")}
+  {cli} workflow result --workflow-id r1
+
+See what waits for a person:
+  {cli} workflow list --query "AgentStatus='waiting_for_human'"
+
+Ctrl-C stops everything. Runs are kept, and go on with the next start.
+"""
+
+
+def _say(text: str, **options: Any) -> None:
+    print(text, flush=True, **options)  # noqa: T201 this is what the command is for

@@ -1,0 +1,157 @@
+"""One worker process, from its settings to its drained end."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
+
+from activities.providers.chat_completions import ChatCompletions
+from outlast.errors import NotReady
+from outlast.plugin import OutlastPlugin
+from workers.connection import connect, ensure_search_attributes
+from workers.health import Health, serve_health
+from workers.serving import build_workers, load_catalog, serve
+from workers.settings import Settings
+from workers.telemetry import Telemetry, core_logging, start_telemetry
+
+BUSY_REPORTED_EVERY = timedelta(seconds=5)
+"""How often a worker tells the server how busy it is; demand is read from that."""
+
+LOOK_EVERY_S = 5.0
+"""How often a process looks whether Temporal is there, for its health endpoint."""
+
+log = structlog.get_logger("outlast.worker")
+
+
+async def run_process(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    address: str | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stop` is set, then drain. Raises `NotReady` when it cannot start.
+
+    `address` is that of a Temporal server which this process started itself: the user's Temporal
+    profile does not apply to it. `ready` is called once the workers poll.
+    """
+    telemetry = start_telemetry(
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+        otlp_endpoint=settings.otlp_endpoint,
+    )
+    try:
+        catalog = load_catalog(settings.agents)
+        client = await _connected(settings, telemetry, address)
+        visibility = await ensure_search_attributes(client)
+        async with _health_served(settings, client, stop), _model(settings) as model:
+            workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
+            if not workers:
+                raise NotReady("there is nothing to serve: name modules with --agents, or more roles")
+            log.info(
+                "worker.started",
+                roles=list(settings.roles),
+                task_queues=[worker.task_queue for worker in workers],
+                agents=sorted(catalog.agents),
+                tools=sorted(catalog.tools),
+            )
+            ready()
+            await serve(workers, stop)
+            log.info("worker.stopped")
+    finally:
+        telemetry.shutdown()
+
+
+async def _connected(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
+    runtime = Runtime(
+        telemetry=TelemetryConfig(logging=core_logging(settings.log_level)),
+        worker_heartbeat_interval=BUSY_REPORTED_EVERY,
+    )
+    return await connect(
+        address=address,
+        use_profile=address is None,
+        plugins=[OutlastPlugin(), *telemetry.plugins],
+        runtime=runtime,
+    )
+
+
+@asynccontextmanager
+async def _model(settings: Settings) -> AsyncIterator[ChatCompletions | None]:
+    """Yield the model adapter where this process asks a model."""
+    if "generate" not in settings.roles:
+        yield None
+        return
+    wanted = settings.model
+    if wanted.url is None:
+        raise NotReady(
+            "the role 'generate' needs a model server: give --model-url (OUTLAST_MODEL__URL), or leave "
+            "the role out with --roles workflows,tools"
+        )
+    model = ChatCompletions(
+        wanted.url,
+        api=wanted.api,
+        api_key=wanted.api_key.get_secret_value() if wanted.api_key else None,
+        model=wanted.name,
+        timeout_s=wanted.timeout_s,
+        temperature=wanted.temperature,
+    )
+    try:
+        yield model
+    finally:
+        await model.aclose()
+
+
+@asynccontextmanager
+async def _health_served(
+    settings: Settings, client: Client, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    if settings.health.port is None:
+        yield
+        return
+    reachable = True
+
+    async def look() -> None:
+        nonlocal reachable
+        while True:  # ends with the process
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                reachable = await client.service_client.check_health(
+                    timeout=timedelta(seconds=LOOK_EVERY_S)
+                )
+            except Exception:  # noqa: BLE001 whatever it is, Temporal cannot be reached
+                reachable = False
+
+    def state() -> Health:
+        return Health(
+            roles=settings.roles,
+            queues={role: getattr(settings.queues, role) for role in settings.roles},
+            temporal_reachable=reachable,
+            draining=stop.is_set(),
+        )
+
+    looking = asyncio.create_task(look())
+    try:
+        async with serve_health(state, host=settings.health.host, port=settings.health.port):
+            yield
+    finally:
+        looking.cancel()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set `stop`; a second SIGINT ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set() and number is signal.SIGINT:
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        log.info("worker.draining", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
