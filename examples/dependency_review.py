@@ -39,13 +39,13 @@ def read_metadata(package: str) -> Metadata:
         package: Its name, as one would install it.
     """
     distribution = _installed(package)
-    found = distribution.metadata
+    found = distribution.metadata.json
     return Metadata(
-        name=found["Name"],
+        name=distribution.name,
         version=distribution.version,
-        summary=found.get("Summary") or "",
-        licence=found.get("License-Expression") or _licence_of(found) or "not stated",
-        requires_python=found.get("Requires-Python") or "any",
+        summary=str(found.get("summary", "")),
+        licence=_licence_of(found) or "not stated",
+        requires_python=str(found.get("requires_python", "any")),
         dependencies=len(distribution.requires or []),
     )
 
@@ -70,14 +70,16 @@ def _installed(package: str) -> metadata.Distribution:
         raise ToolError(f"no package {package!r} is installed here") from None
 
 
-def _licence_of(found: metadata.PackageMetadata) -> str | None:
-    """Return the licence that older metadata gives: a short text, or a classifier."""
-    text = found.get("License") or ""
-    if text and len(text) <= MAX_LICENCE_CHARS:
-        return " ".join(text.split())[:60]
-    classifiers = found.get_all("Classifier") or []
-    named = [entry.split(" :: ")[-1] for entry in classifiers if entry.startswith("License ::")]
-    return ", ".join(named) or None
+def _licence_of(found: dict[str, str | list[str]]) -> str:
+    """Return the licence that the metadata gives: an expression, a short text, or classifiers."""
+    for field in ("license_expression", "license"):
+        text = " ".join(str(found.get(field, "")).split())
+        if 0 < len(text) <= MAX_LICENCE_CHARS:
+            return text[:60]
+    classifiers = found.get("classifier", [])
+    return ", ".join(
+        entry.split(" :: ")[-1] for entry in classifiers if entry.startswith("License ::")
+    )
 
 
 dependency_review = Agent(

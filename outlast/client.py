@@ -17,11 +17,13 @@ from temporalio.client import (
 from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.common import Priority
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from outlast.agents import Agent
 from outlast.contracts import (
@@ -99,8 +101,8 @@ class Run:
                 over = ended.done()
                 try:
                     fresh = await self.transcript(seen)
-                except Exception:  # noqa: BLE001 the run has not begun, or its worker is away: look again
-                    fresh = []
+                except (RPCError, WorkflowQueryFailedError):
+                    fresh = []  # the run has not begun, or its worker is away: look again
                 for message in fresh:
                     yield message
                 seen += len(fresh)

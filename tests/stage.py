@@ -80,8 +80,8 @@ class Stage:
 
 def catalog_of(agents: Iterable[Agent], tools: Iterable[Tool[..., Any]] = ()) -> Catalog:
     module = types.ModuleType("staged")
-    for entry in (*agents, *tools):
-        setattr(module, entry.name, entry)
+    vars(module).update({entry.name: entry for entry in agents})
+    vars(module).update({entry.name: entry for entry in tools})
     return Catalog.of([module])
 
 

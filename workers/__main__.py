@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve agents on a Temporal server that runs elsewhere")
-    dev = commands.add_parser("dev", help="serve agents with a Temporal server and a model beside them")
+    dev = commands.add_parser(
+        "dev", help="serve agents with a Temporal server and a model beside them"
+    )
     commands.add_parser("demo", help="run two agents from beginning to end, and stop")
     for command in (run, dev):
         _add_worker_options(command)
@@ -92,9 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument(
         "--model-port", type=int, default=MODEL_PORT, help="of the embedded model (%(default)s)"
     )
-    dev.add_argument("--model-file", type=Path, metavar="GGUF", help="weights for the embedded model")
     dev.add_argument(
-        "--state", type=Path, default=Path(".outlast"), help="folder of state and logs (%(default)s)"
+        "--model-file", type=Path, metavar="GGUF", help="weights for the embedded model"
+    )
+    dev.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".outlast"),
+        help="folder of state and logs (%(default)s)",
     )
     return parser
 
@@ -111,8 +118,12 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
         help="workflows, generate, tools; all of them by default",
     )
     command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
-    command.add_argument("--model-url", metavar="URL", help="base URL of a model server, with its /v1")
-    command.add_argument("--model", metavar="NAME", help="model name; the server's first by default")
+    command.add_argument(
+        "--model-url", metavar="URL", help="base URL of a model server, with its /v1"
+    )
+    command.add_argument(
+        "--model", metavar="NAME", help="model name; the server's first by default"
+    )
     command.add_argument(
         "--api", choices=("vllm", "openai"), help="how the server takes a JSON schema (openai)"
     )

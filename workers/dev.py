@@ -2,17 +2,19 @@
 
 import argparse
 import asyncio
+import json
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from outlast.contracts import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.errors import NotReady
 from workers.process import run_process, stop_on_signals
-from workers.processes import ChildProcess, EmbeddedModel, TemporalServer
+from workers.processes import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
 from workers.settings import Settings
 
 EXAMPLES = ("examples.dependency_review", "examples.refund_desk")
@@ -94,12 +96,17 @@ async def _watch(child: ChildProcess, stop: asyncio.Event) -> str:
     return f"{child.name} ended by itself: {last} (its log is {child.log_file})"
 
 
-def temporal_command(stack: Stack) -> str:
-    """Return how a person of this machine calls the `temporal` CLI for this server."""
-    beside = Path(sys.executable).parent / "temporal"
-    program = "temporal" if shutil.which("temporal") else str(_relative(beside))
-    default = stack.temporal.address == "127.0.0.1:7233"
-    return program if default else f"{program} --address {stack.temporal.address}"
+def temporal_program(stack: Stack | None = None) -> list[str]:
+    """Return how this machine calls the `temporal` CLI, for the server of a stack or the usual one."""
+    beside = _relative(Path(sys.executable).parent / "temporal")
+    program = "temporal" if shutil.which("temporal") else str(beside)
+    usual = stack is None or stack.temporal.port == TEMPORAL_PORT
+    return [program] if usual or stack is None else [program, "--address", stack.temporal.address]
+
+
+def temporal_command(stack: Stack | None = None) -> str:
+    """Return the same as a person types it."""
+    return shlex.join(temporal_program(stack))
 
 
 def _relative(path: Path) -> Path:
@@ -109,12 +116,13 @@ def _relative(path: Path) -> Path:
         return path
 
 
-def start_command(stack: Stack, *, agent: str, value: str, run_id: str) -> str:
+def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id: str) -> str:
     """Return the command that starts a run."""
+    queue = stack.settings.queues.workflows if stack else AGENTS_QUEUE
+    request = json.dumps({"agent": agent, "input": value}, separators=(",", ":"))
     return (
-        f"{temporal_command(stack)} workflow start --type AgentWorkflow --task-queue "
-        f"{stack.settings.queues.workflows} --workflow-id {run_id} "
-        f"""--input '{{"agent":"{agent}","input":"{value}"}}'"""
+        f"{temporal_command(stack)} workflow start --type {AGENT_WORKFLOW} --task-queue {queue} "
+        f"--workflow-id {run_id} --input {shlex.quote(request)}"
     )
 
 
@@ -140,5 +148,5 @@ Ctrl-C stops everything. Runs are kept, and go on with the next start.
 """
 
 
-def _say(text: str, **options: Any) -> None:
-    print(text, flush=True, **options)  # noqa: T201 this is what the command is for
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 this is what the command is for

@@ -52,7 +52,9 @@ async def run_process(
         async with _health_served(settings, client, stop), _model(settings) as model:
             workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
             if not workers:
-                raise NotReady("there is nothing to serve: name modules with --agents, or more roles")
+                raise NotReady(
+                    "there is nothing to serve: name modules with --agents, or more roles"
+                )
             log.info(
                 "worker.started",
                 roles=list(settings.roles),

@@ -31,7 +31,8 @@ class Ask:
     """The turn may be taken, within these bounds.
 
     `tools` are the names still allowed: None means all of the agent's, empty that only the answer is
-    left. `answer` is whether the answer is admitted. `max_calls` bounds the calls of the decision, `max_tokens` its completion; None is no bound.
+    left. `answer` is whether the answer is admitted. `max_calls` bounds the calls of the decision,
+    `max_tokens` its completion; None is no bound.
     """
 
     tools: tuple[str, ...] | None = None

@@ -29,9 +29,14 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def decide_payload(request_id: str, decision: str, *, by: str = "you") -> str:
+    """Return the JSON that settles a request."""
+    return json.dumps({"request_id": request_id, "decision": decision, "by": by})
+
+
 def decide_command(workflow_id: str, request_id: str, decision: str) -> str:
     """Return the `temporal` command that settles a request."""
-    payload = json.dumps({"request_id": request_id, "decision": decision, "by": "you"})
+    payload = decide_payload(request_id, decision)
     return (
         f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} "
         f"--name decide --input {shlex.quote(payload)}"

@@ -31,7 +31,9 @@ def classified(error: openai.OpenAIError, *, url: str, model: str | None) -> Mod
 
 def _of_status(error: openai.APIStatusError, *, url: str, model: str | None) -> ModelError:
     status = error.status_code
-    said = f"the model server at {url} answered {status} for model {model!r}: {_line(error.message)}"
+    said = (
+        f"the model server at {url} answered {status} for model {model!r}: {_line(error.message)}"
+    )
     if status >= 500 or status in RETRYABLE_STATUS:
         return ModelError(said, retryable=True, retry_after=retry_after(error.response.headers))
     if status in (401, 403):

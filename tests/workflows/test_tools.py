@@ -48,15 +48,12 @@ async def test_arguments_that_the_type_hints_refuse_are_told_to_the_model(tempor
         """Return n."""
         return n
 
-    async def lax(_: object) -> dict[str, Any]:
-        return {"tool_calls": [{"tool": "even", "arguments": {"n": 3}}]}
-
     agent = Agent(
         name="caller",
         instructions="Call.",
         tools=[even.spec.model_copy(update={"parameters": {"type": "object"}})],
     )
-    wrong = {"tool_calls": [{"tool": "even", "arguments": {"m": "x"}}]}
+    wrong: Any = {"tool_calls": [{"tool": "even", "arguments": {"m": "x"}}]}
     model = ScriptedModel([wrong, answer("done")])
     async with on_stage(temporal, model, [agent], tools=[even]) as stage:
         await stage.run("caller")

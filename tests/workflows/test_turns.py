@@ -2,7 +2,7 @@
 
 import asyncio
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -77,7 +77,7 @@ async def test_calls_of_one_decision_run_side_by_side(temporal: Client, cached: 
 async def test_a_model_that_always_wants_a_tool_ends_at_its_last_turn(
     temporal: Client, cached: int
 ) -> None:
-    def greedy(prompt: object) -> dict[str, object]:
+    def greedy(prompt: object) -> dict[str, Any]:
         schema = getattr(prompt, "schema")  # noqa: B009
         return LOW if "anyOf" not in schema else call("read_metadata", package="x")
 
@@ -149,7 +149,7 @@ async def test_cost_bounds_a_run_at_the_price_of_its_leg(temporal: Client, cache
 async def test_a_deadline_stops_a_run_in_the_middle_of_a_model_call(
     temporal: Client, cached: int
 ) -> None:
-    async def slow(_: object) -> dict[str, object]:
+    async def slow(_: object) -> dict[str, Any]:
         await asyncio.sleep(30)
         return LOW
 
