@@ -88,7 +88,7 @@ async def _long_run(stand: Bench, count: int) -> Table:
     found = await history_size(stand.client, run)
     return Table(
         f"A long run of outlast ({size:,} characters a tool result)",
-        ["turns", "kB", "events", "runs it continued as", "s"],
+        ["turns", "kB", "events", "runs in its chain", "s"],
         [[str(count), found.bytes / 1_000, found.events, found.runs, took]],
     )
 
@@ -171,7 +171,7 @@ async def memory(options: Options) -> list[Table]:
                 idle[subject.name] = stand.rss_mib(subject)
                 handles = await stand.start_many(subject, load, runs)
                 for handle in handles:
-                    await stand.until_idle(handle)
+                    await stand.until_idle(handle, load)
                 loaded[subject.name] = stand.rss_mib(subject)
     return [
         Table(

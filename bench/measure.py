@@ -16,6 +16,9 @@ from bench.subjects import Handle, Load, Subject
 RUN_TIMEOUT_S = 300
 """No run of a benchmark takes longer; one that does has hung, and is reported."""
 
+EVENTS_AN_ACTIVITY = 3
+"""Scheduled, started, completed."""
+
 STARTED_AT_ONCE = 50
 """Starts in flight together: more only queue in the client."""
 
@@ -106,8 +109,8 @@ class Bench:
             server_cpu_s=self._server.cpu_s() - server_cpu,
         )
 
-    async def until_idle(self, handle: Handle) -> None:
-        """Wait until an open run has nothing under way: it then waits for a signal or a timer."""
+    async def until_idle(self, handle: Handle, load: Load) -> None:
+        """Wait until an open run has done its turns: it then waits for a signal or a timer."""
         async with asyncio.timeout(RUN_TIMEOUT_S):
             while True:
                 description = await handle.describe()
@@ -118,6 +121,9 @@ class Bench:
                 await asyncio.sleep(0.2)
         if description.status is not WorkflowExecutionStatus.RUNNING:
             raise RuntimeError(f"{handle.id} was to stay open, and is {description.status}")
+        activities = 2 * load.turns - 1
+        if description.history_length < EVENTS_AN_ACTIVITY * activities:
+            raise RuntimeError(f"{handle.id} waits before its {load.turns} turns are done")
 
     def rss_mib(self, subject: Subject) -> float:
         """Return the resident memory of a subject's worker."""

@@ -17,7 +17,7 @@ async def run_agent(
     input: JsonValue = None,  # noqa: A002 the contract's word
     *,
     spec: Mapping[str, Any] | None = None,
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, Any] | None = None,
     tenant: str = "default",
     id: str | None = None,  # noqa: A002 Temporal's word
     task_queue: str = AGENTS_QUEUE,

@@ -185,7 +185,7 @@ class Client:
         *,
         spec: Mapping[str, Any] | None = None,
         tenant: str = "default",
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         mode: Literal["task", "conversation"] = "task",
         id: str | None = None,  # noqa: A002 Temporal's word
         task_queue: str = AGENTS_QUEUE,
@@ -231,7 +231,7 @@ def request_json(
     input: JsonValue,  # noqa: A002 the contract's word
     spec: Mapping[str, Any] | None = None,
     tenant: str = "default",
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, Any] | None = None,
     mode: str = "task",
 ) -> dict[str, JsonValue]:
     """Return a request as plain JSON; raises `BadRequest` where the workflow would refuse it."""

@@ -71,7 +71,9 @@ async def run_process(
 
 async def _connected(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
     runtime = Runtime(
-        telemetry=TelemetryConfig(logging=core_logging(settings.log_level)),
+        telemetry=TelemetryConfig(
+            logging=core_logging(settings.log_level, log_format=settings.log_format)
+        ),
         worker_heartbeat_interval=BUSY_REPORTED_EVERY,
     )
     return await connect(

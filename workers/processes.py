@@ -133,9 +133,13 @@ class ChildProcess:
 
     async def _wait_until(self, is_ready: Callable[[], Awaitable[bool]], within_s: float) -> None:
         deadline = time.monotonic() + within_s
-        while not await is_ready():
+        while True:
+            ready = await is_ready()
+            # First, for what answers may be somebody else's server that took the port meanwhile.
             if self._process is not None and self._process.returncode is not None:
                 raise NotReady(f"{self.name} ended at its start: {self.last_line()}")
+            if ready:
+                return
             if time.monotonic() > deadline:
                 raise NotReady(f"{self.name} was not ready in {within_s:g} s: see {self.log_file}")
             await asyncio.sleep(POLL_S)

@@ -10,7 +10,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 from temporalio import activity, workflow
 from temporalio.client import Plugin
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
+from temporalio.runtime import LoggingConfig, LoggingFormat, TelemetryFilter
 
 if TYPE_CHECKING:
     from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
@@ -73,25 +73,28 @@ def start_telemetry(
     standard error, and are JSON unless that is a terminal.
     """
     out = stream or sys.stderr
-    as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
-    tracing = _start_tracing(otlp_endpoint) if otlp_endpoint else Telemetry()
+    as_json = _is_json(log_format, out)
     extra = [_trace_id_adder()] if otlp_endpoint else []
     processors = [*_common(as_json=as_json), *extra, *_rendering(out, as_json=as_json)]
     _route_logging(out, log_level, processors)
-    return tracing
+    return _start_tracing(otlp_endpoint) if otlp_endpoint else Telemetry()
 
 
-def core_logging(log_level: LogLevel = "info") -> LoggingConfig:
-    """Return what a `Runtime` takes so that the SDK's Rust core logs through here, not on its own."""
+def core_logging(log_level: LogLevel = "info", *, log_format: LogFormat = "auto") -> LoggingConfig:
+    """Return what a `Runtime` takes for the lines of the SDK's Rust core: same level, same format.
+
+    The core writes them itself, to standard output. Forwarded to Python's logging instead, one that
+    comes while the process ends is a deadlock.
+    """
+    as_json = _is_json(log_format, sys.stderr)
     return LoggingConfig(
         filter=TelemetryFilter(core_level=_CORE_LEVELS[log_level], other_level="ERROR"),
-        forwarding=LogForwardingConfig(
-            logger=logging.getLogger("temporalio.core"),
-            append_target_to_name=False,
-            prepend_target_on_message=False,
-            append_log_fields_to_message=False,
-        ),
+        format=LoggingFormat.JSON if as_json else LoggingFormat.COMPACT,
     )
+
+
+def _is_json(log_format: LogFormat, out: TextIO) -> bool:
+    return log_format == "json" or (log_format == "auto" and not out.isatty())
 
 
 def _route_logging(out: TextIO, log_level: LogLevel, processors: list[Processor]) -> None:
@@ -148,8 +151,6 @@ def _spread_temporal_details(_logger: Any, _method: str, event: EventDict) -> Ev
     details: dict[str, Any] = {}
     for source in _DETAILS:
         details |= event.pop(source, None) or {}
-    if core := event.pop("temporal_log", None):
-        details |= {"target": core.target, **core.fields}
     for name, value in details.items():
         event.setdefault(_RENAMED.get(name, name), value)
     return event

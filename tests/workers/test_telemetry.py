@@ -17,9 +17,16 @@ import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.runtime import LoggingFormat
 
 from workers.processes import ROOT
-from workers.telemetry import SERVICE_NAME, TALKATIVE, Telemetry, start_telemetry
+from workers.telemetry import (
+    SERVICE_NAME,
+    TALKATIVE,
+    Telemetry,
+    core_logging,
+    start_telemetry,
+)
 
 NOTHING_IMPORTED = """
 import sys
@@ -132,7 +139,11 @@ async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> No
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
     process = subprocess.run(
-        [sys.executable, "-c", NOTHING_IMPORTED], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", NOTHING_IMPORTED],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert process.stdout == "[]\n", process.stderr
 
@@ -205,6 +216,13 @@ def test_shutdown_gives_a_hanging_collector_up() -> None:
     out = io.StringIO()
     start_telemetry(stream=out)
     started = time.monotonic()
-    Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type] one call of it
+    Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
     assert time.monotonic() - started < 0.4
     assert lines(out.getvalue())[0]["event"] == "telemetry.flush_abandoned"
+
+
+def test_the_core_writes_json_where_the_process_does() -> None:
+    quiet = core_logging("error", log_format="json")
+    assert quiet.format is LoggingFormat.JSON
+    assert quiet.forwarding is None
+    assert core_logging(log_format="console").format is LoggingFormat.COMPACT

@@ -1,0 +1,27 @@
+"""Agents that the acceptance tests serve in worker processes of their own."""
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from outlast import Agent, Limits, tool
+
+
+@tool(effect="read", timeout=timedelta(minutes=2))
+async def slow(log: str, seconds: float) -> str:
+    """Note the time in a file, wait, and note it again."""
+    with Path(log).open("a") as file:  # noqa: ASYNC230 a line
+        file.write(f"began {time.time()}\n")
+    await asyncio.sleep(seconds)
+    return "waited"
+
+
+@tool(effect="read")
+async def page(number: int) -> str:
+    """Read a page of 5,000 characters."""
+    return f"{number:05}" * 1_000
+
+
+patient = Agent(name="patient", instructions="Wait.", tools=[slow])
+reader = Agent(name="reader", instructions="Read.", tools=[page], limits=Limits(max_turns=500))

@@ -1,0 +1,127 @@
+"""Crashes for real: worker processes and a server that are killed in the middle of a run."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
+from outlast import Client
+from tests.acceptance.processes import WorkerUnderTest
+from workers.processes import TemporalServer, free_port
+
+NEXT_ATTEMPT_WITHIN_S = 15
+
+
+@dataclass
+class Site:
+    temporal: TemporalServer
+    model: ScriptedModelServer
+    worker: WorkerUnderTest
+    client: Client
+
+
+@asynccontextmanager
+async def site(tmp_path: Path, script: Script) -> AsyncIterator[Site]:
+    temporal = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
+    async with temporal, ScriptedModelServer(script) as model:
+        worker = WorkerUnderTest(
+            address=temporal.address,
+            model_url=model.url,
+            agents="tests.acceptance.agents",
+            log=tmp_path / "worker.log",
+        )
+        await worker.start()
+        client = await Client.connect(target_host=temporal.address)
+        try:
+            yield Site(temporal, model, worker, client)
+        finally:
+            await worker.terminate()
+
+
+def calling(tool: str, **arguments: object) -> str:
+    return json.dumps({"tool_calls": [{"tool": tool, "arguments": arguments}]})
+
+
+ANSWER = '{"answer":"done"}'
+
+
+async def reached(condition: Callable[[], bool], within_s: float = 20) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.timeout(90)
+async def test_a_worker_killed_in_a_model_call_costs_that_call_and_no_more(tmp_path: Path) -> None:
+    script = Steps(
+        calling("page", number=1), Step(ANSWER, delay_s=30), calling("page", number=2), ANSWER
+    )
+    async with site(tmp_path, script) as on:
+        run = await on.client.start("reader", "go")
+        await reached(lambda: script.taken == 2)
+        await asyncio.sleep(1)
+        await on.worker.kill()
+        killed = time.monotonic()
+        await on.worker.start()
+        await reached(lambda: script.taken == 3)
+        assert time.monotonic() - killed < NEXT_ATTEMPT_WITHIN_S
+        result = await run.result()
+    assert (result.output, result.turns) == ("done", 3)
+    assert script.taken == 4  # three turns, and the one call that was repeated
+
+
+@pytest.mark.timeout(90)
+async def test_a_worker_killed_in_a_tool_costs_that_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "tool.log"
+    script = Steps(calling("slow", log=str(log), seconds=3), ANSWER)
+    async with site(tmp_path, script) as on:
+        run = await on.client.start("patient", "go")
+        await reached(log.exists)
+        await asyncio.sleep(1)
+        await on.worker.kill()
+        killed = time.monotonic()
+        await on.worker.start()
+        await reached(lambda: log.read_text().count("began") == 2)
+        assert time.monotonic() - killed < NEXT_ATTEMPT_WITHIN_S
+        result = await run.result()
+    assert (result.output, result.turns) == ("done", 2)
+    assert script.taken == 2
+    assert log.read_text().count("began") == 2
+
+
+@pytest.mark.timeout(90)
+async def test_a_server_that_is_stopped_and_started_loses_nothing(tmp_path: Path) -> None:
+    script = Steps(
+        calling("page", number=1),
+        Step(calling("page", number=2), delay_s=2),
+        calling("page", number=3),
+        ANSWER,
+        ANSWER,
+    )
+    async with site(tmp_path, script) as on:
+        run = await on.client.start("reader", "go")
+        await reached(lambda: script.taken == 2)
+        await on.temporal.stop()
+        await asyncio.sleep(1)
+        await on.temporal.__aenter__()
+        result = await run.result()
+    assert (result.output, result.turns) == ("done", 4)
+    assert script.taken <= 5
+
+
+@pytest.mark.timeout(60)
+async def test_a_worker_that_is_told_to_end_drains(tmp_path: Path) -> None:
+    script = Steps(Step(ANSWER, delay_s=2))
+    async with site(tmp_path, script) as on:
+        run = await on.client.start("reader", "go")
+        await reached(lambda: script.taken == 1)
+        assert await on.worker.terminate() == 0
+        await on.worker.start()
+        assert (await run.result()).output == "done"
+    assert script.taken == 1  # the call in flight was let end

@@ -1,0 +1,15 @@
+"""A run far beyond what a naive loop survives: the server ends that one before turn 200."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.scripted_model_server import turns
+from tests.acceptance.test_crashes import site
+
+
+@pytest.mark.timeout(600)
+async def test_400_turns_with_results_of_5_kb_end_well(tmp_path: Path) -> None:
+    async with site(tmp_path, turns(400)) as on:
+        result = await on.client.run("reader", "go", limits={"max_turns": 400})
+    assert (result.status, result.turns, result.tool_calls) == ("completed", 400, 399)
