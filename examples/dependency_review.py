@@ -91,7 +91,7 @@ dependency_review = Agent(
         "risk: review. No licence at all: avoid."
     ),
     tools=[read_metadata, read_licence],
-    require=["read_metadata"],
+    begin_with=["read_metadata"],
     output=Review,
     limits=Limits(max_turns=4),
 )

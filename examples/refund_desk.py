@@ -69,7 +69,7 @@ refund_desk = Agent(
         "friendly sentence."
     ),
     tools=[order_status, refund],
-    require=["order_status"],
+    begin_with=["order_status"],
     output=Resolution,
     limits=Limits(max_turns=4),
 )

@@ -30,15 +30,15 @@ class Agent:
     """An agent. `output` is the type of its answer: anything pydantic knows, or a JSON Schema.
 
     A tool may be a function made with `@tool`, another agent, or a `ToolSpec` that names a tool of some
-    other worker. Tools named in `require` must have been called before the answer is admitted, save on
-    the last turn. Raises `DefinitionError` for what could not run.
+    other worker. Until each of the tools named in `begin_with` was called nothing else is admitted,
+    save on the last turn. Raises `DefinitionError` for what could not run.
     """
 
     name: str
     instructions: str
     tools: Sequence["Tool[..., Any] | Agent | ToolSpec"] = ()
     output: Any = str
-    require: Sequence[str] = ()
+    begin_with: Sequence[str] = ()
     description: str = ""
     model: str | None = None
     limits: Limits = field(default_factory=Limits)
@@ -80,13 +80,13 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DefinitionError(f"agent {agent.name!r}: two of its tools are named {twice[0]!r}")
-    for name in agent.require:
+    for name in agent.begin_with:
         if name not in names:
             raise DefinitionError(
-                f"agent {agent.name!r}: require names {name!r}, not one of its tools"
+                f"agent {agent.name!r}: begin_with names {name!r}, which is not one of its tools"
             )
     return tuple(
-        spec.model_copy(update={"required": True}) if spec.name in agent.require else spec
+        spec.model_copy(update={"first": True}) if spec.name in agent.begin_with else spec
         for spec in specs
     )
 

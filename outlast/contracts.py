@@ -229,8 +229,8 @@ class ToolSpec(Wire):
     effect: Effect = "read"
     approval: Approval | None = None
     max_calls: int | None = Field(default=None, ge=1)
-    required: bool = False
-    """Whether the answer is only admitted once this tool was called, or on the last turn."""
+    first: bool = False
+    """Whether nothing else is admitted until this tool was called, save on the last turn."""
     timeout_s: float = Field(default=60, gt=0)
     heartbeats: bool = False
     """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""

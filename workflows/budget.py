@@ -97,10 +97,12 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: i
         for tool in tools
     }
     allowed = tuple(name for name, count in left.items() if count > 0)
+    first = tuple(tool.name for tool in tools if tool.first and tool.name not in calls)
+    if first:
+        allowed = first
     most = min(sum(left[name] for name in allowed), MAX_CALLS_PER_TURN)
-    required = any(tool.required and tool.name not in calls for tool in tools)
     return Ask(
-        answer=not (required and allowed),
+        answer=not first,
         tools=None if len(allowed) == len(tools) else allowed,
         max_calls=most if allowed and most < MAX_CALLS_PER_TURN else None,
         max_tokens=max_tokens,

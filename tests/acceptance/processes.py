@@ -12,14 +12,16 @@ ROOT = Path(__file__).parent.parent.parent
 class WorkerUnderTest:
     """A `python -m workers run` in a process of its own."""
 
-    def __init__(self, *, address: str, model_url: str, agents: str, log: Path) -> None:
+    def __init__(
+        self, *, address: str, model_url: str, agents: str, log: Path, path: Path = ROOT
+    ) -> None:
         self._environment = {
             **os.environ,
             "TEMPORAL_ADDRESS": address,
             "OUTLAST_MODEL__URL": model_url,
             "OUTLAST_AGENTS": agents,
             "OUTLAST_LOG_FORMAT": "json",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(path),
         }
         self._log = log
         self._process: asyncio.subprocess.Process | None = None

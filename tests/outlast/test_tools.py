@@ -175,7 +175,7 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
         ({"output": {"foo": 1}}, "the output of agent 'a': no JSON Schema"),
         ({"tools": [len]}, "is no tool; decorate the function"),
         ({"tools": [refund, refund]}, "two of its tools are named 'refund'"),
-        ({"tools": [refund], "require": ["refnd"]}, "require names 'refnd'"),
+        ({"tools": [refund], "begin_with": ["refnd"]}, "begin_with names 'refnd'"),
     ],
 )
 def test_an_agent_that_could_not_run_is_refused_when_it_is_defined(

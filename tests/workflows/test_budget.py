@@ -12,7 +12,7 @@ def named(name: str, **fields: Any) -> ToolSpec:
 
 
 FREE, TWICE = named("free"), named("twice", max_calls=2)
-MUST = named("must", required=True, max_calls=1)
+MUST = named("must", first=True, max_calls=1)
 
 
 def used(tokens: int = 0, cost: str = "0") -> Usage:
@@ -35,8 +35,8 @@ def used(tokens: int = 0, cost: str = "0") -> Usage:
         ([TWICE], {}, Spent(), Ask(max_calls=2)),
         ([TWICE], {}, Spent(calls={"twice": 1}), Ask(max_calls=1)),
         ([TWICE], {}, Spent(calls={"twice": 2}), Ask(tools=())),
-        # required tools
-        ([FREE, MUST], {}, Spent(), Ask(answer=False)),
+        # tools that come first
+        ([FREE, MUST], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
         ([FREE, MUST], {}, Spent(calls={"must": 1}), Ask(tools=("free",))),
         ([FREE, MUST], {"max_turns": 1}, Spent(), Ask(tools=())),
         # tokens: after a turn like the last, one more must fit

