@@ -1,0 +1,50 @@
+"""What is shipped, and whose modules are imported."""
+
+import importlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["outlast", "workflows", "activities", "workers", "examples"])
+def test_a_package_of_a_common_name_is_the_one_of_this_repository(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    assert Path(module.__file__).parent == ROOT / name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_outlast_alone(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"outlast"}
+    assert "outlast/py.typed" in names
+
+
+def test_the_wheel_works_without_the_tree(wheel: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import outlast; assert outlast.__file__.startswith(sys.argv[1]), outlast.__file__;"
+        "from outlast import Agent, Client, tool;"
+        "import outlast.testing;"
+        "print(Agent(name='a', instructions='Do.', output=int).output_schema)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(wheel)],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "{'type': 'integer'}\n"
