@@ -69,5 +69,5 @@ def _text(cell: Cell) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, float):
-        return f"{cell:.2f}" if abs(cell) < 100 else f"{cell:,.0f}"
+        return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:#.3g}"
     return f"{cell:,}" if isinstance(cell, int) else cell

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from outlast import Agent, Limits, ToolError, tool
 
-MAX_LICENCE_CHARS = 600
+MAX_LICENCE_CHARS = 300
 """The beginning of a licence names it; a small model reads no more."""
 
 
@@ -15,10 +15,9 @@ class Metadata(BaseModel):
     """What a package says of itself."""
 
     name: str
-    version: str
-    summary: str
     licence: str
-    requires_python: str
+    summary: str
+    version: str
     dependencies: int
 
 
@@ -42,10 +41,9 @@ def read_metadata(package: str) -> Metadata:
     found = distribution.metadata.json
     return Metadata(
         name=distribution.name,
-        version=distribution.version,
-        summary=str(found.get("summary", "")),
         licence=_licence_of(found) or "not stated",
-        requires_python=str(found.get("requires_python", "any")),
+        summary=str(found.get("summary", "")),
+        version=distribution.version,
         dependencies=len(distribution.requires or []),
     )
 
@@ -82,16 +80,27 @@ def _licence_of(found: dict[str, str | list[str]]) -> str:
     )
 
 
+# The example is for small models, which follow one better than they follow instructions.
+INSTRUCTIONS = """\
+You review a Python package before a team depends on it. Copy the licence from its metadata, and say \
+what the package is for. A permissive licence (MIT, BSD, Apache) is low risk: adopt. A copyleft licence \
+(GPL, MPL) is medium risk: review. No licence is high risk: avoid.
+
+Example:
+flask
+{"tool_calls":[{"tool":"read_metadata","arguments":{"package":"flask"}}]}
+{"tool":"read_metadata","result":{"name":"Flask","licence":"BSD-3-Clause","summary":"A simple framework."}}
+{"tool_calls":[{"tool":"read_licence","arguments":{"package":"flask"}}]}
+{"tool":"read_licence","result":"Copyright 2010 Pallets. Redistribution and use are permitted."}
+{"answer":{"licence":"BSD-3-Clause","purpose":"A simple framework.","risk":"low",\
+"recommendation":"adopt"}}"""
+
 dependency_review = Agent(
     name="dependency-review",
-    instructions=(
-        "You review a Python package before a team depends on it. Call read_metadata, then read_licence, "
-        "then answer. Copy the licence from the metadata. Say in one sentence what the package is for. "
-        "A permissive licence such as MIT, BSD or Apache is low risk: adopt. A licence such as GPL is high "
-        "risk: review. No licence at all: avoid."
-    ),
+    description="Reviews an installed Python package: licence, purpose, risk.",
+    instructions=INSTRUCTIONS,
     tools=[read_metadata, read_licence],
-    begin_with=["read_metadata"],
+    begin_with=["read_metadata", "read_licence"],
     output=Review,
-    limits=Limits(max_turns=4),
+    limits=Limits(max_turns=5),
 )

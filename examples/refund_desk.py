@@ -1,12 +1,12 @@
 """A refund desk: looks an order up, asks for a refund that a person must approve, and answers."""
 
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from outlast import Agent, Limits, ToolError, tool
 
+Usd = Annotated[float, Field(ge=0, le=10_000)]
 OrderId = Annotated[str, Field(pattern=r"^A-[0-9]{4}$", description="such as A-1042")]
 
 
@@ -15,7 +15,7 @@ class OrderStatus(BaseModel):
 
     order_id: str
     item: str
-    paid_usd: Decimal
+    paid_usd: Usd
     state: str
 
 
@@ -23,7 +23,7 @@ class Receipt(BaseModel):
     """What the payment provider answers."""
 
     order_id: str
-    refunded_usd: Decimal
+    refunded_usd: Usd
 
 
 class Resolution(BaseModel):
@@ -36,11 +36,9 @@ class Resolution(BaseModel):
 # A shop of two orders: an example needs no database.
 ORDERS = {
     "A-1042": OrderStatus(
-        order_id="A-1042", item="desk lamp", paid_usd=Decimal("39.90"), state="arrived broken"
+        order_id="A-1042", item="desk lamp", paid_usd=39.90, state="arrived broken"
     ),
-    "A-1043": OrderStatus(
-        order_id="A-1043", item="notebook", paid_usd=Decimal("4.50"), state="delivered"
-    ),
+    "A-1043": OrderStatus(order_id="A-1043", item="notebook", paid_usd=4.50, state="delivered"),
 }
 
 
@@ -53,7 +51,7 @@ async def order_status(order_id: OrderId) -> OrderStatus:
 
 
 @tool(effect="irreversible", approval="support-leads", max_calls=1)
-async def refund(order_id: OrderId, amount_usd: Decimal) -> Receipt:
+async def refund(order_id: OrderId, amount_usd: Usd) -> Receipt:
     """Pay an order's money back. It cannot be undone, so a support lead approves each one."""
     order = await order_status(order_id)
     if amount_usd > order.paid_usd:
@@ -61,15 +59,25 @@ async def refund(order_id: OrderId, amount_usd: Decimal) -> Receipt:
     return Receipt(order_id=order_id, refunded_usd=amount_usd)
 
 
+# The example is for small models, which follow one better than they follow instructions.
+INSTRUCTIONS = """\
+You are the refund desk of a shop. Look up the order with order_status. If it arrived broken or was lost, \
+pay it back with refund: the amount that was paid, once. Then answer the customer in one friendly sentence.
+
+Example:
+My order A-9001 was lost. I want my money back.
+{"tool_calls":[{"tool":"order_status","arguments":{"order_id":"A-9001"}}]}
+{"tool":"order_status","result":{"order_id":"A-9001","item":"cup","paid_usd":12.75,"state":"lost"}}
+{"tool_calls":[{"tool":"refund","arguments":{"order_id":"A-9001","amount_usd":12.75}}]}
+{"tool":"refund","result":{"order_id":"A-9001","refunded_usd":12.75}}
+{"answer":{"refunded":true,"message":"We are sorry. We refunded 12.75 USD for your order A-9001."}}"""
+
 refund_desk = Agent(
     name="refund-desk",
-    instructions=(
-        "You are the refund desk of a shop. Call order_status with the customer's order id. If the order "
-        "arrived broken, call refund with the amount that was paid. Then answer the customer in one "
-        "friendly sentence."
-    ),
+    description="Handles a customer's wish for a refund.",
+    instructions=INSTRUCTIONS,
     tools=[order_status, refund],
     begin_with=["order_status"],
     output=Resolution,
-    limits=Limits(max_turns=4),
+    limits=Limits(max_turns=5),
 )

@@ -30,8 +30,8 @@ class Agent:
     """An agent. `output` is the type of its answer: anything pydantic knows, or a JSON Schema.
 
     A tool may be a function made with `@tool`, another agent, or a `ToolSpec` that names a tool of some
-    other worker. Until each of the tools named in `begin_with` was called nothing else is admitted,
-    save on the last turn. Raises `DefinitionError` for what could not run.
+    other worker. A run begins with a call of each tool named in `begin_with`, in that order: until then
+    nothing else is admitted, save on the last turn. Raises `DefinitionError` for what could not run.
     """
 
     name: str
@@ -85,9 +85,11 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
             raise DefinitionError(
                 f"agent {agent.name!r}: begin_with names {name!r}, which is not one of its tools"
             )
+    opening = {name: position for position, name in enumerate(agent.begin_with)}
+    ordered = sorted(specs, key=lambda spec: opening.get(spec.name, len(opening)))
     return tuple(
-        spec.model_copy(update={"first": True}) if spec.name in agent.begin_with else spec
-        for spec in specs
+        spec.model_copy(update={"first": True}) if spec.name in opening else spec
+        for spec in ordered
     )
 
 

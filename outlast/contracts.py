@@ -230,7 +230,8 @@ class ToolSpec(Wire):
     approval: Approval | None = None
     max_calls: int | None = Field(default=None, ge=1)
     first: bool = False
-    """Whether nothing else is admitted until this tool was called, save on the last turn."""
+    """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such
+    tools the agent's order holds."""
     timeout_s: float = Field(default=60, gt=0)
     heartbeats: bool = False
     """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""

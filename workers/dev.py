@@ -20,6 +20,9 @@ from workers.settings import Settings
 EXAMPLES = ("examples.dependency_review", "examples.refund_desk")
 """Served where the user names no agents of their own."""
 
+EMBEDDED = {"temperature": 0.0, "max_tokens": 256}
+"""A tiny model is at its most sensible when it does not roll dice, and long answers of it are loops."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -50,7 +53,7 @@ async def started_stack(
             return
         model = EmbeddedModel(log_dir=log_dir, port=model_port, model=model_file)
         await servers.enter_async_context(model)
-        pointed = {**settings.model.model_dump(), "url": model.url, "api": "openai"}
+        pointed = {**settings.model.model_dump(), "url": model.url, "api": "openai", **EMBEDDED}
         settings = settings.with_options({"model": pointed})
         yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
 

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -63,12 +64,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+PORTS = range(20_000, 30_000)
+"""Below the ports that systems give to outgoing connections, which would take one meanwhile."""
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nobody uses right now."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise NotReady(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
 
 class ChildProcess:

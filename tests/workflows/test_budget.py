@@ -13,6 +13,7 @@ def named(name: str, **fields: Any) -> ToolSpec:
 
 FREE, TWICE = named("free"), named("twice", max_calls=2)
 MUST = named("must", first=True, max_calls=1)
+ALSO = named("also", first=True)
 
 
 def used(tokens: int = 0, cost: str = "0") -> Usage:
@@ -39,6 +40,8 @@ def used(tokens: int = 0, cost: str = "0") -> Usage:
         ([FREE, MUST], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
         ([FREE, MUST], {}, Spent(calls={"must": 1}), Ask(tools=("free",))),
         ([FREE, MUST], {"max_turns": 1}, Spent(), Ask(tools=())),
+        ([MUST, ALSO], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
+        ([MUST, ALSO], {}, Spent(calls={"must": 1}), Ask(tools=("also",), answer=False)),
         # tokens: after a turn like the last, one more must fit
         ([FREE], {"max_tokens": 1000}, Spent(), Ask(max_tokens=1000)),
         (
