@@ -44,6 +44,7 @@ class ResolveActivities:
             tools=tuple(self._routed(tool) for tool in agent.tool_specs),
             route=self._generate,
             instructions=agent.instructions,
+            prompt=agent.prompt,
             output_schema=agent.output_schema,
             model=agent.model,
             limits=agent.limits,

@@ -11,14 +11,31 @@ MAX_LICENCE_CHARS = 300
 """The beginning of a licence names it; a small model reads no more."""
 
 
+Risk = Literal["low", "medium", "high"]
+Recommendation = Literal["adopt", "review", "avoid"]
+
+POLICY: dict[str, tuple[Risk, Recommendation]] = {
+    "MIT": ("low", "adopt"),
+    "BSD": ("low", "adopt"),
+    "APACHE": ("low", "adopt"),
+    "ISC": ("low", "adopt"),
+    "PSF": ("low", "adopt"),
+    "MPL": ("medium", "review"),
+    "LGPL": ("medium", "review"),
+    "GPL": ("high", "review"),
+}
+"""What the team thinks of licences, by a word in their names. A policy is code, not a model's opinion."""
+
+
 class Metadata(BaseModel):
-    """What a package says of itself."""
+    """What a package says of itself, and what the team's policy says of its licence."""
 
     name: str
-    licence: str
-    summary: str
     version: str
-    dependencies: int
+    licence: str
+    purpose: str
+    risk: Risk
+    recommendation: Recommendation
 
 
 class Review(BaseModel):
@@ -26,8 +43,8 @@ class Review(BaseModel):
 
     licence: str = Field(max_length=40, description="as its metadata says")
     purpose: str = Field(max_length=120, description="what it is for, in one sentence")
-    risk: Literal["low", "medium", "high"]
-    recommendation: Literal["adopt", "review", "avoid"]
+    risk: Risk
+    recommendation: Recommendation
 
 
 @tool(effect="read", max_calls=1)
@@ -39,12 +56,15 @@ def read_metadata(package: str) -> Metadata:
     """
     distribution = _installed(package)
     found = distribution.metadata.json
+    licence = _licence_of(found)
+    risk, recommendation = _policy_of(licence)
     return Metadata(
         name=distribution.name,
-        licence=_licence_of(found) or "not stated",
-        summary=str(found.get("summary", "")),
         version=distribution.version,
-        dependencies=len(distribution.requires or []),
+        licence=licence or "not stated",
+        purpose=str(found.get("summary", "")),
+        risk=risk,
+        recommendation=recommendation,
     )
 
 
@@ -80,27 +100,22 @@ def _licence_of(found: dict[str, str | list[str]]) -> str:
     )
 
 
-# The example is for small models, which follow one better than they follow instructions.
-INSTRUCTIONS = """\
-You review a Python package before a team depends on it. Copy the licence from its metadata, and say \
-what the package is for. A permissive licence (MIT, BSD, Apache) is low risk: adopt. A copyleft licence \
-(GPL, MPL) is medium risk: review. No licence is high risk: avoid.
+def _policy_of(licence: str) -> tuple[Risk, Recommendation]:
+    words = licence.upper()
+    return next((POLICY[name] for name in POLICY if name in words), ("high", "avoid"))
 
-Example:
-flask
-{"tool_calls":[{"tool":"read_metadata","arguments":{"package":"flask"}}]}
-{"tool":"read_metadata","result":{"name":"Flask","licence":"BSD-3-Clause","summary":"A simple framework."}}
-{"tool_calls":[{"tool":"read_licence","arguments":{"package":"flask"}}]}
-{"tool":"read_licence","result":"Copyright 2010 Pallets. Redistribution and use are permitted."}
-{"answer":{"licence":"BSD-3-Clause","purpose":"A simple framework.","risk":"low",\
-"recommendation":"adopt"}}"""
 
 dependency_review = Agent(
     name="dependency-review",
     description="Reviews an installed Python package: licence, purpose, risk.",
-    instructions=INSTRUCTIONS,
-    tools=[read_metadata, read_licence],
-    begin_with=["read_metadata", "read_licence"],
+    # Few and plain words: a small model follows these, and a large one as well.
+    instructions=(
+        "You review Python packages. Call read_licence and read_metadata first, then answer with the "
+        "licence, the purpose, the risk and the recommendation that read_metadata returned."
+    ),
+    prompt='Review the package "{input}"',
+    tools=[read_licence, read_metadata],
+    begin_with=["read_licence", "read_metadata"],
     output=Review,
     limits=Limits(max_turns=5),
 )

@@ -31,7 +31,8 @@ class Agent:
 
     A tool may be a function made with `@tool`, another agent, or a `ToolSpec` that names a tool of some
     other worker. A run begins with a call of each tool named in `begin_with`, in that order: until then
-    nothing else is admitted, save on the last turn. Raises `DefinitionError` for what could not run.
+    nothing else is admitted, save on the last turn. `prompt` is how an input is put to the model. Raises
+    `DefinitionError` for what could not run.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Agent:
     tools: Sequence["Tool[..., Any] | Agent | ToolSpec"] = ()
     output: Any = str
     begin_with: Sequence[str] = ()
+    prompt: str = "{input}"
     description: str = ""
     model: str | None = None
     limits: Limits = field(default_factory=Limits)
@@ -58,6 +60,8 @@ class Agent:
             raise DefinitionError(
                 f"agent {self.name!r}: instructions of more than {MAX_INSTRUCTIONS_BYTES:,} bytes"
             )
+        if "{input}" not in self.prompt:
+            raise DefinitionError(f"agent {self.name!r}: its prompt lacks '{{input}}'")
         object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
         object.__setattr__(self, "tool_specs", _tool_specs(self))
 

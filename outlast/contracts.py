@@ -267,6 +267,7 @@ class Resolved(Wire):
     tools: tuple[ToolSpec, ...] = ()
     route: Route
     instructions: str | None = None
+    prompt: str = "{input}"
     output_schema: dict[str, JsonValue] | None = None
     model: str | None = None
     limits: Limits = Limits()

@@ -41,9 +41,10 @@ def agent_digest(agent: PinnedAgent) -> str:
     return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:16]
 
 
-def user_message(value: JsonValue) -> Message:
+def user_message(value: JsonValue, prompt: str = "{input}") -> Message:
     """Return the entry of what a person or a program said: text as it is, other JSON encoded."""
-    return Message(role="user", content=value if isinstance(value, str) else to_json(value))
+    text = value if isinstance(value, str) else to_json(value)
+    return Message(role="user", content=prompt.replace("{input}", text))
 
 
 def decision_message(decision: Decision) -> Message:

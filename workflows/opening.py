@@ -42,7 +42,7 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         visibility=resolved.visibility,
         started_at=workflow.now(),
     )
-    state.add(user_message(wanted.input))
+    state.add(user_message(wanted.input, resolved.prompt))
     return state, steering
 
 
