@@ -96,6 +96,16 @@ class Calls:
             expires_at=now + expires,
         )
         self._presence.show("waiting_for_human", f"{call_summary(call)} needs {approval.audience}")
+        settled = await self._settled(call_id, expires)
+        del self._steering.pending[call_id]
+        self._show_acting()
+        if not settled:
+            return f"nobody of {approval.audience} answered within {approval.expires_s:g} s"
+        decision = self._steering.settled.get(call_id)
+        return "the run is ending" if decision is None else _reason(decision, approval)
+
+    async def _settled(self, call_id: str, expires: timedelta) -> bool:
+        """Wait until a request is settled, or moot; return False if its time is up before."""
         try:
             await workflow.wait_condition(
                 lambda: self._broken or call_id in self._steering.settled,
@@ -103,12 +113,11 @@ class Calls:
                 timeout_summary=f"request {call_id} expires",
             )
         except TimeoutError:
-            return f"nobody of {approval.audience} answered within {approval.expires_s:g} s"
-        finally:
+            return False
+        except asyncio.CancelledError:
             del self._steering.pending[call_id]
-            self._show_acting()
-        decision = self._steering.settled.get(call_id)
-        return "the run is ending" if decision is None else _reason(decision, approval)
+            raise
+        return True
 
     def _show_acting(self) -> None:
         if self._steering.pending:

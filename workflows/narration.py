@@ -31,15 +31,16 @@ def _cut(text: str, length: int) -> str:
 
 def decide_payload(request_id: str, decision: str, *, by: str = "you") -> str:
     """Return the JSON that settles a request."""
-    return json.dumps({"request_id": request_id, "decision": decision, "by": by})
+    payload = {"request_id": request_id, "decision": decision, "by": by}
+    return json.dumps(payload, separators=(",", ":"))
 
 
 def decide_command(workflow_id: str, request_id: str, decision: str) -> str:
     """Return the `temporal` command that settles a request."""
     payload = decide_payload(request_id, decision)
     return (
-        f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} "
-        f"--name decide --input {shlex.quote(payload)}"
+        f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} --name decide \\\n"
+        f"    --input {shlex.quote(payload)}"
     )
 
 

@@ -6,6 +6,7 @@ It serves OpenAI-compatible HTTP on loopback until it is told to end or its pare
 """
 
 import argparse
+import importlib
 import importlib.util
 import os
 import signal
@@ -27,8 +28,15 @@ PARALLEL = 2
 CONTEXT_PER_SLOT = 8_192
 """Tokens; what the model was trained for."""
 
+# Half of the cores, and no spinning: with all of them each step waits for its slowest thread as soon as
+# anything else runs. On two cores beside a busy process: 8 s with one thread where two took 15.
+
 GGUF_MAGIC = b"GGUF"
 PARENT_POLL_S = 1.0
+
+CACHED_PROMPTS_MIB = 512
+"""Memory for prompts that left their slot, so that runs which take turns are not read anew; 20,000
+tokens of the small model. llama.cpp's own bound is 8 GiB."""
 
 
 def find_weights() -> Path:
@@ -52,19 +60,20 @@ def check_weights(file: Path) -> None:
     except OSError as error:
         raise NotReady(f"the model file {file} cannot be read: {error.strerror}") from None
     if magic != GGUF_MAGIC:
-        raise NotReady(f"{file} is not a GGUF model file; give another with --model-file")
+        raise NotReady(f"{file} is not a GGUF model file; name another one")
 
 
 def serve(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> None:
     """Serve until SIGTERM, SIGINT, or the end of the parent process; raises `NotReady`."""
+    # Before the model is read, which takes long enough to lose a parent or to be told to end.
+    parent = os.getppid()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     check_weights(file)
     _refuse_taken(port)
     server = _started(file, port=port, parallel=parallel, context=context, verbose=verbose)
     print(f"serving {file.name} on http://{HOST}:{port}/v1", flush=True)  # noqa: T201 its log
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    parent = os.getppid()
     while not stop.wait(PARENT_POLL_S) and os.getppid() == parent:
         pass
     del server
@@ -72,7 +81,8 @@ def serve(file: Path, *, port: int, parallel: int, context: int, verbose: bool) 
 
 def _started(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> Any:
     try:
-        import xllamacpp  # noqa: PLC0415 an extra, and slow to load
+        # An extra, without type information.
+        xllamacpp: Any = importlib.import_module("xllamacpp")
     except ImportError:
         raise NotReady("the embedded model needs xllamacpp: make setup") from None
     parameters = xllamacpp.CommonParams()
@@ -82,7 +92,11 @@ def _started(file: Path, *, port: int, parallel: int, context: int, verbose: boo
     parameters.port = port
     parameters.n_parallel = parallel
     parameters.n_ctx = parallel * context
+    parameters.cache_ram_mib = CACHED_PROMPTS_MIB
     parameters.verbosity = 3 if verbose else 0
+    for cores in (parameters.cpuparams, parameters.cpuparams_batch):
+        cores.n_threads = max(1, (os.cpu_count() or 1) // 2)
+        cores.poll = 0
     try:
         return xllamacpp.Server(parameters)
     except (RuntimeError, ValueError) as error:

@@ -17,25 +17,31 @@ MAX_RETRY_AFTER = timedelta(minutes=5)
 MAX_SHOWN = 300
 
 
-def classified(error: openai.OpenAIError, *, url: str, model: str | None) -> ModelError:
-    """Return the error as a run sees it: retryable, after a wait where the server names one, or final."""
+def classified(error: Exception, *, url: str, model: str | None, stale: bool = False) -> ModelError:
+    """Return the error as a run sees it: retryable, after a wait where the server names one, or final.
+
+    `stale` says that the model's name was the server's own, from before: it may have another by now.
+    """
     if isinstance(error, openai.APITimeoutError):
         return ModelError(f"the model server at {url} did not answer in time", retryable=True)
     if isinstance(error, openai.APIConnectionError):
-        cause = error.__cause__ or error
+        cause = _line(str(error.__cause__ or error))
         return ModelError(f"the model server at {url} cannot be reached: {cause}", retryable=True)
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, url=url, model=model)
+        return _of_status(error, url=url, model=model, stale=stale)
     return ModelError(f"the model server at {url}: {_line(str(error))}", retryable=True)
 
 
-def _of_status(error: openai.APIStatusError, *, url: str, model: str | None) -> ModelError:
+def _of_status(
+    error: openai.APIStatusError, *, url: str, model: str | None, stale: bool
+) -> ModelError:
     status = error.status_code
-    said = (
-        f"the model server at {url} answered {status} for model {model!r}: {_line(error.message)}"
-    )
+    asked = f" for model {model!r}" if model else ""
+    said = f"the model server at {url} answered {status}{asked}: {_line(error.message)}"
     if status >= 500 or status in RETRYABLE_STATUS:
         return ModelError(said, retryable=True, retry_after=retry_after(error.response.headers))
+    if stale and status == 404:
+        return ModelError(said, retryable=True)
     if status in (401, 403):
         return ModelError(f"{said}; check model.api_key (OUTLAST_MODEL__API_KEY)")
     if status == 404:
@@ -50,10 +56,12 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> time
         return None
     try:
         wait = timedelta(seconds=float(value))
+    except OverflowError:
+        wait = MAX_RETRY_AFTER
     except ValueError:
         try:
             wait = email.utils.parsedate_to_datetime(value) - (now or datetime.now(UTC))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
 

@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 def example(name: str) -> str:
     """Return the code block that begins with the name of its file."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    return next(block for block in blocks if block.startswith(f"# {name}\n"))
+    return str(next(block for block in blocks if block.startswith(f"# {name}\n")))
 
 
 async def test_the_agent_and_the_client_of_the_readme_work(tmp_path: Path) -> None:

