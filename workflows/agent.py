@@ -47,7 +47,7 @@ INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
 history already, and the worker has kept it or asks for it."""
 
 
-@workflow.defn(name=AGENT_WORKFLOW)
+@workflow.defn(name=AGENT_WORKFLOW, sandboxed=False)
 class AgentWorkflow(Steerable):
     """Runs one agent for one request, and carries all of its state."""
 

@@ -52,7 +52,7 @@ class ChatCompletions:
         temperature: float = 0.2,
     ) -> None:
         self._url = base_url
-        self._api = api
+        self._api: Api = api
         self._model = model
         self._first_served: str | None = None
         self._asking_first = asyncio.Lock()

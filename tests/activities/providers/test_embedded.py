@@ -99,13 +99,13 @@ def url() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def model(url: str) -> AsyncIterator[ChatCompletions]:
-    adapter = ChatCompletions(url, temperature=0.8)
+    adapter = ChatCompletions(url, temperature=0)
     yield adapter
     await adapter.aclose()
 
 
 async def ask(
-    model: ChatCompletions, *said: str, schema: dict[str, Any] = DECISION, max_tokens: int = 200
+    model: ChatCompletions, *said: str, schema: dict[str, Any] = DECISION, max_tokens: int = 600
 ) -> Completion:
     roles = ["system", *("user", "assistant") * len(said)]
     messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
@@ -124,7 +124,10 @@ def refusal(*arguments: str) -> str:
 
 
 async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCompletions) -> None:
-    asked = [ask(model, "Review packages.", f"Review number {number}.") for number in range(6)]
+    asked = [
+        ask(model, "Answer with compact JSON.", f'Review the package "{name}"')
+        for name in ("rich", "flask", "numpy", "pip")
+    ]
     for completion in await asyncio.gather(*asked):
         jsonschema.validate(json.loads(completion.text), DECISION)
         assert completion.finish_reason == "stop"
@@ -133,8 +136,7 @@ async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCom
         assert completion.completion_tokens > 0
 
 
-async def test_what_a_tool_returned_reaches_the_answer(url: str) -> None:
-    model = ChatCompletions(url, temperature=0)
+async def test_what_a_tool_returned_reaches_the_answer(model: ChatCompletions) -> None:
     completion = await ask(
         model,
         "You review Python packages. Call read_metadata first, then answer with the licence and a "
@@ -144,7 +146,6 @@ async def test_what_a_tool_returned_reaches_the_answer(url: str) -> None:
         '{"tool":"read_metadata","result":{"name":"flask","licence":"BSD-3-Clause","note":null}}',
         schema=ANSWER_ONLY,
     )
-    await model.aclose()
     assert json.loads(completion.text)["answer"]["licence"] == "BSD-3-Clause"
 
 
