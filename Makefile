@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test check bench format clean
+.PHONY: help setup demo dev test test-long check bench format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.modul
 
 test: setup ## run the tests; ARGS="-k name"
 	$(BIN)/python -m pytest $(ARGS)
+
+test-long: setup ## run the tests that take minutes
+	$(BIN)/python -m pytest tests/long -o norecursedirs= $(ARGS)
 
 check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/ruff format --check

@@ -47,24 +47,25 @@ async def run_process(
     )
     try:
         catalog = load_catalog(settings.agents)
-        client = await _connected(settings, telemetry, address)
-        visibility = await ensure_search_attributes(client)
-        async with _health_served(settings, client, stop), _model(settings) as model:
+        async with _model(settings) as model:
+            client = await _connected(settings, telemetry, address)
+            visibility = await ensure_search_attributes(client)
             workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
             if not workers:
                 raise NotReady(
                     "there is nothing to serve: name modules with --agents, or more roles"
                 )
-            log.info(
-                "worker.started",
-                roles=list(settings.roles),
-                task_queues=[worker.task_queue for worker in workers],
-                agents=sorted(catalog.agents),
-                tools=sorted(catalog.tools),
-            )
-            ready()
-            await serve(workers, stop)
-            log.info("worker.stopped")
+            async with _health_served(settings, client, stop):
+                log.info(
+                    "worker.started",
+                    roles=list(settings.roles),
+                    task_queues=[worker.task_queue for worker in workers],
+                    agents=sorted(catalog.agents),
+                    tools=sorted(catalog.tools),
+                )
+                ready()
+                await serve(workers, stop)
+                log.info("worker.stopped")
     finally:
         telemetry.shutdown()
 
