@@ -35,7 +35,7 @@ class Stage:
     def __init__(self, client: TemporalClient, settings: Settings) -> None:
         self.client = Client(client)
         self.settings = settings
-        self.task_queue = settings.queues.workflows
+        self.task_queue = settings.queue("workflows")
         self._started: list[Run] = []
 
     async def start(self, agent: Any = None, value: Any = "go", **options: Any) -> Run:

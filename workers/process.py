@@ -134,7 +134,7 @@ async def _health_served(
     def state() -> Health:
         return Health(
             roles=settings.roles,
-            queues={role: getattr(settings.queues, role) for role in settings.roles},
+            queues={role: settings.queue(role) for role in settings.roles},
             temporal_reachable=reachable,
             draining=stop.is_set(),
         )

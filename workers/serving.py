@@ -68,23 +68,23 @@ def build_workers(
     if "workflows" in settings.roles:
         resolve = ResolveActivities(
             catalog,
-            generate=settings.routes.generate,
-            tools=settings.routes.tools,
+            generate=settings.route("generate"),
+            tools=settings.route("tools"),
             tool_routes=settings.routes.tool,
             visibility=visibility,
         )
         slots = settings.concurrency.workflows
-        add(settings.queues.workflows, [resolve.resolve_agent], slots).workflows.append(
+        add(settings.queue("workflows"), [resolve.resolve_agent], slots).workflows.append(
             AgentWorkflow
         )
     if "generate" in settings.roles and model is not None:
         asking = ModelActivities(
             model, SchemaChecker(), transcripts, max_tokens=settings.model.max_tokens
         )
-        add(settings.queues.generate, [asking.generate], settings.concurrency.generate)
+        add(settings.queue("generate"), [asking.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
-        add(settings.queues.tools, tools, settings.concurrency.tools)
+        add(settings.queue("tools"), tools, settings.concurrency.tools)
     return [_worker(client, settings, name, polled) for name, polled in queues.items()]
 
 

@@ -56,6 +56,13 @@ _VERSION_VARIABLES = {
 
 Role = Literal["workflows", "generate", "tools"]
 
+OWN_QUEUES: dict[Role, str] = {
+    "workflows": AGENTS_QUEUE,
+    "generate": GENERATE_QUEUE,
+    "tools": TOOLS_QUEUE,
+}
+"""The task queues of roles that are served by processes of their own."""
+
 
 def _split(value: object) -> object:
     """Let a variable say `a,b` where TOML says `["a", "b"]`."""
@@ -88,6 +95,7 @@ def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
 
 
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+QueueName = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
@@ -109,19 +117,22 @@ class ModelSettings(Door):
 
 
 class RoutesSettings(Door):
-    """Where the steps of the runs that this process starts are served; `tool` is by tool name."""
+    """Where the steps of the runs that this process starts are served; `tool` is by tool name.
 
-    generate: TypedRoute = Route(legs=(Leg(task_queue=GENERATE_QUEUE, start_within_s=None),))
-    tools: TypedRoute = Route(legs=(Leg(task_queue=TOOLS_QUEUE, start_within_s=None),))
+    Without a route a step goes to the task queue of its role, as `Settings.queue` tells it.
+    """
+
+    generate: TypedRoute | None = None
+    tools: TypedRoute | None = None
     tool: dict[Name, TypedRoute] = Field(default_factory=dict)
 
 
 class QueuesSettings(Door):
-    """The task queue that each role of this process polls."""
+    """The task queue that each role of this process polls, where it is not the usual one."""
 
-    workflows: str = Field(default=AGENTS_QUEUE, min_length=1)
-    generate: str = Field(default=GENERATE_QUEUE, min_length=1)
-    tools: str = Field(default=TOOLS_QUEUE, min_length=1)
+    workflows: QueueName | None = None
+    generate: QueueName | None = None
+    tools: QueueName | None = None
 
 
 class ConcurrencySettings(Door):
@@ -205,6 +216,27 @@ class Settings(BaseSettings):
     transcript_cache_bytes: int = Field(default=64_000_000, ge=0)
     payload_store: Path | None = None
     """Directory for large payloads, which every worker and client of the namespace must see."""
+
+    def queue(self, role: Role) -> str:
+        """Return the task queue that serves a role.
+
+        A process with all roles polls one queue for all of them, which is fastest: Temporal hands it the
+        next step with the answer to the last. Otherwise each role has a queue of its own.
+        """
+        named: str | None = getattr(self.queues, role)
+        if named is not None:
+            return named
+        shared = set(self.roles) == set(OWN_QUEUES)
+        return (self.queues.workflows or AGENTS_QUEUE) if shared else OWN_QUEUES[role]
+
+    def route(self, role: Literal["generate", "tools"]) -> Route:
+        """Return the route of a role's steps; a route in the settings names its own prices."""
+        named: Route | None = getattr(self.routes, role)
+        if named is not None:
+            return named
+        priced = role == "generate" and self.model.price != Price()
+        leg = Leg(task_queue=self.queue(role), price=self.model.price if priced else None)
+        return Route(legs=(leg,))
 
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return the settings with what a command line said over them; raises `NotReady`."""

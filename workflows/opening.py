@@ -1,5 +1,6 @@
 """Opening a run: reads what a person typed, pins the agent, or takes over from the run before."""
 
+import functools
 from datetime import timedelta
 
 from temporalio import workflow
@@ -19,6 +20,9 @@ from workflows.state import Carried, RunState, Steering, is_carried, unpack
 NOTHING = RawValue(Payload(metadata={"encoding": b"binary/null"}))
 """What a run gets that was started without input."""
 
+MAX_SHARED_AGENTS = 256
+"""Agents kept for the runs of a worker to share: a thousand runs of one agent hold it once."""
+
 RESOLVE_TIMEOUT = timedelta(seconds=30)
 RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
 RESOLVE_WAIT = timedelta(hours=1)
@@ -32,10 +36,10 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         return _taken_over(Carried.model_validate_json(data), steering)
     wanted = parse_request(data)
     resolved = await _resolve(wanted)
-    agent = pin(wanted, resolved)
+    agent, digest = shared(pin(wanted, resolved))
     state = RunState(
         agent=agent,
-        agent_digest=agent_digest(agent),
+        agent_digest=digest,
         limits=tighter(wanted.limits, wanted.spec.limits if wanted.spec else resolved.limits),
         tenant=wanted.tenant,
         mode=wanted.mode,
@@ -57,6 +61,17 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         model=spec.model if spec else resolved.model,
         route=resolved.route,
     )
+
+
+def shared(agent: PinnedAgent) -> tuple[PinnedAgent, str]:
+    """Return an equal agent that the runs of this worker have in common, and its digest."""
+    return _decoded(agent.model_dump_json())
+
+
+@functools.lru_cache(maxsize=MAX_SHARED_AGENTS)
+def _decoded(encoded: str) -> tuple[PinnedAgent, str]:
+    agent = PinnedAgent.model_validate_json(encoded)
+    return agent, agent_digest(agent)
 
 
 def _json_of(request: RawValue) -> bytes:
@@ -90,6 +105,7 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
 def _taken_over(carried: Carried, early: Steering) -> tuple[RunState, Steering]:
     """Return the state of the run before, and what people told either of the two."""
     state, steering = carried.state, carried.steering
+    state.agent, state.agent_digest = shared(state.agent)
     state.messages = unpack(carried.packed)
     state.digest = digest_of(state.messages)
     steering.inbox.extend(early.inbox)

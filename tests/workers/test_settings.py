@@ -1,12 +1,13 @@
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outlast.contracts import Leg, Price, Route
 from outlast.errors import NotReady
-from workers.settings import Settings, load_settings
+from workers.settings import ModelSettings, Role, Settings, load_settings
 
 EXAMPLE = """
 agents = ["examples.refund_desk", "mine"]
@@ -50,9 +51,9 @@ def test_without_a_file_every_setting_has_a_default() -> None:
     settings = load_settings()
     assert settings == Settings()
     assert settings.roles == ("workflows", "generate", "tools")
-    assert settings.routes.generate == Route(legs=(Leg(task_queue="generate"),))
-    assert settings.routes.tools == Route(legs=(Leg(task_queue="tools"),))
-    assert settings.queues.workflows == "agents"
+    assert settings.route("generate") == Route(legs=(Leg(task_queue="agents"),))
+    assert settings.route("tools") == Route(legs=(Leg(task_queue="agents"),))
+    assert settings.queue("workflows") == "agents"
     assert settings.health.port is None
 
 
@@ -197,3 +198,31 @@ def test_a_bad_variable_is_one_line_that_names_it(
     with pytest.raises(NotReady) as error:
         load_settings()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("fields", "queues"),
+    [
+        ({}, ("agents", "agents", "agents")),
+        ({"queues": {"workflows": "mine"}}, ("mine", "mine", "mine")),
+        ({"queues": {"tools": "mine"}}, ("agents", "agents", "mine")),
+        ({"roles": ("workflows",)}, ("agents", "generate", "tools")),
+        ({"roles": ("workflows", "tools")}, ("agents", "generate", "tools")),
+        ({"roles": ("generate",), "queues": {"generate": "gpu"}}, ("agents", "gpu", "tools")),
+    ],
+)
+def test_roles_share_a_queue_only_in_a_process_that_has_them_all(
+    fields: dict[str, Any], queues: tuple[str, str, str]
+) -> None:
+    settings = Settings(**fields)
+    roles: tuple[Role, ...] = ("workflows", "generate", "tools")
+    assert tuple(settings.queue(role) for role in roles) == queues
+    assert settings.route("generate").legs[0].task_queue == queues[1]
+    assert settings.route("tools").legs[0].task_queue == queues[2]
+
+
+def test_the_price_of_the_model_is_that_of_its_usual_leg() -> None:
+    price = Price(prompt_usd=Decimal("0.15"), completion_usd=Decimal("0.60"))
+    settings = Settings(model=ModelSettings(price=price))
+    assert settings.route("generate").legs[0].price == price
+    assert settings.route("tools").legs[0].price is None
