@@ -1,12 +1,13 @@
 """Opening a run: reads what a person typed, pins the agent, or takes over from the run before."""
 
+import asyncio
 import functools
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.resolve import ResolveActivities
 from outlast.contracts import AgentRequest, PinnedAgent, Resolved, ResolveInput
@@ -96,6 +97,8 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
             summary=f"resolve {wanted.agent or 'spec'}",
         )
     except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from error
         cause = error.cause
         if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
             raise BadRequest(cause.message) from None
