@@ -1,5 +1,6 @@
 """The activity that asks a model for the next decision of a run."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,8 +19,11 @@ from outlast.schemas import decision_schema
 MAX_ASKS = 3
 """Questions of one model call: the first, and two with the reason why the last answer was not taken."""
 
-MAX_SHOWN_BYTES = 2_000
-"""How much of a wrong answer a model is shown again."""
+MAX_SHOWN = 2_000
+"""Characters of a wrong answer that a model is shown again."""
+
+MIN_REASK_TOKENS = 16
+"""What must be left of a run's tokens for another question: less holds no decision."""
 
 
 class Checker(Protocol):
@@ -34,12 +38,19 @@ class ModelActivities:
     """Asks a model for the next decision of a run."""
 
     def __init__(
-        self, model: Model, checker: Checker, transcripts: Transcripts, *, max_tokens: int
+        self,
+        model: Model,
+        checker: Checker,
+        transcripts: Transcripts,
+        *,
+        max_tokens: int,
+        max_concurrent: int,
     ) -> None:
         self._model = model
         self._checker = checker
         self._transcripts = transcripts
         self._max_tokens = max_tokens
+        self._slots = asyncio.Semaphore(max_concurrent)
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
@@ -62,20 +73,26 @@ class ModelActivities:
                 max_tokens=min(self._max_tokens, input.max_tokens or self._max_tokens),
                 model=agent.model,
             )
-            generation = await self._ask(prompt)
-        self._transcripts.add_decision(workflow_id, generation.decision)
+            generation = await self._ask(prompt, left=input.max_tokens)
+        if generation.decision is not None and generation.decision.tool_calls:
+            self._transcripts.add_decision(workflow_id, generation.decision)
+        else:
+            self._transcripts.forget(workflow_id)
         return generation
 
-    async def _ask(self, prompt: Prompt) -> Generation:
+    async def _ask(self, prompt: Prompt, *, left: int | None) -> Generation:
+        """Ask until the answer is a decision; without one when the run's tokens, `left`, are spent."""
         asked = prompt
         prompt_tokens = completion_tokens = 0
         problem = ""
         for ask in range(1, MAX_ASKS + 1):
-            completion = await self._model.complete(asked)
+            async with self._slots:
+                completion = await self._model.complete(asked)
             prompt_tokens += completion.prompt_tokens
             completion_tokens += completion.completion_tokens
             decision, problem = self._judge(completion, prompt)
-            if decision is not None:
+            out_of_tokens = left is not None and completion_tokens + MIN_REASK_TOKENS > left
+            if decision is not None or out_of_tokens:
                 return Generation(
                     decision=decision,
                     prompt_tokens=prompt_tokens,
@@ -84,7 +101,7 @@ class ModelActivities:
                     finish_reason=completion.finish_reason,
                     asks=ask,
                 )
-            shown = completion.text[:MAX_SHOWN_BYTES]
+            shown = completion.text[:MAX_SHOWN]
             asked = replace(
                 prompt, messages=reask_messages(prompt.messages, text=shown, problem=problem)
             )
@@ -96,7 +113,8 @@ class ModelActivities:
             return None, f"it was cut off at {prompt.max_tokens} tokens; be shorter"
         try:
             value = json.loads(completion.text)
-        except ValueError as error:
+            completion.text.encode()
+        except (ValueError, RecursionError) as error:
             return None, f"it is not JSON ({error})"
         problem = self._checker.problem(value, prompt.schema, key=prompt.schema_key)
         if problem is not None:

@@ -57,7 +57,7 @@ class ResolveActivities:
         } | {tool.name: tool.spec for tool in self._catalog.tools.values()}
         if name not in known:
             raise BadRequest(_unknown("spec.tools", name, known))
-        return self._routed(known[name])
+        return self._routed(known[name].model_copy(update={"first": False}))
 
     def _routed(self, tool: ToolSpec) -> ToolSpec:
         if tool.kind == "agent" or tool.route is not None:

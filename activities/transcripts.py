@@ -57,6 +57,7 @@ class Transcripts:
 
     def keep_result(self, workflow_id: str, call_id: str, content: str) -> None:
         """Keep a tool's result for the model call that will mean it."""
+        self._take_result(workflow_id, call_id)
         self._results[workflow_id, call_id] = content
         self._weight += len(content) + ENTRY_OVERHEAD_BYTES
         self._shrink()
@@ -88,6 +89,7 @@ class Transcripts:
                 f"the transcript of {workflow_id!r} is not the one that this call means",
                 retryable=True,
             )
+        self._taken(workflow_id)  # an overlapping attempt may have put one there meanwhile
         self._kept[workflow_id] = kept
         self._weight += kept.weight
         self._shrink()
@@ -99,6 +101,10 @@ class Transcripts:
         if kept is not None:
             _append(kept, decision_message(decision))
             self._weight += _weight(kept.messages[-1])
+
+    def forget(self, workflow_id: str) -> None:
+        """Let go of a transcript whose last model call was probably made; it can be asked for again."""
+        self._taken(workflow_id)
 
     def _taken(self, workflow_id: str) -> _Kept:
         kept = self._kept.pop(workflow_id, None) or _Kept([], EMPTY_DIGEST, 0)
@@ -115,22 +121,26 @@ class Transcripts:
                 _append(kept, message)
 
     def _filled(self, workflow_id: str, message: Message) -> Message | None:
+        content = self._take_result(workflow_id, message.call_id or "")
         if message.content is not None:
             return message
-        content = self._results.pop((workflow_id, message.call_id or ""), None)
         if content is None:
             return None
-        self._weight -= len(content) + ENTRY_OVERHEAD_BYTES
         return tool_message(message.tool or "", message.call_id or "", content)
 
+    def _take_result(self, workflow_id: str, call_id: str) -> str | None:
+        content = self._results.pop((workflow_id, call_id), None)
+        if content is not None:
+            self._weight -= len(content) + ENTRY_OVERHEAD_BYTES
+        return content
+
     def _shrink(self) -> None:
-        while self._weight > self._max_bytes and (self._results or len(self._kept) > 1):
-            if self._results:
-                _, content = self._results.popitem(last=False)
-                self._weight -= len(content) + ENTRY_OVERHEAD_BYTES
-            else:
-                _, kept = self._kept.popitem(last=False)
-                self._weight -= kept.weight
+        """Let go of the transcripts used longest ago, and then of results: those are about to be used."""
+        while self._weight > self._max_bytes and self._kept:
+            _, kept = self._kept.popitem(last=False)
+            self._weight -= kept.weight
+        while self._weight > self._max_bytes and self._results:
+            self._take_result(*next(iter(self._results)))
 
 
 def _append(kept: _Kept, message: Message) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from outlast.contracts import Limits, ToolSpec
+from outlast.contracts import MAX_INSTRUCTIONS, Limits, ToolSpec
 from outlast.errors import DefinitionError
 from outlast.schemas import Schema, check_schema, schema_of
-from outlast.tools import Tool
+from outlast.tools import RESERVED, Tool
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",
@@ -20,9 +20,6 @@ AGENT_PARAMETERS: Schema = {
     "additionalProperties": False,
 }
 """The argument of an agent that is another agent's tool."""
-
-MAX_INSTRUCTIONS_BYTES = 200_000
-"""Instructions are pinned into every run; longer ones belong in a tool that looks things up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +53,10 @@ class Agent:
             )
         if not self.instructions.strip():
             raise DefinitionError(f"agent {self.name!r}: its instructions are empty")
-        if len(self.instructions.encode()) > MAX_INSTRUCTIONS_BYTES:
+        if len(self.instructions) > MAX_INSTRUCTIONS:
             raise DefinitionError(
-                f"agent {self.name!r}: instructions of more than {MAX_INSTRUCTIONS_BYTES:,} bytes"
+                f"agent {self.name!r}: instructions of more than {MAX_INSTRUCTIONS:,} characters: let a "
+                "tool look things up"
             )
         if "{input}" not in self.prompt:
             raise DefinitionError(f"agent {self.name!r}: its prompt lacks '{{input}}'")
@@ -84,6 +82,8 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DefinitionError(f"agent {agent.name!r}: two of its tools are named {twice[0]!r}")
+    for name in RESERVED & set(names):
+        raise DefinitionError(f"agent {agent.name!r}: {name!r} is an activity of outlast's own")
     for name in agent.begin_with:
         if name not in names:
             raise DefinitionError(

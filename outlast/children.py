@@ -1,5 +1,6 @@
 """Agents as children of other people's workflows."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,4 +46,8 @@ async def run_agent(
                 cause.message, run_id=error.workflow_id, cause_type=cause.type or ""
             ) from error
         raise
+    # A cancelled agent completes, with what it had; its cancelled caller must not go on all the same.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
     return AgentResult.model_validate(result)

@@ -23,7 +23,7 @@ from temporalio.client import (
 from temporalio.common import Priority
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.agents import Agent
 from outlast.contracts import (
@@ -40,12 +40,16 @@ from outlast.contracts import (
 from outlast.door import parse_request
 from outlast.errors import BadRequest, RunFailed
 from outlast.plugin import OutlastPlugin
+from outlast.texts import cut
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """How often `stream` looks for new entries: each look is a query, which the server bills."""
 
-MAX_SUMMARY = 200
-"""Characters of a static summary; the server takes at most 400 bytes."""
+MAX_SUMMARY_BYTES = 120
+"""A static summary: the server takes 400 bytes of it, encoded, where one letter may become six."""
+
+STREAM_TRIES = 20
+"""Looks at a run that has ended and whose worker is away, before `stream` gives up."""
 
 _PENDING = TypeAdapter(list[PendingRequest])
 
@@ -93,22 +97,33 @@ class Run:
         return messages
 
     async def stream(self, interval: timedelta = POLL_INTERVAL) -> AsyncIterator[Message]:
-        """Yield the transcript's entries as they come, until the run ends."""
-        seen = 0
+        """Yield the transcript's entries as they come, until the run ends.
+
+        Raises `BadRequest` for a run that does not exist, and the server's error if a run has ended and
+        no worker answers for its last entries.
+        """
+        seen = tries = 0
         ended = asyncio.create_task(self._ended())
         try:
-            while True:  # ends with the run
+            while True:  # ends with the run, and `STREAM_TRIES` later at the most
                 over = ended.done()
                 try:
-                    fresh = await self.transcript(seen)
-                except (RPCError, WorkflowQueryFailedError):
-                    fresh = []  # the run has not begun, or its worker is away: look again
-                for message in fresh:
-                    yield message
-                seen += len(fresh)
+                    for message in await self.transcript(seen):
+                        seen += 1
+                        yield message
+                    if over:
+                        return
+                except (RPCError, WorkflowQueryFailedError) as error:
+                    # The run has not begun, or its worker is away: look again.
+                    tries += over
+                    if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                        raise BadRequest(f"id: there is no run {self.id!r}") from error
+                    if tries >= STREAM_TRIES:
+                        raise
                 if over:
-                    return
-                await asyncio.wait([ended], timeout=interval.total_seconds())
+                    await asyncio.sleep(interval.total_seconds())
+                else:
+                    await asyncio.wait([ended], timeout=interval.total_seconds())
         finally:
             ended.cancel()
 
@@ -159,6 +174,10 @@ class Run:
             cause = error.cause
             message = cause.message if isinstance(cause, ApplicationError) else str(cause)
             raise BadRequest(message) from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise BadRequest(f"the run {self.id!r} has ended, or does not exist") from error
+            raise
 
 
 class Client:
@@ -257,9 +276,8 @@ def _priority(tenant: str) -> Priority:
 
 
 def _summary(agent: str, value: JsonValue) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    line = " ".join(f"{agent}: {text}".split())
-    return line if len(line) <= MAX_SUMMARY else f"{line[: MAX_SUMMARY - 1]}…"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return cut(f"{agent}: {text}", MAX_SUMMARY_BYTES)
 
 
 def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:

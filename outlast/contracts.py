@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,11 +29,26 @@ TOOLS_QUEUE = "tools"
 DEFAULT_MAX_TURNS = 20
 """Turns of a run whose request and agent name no limit: a bound, for a run must end."""
 
+MAX_INSTRUCTIONS = 200_000
+"""Characters of an agent's instructions: they are pinned into every run."""
+
 MAX_SAY_BYTES = 64_000
 """A message typed by a person; more belongs in a tool's result or in the input."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 """Names of agents and tools: letters, digits, `_` and `-`, beginning with a letter, 64 at most."""
+
+MAX_TENANT_BYTES = 64
+"""Temporal's bound on a fairness key."""
+
+
+def _fits_a_fairness_key(tenant: str) -> str:
+    if len(tenant.encode()) > MAX_TENANT_BYTES:
+        raise ValueError(f"may have {MAX_TENANT_BYTES} bytes")
+    return tenant
+
+
+Tenant = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_fairness_key)]
 
 Effect = Literal["read", "idempotent", "write", "irreversible"]
 AgentStatus = Literal[
@@ -80,7 +96,7 @@ class Limits(Door):
 class AgentSpec(Door):
     """A whole agent in JSON: its tools are named, and registered with a worker."""
 
-    instructions: str = Field(min_length=1)
+    instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
     name: Name = "spec"
     tools: list[Name] = []
     output: dict[str, JsonValue] = {"type": "string"}
@@ -94,7 +110,7 @@ class AgentRequest(Door):
     agent: Name | None = None
     spec: AgentSpec | None = None
     input: JsonValue
-    tenant: str = Field(default="default", min_length=1, max_length=64)
+    tenant: Tenant = "default"
     limits: Limits = Limits()
     mode: Literal["task", "conversation"] = "task"
 
@@ -258,7 +274,6 @@ class ResolveInput(Wire):
 
     agent: str | None = None
     tools: tuple[str, ...] = ()
-    model: str | None = None
 
 
 class Resolved(Wire):
@@ -323,9 +338,9 @@ class GenerateInput(Wire):
 
 
 class Generation(Wire):
-    """A model's decision, and what it took to get it."""
+    """A model's decision, and what it took to get it; no decision where the run's tokens ran out first."""
 
-    decision: Decision
+    decision: Decision | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model: str = ""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from outlast.contracts import AgentRequest
 from outlast.errors import BadRequest
 from outlast.schemas import check_schema
+from outlast.transcripts import to_json
 
 MAX_INPUT_BYTES = 1_000_000
 """An encoded request: a run that continues as new carries it on, packed, under the server's 2 MB."""
@@ -39,9 +40,13 @@ def parse_request(data: bytes) -> AgentRequest:
 def parse(model: type[_Model], data: bytes, *, what: str) -> _Model:
     """Read `data` as JSON of `model`, or raise `BadRequest`; `what` names it in messages."""
     try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise BadRequest(f"{what}: not JSON ({error}); give a JSON object") from None
+        value = json.loads(data, parse_constant=_no_number)
+        to_json(value).encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{what}: half a surrogate pair is no text") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise BadRequest(f"{what}: not JSON ({reason}); give a JSON object") from None
     if not isinstance(value, dict):
         raise BadRequest(
             f"{what}: {_short(value)} is not a JSON object; its fields are {_fields(model)}"
@@ -93,6 +98,10 @@ def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[Bas
                 model = candidate
                 break
     return model
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _fields(model: type[BaseModel]) -> str:

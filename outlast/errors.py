@@ -3,13 +3,14 @@
 OutlastError
 ├── DefinitionError       an agent or a tool cannot be defined as written
 ├── NotReady              a process lacks something that it needs to start
-├── RunFailed             a run ended in failure; raised by the client
 └── Failure               crosses Temporal as an application failure, with its name as the type
     ├── BadRequest        a person's JSON is wrong; names the field and what is allowed
     ├── ToolError         a tool could not do it; the model reads why and may try otherwise
     ├── ToolFailed        a tool broke in a way that no model can mend; ends the run
     ├── ModelError        a model server could not answer; retryable or terminal
-    └── NoWorker          no leg of a route had a worker in time
+    ├── NoWorker          no leg of a route had a worker in time
+    ├── RunTooLarge       a transcript outgrew what the next run of its chain can be given
+    └── RunFailed         a run ended in failure; raised by the client and by `run_agent`
 """
 
 from datetime import timedelta

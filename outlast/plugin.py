@@ -4,6 +4,7 @@ Give the same plugin to clients, workers, replayers and tests; a client's plugin
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -13,6 +14,8 @@ from temporalio.converter import DataConverter, DefaultFailureConverter, Payload
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -41,7 +44,7 @@ class OutlastPlugin(SimplePlugin):
 
 
 class OneInput(Interceptor):
-    """Refuses a start with several inputs, which would fail `AgentWorkflow`'s first task for ever."""
+    """Refuses several inputs, which would fail a task of `AgentWorkflow` for ever."""
 
     def workflow_interceptor_class(
         self,
@@ -53,9 +56,24 @@ class OneInput(Interceptor):
 
 class _OneInputInbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
-        if len(input.args) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW:
+        if _is_one_too_many(input.args):
             raise BadRequest(f"input: give one JSON object, not {len(input.args)} inputs")
         return await super().execute_workflow(input)
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
+        if _is_one_too_many(input.args):
+            workflow.logger.warning("signal.refused", extra={"signal": input.signal})
+            return
+        await super().handle_signal(input)
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002
+        if _is_one_too_many(input.args):
+            raise BadRequest(f"{input.update}: give one JSON object, not {len(input.args)} inputs")
+        super().handle_update_validator(input)
+
+
+def _is_one_too_many(arguments: Sequence[object]) -> bool:
+    return len(arguments) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW
 
 
 class FailureConverter(DefaultFailureConverter):

@@ -19,6 +19,9 @@ MAX_CALLS_PER_TURN = 8
 MAX_SCHEMA_DEPTH = 64
 """Nesting at which a schema is refused: engines compile it recursively."""
 
+ANSWER_PREFIX = ".answer"
+"""Where the definitions of the output schema go: no tool has a name that begins with a dot."""
+
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _DEFINING = ("$ref", "allOf", "anyOf", "const", "enum", "oneOf", "properties", "type")
 
@@ -113,7 +116,7 @@ def _is_pattern(value: JsonValue, _: Schema) -> bool:
 
 
 def _is_reference(value: JsonValue, root: Schema) -> bool:
-    if not isinstance(value, str) or not value.startswith("#"):
+    if not isinstance(value, str) or not re.match(r"#($|/(\$defs|definitions)/[^/]+$)", value):
         return False
     node: JsonValue = root
     for step in value.removeprefix("#").strip("/").split("/") if value != "#" else []:
@@ -177,7 +180,7 @@ def decision_schema(
 
 
 def _answer_schema(agent: PinnedAgent, definitions: Schema) -> Schema:
-    return _closed({"answer": _hoisted(agent.output_schema, "answer", definitions)})
+    return _closed({"answer": _hoisted(agent.output_schema, ANSWER_PREFIX, definitions)})
 
 
 def _call_schema(tool: ToolSpec, definitions: Schema) -> Schema:
@@ -207,7 +210,11 @@ def _hoisted(schema: Schema, prefix: str, definitions: Schema) -> Schema:
         if not isinstance(node, dict):
             return node
         return {
-            key: _moved(value, prefix) if key == "$ref" else rewritten(value)
+            key: _moved(value, prefix)
+            if key == "$ref"
+            else {name: rewritten(child) for name, child in value.items()}
+            if key == "properties" and isinstance(value, dict)
+            else rewritten(value)
             for key, value in node.items()
             if key not in ("$defs", "definitions")
         }

@@ -119,7 +119,13 @@ def tool(
     return define
 
 
+RESERVED = frozenset({"generate", "resolve_agent"})
+"""Activity types of outlast's own."""
+
+
 def _named(name: str) -> str:
+    if name in RESERVED:
+        raise DefinitionError(f"tool {name!r} is an activity of outlast's own; pass another name=")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
         raise DefinitionError(
             f"tool {name!r}: a name is letters, digits, '_' and '-', begins with a letter, and has at "

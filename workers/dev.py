@@ -15,6 +15,7 @@ from outlast.contracts import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.errors import NotReady
 from workers.process import run_process, stop_on_signals
 from workers.processes import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
+from workers.serving import load_catalog
 from workers.settings import Settings
 
 EXAMPLES = ("examples.dependency_review", "examples.refund_desk")
@@ -53,7 +54,8 @@ async def started_stack(
             return
         model = EmbeddedModel(log_dir=log_dir, port=model_port, model=model_file)
         await servers.enter_async_context(model)
-        pointed = {**settings.model.model_dump(), "url": model.url, "api": "openai", **EMBEDDED}
+        told = {name: getattr(settings.model, name) for name in settings.model.model_fields_set}
+        pointed = {**EMBEDDED, **told, "url": model.url, "api": "openai"}
         settings = settings.with_options({"model": pointed})
         yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
 
@@ -132,16 +134,19 @@ def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id:
 def screen(stack: Stack, *, state: Path) -> str:
     """Return the one screen of `dev`: addresses, and commands to copy."""
     cli = temporal_command(stack)
-    agents = ", ".join(stack.settings.agents)
+    served = sorted(load_catalog(stack.settings.agents).agents)
+    reviews = "dependency-review" in served
+    agent = "dependency-review" if reviews else next(iter(served), "NAME")
+    value = "pydantic" if reviews else "…"
     return f"""
   Temporal   {stack.temporal.address}   (state in {state}/temporal.db)
   Web UI     {stack.temporal.ui_url}
   Model      {stack.model}
-  Agents     {agents}
+  Agents     {", ".join(served)}
   Logs       {state}/logs
 
 Start a run, and wait for its answer:
-  {start_command(stack, agent="dependency-review", value="pydantic", run_id="r1")}
+  {start_command(stack, agent=agent, value=value, run_id="r1")}
   {cli} workflow result --workflow-id r1
 
 See what waits for a person:

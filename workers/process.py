@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -45,6 +46,9 @@ async def run_process(
         log_level=settings.log_level,
         otlp_endpoint=settings.otlp_endpoint,
     )
+    # Plain functions of tools run in threads: as many as there are slots for tools, not asyncio's few.
+    threads = ThreadPoolExecutor(settings.concurrency.tools, thread_name_prefix="tool")
+    asyncio.get_running_loop().set_default_executor(threads)
     try:
         catalog = load_catalog(settings.agents)
         async with _model(settings) as model:

@@ -79,7 +79,11 @@ def build_workers(
         )
     if "generate" in settings.roles and model is not None:
         asking = ModelActivities(
-            model, SchemaChecker(), transcripts, max_tokens=settings.model.max_tokens
+            model,
+            SchemaChecker(),
+            transcripts,
+            max_tokens=settings.model.max_tokens,
+            max_concurrent=settings.concurrency.generate,
         )
         add(settings.queue("generate"), [asking.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:

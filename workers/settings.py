@@ -96,7 +96,8 @@ def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
 
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 QueueName = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, Field(pattern=r"^https?://")]
+# No user and password: the address is in error messages, and so in histories.
+Url = Annotated[str, Field(pattern=r"^https?://[^/@]+(/.*)?$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
@@ -214,8 +215,6 @@ class Settings(BaseSettings):
     """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
     versioning: VersioningSettings = VersioningSettings()
     transcript_cache_bytes: int = Field(default=64_000_000, ge=0)
-    payload_store: Path | None = None
-    """Directory for large payloads, which every worker and client of the namespace must see."""
 
     def queue(self, role: Role) -> str:
         """Return the task queue that serves a role.

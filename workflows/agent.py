@@ -31,10 +31,11 @@ from workflows.calls import Calls
 from workflows.failures import cause_of
 from workflows.handlers import Steerable, typed
 from workflows.narration import call_summary
-from workflows.opening import NOTHING, open_run
+from workflows.opening import open_run
+from workflows.payloads import NOTHING
 from workflows.presence import Presence
-from workflows.state import Carried, RunState, pack
-from workflows.steps import Step, generate_options, over_legs
+from workflows.state import RunState, carry
+from workflows.steps import Step, generate_options, over_legs, was_not_served
 
 IDLE_TIMEOUT = timedelta(days=1)
 """How long a conversation waits for the next message before it ends."""
@@ -89,6 +90,8 @@ class AgentWorkflow(Steerable):
             if generation is None:
                 continue
             decision = generation.decision
+            if decision is None:
+                return self._stopped("tokens")
             if decision.tool_calls:
                 presence.show("acting", " · ".join(map(call_summary, decision.tool_calls)))
                 await calls.run(decision.tool_calls)
@@ -104,15 +107,18 @@ class AgentWorkflow(Steerable):
         try:
             generation = await self._asking
         except (asyncio.CancelledError, ActivityError) as error:
-            if is_cancelled_exception(error) and self._interrupted:
-                return None
             if is_cancelled_exception(error):
+                task = asyncio.current_task()
+                # A cancellation of the run, or its deadline, may come with an interruption: it wins.
+                if self._interrupted and not (task and task.cancelling()):
+                    return None
                 raise asyncio.CancelledError from error
             raise ModelError(f"turn {state.turn}: {cause_of(error)}") from None
         finally:
             self._asking = None
-        state.add(decision_message(generation.decision))
-        state.sent = len(state.messages)
+        if generation.decision is not None:
+            state.add(decision_message(generation.decision))
+            state.sent = len(state.messages)
         return generation
 
     async def _ask_model(self, state: RunState, plan: Ask) -> Generation:
@@ -137,7 +143,9 @@ class AgentWorkflow(Steerable):
                 **generate_options(step, leg, route),
             )
 
-        generation, leg = await over_legs(route, what=f"turn {state.turn}", start=start)
+        generation, leg = await over_legs(
+            route, what=f"turn {state.turn}", start=start, moves_on=was_not_served
+        )
         state.last_prompt_tokens = generation.prompt_tokens // generation.asks
         state.last_usage = usage_of(generation, leg)
         state.usage += state.last_usage
@@ -145,6 +153,8 @@ class AgentWorkflow(Steerable):
 
     async def _goes_on(self, state: RunState, presence: Presence) -> bool:
         """Tell whether somebody has more to say after an answer, and turns to say it in are left."""
+        if isinstance(_plan(state), Stop):
+            return False
         if state.mode == "conversation" and not self._steering.finished:
             presence.show("waiting_for_human", "waits for the next message")
             try:
@@ -155,7 +165,7 @@ class AgentWorkflow(Steerable):
                 )
             except TimeoutError:
                 return False
-        return bool(self._steering.inbox) and isinstance(_plan(state), Ask)
+        return bool(self._steering.inbox)
 
     async def _resumed(self, presence: Presence) -> bool:
         paused = self._steering.paused
@@ -181,12 +191,7 @@ class AgentWorkflow(Steerable):
         if not workflow.info().is_continue_as_new_suggested():
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
-        carried = Carried(
-            state=state.model_copy(update={"messages": []}),
-            packed=pack(state.messages),
-            steering=self._steering,
-        )
-        workflow.continue_as_new(carried.model_dump(mode="json"))
+        workflow.continue_as_new(carry(state, self._steering))
 
     def _stopped(self, reason: StopReason) -> AgentResult:
         return self._ended("stopped", reason=reason)

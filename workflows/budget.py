@@ -16,6 +16,10 @@ from outlast.contracts import (
 from outlast.schemas import MAX_CALLS_PER_TURN
 
 MILLION = 1_000_000
+
+SMALLEST_ANSWER_TOKENS = 16
+"""Fewer tokens than this hold no decision; to ask for one would only be paid for."""
+
 NOTHING = Usage()
 
 
@@ -68,12 +72,12 @@ def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | 
     if turns_left < 1:
         return Stop("turns")
     tokens_left = None if limits.max_tokens is None else limits.max_tokens - spent.usage.tokens
-    if tokens_left is not None and tokens_left <= spent.last_prompt_tokens:
-        return Stop("tokens")
     cost_left = None if limits.max_cost_usd is None else limits.max_cost_usd - spent.usage.cost_usd
     if cost_left is not None and cost_left <= 0:
         return Stop("cost")
     max_tokens = None if tokens_left is None else tokens_left - spent.last_prompt_tokens
+    if max_tokens is not None and max_tokens < SMALLEST_ANSWER_TOKENS:
+        return Stop("tokens")
     another_fits = (
         turns_left > 1
         and _another_fits(tokens_left, spent.last_usage.tokens)

@@ -26,7 +26,7 @@ from workflows.failures import cause_of, failed_call, told_to_model
 from workflows.narration import call_summary
 from workflows.presence import Presence
 from workflows.state import RunState, Steering
-from workflows.steps import Step, over_legs, tool_options
+from workflows.steps import Step, over_legs, tool_options, was_not_started
 
 JSON_ENCODINGS = ("json/plain", "json/protobuf")
 
@@ -42,6 +42,7 @@ class Calls:
         self._presence = presence
         self._priority = priority
         self._broken = False
+        self._agents = 0
 
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
         """Run the calls of one decision and add their results to the transcript, in their order.
@@ -52,10 +53,15 @@ class Calls:
         started = [
             self._guarded(f"{turn}.{number}", call) for number, call in enumerate(calls, start=1)
         ]
+        self._agents = sum(map(self._is_agent, calls))
         for outcome in await asyncio.gather(*started, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
             self._state.add(outcome)
+
+    def _is_agent(self, call: ToolCall) -> bool:
+        tool = self._state.agent.tool(call.tool)
+        return tool is not None and tool.kind == "agent"
 
     async def _guarded(self, call_id: str, call: ToolCall) -> Message:
         try:
@@ -140,7 +146,9 @@ class Calls:
             return result
 
         try:
-            result, _ = await over_legs(route, what=f"{tool.name} (call {call_id})", start=start)
+            # A call that a worker has begun is not begun elsewhere: that is for its own retries.
+            what = f"{tool.name} (call {call_id})"
+            result, _ = await over_legs(route, what=what, start=start, moves_on=was_not_started)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
@@ -159,7 +167,7 @@ class Calls:
                     "agent": call.tool,
                     "input": call.arguments.get("input"),
                     "tenant": state.tenant,
-                    "limits": state.remaining(workflow.now()).model_dump(mode="json"),
+                    "limits": state.share(self._agents, workflow.now()).model_dump(mode="json"),
                 },
                 id=f"{workflow.info().workflow_id}/{call_id}-{call.tool}",
                 result_type=AgentResult,

@@ -10,15 +10,18 @@ from temporalio.exceptions import (
 )
 
 from outlast.contracts import ToolSpec
-from outlast.errors import ToolError
+from outlast.errors import Failure, ToolError
 
-_OUR_OWN = ("BadRequest", "ToolError", "ToolFailed", "ModelError", "NoWorker", "RunTooLarge")
+_OUR_OWN = tuple(kind.__name__ for kind in Failure.__subclasses__())
 _TIMEOUTS = {
     TimeoutType.START_TO_CLOSE: "an attempt took too long",
     TimeoutType.SCHEDULE_TO_CLOSE: "all attempts together took too long",
     TimeoutType.HEARTBEAT: "its worker was lost",
     TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
 }
+
+OUTSIDE = ("WorkerShutdown", "ActivityPause", "ActivityReset")
+"""Types of failures with which the SDK ends an activity that had not ended by itself."""
 
 MAX_CAUSE = 1_000
 """Characters of a cause: one line that a person reads in a terminal."""
@@ -53,7 +56,9 @@ def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
 
 def failed_call(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
     """Return the line with which a failed call ends a run."""
-    unknown = isinstance(error.cause, TimeoutError) and tool.effect in ("write", "irreversible")
+    # What the tool itself raised is in its own words; anything else ended it from outside.
+    ended_by_itself = isinstance(error.cause, ApplicationError) and error.cause.type not in OUTSIDE
+    unknown = not ended_by_itself and tool.effect in ("write", "irreversible")
     outcome = "; whether it happened is unknown, so it is not repeated" if unknown else ""
     return f"{tool.name} (call {call_id}): {cause_of(error)}{outcome}"
 

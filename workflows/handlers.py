@@ -13,6 +13,7 @@ from temporalio.common import RawValue
 from outlast.contracts import Door, HumanDecision, Say, Steer
 from outlast.door import parse
 from outlast.errors import BadRequest
+from workflows.payloads import NOTHING, json_of
 from workflows.state import Steering
 from workflows.steering import refusal_of_decision, refusal_of_message, settle
 
@@ -30,34 +31,34 @@ class Steerable:
         return False
 
     @workflow.update(name="decide")
-    async def decide(self, payload: RawValue) -> str:
+    async def decide(self, payload: RawValue = NOTHING) -> str:
         """Settle a pending human request."""
         return settle(typed(HumanDecision, payload, "decide"), self._steering)
 
     @decide.validator
-    def check_decide(self, payload: RawValue) -> None:
+    def check_decide(self, payload: RawValue = NOTHING) -> None:
         """Refuse a decision that is malformed, late, or about nothing that is asked."""
         _refuse(refusal_of_decision(typed(HumanDecision, payload, "decide"), self._steering))
 
     @workflow.signal(name="decide")
-    async def decide_by_signal(self, payload: RawValue) -> None:
+    async def decide_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Settle a pending human request."""
         if _accepted(self.check_decide, payload, "decide"):
             settle(typed(HumanDecision, payload, "decide"), self._steering)
 
     @workflow.update(name="say")
-    async def say(self, payload: RawValue) -> str:
+    async def say(self, payload: RawValue = NOTHING) -> str:
         """Add a user message for the next turn, or interrupt this one with it."""
         return self._take(typed(Say, payload, "say"))
 
     @say.validator
-    def check_say(self, payload: RawValue) -> None:
+    def check_say(self, payload: RawValue = NOTHING) -> None:
         """Refuse a message that is malformed, or one too many."""
         typed(Say, payload, "say")
         _refuse(refusal_of_message(self._steering))
 
     @workflow.signal(name="say")
-    async def say_by_signal(self, payload: RawValue) -> None:
+    async def say_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Add a user message for the next turn, or interrupt this one with it."""
         if _accepted(self.check_say, payload, "say"):
             self._take(typed(Say, payload, "say"))
@@ -69,34 +70,34 @@ class Steerable:
         return "is heard before the next turn"
 
     @workflow.update(name="pause")
-    async def pause(self, payload: RawValue) -> str:
+    async def pause(self, payload: RawValue = NOTHING) -> str:
         """Stop before the next turn."""
         self._steering.paused = typed(Steer, payload, "pause")
         return "pauses before the next turn"
 
     @pause.validator
-    def check_pause(self, payload: RawValue) -> None:
+    def check_pause(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload."""
         typed(Steer, payload, "pause")
 
     @workflow.signal(name="pause")
-    async def pause_by_signal(self, payload: RawValue) -> None:
+    async def pause_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Stop before the next turn."""
         if _accepted(self.check_pause, payload, "pause"):
             self._steering.paused = typed(Steer, payload, "pause")
 
     @workflow.update(name="resume")
-    async def resume(self, payload: RawValue) -> str:
+    async def resume(self, payload: RawValue = NOTHING) -> str:
         """Go on after a pause."""
         return self._resume(typed(Steer, payload, "resume"))
 
     @resume.validator
-    def check_resume(self, payload: RawValue) -> None:
+    def check_resume(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload."""
         typed(Steer, payload, "resume")
 
     @workflow.signal(name="resume")
-    async def resume_by_signal(self, payload: RawValue) -> None:
+    async def resume_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Go on after a pause."""
         if _accepted(self.check_resume, payload, "resume"):
             self._resume(typed(Steer, payload, "resume"))
@@ -107,17 +108,17 @@ class Steerable:
         return "goes on"
 
     @workflow.update(name="finish")
-    async def finish(self, payload: RawValue) -> str:
+    async def finish(self, payload: RawValue = NOTHING) -> str:
         """End a conversation after the turn it is in."""
         return self._finish(typed(Steer, payload, "finish"))
 
     @finish.validator
-    def check_finish(self, payload: RawValue) -> None:
+    def check_finish(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload."""
         typed(Steer, payload, "finish")
 
     @workflow.signal(name="finish")
-    async def finish_by_signal(self, payload: RawValue) -> None:
+    async def finish_by_signal(self, payload: RawValue = NOTHING) -> None:
         """End a conversation after the turn it is in."""
         if _accepted(self.check_finish, payload, "finish"):
             self._finish(typed(Steer, payload, "finish"))
@@ -130,7 +131,7 @@ class Steerable:
 
 def typed(model: type[_DoorModel], payload: RawValue, what: str) -> _DoorModel:
     """Read a payload as a door model, or raise `BadRequest`; a missing one counts as `{}`."""
-    return parse(model, payload.payload.data or b"{}", what=f"the payload of {what}")
+    return parse(model, json_of(payload) or b"{}", what=f"the payload of {what}")
 
 
 def _refuse(refusal: str | None) -> None:

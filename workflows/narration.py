@@ -6,27 +6,26 @@ import shlex
 from pydantic import JsonValue
 
 from outlast.contracts import PendingRequest, Progress, ToolCall
+from outlast.texts import cut
 
-MAX_SUMMARY = 120
-"""Characters of a summary: one line of the UI's timeline, and history that every step pays for."""
+MAX_SUMMARY_BYTES = 120
+"""A summary is one line of the UI's timeline, and history that every step pays for."""
 
-MAX_VALUE = 40
+MAX_VALUE_BYTES = 40
+
+MAX_ARGUMENTS = 4_000
+"""Characters of arguments in live details: what a person approves is shown, not hinted at."""
 
 
 def call_summary(call: ToolCall) -> str:
     """Return a call as one would write it: `refund(order_id=42)`."""
     arguments = ", ".join(f"{name}={_brief(value)}" for name, value in call.arguments.items())
-    return _cut(f"{call.tool}({arguments})", MAX_SUMMARY)
+    return cut(f"{call.tool}({arguments})", MAX_SUMMARY_BYTES)
 
 
 def _brief(value: JsonValue) -> str:
-    return _cut(
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), MAX_VALUE
-    )
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return cut(text, MAX_VALUE_BYTES)
 
 
 def decide_payload(request_id: str, decision: str, *, by: str = "you") -> str:
@@ -59,12 +58,22 @@ def details(progress: Progress, workflow_id: str) -> str:
 
 
 def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
-    call = call_summary(ToolCall(tool=request.tool, arguments=request.arguments))
     return [
-        f"### {request.audience}: approve `{call}`?",
+        f"### {request.audience}: approve this call of {request.tool}?",
+        "```json",
+        _shown(request.arguments),
+        "```",
         f"Denied by itself at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
         "```sh",
         decide_command(workflow_id, request.request_id, "approve"),
         decide_command(workflow_id, request.request_id, "deny"),
         "```",
     ]
+
+
+def _shown(arguments: dict[str, JsonValue]) -> str:
+    """Return arguments as JSON that cannot end the block that it stands in."""
+    text = json.dumps(arguments, indent=1, ensure_ascii=False).replace("`", "\\u0060")
+    if len(text) <= MAX_ARGUMENTS:
+        return text
+    return f"{text[:MAX_ARGUMENTS]}\n… cut: the query pending_requests has all of it"

@@ -5,21 +5,18 @@ import functools
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.resolve import ResolveActivities
 from outlast.contracts import AgentRequest, PinnedAgent, Resolved, ResolveInput
 from outlast.door import parse_request
-from outlast.errors import BadRequest
+from outlast.errors import BadRequest, NoWorker
 from outlast.transcripts import agent_digest, digest_of, user_message
 from workflows.budget import tighter
 from workflows.failures import cause_of
+from workflows.payloads import json_of
 from workflows.state import Carried, RunState, Steering, is_carried, unpack
-
-NOTHING = RawValue(Payload(metadata={"encoding": b"binary/null"}))
-"""What a run gets that was started without input."""
 
 MAX_SHARED_AGENTS = 256
 """Agents kept for the runs of a worker to share: a thousand runs of one agent hold it once."""
@@ -31,12 +28,18 @@ RESOLVE_WAIT = timedelta(hours=1)
 
 
 async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Steering]:
-    """Return the state to go on from; raises `BadRequest` for what a person typed wrong."""
-    data = _json_of(request)
+    """Return the state to go on from; raises `BadRequest` for what a person typed wrong.
+
+    Raises `TimeoutError` when the request's deadline passes meanwhile.
+    """
+    data = json_of(request)
+    if data is None:
+        raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
     if workflow.info().continued_run_id is not None and is_carried(data):
         return _taken_over(Carried.model_validate_json(data), steering)
     wanted = parse_request(data)
-    resolved = await _resolve(wanted)
+    async with asyncio.timeout(wanted.limits.deadline_s):
+        resolved = await _resolve(wanted)
     agent, digest = shared(pin(wanted, resolved))
     state = RunState(
         agent=agent,
@@ -45,7 +48,7 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         tenant=wanted.tenant,
         mode=wanted.mode,
         visibility=resolved.visibility,
-        started_at=workflow.now(),
+        started_at=workflow.info().start_time,
     )
     state.add(user_message(wanted.input, resolved.prompt))
     return state, steering
@@ -75,15 +78,6 @@ def _decoded(encoded: str) -> tuple[PinnedAgent, str]:
     return agent, agent_digest(agent)
 
 
-def _json_of(request: RawValue) -> bytes:
-    encoding = request.payload.metadata.get("encoding", b"").decode()
-    if encoding == "binary/null":
-        raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
-    if encoding != "json/plain":
-        raise BadRequest(f"input: is encoded as {encoding!r}; give JSON (json/plain)")
-    return request.payload.data
-
-
 async def _resolve(wanted: AgentRequest) -> Resolved:
     spec = wanted.spec
     try:
@@ -102,7 +96,7 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
         cause = error.cause
         if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
             raise BadRequest(cause.message) from None
-        raise BadRequest(f"agent: could not be looked up: {cause_of(error)}") from error
+        raise NoWorker(f"the agent could not be looked up: {cause_of(error)}") from None
 
 
 def _taken_over(carried: Carried, early: Steering) -> tuple[RunState, Steering]:

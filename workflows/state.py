@@ -24,8 +24,11 @@ from outlast.contracts import (
 from outlast.errors import RunTooLarge
 from outlast.transcripts import EMPTY_DIGEST, extended, to_json
 
-MAX_CARRIED_BYTES = 1_400_000
-"""Packed transcript in the input of the next run: with the pinned agent it must stay under 2 MB."""
+MAX_CARRIED_BYTES = 1_800_000
+"""The input of the next run, all in all; the server takes 2 MB."""
+
+MAX_SETTLED = 100
+"""Decisions remembered over a continue-as-new, so that a late one is told what was decided."""
 
 SMALLEST_COST = Decimal("0.000001")
 SMALLEST_WAIT_S = 0.001
@@ -65,13 +68,19 @@ class RunState(BaseModel):
             return None
         return max(0.0, self.limits.deadline_s - (now - self.started_at).total_seconds())
 
-    def remaining(self, now: datetime) -> Limits:
-        """Return what is left of the run's tokens, dollars and time, for an agent that it calls."""
+    def share(self, agents: int, now: datetime) -> Limits:
+        """Return what each of the agents that a decision calls may use of what is left.
+
+        A turn like the last is kept back, for this run has to answer with what they say.
+        """
         tokens, cost = self.limits.max_tokens, self.limits.max_cost_usd
         deadline_s = self.deadline_in(now)
+        kept = self.usage + self.last_usage
         return Limits(
-            max_tokens=None if tokens is None else max(1, tokens - self.usage.tokens),
-            max_cost_usd=None if cost is None else max(SMALLEST_COST, cost - self.usage.cost_usd),
+            max_tokens=None if tokens is None else max(1, (tokens - kept.tokens) // agents),
+            max_cost_usd=None
+            if cost is None
+            else max(SMALLEST_COST, (cost - kept.cost_usd) / agents),
             deadline_s=None if deadline_s is None else max(SMALLEST_WAIT_S, deadline_s),
         )
 
@@ -96,21 +105,34 @@ class Carried(Wire):
     steering: Steering
 
 
-def pack(messages: list[Message]) -> str:
-    """Return a transcript as text that fits one payload; what does not fit loses its oldest results."""
+def carry(state: RunState, steering: Steering) -> Carried:
+    """Return the input of the next run; raises `RunTooLarge` if there is no way to make it fit."""
+    recent = dict(list(steering.settled.items())[-MAX_SETTLED:])
+    settled = {key: made.model_copy(update={"comment": ""}) for key, made in recent.items()}
+    carried = Carried(
+        state=state.model_copy(update={"messages": []}),
+        steering=steering.model_copy(update={"settled": settled}),
+        packed="",
+    )
+    room = MAX_CARRIED_BYTES - len(carried.model_dump_json())
+    return carried.model_copy(update={"packed": pack(state.messages, room=room)})
+
+
+def pack(messages: list[Message], *, room: int) -> str:
+    """Return a transcript as text of at most `room` bytes: what does not fit loses its oldest results."""
     kept = list(messages)
     packed = _packed(kept)
     oldest = 0
-    while len(packed) > MAX_CARRIED_BYTES and oldest < len(kept):
+    while len(packed) > room and oldest < len(kept):
         # A tenth of the entries at a time: packing is what costs.
         upto = min(len(kept), oldest + max(1, len(kept) // 10))
         kept[oldest:upto] = [_elided(message) for message in kept[oldest:upto]]
         oldest = upto
         packed = _packed(kept)
-    if len(packed) > MAX_CARRIED_BYTES:
+    if len(packed) > room:
         raise RunTooLarge(
             f"the transcript is {len(packed):,} bytes even without its tool results; a run can carry "
-            f"{MAX_CARRIED_BYTES:,}: use a smaller input, or fewer turns"
+            f"{room:,}: use a smaller input, or fewer turns"
         )
     return packed
 

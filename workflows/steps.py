@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts import Effect, Leg, Route, ToolSpec
@@ -25,12 +25,20 @@ LAST_LEG_WAIT = timedelta(hours=24)
 SPILL_WAIT = timedelta(seconds=30)
 """Wait for a worker on a leg that has a next one, where the route names no `start_within_s`."""
 
-GENERATE_RETRY = RetryPolicy(
+SPILL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
-    maximum_attempts=6,
+    maximum_attempts=3,
 )
-"""A model call may be repeated; six attempts ride out a server that restarts."""
+"""Attempts of a model call on a leg that has a next one: 3 s of a server that is away, and on it goes."""
+
+LAST_LEG_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=40,
+)
+"""Attempts of a model call on the last leg: some 18 minutes of a server that refuses connections, while it
+loads its weights or is put elsewhere. Repeating a call harms nothing; what is final is not repeated."""
 
 _REPEATABLE = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -50,17 +58,23 @@ _Result = TypeVar("_Result")
 
 
 async def over_legs(
-    route: Route, *, what: str, start: Callable[[Leg], Awaitable[_Result]]
+    route: Route,
+    *,
+    what: str,
+    start: Callable[[Leg], Awaitable[_Result]],
+    moves_on: Callable[[ActivityError], bool],
 ) -> tuple[_Result, Leg]:
-    """Start a step on each leg in turn until a worker takes it; return its result and that leg.
+    """Start a step on each leg in turn until one serves it; return its result and that leg.
 
-    Raises `NoWorker` when the last leg's time passes as well, or the step's own error.
+    `moves_on` says of which failures the next leg may make good. Raises `NoWorker` when no worker took
+    it on the last leg either, or the step's own error.
     """
     for leg in route.legs:
         try:
             return await start(leg), leg
         except ActivityError as error:
-            if not was_not_started(error):
+            last = leg is route.legs[-1]
+            if not was_not_started(error) and (last or not moves_on(error)):
                 raise
     legs = ", ".join(
         f"{leg.task_queue!r} within {wait_on(leg, route).total_seconds():g} s" for leg in route.legs
@@ -90,9 +104,17 @@ class Step:
     priority: Priority
 
 
+def was_not_served(error: ActivityError) -> bool:
+    """Tell whether a model call, which may be made anywhere, may do better on another leg."""
+    cause = error.cause
+    is_final = isinstance(cause, ApplicationError) and cause.non_retryable
+    return isinstance(cause, TimeoutError | ApplicationError) and not is_final
+
+
 def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:
     """Return how a model call is scheduled on a leg."""
-    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, GENERATE_RETRY, HEARTBEAT_TIMEOUT))
+    retry = LAST_LEG_RETRY if leg is route.legs[-1] else SPILL_RETRY
+    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, retry, HEARTBEAT_TIMEOUT))
 
 
 def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> ActivityConfig:

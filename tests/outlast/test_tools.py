@@ -170,7 +170,7 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
     [
         ({"name": "a b"}, "a name is letters"),
         ({"instructions": " "}, "its instructions are empty"),
-        ({"instructions": "x" * 200_001}, "instructions of more than 200,000 bytes"),
+        ({"instructions": "x" * 200_001}, "instructions of more than 200,000 characters"),
         ({"output": Thread}, "the output of agent 'a'.*has no JSON Schema"),
         ({"output": {"foo": 1}}, "the output of agent 'a': no JSON Schema"),
         ({"prompt": "Review it."}, "its prompt lacks '{input}'"),

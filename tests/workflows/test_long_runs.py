@@ -13,7 +13,7 @@ from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call
 from tests.conftest import LIFTED, binary
 from tests.stage import on_stage
-from workflows.state import MAX_CARRIED_BYTES, pack, unpack
+from workflows.state import pack, unpack
 
 
 @tool(effect="read")
@@ -84,8 +84,8 @@ def test_a_packed_transcript_that_is_too_large_loses_its_oldest_results_first() 
         content = '"' + "".join(noise.choices("0123456789abcdefghijklmnop", k=10_000)) + '"'
         messages.append(Message(role="assistant", content="{}"))
         messages.append(Message(role="tool", tool="read", call_id=f"{n}.1", content=content))
-    packed = pack(messages)
-    assert len(packed) <= MAX_CARRIED_BYTES
+    packed = pack(messages, room=1_400_000)
+    assert len(packed) <= 1_400_000
     kept = unpack(packed)
     assert len(kept) == len(messages)
     assert kept[0] == messages[0]
