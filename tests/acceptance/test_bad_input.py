@@ -68,6 +68,21 @@ WRONG: list[tuple[str, str, str]] = [
         "the input of AgentWorkflow: 'looker' is not a JSON object; its fields are 'agent'",
     ),
     (
+        "nesting without end",
+        '{"agent":"looker","input":' + "[" * 5_000 + "]" * 5_000 + "}",
+        "the input of AgentWorkflow: not JSON (nested too deep)",
+    ),
+    (
+        "half a surrogate pair",
+        '{"agent":"looker","input":"\\ud800"}',
+        "the input of AgentWorkflow: half a surrogate pair is no text",
+    ),
+    (
+        "a tenant that is no fairness key",
+        '{"agent":"looker","input":"x","tenant":"' + "é" * 33 + '"}',
+        "tenant: ",
+    ),
+    (
         "text where limits belong",
         '{"agent":"looker","input":"x","limits":"few"}',
         "limits: 'few': input should be a valid dictionary",
@@ -183,3 +198,39 @@ async def test_the_sdk_refuses_the_same_before_it_starts_anything(
         await stage.client.start(id="never", **{"input": "x", **fields})
     assert said in refused.value.message
     assert [w.id async for w in stage.client.temporal.list_workflows("WorkflowId='never'")] == []
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "finish", "say", "decide"])
+@pytest.mark.parametrize("inputs", [[], ["--input", "{}", "--input", "{}"], ["--input", "7"]])
+async def test_signals_with_wrong_input_harm_nothing(
+    stage: Stage, name: str, inputs: list[str]
+) -> None:
+    client = stage.client.temporal
+    run = await stage.client.start("looker", "x", mode="conversation", task_queue=stage.task_queue)
+    status, output = await temporal_cli(
+        client, "workflow", "signal", "--workflow-id", run.id, "--name", name, *inputs
+    )
+    assert status == 0, output
+    if (name, inputs) == ("pause", []):
+        await run.resume()
+    if (name, inputs) != ("finish", []):
+        await run.finish()
+    async with asyncio.timeout(10):
+        assert (await run.result()).status == "completed"
+
+
+async def test_an_update_with_wrong_input_is_refused_in_a_line(stage: Stage) -> None:
+    client = stage.client.temporal
+    run = await stage.client.start("looker", "x", mode="conversation", task_queue=stage.task_queue)
+    update = ("workflow", "update", "execute", "--workflow-id", run.id, "--name", "say")
+    for inputs, said in (
+        ([], "text: is required"),
+        (["--input", "{}", "--input", "{}"], "say: give one JSON object, not 2 inputs"),
+        (["--input", '"hello"'], "the payload of say: 'hello' is not a JSON object"),
+        (["--input", '{"txt":"hello"}'], "txt: unknown field; did you mean 'text'?"),
+    ):
+        status, output = await temporal_cli(client, *update, *inputs)
+        assert status != 0
+        assert said in output
+    await run.finish()
+    assert (await run.result()).status == "completed"

@@ -8,6 +8,8 @@ import pytest
 import pytest_asyncio
 from temporalio import workflow
 from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 from temporalio.worker import Worker
 
 from outlast import Agent, BadRequest, Client, Limits, RunFailed, tool
@@ -48,6 +50,16 @@ class CarefulExpedition:
         except RunFailed as failed:
             return f"{failed.cause_type}: {failed.message}"
         return "no failure"
+
+
+@workflow.defn
+class ImpatientExpedition:
+    """A workflow that must not go on once it is cancelled."""
+
+    @workflow.run
+    async def run(self, task_queue: str) -> str:
+        await run_agent("scout", "x", task_queue=task_queue, id=f"slow-{task_queue}")
+        return "went on"
 
 
 @pytest_asyncio.fixture
@@ -140,3 +152,38 @@ async def test_a_tenant_becomes_the_fairness_key_of_every_step(stage: Stage) -> 
             if found:
                 break
             await asyncio.sleep(0.1)
+
+
+async def test_a_cancelled_caller_of_an_agent_does_not_go_on(
+    temporal: TemporalClient, stranger: TemporalClient
+) -> None:
+    async def slow(_: object) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    model = ScriptedModel([slow])
+    async with (
+        on_stage(temporal, model, [AGENT]) as stage,
+        Worker(stranger, task_queue="strangers", workflows=[ImpatientExpedition]),
+    ):
+        handle = await stranger.start_workflow(
+            ImpatientExpedition.run,
+            stage.task_queue,
+            id=f"impatient-{stage.task_queue}",
+            task_queue="strangers",
+        )
+        async with asyncio.timeout(20):
+            while not model.prompts:
+                await asyncio.sleep(0.1)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, CancelledError)
+
+
+async def test_a_stream_of_a_run_that_does_not_exist_says_so(stage: Stage) -> None:
+    with pytest.raises(BadRequest, match="there is no run 'nothing'"):
+        async for _ in stage.client.get("nothing").stream():
+            pass
+    with pytest.raises(BadRequest, match="'nothing' has ended, or does not exist"):
+        await stage.client.get("nothing").approve("1.1")

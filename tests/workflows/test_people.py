@@ -11,7 +11,7 @@ from outlast import Agent, Approval, BadRequest, tool
 from outlast.client import Run
 from outlast.contracts import PendingRequest
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage
+from tests.stage import on_stage, staged_settings
 
 paid: list[str] = []
 
@@ -263,3 +263,39 @@ async def test_a_waiting_run_is_found_by_its_status(temporal: Client) -> None:
         async with asyncio.timeout(30):
             while not [w.id async for w in temporal.list_workflows(done)]:
                 await asyncio.sleep(0.1)
+
+
+async def test_a_cancellation_that_comes_with_an_interruption_wins(temporal: Client) -> None:
+    async def slow(_: object) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return answer("late")
+
+    settings = staged_settings(cached=1000)
+    async with on_stage(temporal, ScriptedModel([slow]), [desk], settings=settings) as stage:
+        run = await stage.start("desk")
+        async with asyncio.timeout(30):
+            while (await run_doing(run)) != "turn 1":
+                await asyncio.sleep(0.1)
+    # With no worker about, both arrive in one workflow task.
+    handle = temporal.get_workflow_handle(run.id)
+    await handle.signal("say", {"text": "stop", "when": "now"})
+    await run.cancel()
+    model = ScriptedModel([answer("went on")], repeat_last=True)
+    async with on_stage(temporal, model, [desk], settings=settings):
+        result = await run.result()
+    assert (result.status, result.stop_reason) == ("stopped", "cancelled")
+
+
+async def run_doing(run: Run) -> str:
+    try:
+        return (await run.progress()).doing
+    except Exception:  # noqa: BLE001 the run has not begun
+        return ""
+
+
+async def test_a_conversation_whose_turns_are_spent_ends_with_its_last_answer(
+    temporal: Client,
+) -> None:
+    async with on_stage(temporal, ScriptedModel([answer("only")]), [desk]) as stage:
+        result = await stage.run("desk", mode="conversation", limits={"max_turns": 1})
+    assert (result.status, result.output) == ("completed", "only")

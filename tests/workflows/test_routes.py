@@ -6,6 +6,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Leg, RunFailed, tool
+from outlast.errors import ModelError
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
@@ -41,4 +42,28 @@ async def test_a_step_that_no_leg_serves_ends_the_run_by_name(temporal: Client) 
     settings = staged_settings(cached=1000, generate=[COLD])
     async with on_stage(temporal, ScriptedModel([]), [agent], settings=settings) as stage:
         with pytest.raises(RunFailed, match=r"turn 1: no worker took it on 'nobody-.*' within 1 s"):
+            await stage.run("looker")
+
+
+async def test_a_leg_whose_model_server_is_away_gives_way_to_the_next(temporal: Client) -> None:
+    settings = staged_settings(
+        cached=1000,
+        generate=[Leg(task_queue="generate-{own}"), Leg(task_queue="generate-{own}")],
+    )
+    away = ModelError("the model server cannot be reached", retryable=True)
+    model = ScriptedModel([away, away, away, answer("seen")])
+    async with on_stage(temporal, model, [agent], settings=settings) as stage:
+        result = await stage.run("looker")
+        assert (await stage.activities()).count("generate") == 2
+    assert result.output == "seen"
+
+
+async def test_what_is_final_is_not_asked_elsewhere(temporal: Client) -> None:
+    settings = staged_settings(
+        cached=1000,
+        generate=[Leg(task_queue="generate-{own}"), Leg(task_queue="generate-{own}")],
+    )
+    model = ScriptedModel([ModelError("no such model")])
+    async with on_stage(temporal, model, [agent], settings=settings) as stage:
+        with pytest.raises(RunFailed, match="turn 1: no such model"):
             await stage.run("looker")

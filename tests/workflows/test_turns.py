@@ -1,6 +1,7 @@
 """The turn loop: decisions, tools, narrowing and limits, each run replayed with and without a cache."""
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -128,10 +129,39 @@ async def test_a_model_that_is_never_valid_fails_the_run_with_the_reason(
 async def test_tokens_bound_a_run(temporal: Client, cached: int) -> None:
     model = ScriptedModel([call("read_metadata", package="x")], repeat_last=True)
     async with on_stage(temporal, model, [reviewer], cached=cached) as stage:
-        result = await stage.run("reviewer", limits=Limits(max_tokens=300))
-    assert result.status == "stopped"
-    assert result.stop_reason == "tokens"
-    assert result.usage.tokens <= 600
+        result = await stage.run("reviewer", limits=Limits(max_tokens=600))
+    assert (result.status, result.stop_reason) == ("stopped", "tokens")
+    assert len(model.prompts) == 2  # a third call like the second would not fit
+    assert result.usage.tokens < 600
+
+
+async def test_tokens_that_run_out_in_a_model_call_stop_the_run(temporal: Client) -> None:
+    model = ScriptedModel(["x" * 4_000])  # a thousand tokens that are no decision
+    async with on_stage(temporal, model, [reviewer]) as stage:
+        result = await stage.run("reviewer", limits=Limits(max_tokens=900))
+    assert (result.status, result.stop_reason) == ("stopped", "tokens")
+    assert result.usage.completion_tokens == 1_000
+
+
+async def test_agents_that_are_called_together_share_what_is_left(temporal: Client) -> None:
+    other = Agent(name="other", instructions="Help.", output=Verdict)
+    lead = Agent(name="lead", instructions="Lead.", tools=[reviewer, other])
+    both = calls(call("reviewer", input="a"), call("other", input="b"))
+    model = ScriptedModel([both, LOW, LOW, answer("done")], repeat_last=True)
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead", limits=Limits(max_tokens=10_000))
+        await run.result()
+        (history,) = await stage.chain(run)
+    given = [
+        json.loads(
+            event.start_child_workflow_execution_initiated_event_attributes.input.payloads[0].data
+        )
+        for event in history.events
+        if event.HasField("start_child_workflow_execution_initiated_event_attributes")
+    ]
+    budgets = [request["limits"]["max_tokens"] for request in given]
+    assert len(budgets) == 2
+    assert sum(budgets) < 10_000
 
 
 async def test_cost_bounds_a_run_at_the_price_of_its_leg(temporal: Client, cached: int) -> None:
