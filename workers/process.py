@@ -5,11 +5,13 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.service import RPCError
 
 from activities.providers.chat_completions import ChatCompletions
 from outlast.errors import NotReady
@@ -24,7 +26,7 @@ BUSY_REPORTED_EVERY = timedelta(seconds=5)
 """How often a worker tells the server how busy it is; demand is read from that."""
 
 LOOK_EVERY_S = 5.0
-"""How often a process looks whether Temporal is there, for its health endpoint."""
+"""How often a process looks whether Temporal and its model server are there, for its health endpoint."""
 
 log = structlog.get_logger("outlast.worker")
 
@@ -59,7 +61,7 @@ async def run_process(
                 raise NotReady(
                     "there is nothing to serve: name modules with --agents, or more roles"
                 )
-            async with _health_served(settings, client, stop):
+            async with _health_served(settings, client, model, stop):
                 log.info(
                     "worker.started",
                     roles=list(settings.roles),
@@ -117,31 +119,29 @@ async def _model(settings: Settings) -> AsyncIterator[ChatCompletions | None]:
 
 @asynccontextmanager
 async def _health_served(
-    settings: Settings, client: Client, stop: asyncio.Event
+    settings: Settings, client: Client, model: ChatCompletions | None, stop: asyncio.Event
 ) -> AsyncIterator[None]:
     if settings.health.port is None:
         yield
         return
-    reachable = True
+    health = Health(
+        roles=settings.roles,
+        queues={role: settings.queue(role) for role in settings.roles},
+        temporal_reachable=True,
+    )
 
     async def look() -> None:
-        nonlocal reachable
+        nonlocal health
         while True:  # ends with the process
+            health = replace(
+                health,
+                temporal_reachable=await _answers(client),
+                model_reachable=None if model is None else await model.is_reachable(),
+            )
             await asyncio.sleep(LOOK_EVERY_S)
-            try:
-                reachable = await client.service_client.check_health(
-                    timeout=timedelta(seconds=LOOK_EVERY_S)
-                )
-            except Exception:  # noqa: BLE001 whatever it is, Temporal cannot be reached
-                reachable = False
 
     def state() -> Health:
-        return Health(
-            roles=settings.roles,
-            queues={role: settings.queue(role) for role in settings.roles},
-            temporal_reachable=reachable,
-            draining=stop.is_set(),
-        )
+        return replace(health, draining=stop.is_set())
 
     looking = asyncio.create_task(look())
     try:
@@ -149,6 +149,13 @@ async def _health_served(
             yield
     finally:
         looking.cancel()
+
+
+async def _answers(client: Client) -> bool:
+    try:
+        return await client.service_client.check_health(timeout=timedelta(seconds=LOOK_EVERY_S))
+    except RPCError:
+        return False
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -84,6 +84,16 @@ class ChatCompletions:
             raise classified(error, url=self._url, model=model) from None
         return _completion(answer, url=self._url, model=model)
 
+    async def is_reachable(self) -> bool:
+        """Tell whether the server answers at all, if only with a refusal."""
+        try:
+            await self._client.models.list(timeout=CONNECT_TIMEOUT_S)
+        except openai.APIConnectionError:
+            return False
+        except (openai.OpenAIError, json.JSONDecodeError):
+            return True
+        return True
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
+from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps, turns
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
 from workers.processes import TemporalServer, free_port
@@ -125,3 +125,11 @@ async def test_a_worker_that_is_told_to_end_drains(tmp_path: Path) -> None:
         await on.worker.start()
         assert (await run.result()).output == "done"
     assert script.taken == 1  # the call in flight was let end
+
+
+@pytest.mark.timeout(110)
+async def test_400_turns_with_results_of_5_kb_end_well(tmp_path: Path) -> None:
+    """The server ends a naive loop of this size before turn 200."""
+    async with site(tmp_path, turns(400)) as on:
+        result = await on.client.run("reader", "go", limits={"max_turns": 400})
+    assert (result.status, result.turns, result.tool_calls) == ("completed", 400, 399)

@@ -1,0 +1,55 @@
+"""A worker process as a whole: its health endpoint tells what it can reach."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scripted_model_server import ScriptedModelServer, Steps
+from workers.process import run_process
+from workers.processes import TemporalServer, free_port
+from workers.settings import HealthSettings, ModelSettings, Settings
+
+
+def look(port: int) -> tuple[int, dict[str, Any]]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, json.load(refused)
+
+
+async def test_health_tells_what_a_process_can_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.process.LOOK_EVERY_S", 0.2)
+    port = free_port()
+    stop, ready = asyncio.Event(), asyncio.Event()
+    temporal = TemporalServer(log_dir=tmp_path, port=free_port())
+    async with temporal:
+        async with ScriptedModelServer(Steps()) as model:
+            settings = Settings(
+                agents=("examples.refund_desk",),
+                model=ModelSettings(url=model.url),
+                health=HealthSettings(port=port),
+                log_level="error",
+            )
+            process = asyncio.create_task(
+                run_process(settings, stop=stop, address=temporal.address, ready=ready.set)
+            )
+            await ready.wait()
+            await asyncio.sleep(0.5)
+            status, body = await asyncio.to_thread(look, port)
+            assert (status, body["status"], body["model_reachable"]) == (200, "ready", True)
+            assert body["queues"]["tools"] == "agents"
+        await asyncio.sleep(1)
+        status, body = await asyncio.to_thread(look, port)
+        assert (status, body["model_reachable"], body["temporal_reachable"]) == (503, False, True)
+        stop.set()
+        await process
