@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
+ROOT = Path(__file__).parent.parent.parent
+SHARED = ("contracts", "door", "errors", "schemas", "texts", "transcripts")
+"""Modules of `outlast` whose code workflows call."""
+
+FILES = [*(ROOT / "workflows").glob("*.py"), *(ROOT / f"outlast/{name}.py" for name in SHARED)]
 FORBIDDEN_MODULES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
 FORBIDDEN_CALLS = {"now", "utcnow", "today", "open", "print", "input", "getenv", "sleep_ms"}
 
 
-@pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(FILES), ids=lambda file: file.stem)
 def test_workflow_code_is_deterministic(file: Path) -> None:
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):

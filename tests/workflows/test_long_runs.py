@@ -3,16 +3,18 @@
 import random
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from activities.sources import WorkflowSource
 from outlast import Agent, tool
 from outlast.contracts import Message
 from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call
 from tests.conftest import LIFTED, binary
-from tests.stage import on_stage
+from tests.stage import on_stage, staged_settings
 from workflows.state import pack, unpack
 
 
@@ -65,15 +67,26 @@ async def test_history_holds_instructions_once_and_each_result_once(temporal: Cl
     assert history.count("x" * 5_000) == 10
 
 
-async def test_a_worker_without_memory_asks_the_run_for_its_transcript(temporal: Client) -> None:
+async def test_a_worker_without_memory_asks_the_run_for_its_transcript(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    messages = WorkflowSource.messages
+
+    async def counted(
+        source: WorkflowSource, workflow_id: str, run_id: str, since: int
+    ) -> list[Message]:
+        asked.append(since)
+        return await messages(source, workflow_id, run_id, since)
+
+    monkeypatch.setattr(WorkflowSource, "messages", counted)
     script = [call("read", n=n) for n in range(5)]
     model = ScriptedModel([*script, answer("done")])
-    async with on_stage(temporal, model, [reader]) as stage:
-        stage_settings = stage.settings.model_copy(update={"transcript_cache_bytes": 0})
-    model = ScriptedModel([*script, answer("done")])
-    async with on_stage(temporal, model, [reader], settings=stage_settings) as stage:
+    settings = staged_settings(cached=1000).model_copy(update={"transcript_cache_bytes": 0})
+    async with on_stage(temporal, model, [reader], settings=settings) as stage:
         result = await stage.run("reader")
     assert result.turns == 6
+    assert asked == [0] * 5  # the first turn was told all there was
     assert sum(m["content"].count('"result"') for m in model.prompts[-1].messages[1:]) == 5
 
 
