@@ -15,6 +15,7 @@ from outlast.contracts import Decision, GenerateInput, Generation
 from outlast.errors import ModelError
 from outlast.models import Completion, Model, Prompt
 from outlast.schemas import decision_schema
+from outlast.transcripts import to_json
 
 MAX_ASKS = 3
 """Questions of one model call: the first, and two with the reason why the last answer was not taken."""
@@ -113,7 +114,7 @@ class ModelActivities:
             return None, f"it was cut off at {prompt.max_tokens} tokens; be shorter"
         try:
             value = json.loads(completion.text)
-            completion.text.encode()
+            to_json(value).encode()
         except (ValueError, RecursionError) as error:
             return None, f"it is not JSON ({error})"
         problem = self._checker.problem(value, prompt.schema, key=prompt.schema_key)

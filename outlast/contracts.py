@@ -42,13 +42,16 @@ MAX_TENANT_BYTES = 64
 """Temporal's bound on a fairness key."""
 
 
-def _fits_a_fairness_key(tenant: str) -> str:
-    if len(tenant.encode()) > MAX_TENANT_BYTES:
-        raise ValueError(f"may have {MAX_TENANT_BYTES} bytes")
-    return tenant
+def _of_at_most(most_bytes: int) -> AfterValidator:
+    def fits(text: str) -> str:
+        if len(text.encode()) > most_bytes:
+            raise ValueError(f"may have {most_bytes:,} bytes")
+        return text
+
+    return AfterValidator(fits)
 
 
-Tenant = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_fairness_key)]
+Tenant = Annotated[str, Field(min_length=1), _of_at_most(MAX_TENANT_BYTES)]
 
 Effect = Literal["read", "idempotent", "write", "irreversible"]
 AgentStatus = Literal[
@@ -133,7 +136,7 @@ class HumanDecision(Door):
 class Say(Door):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
-    text: str = Field(min_length=1, max_length=MAX_SAY_BYTES)
+    text: Annotated[str, Field(min_length=1), _of_at_most(MAX_SAY_BYTES)]
     by: str = Field(default="", max_length=200)
     when: Literal["next_turn", "now"] = "next_turn"
 

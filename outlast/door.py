@@ -10,10 +10,13 @@ from pydantic import BaseModel, ValidationError
 from outlast.contracts import AgentRequest
 from outlast.errors import BadRequest
 from outlast.schemas import check_schema
+from outlast.texts import cut
 from outlast.transcripts import to_json
 
 MAX_INPUT_BYTES = 1_000_000
 """An encoded request: a run that continues as new carries it on, packed, under the server's 2 MB."""
+
+MAX_PATH_BYTES = 200
 
 MAX_REASONS = 3
 """Problems named in one message: what a person mends in one go."""
@@ -75,7 +78,7 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
 
 def _reason(detail: Any, model: type[BaseModel] | None) -> str:
     location: Sequence[str | int] = detail["loc"]
-    path = ".".join(str(part) for part in location)
+    path = cut(".".join(str(part) for part in location), MAX_PATH_BYTES)
     if detail["type"] == "extra_forbidden" and model is not None:
         known = list(_model_at(model, location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)

@@ -14,6 +14,7 @@ from temporalio.converter import DataConverter, DefaultFailureConverter, Payload
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
@@ -28,6 +29,11 @@ from outlast.errors import BadRequest, Failure, OutlastError
 
 PASSED_THROUGH = ("outlast", "activities", "pydantic", "pydantic_core", "annotated_types")
 """Imported once a process. The sandbox would import what is not named here again for every run."""
+
+
+MAX_MESSAGE = 10_000
+MAX_STACK_TRACE = 20_000
+"""Characters of a failure that are recorded."""
 
 
 class OutlastPlugin(SimplePlugin):
@@ -66,6 +72,11 @@ class _OneInputInbound(WorkflowInboundInterceptor):
             return
         await super().handle_signal(input)
 
+    async def handle_query(self, input: HandleQueryInput) -> Any:  # noqa: A002
+        if _is_one_too_many(input.args):
+            raise BadRequest(f"{input.query}: give one JSON object, not {len(input.args)} inputs")
+        return await super().handle_query(input)
+
     def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002
         if _is_one_too_many(input.args):
             raise BadRequest(f"{input.update}: give one JSON object, not {len(input.args)} inputs")
@@ -77,7 +88,7 @@ def _is_one_too_many(arguments: Sequence[object]) -> bool:
 
 
 class FailureConverter(DefaultFailureConverter):
-    """Leaves stack traces out of failures that explain themselves in one line."""
+    """Bounds failures, and leaves stack traces out of those that explain themselves in one line."""
 
     def to_failure(
         self, exception: BaseException, payload_converter: PayloadConverter, failure: FailureProto
@@ -86,6 +97,9 @@ class FailureConverter(DefaultFailureConverter):
         super().to_failure(exception, payload_converter, failure)
         if isinstance(exception, Failure):
             failure.stack_trace = ""
+        # The server refuses a failure that is too large, and then nobody learns of it.
+        failure.message = failure.message[:MAX_MESSAGE]
+        failure.stack_trace = failure.stack_trace[:MAX_STACK_TRACE]
 
 
 def _data_converter(existing: DataConverter | None) -> DataConverter:

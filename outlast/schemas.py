@@ -1,5 +1,6 @@
 """JSON Schemas: of Python types, of what people send, and of a turn's decision."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,12 @@ ANSWER_PREFIX = ".answer"
 """Where the definitions of the output schema go: no tool has a name that begins with a dot."""
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_REFUSED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$anchor", "$id")
+_SCHEMA_KEYWORDS = (
+    *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
 _DEFINING = ("$ref", "allOf", "anyOf", "const", "enum", "oneOf", "properties", "type")
 
 
@@ -74,10 +81,10 @@ def _check_node(node: JsonValue, path: str, root: Schema, depth: int) -> None:
 
 
 def _children(node: Schema) -> Iterator[tuple[JsonValue, str]]:
-    for keyword in ("items", "additionalProperties", "not"):
+    for keyword in _SCHEMA_KEYWORDS:
         if keyword in node:
             yield node[keyword], keyword
-    for keyword in ("properties", "$defs", "definitions"):
+    for keyword in ("properties", "patternProperties", "$defs", "definitions"):
         group = node.get(keyword)
         if isinstance(group, dict):
             yield from ((child, f"{keyword}.{name}") for name, child in group.items())
@@ -106,6 +113,30 @@ def _is_list(value: JsonValue, _: Schema) -> bool:
 
 def _is_names(value: JsonValue, _: Schema) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_number(value: JsonValue, _: Schema) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_positive(value: JsonValue, root: Schema) -> bool:
+    return _is_number(value, root) and isinstance(value, int | float) and value > 0
+
+
+def _is_text(value: JsonValue, _: Schema) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: JsonValue, _: Schema) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_refused(_value: JsonValue, _root: Schema) -> bool:
+    return False
+
+
+def _is_patterns(value: JsonValue, root: Schema) -> bool:
+    return isinstance(value, dict) and all(_is_pattern(pattern, root) for pattern in value)
 
 
 def _is_pattern(value: JsonValue, _: Schema) -> bool:
@@ -137,6 +168,12 @@ _KEYWORDS: dict[str, Callable[[JsonValue, Schema], bool]] = {
     "allOf": _is_list,
     "pattern": _is_pattern,
     "$ref": _is_reference,
+    "format": _is_text,
+    "uniqueItems": _is_flag,
+    "multipleOf": _is_positive,
+    "patternProperties": _is_patterns,
+    **dict.fromkeys(_BOUNDS, _is_number),
+    **dict.fromkeys(_REFUSED, _is_refused),
     **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _is_count),
 }
 _ALLOWED = {
@@ -145,7 +182,13 @@ _ALLOWED = {
     "$defs": "an object of schemas",
     "required": "a list of property names",
     "pattern": "a regular expression",
-    "$ref": "a reference to a part of this schema, such as '#/$defs/Name'",
+    "$ref": "a reference to a definition of this schema, such as '#/$defs/Name'",
+    "format": "the name of a format",
+    "uniqueItems": "true or false",
+    "multipleOf": "a number above 0",
+    "patternProperties": "an object of regular expressions and schemas",
+    **dict.fromkeys(_BOUNDS, "a number"),
+    **dict.fromkeys(_REFUSED, "supported; write the definition where it is used, or under $defs"),
     **dict.fromkeys(("enum", "anyOf", "oneOf", "allOf"), "a list with an entry"),
     **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), "a whole number from 0"),
 }

@@ -13,14 +13,17 @@ from pydantic import JsonValue
 from outlast.contracts import Decision, Message, PinnedAgent, TranscriptPage
 
 PAGE_BYTES = 1_000_000
-"""Content of one page: the answer of a query is one gRPC message of 4 MB at most."""
+"""Content of one page, as it is encoded; the server takes 2 MB for the answer of a query."""
 
 EMPTY_DIGEST = ""
 
 
 def to_json(value: JsonValue) -> str:
-    """Encode JSON compactly: the one encoding that digests and prompts are made of."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Encode JSON compactly: the one encoding that digests and prompts are made of.
+
+    Raises `ValueError` for a number that JSON does not have.
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def extended(digest: str, message: Message) -> str:
@@ -71,8 +74,10 @@ def page(messages: Sequence[Message], since: int) -> TranscriptPage:
     """Return the entries from `since` that fit a page, at least one where there is one."""
     size = 0
     end = since
-    while end < len(messages) and (end == since or size < PAGE_BYTES):
-        size += len(messages[end].content or "")
+    while end < len(messages):
+        size += len(to_json(messages[end].content).encode(errors="replace"))
+        if size > PAGE_BYTES and end > since:
+            break
         end += 1
     return TranscriptPage(
         messages=tuple(messages[since:end]),

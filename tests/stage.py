@@ -125,7 +125,7 @@ async def on_stage(
     workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
     stage = Stage(client, settings)
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(workers, stop))
+    serving = asyncio.create_task(serve(workers, stop, drain_s=settings.drain_s))
     try:
         yield stage
     finally:

@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from workers.settings import Settings, load_settings
 
 UI_PORT = 8233
 
+EXIT_WITHIN_S = 3.0
+"""How long a process that has drained may take to exit."""
+
 EPILOG = """\
 Settings come from outlast.toml (--config names another) and OUTLAST_* variables; options here win. The
 Temporal connection is that of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE.
@@ -24,12 +29,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_command(options))
+        return asyncio.run(_ending(_command(options)))
     except NotReady as error:
         print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 the answer to a command
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+async def _ending(command: Coroutine[Any, Any, int]) -> int:
+    """Run a command; what is left behind when it has ended may not keep the process."""
+    status = 1
+    try:
+        status = await command
+    finally:
+        # A plain function of a tool cannot be cancelled, and Python waits for its thread.
+        last = threading.Timer(EXIT_WITHIN_S, os._exit, [status])
+        last.daemon = True
+        last.start()
+    return status
 
 
 def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:

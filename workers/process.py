@@ -70,7 +70,7 @@ async def run_process(
                     tools=sorted(catalog.tools),
                 )
                 ready()
-                await serve(workers, stop)
+                await serve(workers, stop, drain_s=settings.drain_s)
                 log.info("worker.stopped")
     finally:
         telemetry.shutdown()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
@@ -23,6 +24,11 @@ from outlast.errors import DefinitionError, NotReady
 from outlast.models import Model
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
+
+CANCEL_S = 5.0
+"""How long activities have to end once they are cancelled."""
+
+log = structlog.get_logger("outlast.worker")
 
 
 def load_catalog(modules: Iterable[str]) -> Catalog:
@@ -117,10 +123,10 @@ def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     )
 
 
-async def serve(workers: Sequence[Worker], stop: asyncio.Event) -> None:
+async def serve(workers: Sequence[Worker], stop: asyncio.Event, *, drain_s: float) -> None:
     """Poll until `stop` is set, then drain: activities in flight get `drain_s` to end.
 
-    Raises what ended a worker by itself.
+    Those that ignore their cancellation are left behind. Raises what ended a worker by itself.
     """
     running = [asyncio.create_task(worker.run()) for worker in workers]
     stopping = asyncio.create_task(stop.wait())
@@ -128,5 +134,9 @@ async def serve(workers: Sequence[Worker], stop: asyncio.Event) -> None:
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-        await asyncio.gather(*(worker.shutdown() for worker in workers))
-        await asyncio.gather(*running)
+        ending = [asyncio.create_task(worker.shutdown()) for worker in workers]
+        _, late = await asyncio.wait(ending, timeout=drain_s + CANCEL_S)
+    if late:
+        log.warning("worker.abandoned", reason="activities ignore that they are cancelled")
+        return
+    await asyncio.gather(*ending, *running)

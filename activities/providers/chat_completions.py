@@ -21,6 +21,7 @@ from outlines.types import JsonSchema
 from activities.providers.failures import classified
 from outlast.errors import ModelError
 from outlast.models import Completion, Prompt
+from outlast.texts import cut
 
 Api = Literal["vllm", "openai"]
 
@@ -137,7 +138,12 @@ class ChatCompletions:
 
 def _constraint(api: Api, schema: dict[str, Any]) -> dict[str, Any]:
     adapter = VLLMTypeAdapter() if api == "vllm" else OpenAITypeAdapter()
-    constraint: dict[str, Any] = adapter.format_output_type(JsonSchema(_with_open_maps(schema)))
+    try:
+        constraint: dict[str, Any] = adapter.format_output_type(JsonSchema(_with_open_maps(schema)))
+    except Exception as error:  # noqa: BLE001 a library's opinion of somebody's schema, of whatever type it is
+        raise ModelError(
+            f"the schema of a decision cannot be used: {cut(str(error), 300)}"
+        ) from None
     return constraint
 
 

@@ -4,8 +4,12 @@ from collections import OrderedDict
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import SchemaError, best_match
 from pydantic import JsonValue
+from referencing.exceptions import Unresolvable
+
+from outlast.errors import ModelError
+from outlast.texts import cut
 
 MAX_VALIDATORS = 256
 """Compiled validators kept: one for each agent and set of tools still allowed."""
@@ -22,7 +26,11 @@ class SchemaChecker:
 
     def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
         """Return what is wrong with `value`, in one line, or None."""
-        error = best_match(self._validator(schema, key).iter_errors(value))
+        try:
+            error = best_match(self._validator(schema, key).iter_errors(value))
+        except (SchemaError, Unresolvable) as broken:
+            reason = cut(str(broken), MAX_PROBLEM)
+            raise ModelError(f"the schema of a decision cannot be checked: {reason}") from None
         if error is None:
             return None
         place = ".".join(str(step) for step in error.absolute_path)

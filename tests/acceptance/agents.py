@@ -17,11 +17,20 @@ async def slow(log: str, seconds: float) -> str:
     return "waited"
 
 
+@tool(effect="read", timeout=timedelta(minutes=2))
+def stuck(log: str) -> str:
+    """Wait in a way that nothing can interrupt."""
+    Path(log).write_text("began")
+    time.sleep(60)
+    return ""
+
+
 @tool(effect="read")
 async def page(number: int) -> str:
     """Read a page of 5,000 characters."""
     return f"{number:05}" * 1_000
 
 
+stubborn = Agent(name="stubborn", instructions="Wait.", tools=[stuck])
 patient = Agent(name="patient", instructions="Wait.", tools=[slow])
 reader = Agent(name="reader", instructions="Read.", tools=[page], limits=Limits(max_turns=500))

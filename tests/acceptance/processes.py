@@ -13,7 +13,14 @@ class WorkerUnderTest:
     """A `python -m workers run` in a process of its own."""
 
     def __init__(
-        self, *, address: str, model_url: str, agents: str, log: Path, path: Path = ROOT
+        self,
+        *,
+        address: str,
+        model_url: str,
+        agents: str,
+        log: Path,
+        path: Path = ROOT,
+        drain_s: float = 25,
     ) -> None:
         self._environment = {
             **os.environ,
@@ -21,6 +28,7 @@ class WorkerUnderTest:
             "OUTLAST_MODEL__URL": model_url,
             "OUTLAST_AGENTS": agents,
             "OUTLAST_LOG_FORMAT": "json",
+            "OUTLAST_DRAIN_S": str(drain_s),
             "PYTHONPATH": str(path),
         }
         self._log = log

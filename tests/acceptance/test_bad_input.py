@@ -67,6 +67,19 @@ WRONG: list[tuple[str, str, str]] = [
         '"looker"',
         "the input of AgentWorkflow: 'looker' is not a JSON object; its fields are 'agent'",
     ),
+    ("a number that JSON has not", '{"agent":"looker","input":1e999}', "not JSON (Out of range"),
+    (
+        "a bound that is no number",
+        json.dumps({"spec": {**SPEC, "output": {"type": "integer", "minimum": "x"}}, "input": "x"}),
+        "spec.output.minimum: 'x' is not a number",
+    ),
+    (
+        "a keyword that no engine takes",
+        json.dumps(
+            {"spec": {**SPEC, "output": {"type": "string", "$dynamicRef": "#x"}}, "input": 1}
+        ),
+        "spec.output.$dynamicRef: '#x' is not supported",
+    ),
     (
         "nesting without end",
         '{"agent":"looker","input":' + "[" * 5_000 + "]" * 5_000 + "}",

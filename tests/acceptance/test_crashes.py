@@ -27,7 +27,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(tmp_path: Path, script: Script) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, script: Script, *, drain_s: float = 25) -> AsyncIterator[Site]:
     temporal = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
     async with temporal, ScriptedModelServer(script) as model:
         worker = WorkerUnderTest(
@@ -35,6 +35,7 @@ async def site(tmp_path: Path, script: Script) -> AsyncIterator[Site]:
             model_url=model.url,
             agents="tests.acceptance.agents",
             log=tmp_path / "worker.log",
+            drain_s=drain_s,
         )
         await worker.start()
         client = await Client.connect(target_host=temporal.address)
@@ -125,6 +126,18 @@ async def test_a_worker_that_is_told_to_end_drains(tmp_path: Path) -> None:
         await on.worker.start()
         assert (await run.result()).output == "done"
     assert script.taken == 1  # the call in flight was let end
+
+
+@pytest.mark.timeout(60)
+async def test_a_tool_that_cannot_be_cancelled_does_not_keep_the_process(tmp_path: Path) -> None:
+    log = tmp_path / "tool.log"
+    script = Steps(calling("stuck", log=str(log)), ANSWER)
+    async with site(tmp_path, script, drain_s=1) as on:
+        await on.client.start("stubborn", "go")
+        await reached(log.exists)
+        told = time.monotonic()
+        assert await on.worker.terminate() == 0
+        assert time.monotonic() - told < 1 + 8
 
 
 @pytest.mark.timeout(110)

@@ -14,10 +14,10 @@ from temporalio.worker import Worker
 
 from outlast import Agent, BadRequest, Client, Limits, RunFailed, tool
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, on_stage
 
 with workflow.unsafe.imports_passed_through():
     from outlast import run_agent
+    from tests.stage import Stage, on_stage
 
 
 @tool(effect="read")

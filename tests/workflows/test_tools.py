@@ -150,3 +150,14 @@ async def test_a_tool_may_live_in_any_worker(temporal: Client) -> None:
     async with on_stage(temporal, model, [agent], tools=[elsewhere]) as stage:
         await stage.run("caller")
     assert model.prompts[1].messages[-1]["content"] == '{"tool":"elsewhere","result":42}'
+
+
+async def test_a_cause_too_long_to_record_is_cut_and_still_told(temporal: Client) -> None:
+    @tool(effect="write")
+    def verbose() -> str:
+        """Fail at length."""
+        raise RuntimeError("€" * 2_000_000)
+
+    cause = await ending(temporal, verbose, 1000)
+    assert cause.startswith("verbose (call 1.1): RuntimeError: €€€")
+    assert len(cause) < 1_100
