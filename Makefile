@@ -39,7 +39,7 @@ check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"

@@ -1,7 +1,7 @@
 """Reviews a package that is installed on this machine, from its real metadata and licence files."""
 
 from importlib import metadata
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,6 +11,7 @@ MAX_LICENCE_CHARS = 300
 """The beginning of a licence names it; a small model reads no more."""
 
 
+PackageName = Annotated[str, Field(max_length=60, description="its name, as one would install it")]
 Risk = Literal["low", "medium", "high"]
 Recommendation = Literal["adopt", "review", "avoid"]
 
@@ -48,12 +49,8 @@ class Review(BaseModel):
 
 
 @tool(effect="read", max_calls=1)
-def read_metadata(package: str) -> Metadata:
-    """Read the metadata of an installed package.
-
-    Args:
-        package: Its name, as one would install it.
-    """
+def read_metadata(package: PackageName) -> Metadata:
+    """Read the metadata of an installed package."""
     distribution = _installed(package)
     found = distribution.metadata.json
     licence = _licence_of(found)
@@ -69,12 +66,8 @@ def read_metadata(package: str) -> Metadata:
 
 
 @tool(effect="read", max_calls=1)
-def read_licence(package: str) -> str:
-    """Read the beginning of the licence file of an installed package.
-
-    Args:
-        package: Its name, as one would install it.
-    """
+def read_licence(package: PackageName) -> str:
+    """Read the beginning of the licence file of an installed package."""
     for file in _installed(package).files or []:
         if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
             return " ".join(file.read_text().split())[:MAX_LICENCE_CHARS]

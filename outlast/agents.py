@@ -89,12 +89,14 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
             raise DefinitionError(
                 f"agent {agent.name!r}: begin_with names {name!r}, which is not one of its tools"
             )
-    opening = {name: position for position, name in enumerate(agent.begin_with)}
+    return in_opening_order(specs, agent.begin_with)
+
+
+def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tuple[ToolSpec, ...]:
+    """Return the tools with those that a run begins with first, in their order, and marked so."""
+    opening = {name: position for position, name in enumerate(begin_with)}
     ordered = sorted(specs, key=lambda spec: opening.get(spec.name, len(opening)))
-    return tuple(
-        spec.model_copy(update={"first": True}) if spec.name in opening else spec
-        for spec in ordered
-    )
+    return tuple(spec.model_copy(update={"first": spec.name in opening}) for spec in ordered)
 
 
 def _tool_spec(entry: object, agent_name: str) -> ToolSpec:

@@ -102,9 +102,20 @@ class AgentSpec(Door):
     instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
     name: Name = "spec"
     tools: list[Name] = []
+    begin_with: list[Name] = []
+    prompt: str = "{input}"
     output: dict[str, JsonValue] = {"type": "string"}
     model: str | None = None
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _begins_with_its_own_tools(self) -> "AgentSpec":
+        for name in self.begin_with:
+            if name not in self.tools:
+                raise ValueError(f"begin_with names {name!r}, which is not one of its tools")
+        if "{input}" not in self.prompt:
+            raise ValueError("prompt lacks '{input}', the place of the input")
+        return self
 
 
 class AgentRequest(Door):

@@ -124,7 +124,9 @@ def _relative(path: Path) -> Path:
 def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id: str) -> str:
     """Return the command that starts a run."""
     queue = stack.settings.queue("workflows") if stack else AGENTS_QUEUE
-    request = json.dumps({"agent": agent, "input": value}, separators=(",", ":"))
+    request = json.dumps(
+        {"agent": agent, "input": value}, separators=(",", ":"), ensure_ascii=False
+    )
     return (
         f"{temporal_command(stack)} workflow start --type {AGENT_WORKFLOW} --task-queue {queue} "
         f"--workflow-id {run_id} --input {shlex.quote(request)}"

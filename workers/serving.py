@@ -36,7 +36,11 @@ def load_catalog(modules: Iterable[str]) -> Catalog:
     loaded = []
     for name in modules:
         try:
-            loaded.append(importlib.import_module(name))
+            module = importlib.import_module(name)
+            found = Catalog.of([module])
+            if not found.agents and not found.tools:
+                raise NotReady(f"--agents {name}: the module defines no Agent and no @tool")
+            loaded.append(module)
         except ModuleNotFoundError as error:
             raise NotReady(
                 f"--agents {name}: no module {error.name!r} on {sys.path[0] or '.'}"

@@ -222,6 +222,10 @@ class AgentWorkflow(Steerable):
         self._interrupted = True
         return self._asking.cancel()
 
+    def is_conversation(self) -> bool:
+        """Tell whether `finish` means anything to this run."""
+        return self._state is None or self._state.mode == "conversation"
+
     def _show_failure(self, cause: str) -> None:
         if self._presence is not None:
             self._presence.show("failed", cause)
@@ -251,7 +255,7 @@ class AgentWorkflow(Steerable):
 
     def _opened(self) -> tuple[RunState, Presence]:
         if self._state is None or self._presence is None:
-            raise BadRequest("the run has not begun: its agent is still being looked up")
+            raise BadRequest("the run has not begun: its agent is being looked up, or was refused")
         return self._state, self._presence
 
 

@@ -26,7 +26,15 @@ from workflows.failures import cause_of, failed_call, told_to_model
 from workflows.narration import call_summary
 from workflows.presence import Presence
 from workflows.state import RunState, Steering
-from workflows.steps import Step, over_legs, tool_options, was_not_started
+from workflows.steps import (
+    UNREGISTERED_TRIES,
+    UNREGISTERED_WAIT,
+    Step,
+    over_legs,
+    tool_options,
+    was_not_registered,
+    was_not_started,
+)
 
 JSON_ENCODINGS = ("json/plain", "json/protobuf")
 
@@ -145,18 +153,29 @@ class Calls:
             )
             return result
 
-        try:
-            # A call that a worker has begun is not begun elsewhere: that is for its own retries.
-            what = f"{tool.name} (call {call_id})"
-            result, _ = await over_legs(route, what=what, start=start, moves_on=was_not_started)
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from error
-            told = told_to_model(error, tool)
-            if told is None:
-                raise ToolFailed(failed_call(error, tool, call_id)) from None
-            return to_json({"error": told})
-        return _json_of(result, tool)
+        for _ in range(UNREGISTERED_TRIES):
+            try:
+                # A call that a worker has begun is not begun elsewhere: that is for its own retries.
+                what = f"{tool.name} (call {call_id})"
+                result, _ = await over_legs(route, what=what, start=start, moves_on=was_not_started)
+                return _json_of(result, tool)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from error
+                if not was_not_registered(error):
+                    return self._failed(error, tool, call_id)
+            self._presence.show("acting", f"{call_summary(call)} waits for a worker that serves it")
+            await workflow.sleep(UNREGISTERED_WAIT, summary=f"{tool.name} is not served")
+        raise ToolFailed(
+            f"{tool.name} (call {call_id}): no worker serves it: start one with its agent"
+        )
+
+    def _failed(self, error: ActivityError, tool: ToolSpec, call_id: str) -> str:
+        """Return what the model is told of a failed call, or raise what ends the run."""
+        told = told_to_model(error, tool)
+        if told is None:
+            raise ToolFailed(failed_call(error, tool, call_id)) from None
+        return to_json({"error": told})
 
     async def _run_agent(self, call_id: str, call: ToolCall) -> str:
         state = self._state

@@ -30,6 +30,10 @@ class Steerable:
         """Cancel the model call in flight; return whether there was one."""
         return False
 
+    def is_conversation(self) -> bool:
+        """Tell whether `finish` means anything to this run."""
+        return True
+
     @workflow.update(name="decide")
     async def decide(self, payload: RawValue = NOTHING) -> str:
         """Settle a pending human request."""
@@ -114,8 +118,10 @@ class Steerable:
 
     @finish.validator
     def check_finish(self, payload: RawValue = NOTHING) -> None:
-        """Refuse a malformed payload."""
+        """Refuse a malformed payload, and a run that ends by itself."""
         typed(Steer, payload, "finish")
+        if not self.is_conversation():
+            _refuse("finish ends a conversation; this run is a task, and ends with its answer")
 
     @workflow.signal(name="finish")
     async def finish_by_signal(self, payload: RawValue = NOTHING) -> None:
@@ -125,7 +131,7 @@ class Steerable:
 
     def _finish(self, steer: Steer) -> str:
         self._steering.finished = True
-        workflow.logger.info("run.finished", extra=steer.model_dump())
+        workflow.logger.info("run.finish_requested", extra=steer.model_dump())
         return "ends after this turn"
 
 

@@ -9,6 +9,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.resolve import ResolveActivities
+from outlast.agents import in_opening_order
 from outlast.contracts import AgentRequest, PinnedAgent, Resolved, ResolveInput
 from outlast.door import parse_request
 from outlast.errors import BadRequest, NoWorker
@@ -50,7 +51,8 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         visibility=resolved.visibility,
         started_at=workflow.info().start_time,
     )
-    state.add(user_message(wanted.input, resolved.prompt))
+    prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
+    state.add(user_message(wanted.input, prompt))
     return state, steering
 
 
@@ -61,7 +63,7 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         name=spec.name if spec else request.agent or "",
         instructions=spec.instructions if spec else resolved.instructions or "",
         output_schema=spec.output if spec else resolved.output_schema or {},
-        tools=resolved.tools,
+        tools=in_opening_order(resolved.tools, spec.begin_with) if spec else resolved.tools,
         model=spec.model if spec else resolved.model,
         route=resolved.route,
     )

@@ -45,6 +45,10 @@ _REPEATABLE = RetryPolicy(
     maximum_interval=timedelta(seconds=30),
     maximum_attempts=4,
 )
+UNREGISTERED_WAIT = timedelta(seconds=30)
+UNREGISTERED_TRIES = 40
+"""How long, some 20 minutes, a call waits for a worker that knows it, where one without it was started."""
+
 _ONCE = RetryPolicy(maximum_attempts=1)
 TOOL_RETRY: dict[Effect, RetryPolicy] = {
     "read": _REPEATABLE,
@@ -102,6 +106,16 @@ class Step:
     activity_id: str
     summary: str
     priority: Priority
+
+
+def was_not_registered(error: ActivityError) -> bool:
+    """Tell whether a worker was handed a call that it does not know: nothing has been done."""
+    cause = error.cause
+    return (
+        isinstance(cause, ApplicationError)
+        and cause.type == "NotFoundError"
+        and "not registered on this worker" in cause.message
+    )
 
 
 def was_not_served(error: ActivityError) -> bool:

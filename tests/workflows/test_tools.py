@@ -8,8 +8,9 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, ToolError, ToolSpec, tool
+from outlast.client import Run
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage
+from tests.stage import on_stage, staged_settings
 
 
 async def told(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
@@ -161,3 +162,42 @@ async def test_a_cause_too_long_to_record_is_cut_and_still_told(temporal: Client
     cause = await ending(temporal, verbose, 1000)
     assert cause.startswith("verbose (call 1.1): RuntimeError: €€€")
     assert len(cause) < 1_100
+
+
+async def test_a_call_that_no_worker_knows_waits_for_one_that_does(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of other agents was started meanwhile: an irreversible call is not lost by it."""
+    monkeypatch.setattr("workflows.calls.UNREGISTERED_WAIT", timedelta(seconds=1))
+    done = []
+
+    @tool(effect="irreversible", approval=False)
+    def pay() -> str:
+        """Pay."""
+        done.append(1)
+        return "paid"
+
+    named = Agent(name="caller", instructions="Call.", tools=[pay.spec])
+    settings = staged_settings(cached=1000)
+    model = ScriptedModel([call("pay"), answer("done")])
+
+    @tool(effect="read")
+    def other() -> str:
+        """Be something else."""
+        return ""
+
+    async with on_stage(temporal, model, [named], tools=[other], settings=settings) as stage:
+        run = await stage.start("caller")
+        async with asyncio.timeout(30):
+            while "waits for a worker" not in await doing(run):
+                await asyncio.sleep(0.1)
+    async with on_stage(temporal, model, [named], tools=[pay], settings=settings):
+        assert (await run.result()).output == "done"
+    assert done == [1]
+
+
+async def doing(run: Run) -> str:
+    try:
+        return (await run.progress()).doing
+    except Exception:  # noqa: BLE001 the run has not begun
+        return ""
