@@ -77,6 +77,13 @@ def _distinct(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _plain_address(url: str) -> str:
+    # A user and password would be in error messages, and so in histories.
+    if not re.match(r"https?://[^/@]+(/|$)", url):
+        raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
+    return url
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -96,8 +103,7 @@ def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
 
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 QueueName = Annotated[str, Field(min_length=1)]
-# No user and password: the address is in error messages, and so in histories.
-Url = Annotated[str, Field(pattern=r"^https?://[^/@]+(/.*)?$")]
+Url = Annotated[str, AfterValidator(_plain_address)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]

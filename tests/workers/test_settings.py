@@ -139,7 +139,7 @@ BAD_FILES = {
         "model.max_tokens: input should be greater than or equal to 1, not 0"
     ),
     "[model]\nurl = 'x'\ntemperature = 9": (
-        "model.url: string should match pattern '^https?://', not 'x' (and 1 more)"
+        "model.url: must be http://… or https://…, without user and password, not 'x' (and 1 more)"
     ),
     "[model]\napi_key = 5": "model.api_key: input should be a valid string",
     "model = 'small'": "model: must be a table",
