@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from outlast.contracts import MAX_INSTRUCTIONS, Limits, ToolSpec
+from outlast.contracts import MAX_INSTRUCTIONS, NAME_PATTERN, Limits, ToolSpec
 from outlast.errors import DefinitionError
 from outlast.schemas import Schema, check_schema, schema_of
 from outlast.tools import RESERVED, Tool
@@ -46,7 +46,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         """Check the definition and derive its schemas."""
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", self.name):
+        if not re.fullmatch(NAME_PATTERN, self.name):
             raise DefinitionError(
                 f"agent {self.name!r}: a name is letters, digits, '_' and '-', begins with a letter, "
                 "and has at most 64 of them"

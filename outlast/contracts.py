@@ -35,7 +35,8 @@ MAX_INSTRUCTIONS = 200_000
 MAX_SAY_BYTES = 64_000
 """A message typed by a person; more belongs in a tool's result or in the input."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: letters, digits, `_` and `-`, beginning with a letter, 64 at most."""
 
 MAX_TENANT_BYTES = 64

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
-from outlast.contracts import Approval, Effect, ToolSpec
+from outlast.contracts import NAME_PATTERN, Approval, Effect, ToolSpec
 from outlast.door import explain
 from outlast.errors import DefinitionError, ToolError, ToolFailed
 from outlast.schemas import Schema, schema_of
@@ -126,7 +126,7 @@ RESERVED = frozenset({"generate", "resolve_agent"})
 def _named(name: str) -> str:
     if name in RESERVED:
         raise DefinitionError(f"tool {name!r} is an activity of outlast's own; pass another name=")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise DefinitionError(
             f"tool {name!r}: a name is letters, digits, '_' and '-', begins with a letter, and has at "
             "most 64 of them; pass name="
