@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long check bench format clean
+.PHONY: help setup demo dev test test-long test-vllm check bench keywords format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,11 @@ test: setup ## run the tests; ARGS="-k name"
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: setup ## run the tests that take minutes
-	$(BIN)/python -m pytest tests/long -o norecursedirs= $(ARGS)
+	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)
+
+test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=… names a running one
+	@test -n "$(VLLM_BASE_URL)" || $(BIN)/python -m bench.engines.vllm_install
+	$(BIN)/python -m pytest tests/vllm -o norecursedirs=".*" $(ARGS)
 
 check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/ruff format --check
@@ -44,6 +48,9 @@ check: setup ## format, lint, types, import rules, CHANGELOG
 
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 	$(BIN)/python -m bench $(or $(ARGS),all)
+
+keywords: setup ## measure which keywords each engine enforces; ARGS="--engines llama.cpp"
+	@$(BIN)/python -m bench.engines $(ARGS)
 
 format: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix

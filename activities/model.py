@@ -1,123 +1,136 @@
 """The activity that asks a model for the next decision of a run."""
 
 import asyncio
-import json
-from dataclasses import replace
-from typing import Any, Protocol
+from collections import OrderedDict
+from collections.abc import Mapping
 
-from pydantic import JsonValue
 from temporalio import activity
 
+from activities.allowance import Allowance
+from activities.asking import Asking, Checker, Endpoint, Question, Size
 from activities.heartbeats import heartbeats
-from activities.prompting import chat_messages, reask_messages
+from activities.recovery import verdict_on
 from activities.transcripts import Transcripts
-from outlast.contracts import Decision, GenerateInput, Generation
-from outlast.errors import ModelError
-from outlast.models import Completion, Model, Prompt
+from outlast.errors import ModelError, ModelFailure
+from outlast.generations import GenerateInput, Generation, GenerationProgress, Tokens
 from outlast.schemas import decision_schema
-from outlast.transcripts import to_json
 
-MAX_ASKS = 3
-"""Questions of one model call: the first, and two with the reason why the last answer was not taken."""
+DEFAULT_SERVER = ""
+"""The server of legs that name none."""
 
-MAX_SHOWN = 2_000
-"""Characters of a wrong answer that a model is shown again."""
-
-MIN_REASK_TOKENS = 16
-"""What must be left of a run's tokens for another question: less holds no decision."""
-
-
-class Checker(Protocol):
-    """Checks a value against a JSON Schema: what an engine promised is looked at all the same."""
-
-    def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
-        """Return what is wrong with `value`, in one line, or None."""
-        ...
+MAX_RUNS = 10_000
+"""Runs of which the size of the last prompt is remembered, or how much was left out of it."""
 
 
 class ModelActivities:
-    """Asks a model for the next decision of a run."""
+    """Asks a model for the next decision of a run. `endpoints` are model servers by name."""
 
     def __init__(
         self,
-        model: Model,
+        endpoints: Mapping[str, Endpoint],
         checker: Checker,
         transcripts: Transcripts,
         *,
-        max_tokens: int,
         max_concurrent: int,
     ) -> None:
-        self._model = model
+        self._endpoints = endpoints
         self._checker = checker
         self._transcripts = transcripts
-        self._max_tokens = max_tokens
         self._slots = asyncio.Semaphore(max_concurrent)
+        self._trimmed: OrderedDict[str, int] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, str], Size] = OrderedDict()
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
-        """Return a decision that the agent's schema admits.
+        """Return a decision that the agent's schema admits, or none where the run's means are spent.
 
-        An answer that is cut short or not valid is asked for again, at most `MAX_ASKS` times in all, and
-        then `ModelError`. Retries repeat the call: it is paid again, and changes nothing else.
+        What an answer lacks is mended by asking again, as `activities.recovery` says, and then
+        `ModelError`. Retries repeat the call: it is paid again, is counted, and changes nothing else.
         """
-        info = activity.info()
-        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
-        async with heartbeats():
-            agent = await self._transcripts.agent(workflow_id, run_id, input.agent_digest)
-            transcript = await self._transcripts.load(workflow_id, run_id, input)
-            prompt = Prompt(
-                messages=chat_messages(agent, transcript),
-                schema=decision_schema(
-                    agent, input.tools, max_calls=input.max_calls, answer=input.answer
-                ),
-                schema_key=f"{input.agent_digest} {input.tools} {input.max_calls} {input.answer}",
-                max_tokens=min(self._max_tokens, input.max_tokens or self._max_tokens),
-                model=agent.model,
-            )
-            generation = await self._ask(prompt, left=input.max_tokens)
+        workflow_id = activity.info().workflow_id or ""
+        asking: Asking | None = None
+
+        def progress() -> tuple[GenerationProgress, ...]:
+            return asking.progress() if asking else (GenerationProgress(spent=spent_before()),)
+
+        async with heartbeats(progress):
+            asking = await self._asking(input)
+            try:
+                async with self._slots:
+                    generation = await asking.decided()
+            except ModelError as error:
+                activity.heartbeat(*progress())
+                raise _final(error, asking.spent, is_last_leg=input.is_last_leg) from None
+        self._remember(workflow_id, input, asking)
         if generation.decision is not None and generation.decision.tool_calls:
             self._transcripts.add_decision(workflow_id, generation.decision)
         else:
             self._transcripts.forget(workflow_id)
         return generation
 
-    async def _ask(self, prompt: Prompt, *, left: int | None) -> Generation:
-        """Ask until the answer is a decision; without one when the run's tokens, `left`, are spent."""
-        asked = prompt
-        prompt_tokens = completion_tokens = 0
-        problem = ""
-        for ask in range(1, MAX_ASKS + 1):
-            async with self._slots:
-                completion = await self._model.complete(asked)
-            prompt_tokens += completion.prompt_tokens
-            completion_tokens += completion.completion_tokens
-            decision, problem = self._judge(completion, prompt)
-            out_of_tokens = left is not None and completion_tokens + MIN_REASK_TOKENS > left
-            if decision is not None or out_of_tokens:
-                return Generation(
-                    decision=decision,
-                    prompt_tokens=prompt_tokens,
-                    completion_tokens=completion_tokens,
-                    model=completion.model,
-                    finish_reason=completion.finish_reason,
-                    asks=ask,
-                )
-            shown = completion.text[:MAX_SHOWN]
-            asked = replace(
-                prompt, messages=reask_messages(prompt.messages, text=shown, problem=problem)
-            )
-        raise ModelError(f"no valid decision in {MAX_ASKS} answers; the last one: {problem}")
+    async def _asking(self, wanted: GenerateInput) -> Asking:
+        info = activity.info()
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
+        endpoint = self._endpoint(wanted.server)
+        agent = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
+        transcript = await self._transcripts.load(workflow_id, run_id, wanted)
+        narrowed = f"{wanted.tools} {wanted.max_calls} {wanted.answer}"
+        question = Question(
+            agent=agent,
+            transcript=transcript,
+            schema=decision_schema(
+                agent, wanted.tools, max_calls=wanted.max_calls, answer=wanted.answer
+            ),
+            schema_key=f"{wanted.agent_digest} {narrowed}",
+            model=wanted.model or agent.model,
+            session=workflow_id,
+        )
+        return Asking(
+            question,
+            endpoint,
+            self._checker,
+            Allowance(wanted.tokens_left, wanted.cost_left_usd, wanted.price),
+            spent=spent_before(),
+            trimmed=self._trimmed.get(workflow_id, 0),
+            known_size=self._sizes.get((workflow_id, wanted.server or DEFAULT_SERVER)),
+        )
 
-    def _judge(self, completion: Completion, prompt: Prompt) -> tuple[Decision | None, str]:
-        """Return the decision, or None and what is wrong with the answer."""
-        if completion.finish_reason == "length":
-            return None, f"it was cut off at {prompt.max_tokens} tokens; be shorter"
-        try:
-            value = json.loads(completion.text)
-            to_json(value).encode()
-        except (ValueError, RecursionError) as error:
-            return None, f"it is not JSON ({error})"
-        problem = self._checker.problem(value, prompt.schema, key=prompt.schema_key)
-        if problem is not None:
-            return None, problem
-        return Decision.model_validate(value), ""
+    def _endpoint(self, name: str | None) -> Endpoint:
+        endpoint = self._endpoints.get(name or DEFAULT_SERVER)
+        if endpoint is None:
+            known = ", ".join(filter(None, self._endpoints)) or "none"
+            raise ModelError(
+                f"this worker has no model server {name!r}; it has {known}",
+                kind=ModelFailure.UNKNOWN_MODEL,
+            )
+        return endpoint
+
+    def _remember(self, workflow_id: str, wanted: GenerateInput, asking: Asking) -> None:
+        if asking.trimmed:
+            self._trimmed[workflow_id] = asking.trimmed
+        if asking.size is not None and wanted.tokens_left is not None:
+            self._sizes[workflow_id, wanted.server or DEFAULT_SERVER] = asking.size
+        for kept in (self._trimmed, self._sizes):
+            if len(kept) > MAX_RUNS:
+                kept.popitem(last=False)
+
+
+def spent_before() -> Tokens:
+    """Return what the attempts before this one used, as the last heartbeat of them says."""
+    details = activity.info().heartbeat_details
+    if not details:
+        return Tokens()
+    last = GenerationProgress.model_validate(details[0])
+    return last.spent.plus(Tokens(completion_tokens=last.tokens))
+
+
+def _final(error: ModelError, spent: Tokens, *, is_last_leg: bool) -> ModelError:
+    """Return a failure as Temporal and the run need it: whether and when to retry, and what it cost."""
+    verdict = verdict_on(error.kind, told_wait=error.retry_after, is_last_leg=is_last_leg)
+    return ModelError(
+        str(error.message),
+        kind=error.kind,
+        retryable=verdict.retryable,
+        retry_after=verdict.wait,
+        tokens=spent.model_dump(),
+    )

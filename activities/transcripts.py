@@ -8,8 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from outlast.contracts import Decision, GenerateInput, Message, PinnedAgent
-from outlast.errors import ModelError
+from outlast.contracts import Decision, Message, PinnedAgent
+from outlast.errors import ModelError, ModelFailure
+from outlast.generations import GenerateInput
 from outlast.transcripts import (
     EMPTY_DIGEST,
     decision_message,
@@ -87,6 +88,7 @@ class Transcripts:
         if kept.digest != wanted.digest:
             raise ModelError(
                 f"the transcript of {workflow_id!r} is not the one that this call means",
+                kind=ModelFailure.SERVER_ERROR,
                 retryable=True,
             )
         self._taken(workflow_id)  # an overlapping attempt may have put one there meanwhile

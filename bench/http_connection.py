@@ -2,11 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 MAX_HEAD_BYTES = 64_000
+MAX_WRITE_BYTES = 64_000
+"""More of one answer is not sent without a look at what else there is to do."""
+
 MAX_BODY_BYTES = 64_000_000
 """A transcript of a run at the end of its context is a few MB; more is a client gone wrong."""
 
@@ -15,16 +19,46 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP response with a JSON body, sent after a delay."""
+    """An HTTP response whose body is known, sent after a delay."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0
+    content_type: str = "application/json"
 
 
-Answer = Callable[[str, str, Mapping[str, str], bytes], Reply]
+@dataclass(frozen=True)
+class Pause:
+    """Nothing is sent for so many seconds; with `math.inf` until the client leaves."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """The connection ends here, whatever has been promised."""
+
+
+Parts = Generator[bytes | Pause | HangUp, None, None]
+"""A response in the making, its head included; it is closed when its client leaves."""
+
+Answer = Callable[[str, str, Mapping[str, str], bytes], Reply | Parts]
 """From method, path, headers (names in lower case) and body to what they are answered with."""
+
+
+def head(
+    status: int, content_type: str, headers: Mapping[str, str], *, length: int | None
+) -> bytes:
+    """Return the head of a response; without a `length` its body comes in chunks."""
+    framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+    lines = [
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}",
+        f"content-type: {content_type}",
+        framing,
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -42,7 +76,11 @@ class HttpConnection(asyncio.Protocol):
         self._on_abandoned = on_abandoned
         self._buffer = bytearray()
         self._head: tuple[str, str, dict[str, str]] | None = None
-        self._pending: asyncio.TimerHandle | None = None
+        self._parts: Parts | None = None
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_full = False
+        self._is_held = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,11 +90,25 @@ class HttpConnection(asyncio.Protocol):
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's signature
-        """Leave them, and drop an answer that nobody waits for."""
+        """Leave them, and stop an answer that nobody waits for."""
         self._connections.discard(self)
-        if self._pending is not None:
-            self._pending.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._parts is not None:
+            self._parts.close()
+            self._parts = None
             self._on_abandoned()
+
+    def pause_writing(self) -> None:
+        """Hold an answer that is not read."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on with an answer that was held."""
+        self._is_full = False
+        if self._is_held:
+            self._is_held = False
+            self._resume()
 
     def close(self) -> None:
         """Drop the connection, whatever it waits for."""
@@ -70,34 +122,69 @@ class HttpConnection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Answer every request that is complete, until one of them has to wait."""
-        while self._pending is None and (request := self._take_request()) is not None:
+        while self._parts is None and (request := self._take_request()) is not None:
             method, path, headers, body = request
-            reply = self._answer(method, path, headers, body)
-            closing = headers.get("connection", "").lower() == "close"
-            if reply.delay_s:
-                loop = asyncio.get_running_loop()
-                self._pending = loop.call_later(reply.delay_s, self._send_late, reply, closing)
-            else:
-                self._send(reply, closing)
+            answer = self._answer(method, path, headers, body)
+            self._closing = headers.get("connection", "").lower() == "close"
+            if isinstance(answer, Reply) and not answer.delay_s:
+                self._send(answer)
+                continue
+            self._parts = self._late(answer) if isinstance(answer, Reply) else answer
+            self._continue()
 
-    def _send_late(self, reply: Reply, closing: bool) -> None:  # noqa: FBT001 from call_later
-        self._pending = None
-        self._send(reply, closing)
+    def _resume(self) -> None:
+        self._timer = None
+        if self._is_full:
+            self._is_held = True
+            return
+        self._continue()
         self._advance()
 
-    def _send(self, reply: Reply, closing: bool) -> None:  # noqa: FBT001 from call_later
+    def _continue(self) -> None:
+        """Send what there is of an answer in one write, until it pauses or ends."""
         assert self._transport is not None
-        lines = [
-            f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}",
-            "content-type: application/json",
-            f"content-length: {len(reply.body)}",
-            *(f"{name}: {value}" for name, value in reply.headers.items()),
-            *(["connection: close"] if closing else []),
-        ]
-        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body)
-        if closing:
-            self._buffer.clear()
-            self._transport.close()
+        assert self._parts is not None
+        ready = bytearray()
+        ending: Pause | HangUp | None = None
+        for part in self._parts:
+            if not isinstance(part, bytes):
+                ending = part
+                break
+            ready += part
+            if len(ready) >= MAX_WRITE_BYTES:
+                ending = Pause(0)
+                break
+        if ready:
+            self._transport.write(bytes(ready))
+        if isinstance(ending, Pause):
+            if ending.seconds < math.inf:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(ending.seconds, self._resume)
+            return
+        self._parts.close()
+        self._parts = None
+        if self._closing or ending is not None:
+            self._end()
+
+    def _late(self, reply: Reply) -> Parts:
+        yield Pause(reply.delay_s)
+        yield self._encoded(reply)
+
+    def _send(self, reply: Reply) -> None:
+        assert self._transport is not None
+        self._transport.write(self._encoded(reply))
+        if self._closing:
+            self._end()
+
+    def _encoded(self, reply: Reply) -> bytes:
+        headers = {**reply.headers, "connection": "close"} if self._closing else reply.headers
+        first = head(reply.status, reply.content_type, headers, length=len(reply.body))
+        return first + reply.body
+
+    def _end(self) -> None:
+        assert self._transport is not None
+        self._buffer.clear()
+        self._transport.close()
 
     def _take_request(self) -> tuple[str, str, dict[str, str], bytes] | None:
         if self._head is None:
@@ -134,4 +221,5 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, message: str) -> None:
         self._buffer.clear()
         self._head = None
-        self._send(Reply(400, json.dumps({"error": {"message": message}}).encode()), closing=True)
+        self._closing = True
+        self._send(Reply(400, json.dumps({"error": {"message": message}}).encode()))

@@ -1,7 +1,8 @@
 """A fake model server: OpenAI-compatible HTTP on loopback, scripted answers, no latency.
 
-It serves `POST /v1/chat/completions`, `GET /v1/models` and `GET /health`, and answers with
-decisions that obey the JSON Schema in the request. In a test:
+It serves `POST /v1/chat/completions` (streamed or whole), `GET /v1/models` and `GET /health`, with an
+`engine` also what vLLM or llama.cpp serves beside, and answers with decisions that obey the JSON Schema
+in the request. A `Step` says how it fails. In a test:
 
     async with ScriptedModelServer(Steps('{"answer":"done"}')) as server:
         ...  # server.url is the base URL, server.requests holds what was asked
@@ -15,20 +16,31 @@ It is written on asyncio's protocols, for its own CPU time must not show in what
 
 import argparse
 import asyncio
-import json
 import os
-import time
 from collections import deque
 from collections.abc import Mapping
-from http import HTTPStatus
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
-from bench.http_connection import HttpConnection, Reply
+from bench.chaos import Chaos
+from bench.dialects import Overflow, Served, Takes, object_in, taken_fields
+from bench.http_connection import HttpConnection, Parts, Reply
 from bench.minimal import UnsatisfiableError, minimal_instance
-from bench.scripts import Request, Script, Step, Steps, always_tool, turns
+from bench.scripts import (
+    Generation,
+    Request,
+    Script,
+    Step,
+    Steps,
+    always_tool,
+    pieces_of,
+    turns,
+)
+from bench.streams import Answer, Engine, streamed, whole
 
 __all__ = [
+    "Chaos",
+    "Generation",
     "Request",
     "Script",
     "ScriptedModelServer",
@@ -36,13 +48,13 @@ __all__ = [
     "Steps",
     "always_tool",
     "minimal_instance",
+    "pieces_of",
     "turns",
 ]
 
 RECORDED_REQUESTS = 256
 """Requests kept for tests to look at: those of one test, not of one benchmark."""
 
-CHARACTERS_A_TOKEN = 4
 PARENT_POLL_S = 0.5
 
 
@@ -50,25 +62,53 @@ class ScriptedModelServer:
     """A model server that says what its script says, from `async with` until its end.
 
     `script` may be replaced between runs. `requests` are the last `recorded` completions asked for,
-    `answered` counts all of them, `abandoned` those whose client left before its answer came.
+    each with its `generation`; `answered` counts all of them, `running` those whose answer is not
+    complete, `abandoned` those whose client left before it was.
+
+    `engine` is what it poses as. A server that is not `constrained` ignores every schema; one that
+    `takes` one field of a constraint ignores the other. `max_model_len` bounds prompt and answer
+    together, as `overflow` says; without it a context is told of, but not kept to.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 a server's settings, each with a default
         self,
         script: Script,
         *,
         port: int = 0,
         model: str = "scripted",
         recorded: int = RECORDED_REQUESTS,
+        engine: Engine | None = None,
+        constrained: bool = True,
+        takes: Takes = "both",
+        max_model_len: int | None = None,
+        overflow: Overflow = "refused",
     ) -> None:
         self.script = script
-        self.model = model
         self.port = port
         self.requests: deque[Request] = deque(maxlen=recorded)
         self.answered = 0
+        self.running = 0
         self.abandoned = 0
+        self._served = Served(model, engine, max_model_len, overflow)
+        self._taken = taken_fields(takes, constrained=constrained, engine=engine)
+        self._last = Generation()
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self._served.model
+
+    @property
+    def sent_pieces(self) -> int:
+        """Pieces of the last request's answer that were generated so far."""
+        return self._last.sent_pieces
+
+    @property
+    def root(self) -> str:
+        """The URL that vLLM's and llama.cpp's own endpoints are under."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -103,94 +143,71 @@ class ScriptedModelServer:
     def _count_abandoned(self) -> None:
         self.abandoned += 1
 
-    def _reply(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        match method, path.partition("?")[0]:
+    def _reply(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply | Parts:
+        path = path.partition("?")[0]
+        match method, path:
             case "POST", "/v1/chat/completions":
                 return self._completion(headers, body)
             case "GET", "/v1/models":
-                entry = {"id": self.model, "object": "model", "created": 0, "owned_by": "bench"}
-                return _json_reply(200, {"object": "list", "data": [entry]})
+                return self._served.models()
             case "GET", "/health":
                 return Reply(200, b"", {})
-        return _error_reply(404, f"{method} {path} is not served here", code="not_found")
+        told = self._served.beside(method, path, body)
+        if told is not None:
+            return told
+        if self._served.engine == "vllm":
+            return self._served.error(404, "Not Found")
+        return self._served.error(404, f"{method} {path} is not served here", code="not_found")
 
-    def _completion(self, headers: Mapping[str, str], body: bytes) -> Reply:
-        try:
-            request = Request(headers, json.loads(body))
-        except ValueError as error:
-            return _error_reply(400, f"the body is no JSON: {error}")
-        if request.body.get("stream"):
-            return _error_reply(400, "the scripted server does not stream")
+    def _completion(self, headers: Mapping[str, str], body: bytes) -> Reply | Parts:
+        content = object_in(body)
+        if content is None:
+            return self._served.error(400, "the body is no JSON object")
+        request = Request(headers, content, self._taken)
         self.requests.append(request)
         self.answered += 1
+        self._last = request.generation
+        refusal = self._served.refusal(request)
+        if refusal is not None:
+            return refusal
         try:
             step = self.script(request)
         except (UnsatisfiableError, KeyError, TypeError, ValueError) as error:
-            return _error_reply(500, f"the script failed on the schema: {error!r}")
-        if step.status != HTTPStatus.OK:
-            return _error_reply(
-                step.status,
-                step.text,
-                code=step.error_code,
-                headers=step.headers,
-                delay_s=step.delay_s,
-            )
-        completion = _completion_body(self.answered, request, step, self.model)
-        return _json_reply(200, completion, headers=step.headers, delay_s=step.delay_s)
+            return self._served.error(500, f"the script failed on the schema: {error!r}")
+        return self._failed(step) if step.is_error else self._answered(request, step)
 
+    def _failed(self, step: Step) -> Reply:
+        if step.raw is not None:
+            body = step.raw.encode()
+            return Reply(step.status, body, step.headers, step.delay_s, step.content_type)
+        reply = self._served.error(step.status, step.text, code=step.error_code)
+        return replace(reply, headers=step.headers, delay_s=step.delay_s)
 
-def _completion_body(number: int, request: Request, step: Step, model: str) -> dict[str, Any]:
-    prompt = sum(len(message.get("content") or "") for message in request.messages)
-    prompt_tokens, completion_tokens = (
-        prompt // CHARACTERS_A_TOKEN,
-        len(step.text) // CHARACTERS_A_TOKEN,
-    )
-    message = {
-        "role": "assistant",
-        "content": None if step.refusal else step.text,
-        "refusal": step.refusal,
-    }
-    return {
-        "id": f"scripted-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": request.body.get("model", model),
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "finish_reason": step.finish_reason,
-                "logprobs": None,
-            }
-        ],
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        },
-    }
+    def _answered(self, request: Request, step: Step) -> Parts:
+        answer = Answer(
+            self.answered,
+            self.model,
+            request,
+            step,
+            self._served.engine,
+            self._served.max_model_len,
+        )
+        parts = streamed(answer) if request.body.get("stream") else whole(answer)
+        return self._watched(parts, request.generation)
 
-
-def _json_reply(
-    status: int,
-    content: Mapping[str, Any],
-    *,
-    headers: Mapping[str, str] | None = None,
-    delay_s: float = 0,
-) -> Reply:
-    return Reply(status, json.dumps(content).encode(), headers or {}, delay_s)
-
-
-def _error_reply(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    delay_s: float = 0,
-) -> Reply:
-    error = {"message": message, "type": "scripted", "param": None, "code": code}
-    return _json_reply(status, {"error": error}, headers=headers, delay_s=delay_s)
+    def _watched(self, parts: Parts, generation: Generation) -> Parts:
+        """Pass an answer on; closed before its end, it is one that its client has left."""
+        generation.state = "running"
+        self.running += 1
+        try:
+            yield from parts
+            generation.state = "finished"
+        finally:
+            self.running -= 1
+            if generation.state == "running":
+                generation.state = "abandoned"
 
 
 async def _serve(script: Script, port: int) -> None:

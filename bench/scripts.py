@@ -3,17 +3,44 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Literal
 
 from bench.minimal import Schema, minimal_instance, resolved
+
+CHARACTERS_A_TOKEN = 4
+
+Constraint = Literal["structured_outputs", "response_format", "grammar"]
+"""The fields of a request that may hold the JSON Schema of its answer."""
+
+_GRAMMAR = "%json "
+"""What stands before the JSON Schema in a grammar of llguidance, which llama.cpp takes."""
+
+
+@dataclass
+class Generation:
+    """What was generated for one request so far: what a provider would bill.
+
+    `prompt_tokens` is 0 until the first token of the answer, for until then nothing was computed.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    sent_pieces: int = 0
+    state: Literal["refused", "running", "finished", "broken", "abandoned"] = "refused"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A chat completion as a client sent it; names of headers are in lower case."""
+    """A chat completion as a client sent it; names of headers are in lower case.
+
+    `taken` are the fields of a constraint that the server knows, `generation` what came of it.
+    """
 
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+    taken: frozenset[Constraint] = frozenset(("structured_outputs", "response_format"))
+    generation: Generation = field(default_factory=Generation, compare=False)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -22,27 +49,64 @@ class Request:
         return messages
 
     @property
+    def prompt_tokens(self) -> int:
+        """The tokens of the messages, as this server counts."""
+        return tokens_of(prompt_of(self.messages))
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of the answer, None without a bound."""
+        most: int | None = self.body.get("max_completion_tokens")
+        return self.body.get("max_tokens") if most is None else most
+
+    @property
     def assistant_messages(self) -> int:
         """How many turns of a run the model has already answered."""
         return sum(message.get("role") == "assistant" for message in self.messages)
 
     @property
     def schema(self) -> Schema | None:
-        """The JSON Schema that constrains the answer, in either form in which servers take it."""
-        structured = self.body.get("structured_outputs") or {}
-        response_format = self.body.get("response_format") or {}
-        schema: Any = structured.get("json")
-        if schema is None:
-            schema = response_format.get("json_schema", {}).get("schema")
+        """The JSON Schema that constrains the answer, in any form that the server takes."""
+        schema: Any = None
+        if "structured_outputs" in self.taken:
+            schema = (self.body.get("structured_outputs") or {}).get("json")
+        if schema is None and "response_format" in self.taken:
+            format_ = self.body.get("response_format") or {}
+            schema = format_.get("json_schema", {}).get("schema")
+        if schema is None and "grammar" in self.taken:
+            schema = (self.body.get("grammar") or "").partition(_GRAMMAR)[2] or None
         if isinstance(schema, str):
             schema = json.loads(schema)
         found: Schema | None = schema
         return found
 
 
+def prompt_of(messages: list[dict[str, Any]]) -> str:
+    """Return messages as the model sees them: this one has no template."""
+    return "".join(message.get("content") or "" for message in messages)
+
+
+def tokens_of(text: str) -> int:
+    """Return how many tokens a text has."""
+    return len(text) // CHARACTERS_A_TOKEN
+
+
+def pieces_of(text: str) -> tuple[str, ...]:
+    """Return a text as pieces of one token each."""
+    starts = range(0, len(text), CHARACTERS_A_TOKEN)
+    return tuple(text[start : start + CHARACTERS_A_TOKEN] for start in starts)
+
+
 @dataclass(frozen=True)
 class Step:
-    """One answer. With a `status` other than 200, `text` is the message of an error."""
+    """One answer. With a `status` other than 200, `text` is the message of an error.
+
+    `pieces` are what is said token by token, `gap_s` apart; `max_tokens` of the request cuts them,
+    as it cuts pieces that are repeated for ever (`repeats`). After `stalls_after` pieces nothing more
+    is sent; after `breaks_after` the connection ends in mid-answer. `error_in_stream` is the `error`
+    object that comes instead of the end of a stream. `usage` goes over what is counted. `raw` is a
+    body that is no answer at all, of `content_type`. `delay_s` is the time to the first token.
+    """
 
     text: str = ""
     status: int = 200
@@ -51,6 +115,20 @@ class Step:
     finish_reason: str = "stop"
     refusal: str | None = None
     error_code: str | None = None
+    pieces: tuple[str, ...] | None = None
+    gap_s: float = 0
+    stalls_after: int | None = None
+    breaks_after: int | None = None
+    repeats: bool = False
+    usage: Mapping[str, Any] | None = None
+    raw: str | None = None
+    content_type: str = "text/html"
+    error_in_stream: Mapping[str, Any] | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is answered with something else than a completion."""
+        return self.status != HTTPStatus.OK or self.raw is not None
 
 
 Script = Callable[[Request], Step]

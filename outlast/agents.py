@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from pydantic import JsonValue
-
 from outlast.contracts import MAX_INSTRUCTIONS, NAME_PATTERN, Limits, ToolSpec
 from outlast.errors import DefinitionError
-from outlast.schemas import Schema, check_schema, schema_of
+from outlast.schema_checks import check_derived, check_schema
+from outlast.schemas import Schema, schema_of
 from outlast.tools import RESERVED, Tool
 
 AGENT_PARAMETERS: Schema = {
@@ -66,11 +65,10 @@ class Agent:
 
 def _output_schema(output: Any, name: str) -> Schema:
     what = f"the output of agent {name!r}"
-    if not isinstance(output, dict):
-        return schema_of(output, what=what)
-    schema: dict[str, JsonValue] = output
+    written = isinstance(output, dict)
+    schema: Schema = output if written else schema_of(output, what=what)
     try:
-        check_schema(schema, what)
+        (check_schema if written else check_derived)(schema, what)
     except ValueError as error:
         raise DefinitionError(str(error)) from None
     return schema
@@ -103,6 +101,7 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
     if isinstance(entry, Tool):
         return entry.spec
     if isinstance(entry, ToolSpec):
+        _check_parameters(entry)
         return entry
     if isinstance(entry, Agent):
         return ToolSpec(
@@ -114,6 +113,13 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
     raise DefinitionError(
         f"agent {agent_name!r}: {entry!r} is no tool; decorate the function with @outlast.tool(effect=…)"
     )
+
+
+def _check_parameters(spec: ToolSpec) -> None:
+    try:
+        check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from None
 
 
 @dataclass(frozen=True)

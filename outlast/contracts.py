@@ -167,9 +167,14 @@ class Steer(Door):
 
 
 class Usage(Read):
-    """What the model calls of a run used, re-asks included."""
+    """What the model calls of a run used: re-asks, answers that were cut and failed attempts included.
+
+    `cached_prompt_tokens` are those of `prompt_tokens` that the engine had in its prefix cache, where it
+    tells.
+    """
 
     prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
 
@@ -177,6 +182,7 @@ class Usage(Read):
         """Sum two usages field by field."""
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_prompt_tokens=self.cached_prompt_tokens + other.cached_prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cost_usd=self.cost_usd + other.cost_usd,
         )
@@ -223,17 +229,24 @@ class Progress(Read):
 
 
 class Price(Wire):
-    """US dollars for a million tokens."""
+    """US dollars for a million tokens. Cached prompt tokens cost what others do, if nothing is said."""
 
-    prompt_usd: Decimal = Decimal(0)
-    completion_usd: Decimal = Decimal(0)
+    prompt_usd: Decimal = Field(default=Decimal(0), ge=0)
+    cached_prompt_usd: Decimal | None = Field(default=None, ge=0)
+    completion_usd: Decimal = Field(default=Decimal(0), ge=0)
 
 
 class Leg(Wire):
-    """One place that can serve a step: a task queue, and how long to wait for a worker there."""
+    """One place that can serve a step: a task queue, and how long to wait for a worker there.
+
+    Of a model call it may say which of the worker's model servers is asked (`server`, a name from its
+    settings), and for which model.
+    """
 
     task_queue: str
     start_within_s: float | None = Field(default=None, gt=0)
+    server: str | None = Field(default=None, min_length=1)
+    model: str | None = Field(default=None, min_length=1)
     price: Price | None = None
 
 
@@ -330,38 +343,6 @@ class Decision(Wire):
 
     tool_calls: tuple[ToolCall, ...] = ()
     answer: JsonValue = None
-
-
-class GenerateInput(Wire):
-    """One model call, by reference: the transcript itself is not in it.
-
-    `length` and `digest` say which transcript is meant; `added` are the messages since the last model
-    call, tool results and what is long without their content. `tools` are those still allowed (None:
-    all of the agent's; empty: only the answer is left), with the calls left where a budget holds;
-    `answer` is whether the final answer is admitted.
-    """
-
-    turn: int
-    agent_digest: str
-    length: int
-    digest: str
-    added: tuple[Message, ...] = ()
-    tools: tuple[str, ...] | None = None
-    answer: bool = True
-    max_calls: int | None = None
-    max_tokens: int | None = None
-
-
-class Generation(Wire):
-    """A model's decision, and what it took to get it; no decision where the run's tokens ran out first."""
-
-    decision: Decision | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    model: str = ""
-    finish_reason: str = "stop"
-    asks: int = 1
-    """How often the model was asked, the first time included."""
 
 
 class TranscriptPage(Wire):

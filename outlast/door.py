@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from outlast.contracts import AgentRequest
 from outlast.errors import BadRequest
-from outlast.schemas import check_schema
+from outlast.schema_checks import check_schema
 from outlast.texts import cut
 from outlast.transcripts import to_json
 

@@ -7,13 +7,16 @@ OutlastError
     ├── BadRequest        a person's JSON is wrong; names the field and what is allowed
     ├── ToolError         a tool could not do it; the model reads why and may try otherwise
     ├── ToolFailed        a tool broke in a way that no model can mend; ends the run
-    ├── ModelError        a model server could not answer; retryable or terminal
+    ├── ModelError        a model gave no valid answer; its type says why (`ModelFailure`)
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript outgrew what the next run of its chain can be given
     └── RunFailed         a run ended in failure; raised by the client and by `run_agent`
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
+from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
@@ -39,13 +42,15 @@ class Failure(OutlastError, ApplicationError):
     def __init__(
         self,
         message: str,
-        *,
+        *details: Any,
+        kind: str | None = None,
         retryable: bool = False,
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(
             message,
-            type=type(self).__name__,
+            *details,
+            type=kind or type(self).__name__,
             non_retryable=not retryable,
             next_retry_delay=retry_after,
             category=type(self).category_of_logs,
@@ -83,8 +88,67 @@ class ToolFailed(Failure):
     """Raised when a tool broke in a way that no model can mend; it ends the run."""
 
 
+class ModelFailure(StrEnum):
+    """What went wrong with a model call. An adapter decides it, once; it is the error's type."""
+
+    TRUNCATED = "ModelTruncated"
+    """The answer was cut off at its most tokens."""
+    WHITESPACE_LOOP = "ModelWhitespaceLoop"
+    """The answer was nothing but white space for too long, which a JSON Schema admits."""
+    REPETITION_LOOP = "ModelRepetitionLoop"
+    """The answer repeated itself."""
+    SCHEMA_INVALID = "ModelSchemaInvalid"
+    """The answer is JSON that breaks the schema: a keyword that the engine does not enforce."""
+    UNCONSTRAINED = "ModelUnconstrained"
+    """The answer is not JSON at all: the server ignored the constraint."""
+    REFUSAL = "ModelRefusal"
+    """The model, or a filter before it, will not answer."""
+    EMPTY = "ModelEmpty"
+    """The answer has no text."""
+    CONTEXT_OVERFLOW = "ModelContextOverflow"
+    """The prompt and the answer do not fit in the model's context."""
+    THROTTLED = "ModelThrottled"
+    """The server takes no more of this client's requests for now."""
+    OVERLOADED = "ModelOverloaded"
+    """The server takes nobody's requests for now."""
+    TIMEOUT = "ModelTimeout"
+    """No token came in time."""
+    CONNECTION = "ModelConnection"
+    """The server cannot be reached, or hung up in the middle of an answer."""
+    AUTHENTICATION = "ModelAuthentication"
+    """The key is wrong, lacks a right, or its account has no credit."""
+    UNKNOWN_MODEL = "ModelUnknown"
+    """The server has no such model, or it is no model server."""
+    BAD_REQUEST = "ModelBadRequest"
+    """The server does not take the request as it is: the schema, for one."""
+    SERVER_ERROR = "ModelServerError"
+    """The server failed for a reason of its own."""
+
+
 class ModelError(Failure):
-    """Raised by a model adapter: `retryable` errors are asked again, after `retry_after` if given."""
+    """Raised when a model gave no valid answer; `kind` says why, and is the error's type.
+
+    `tokens` is what it cost all the same (`prompt_tokens`, `completion_tokens`,
+    `cached_prompt_tokens`), and crosses as the error's first detail. `text` is the wrong answer as far
+    as it came, and does not cross.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ModelFailure,
+        retryable: bool = False,
+        retry_after: timedelta | None = None,
+        tokens: Mapping[str, int] | None = None,
+        text: str = "",
+    ) -> None:
+        details = [dict(tokens)] if tokens else []
+        super().__init__(message, *details, kind=kind, retryable=retryable, retry_after=retry_after)
+        self.kind = kind
+        self.retry_after = retry_after
+        self.tokens = dict(tokens or {})
+        self.text = text
 
 
 class NoWorker(Failure):

@@ -6,11 +6,14 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from outlast.models import Completion, Prompt
+from outlast.models import Completion, OnTokens, Prompt
 from outlast.transcripts import to_json
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
 """A decision, raw text, an error to raise, or a function of the prompt that returns one of these."""
+
+
+CHARACTERS_A_TOKEN = 4
 
 
 class ScriptExhausted(AssertionError):
@@ -20,7 +23,8 @@ class ScriptExhausted(AssertionError):
 class ScriptedModel:
     """A fake model that answers with the steps of a script; `prompts` is what it was asked.
 
-    With `repeat_last` the last step answers for ever. Tokens are counted as a quarter of the characters.
+    With `repeat_last` the last step answers for ever. Tokens are counted as a quarter of the characters,
+    and what is longer than the prompt allows is cut off.
     """
 
     def __init__(self, steps: Iterable[Step], *, repeat_last: bool = False) -> None:
@@ -28,7 +32,7 @@ class ScriptedModel:
         self._repeat_last = repeat_last
         self.prompts: list[Prompt] = []
 
-    async def complete(self, prompt: Prompt) -> Completion:
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
         """Answer with the next step of the script."""
         position = len(self.prompts)
         if self._repeat_last:
@@ -43,13 +47,26 @@ class ScriptedModel:
         if isinstance(step, Exception):
             raise step
         text = step if isinstance(step, str) else to_json(step)
+        cut = len(text) > CHARACTERS_A_TOKEN * prompt.max_tokens
+        text = text[: CHARACTERS_A_TOKEN * prompt.max_tokens]
+        completion_tokens = max(1, len(text) // CHARACTERS_A_TOKEN)
+        if on_tokens is not None:
+            on_tokens(completion_tokens)
         return Completion(
             text=text,
-            finish_reason="stop",
-            prompt_tokens=len(json.dumps(prompt.messages)) // 4,
-            completion_tokens=max(1, len(text) // 4),
+            finish_reason="length" if cut else "stop",
+            prompt_tokens=_tokens_of(prompt),
+            completion_tokens=completion_tokens,
             model="scripted",
         )
+
+    async def most_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return what `complete` will count."""
+        return _tokens_of(prompt)
+
+
+def _tokens_of(prompt: Prompt) -> int:
+    return len(json.dumps(prompt.messages)) // CHARACTERS_A_TOKEN
 
 
 def call(tool: str, **arguments: JsonValue) -> dict[str, JsonValue]:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 from outlast.contracts import NAME_PATTERN, Approval, Effect, ToolSpec
 from outlast.door import explain
 from outlast.errors import DefinitionError, ToolError, ToolFailed
+from outlast.schema_checks import check_derived
 from outlast.schemas import Schema, schema_of
 
 MAX_RESULT_BYTES = 256_000
@@ -167,9 +168,14 @@ def _arguments_model(
 
 
 def _parameters(arguments: type[BaseModel], name: str) -> Schema:
-    schema = schema_of(arguments, what=f"the parameters of tool {name!r}")
+    what = f"the parameters of tool {name!r}"
+    schema = schema_of(arguments, what=what)
     schema.pop("title", None)
     schema.setdefault("properties", {})
+    try:
+        check_derived(schema, what, arguments=True)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from None
     return schema
 
 

@@ -13,6 +13,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 import outlast
+from activities.asking import Endpoint
+from activities.model import DEFAULT_SERVER
 from outlast.agents import Agent, Catalog
 from outlast.client import Client, Run
 from outlast.contracts import Leg, Route
@@ -20,12 +22,8 @@ from outlast.models import Model
 from outlast.plugin import OutlastPlugin
 from outlast.tools import Tool
 from workers.serving import build_workers, serve
-from workers.settings import (
-    ConcurrencySettings,
-    QueuesSettings,
-    RoutesSettings,
-    Settings,
-)
+from workers.settings import Settings
+from workers.tables import ConcurrencySettings, QueuesSettings, RoutesSettings
 from workflows.agent import AgentWorkflow
 
 
@@ -122,7 +120,8 @@ async def on_stage(
     """Serve the agents until the block ends, then replay what ran in it."""
     settings = settings or staged_settings(cached=cached)
     catalog = catalog_of(agents, tools)
-    workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
+    endpoints = {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
+    workers = build_workers(client, settings, catalog, endpoints=endpoints, visibility=visibility)
     stage = Stage(client, settings)
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(workers, stop, drain_s=settings.drain_s))

@@ -79,6 +79,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             ("url", options.model_url),
             ("name", options.model),
             ("api", options.api),
+            ("allow_unconstrained", options.allow_unconstrained),
         )
         if value is not None
     }
@@ -144,6 +145,12 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--api", choices=("vllm", "openai"), help="how the server takes a JSON schema (openai)"
+    )
+    command.add_argument(
+        "--allow-unconstrained",
+        action="store_true",
+        default=None,
+        help="accept a model server that ignores JSON schemas: answers are checked and asked again",
     )
     command.add_argument("--health-port", type=int, metavar="PORT", help="serve /healthz there")
 

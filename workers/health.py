@@ -20,18 +20,23 @@ MAX_REQUEST_BYTES = 8_192
 
 @dataclass(frozen=True)
 class Health:
-    """How a process is now. `model_reachable` is None where the process asks no model."""
+    """How a process is now. `model_reachable` is None where the process asks no model.
+
+    `polling` is False while it waits for its model server at the start.
+    """
 
     roles: tuple[str, ...]
     queues: dict[str, str]
     temporal_reachable: bool
     model_reachable: bool | None = None
+    polling: bool = True
     draining: bool = False
 
     @property
     def is_ready(self) -> bool:
         """Whether the process takes new work and can do it."""
-        return self.temporal_reachable and self.model_reachable is not False and not self.draining
+        reachable = self.temporal_reachable and self.model_reachable is not False
+        return reachable and self.polling and not self.draining
 
 
 @asynccontextmanager

@@ -13,11 +13,11 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from activities.providers.chat_completions import ChatCompletions
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 from workers.connection import connect, ensure_search_attributes
 from workers.health import Health, serve_health
+from workers.model_servers import ModelServers, opened
 from workers.serving import build_workers, load_catalog, serve
 from workers.settings import Settings
 from workers.telemetry import Telemetry, core_logging, start_telemetry
@@ -53,15 +53,21 @@ async def run_process(
     asyncio.get_running_loop().set_default_executor(threads)
     try:
         catalog = load_catalog(settings.agents)
-        async with _model(settings) as model:
+        async with opened(settings) as servers:
             client = await _connected(settings, telemetry, address)
             visibility = await ensure_search_attributes(client)
-            workers = build_workers(client, settings, catalog, model=model, visibility=visibility)
-            if not workers:
-                raise NotReady(
-                    "there is nothing to serve: name modules with --agents, or more roles"
+            started = asyncio.Event()
+            async with _health_served(settings, client, servers, started, stop):
+                endpoints = await servers.probed(stop) if servers else {}
+                if stop.is_set():
+                    return
+                workers = build_workers(
+                    client, settings, catalog, endpoints=endpoints, visibility=visibility
                 )
-            async with _health_served(settings, client, model, stop):
+                if not workers:
+                    raise NotReady(
+                        "there is nothing to serve: name modules with --agents, or more roles"
+                    )
                 log.info(
                     "worker.started",
                     roles=list(settings.roles),
@@ -69,6 +75,7 @@ async def run_process(
                     agents=sorted(catalog.agents),
                     tools=sorted(catalog.tools),
                 )
+                started.set()
                 ready()
                 await serve(workers, stop, drain_s=settings.drain_s)
                 log.info("worker.stopped")
@@ -92,34 +99,12 @@ async def _connected(settings: Settings, telemetry: Telemetry, address: str | No
 
 
 @asynccontextmanager
-async def _model(settings: Settings) -> AsyncIterator[ChatCompletions | None]:
-    """Yield the model adapter where this process asks a model."""
-    if "generate" not in settings.roles:
-        yield None
-        return
-    wanted = settings.model
-    if wanted.url is None:
-        raise NotReady(
-            "the role 'generate' needs a model server: give --model-url (OUTLAST_MODEL__URL), or leave "
-            "the role out with --roles workflows,tools"
-        )
-    model = ChatCompletions(
-        wanted.url,
-        api=wanted.api,
-        api_key=wanted.api_key.get_secret_value() if wanted.api_key else None,
-        model=wanted.name,
-        timeout_s=wanted.timeout_s,
-        temperature=wanted.temperature,
-    )
-    try:
-        yield model
-    finally:
-        await model.aclose()
-
-
-@asynccontextmanager
 async def _health_served(
-    settings: Settings, client: Client, model: ChatCompletions | None, stop: asyncio.Event
+    settings: Settings,
+    client: Client,
+    servers: ModelServers | None,
+    started: asyncio.Event,
+    stop: asyncio.Event,
 ) -> AsyncIterator[None]:
     if settings.health.port is None:
         yield
@@ -136,12 +121,12 @@ async def _health_served(
             health = replace(
                 health,
                 temporal_reachable=await _answers(client),
-                model_reachable=None if model is None else await model.is_reachable(),
+                model_reachable=None if servers is None else await servers.are_reachable(),
             )
             await asyncio.sleep(LOOK_EVERY_S)
 
     def state() -> Health:
-        return replace(health, draining=stop.is_set())
+        return replace(health, polling=started.is_set(), draining=stop.is_set())
 
     looking = asyncio.create_task(look())
     try:

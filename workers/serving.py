@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from activities.asking import Endpoint
 from activities.model import ModelActivities
 from activities.providers.checking import SchemaChecker
 from activities.resolve import ResolveActivities
@@ -21,7 +22,6 @@ from activities.tools import tool_activity
 from activities.transcripts import Transcripts
 from outlast.agents import Catalog
 from outlast.errors import DefinitionError, NotReady
-from outlast.models import Model
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
 
@@ -63,9 +63,14 @@ class _Queue:
 
 
 def build_workers(
-    client: Client, settings: Settings, catalog: Catalog, *, model: Model | None, visibility: bool
+    client: Client,
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    endpoints: Mapping[str, Endpoint],
+    visibility: bool,
 ) -> list[Worker]:
-    """Return the workers of this process; `model` is needed by the role `generate` alone."""
+    """Return the workers of this process; the role `generate` asks the `endpoints`."""
     transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
     queues: dict[str, _Queue] = {}
 
@@ -87,12 +92,11 @@ def build_workers(
         add(settings.queue("workflows"), [resolve.resolve_agent], slots).workflows.append(
             AgentWorkflow
         )
-    if "generate" in settings.roles and model is not None:
+    if "generate" in settings.roles and endpoints:
         asking = ModelActivities(
-            model,
+            endpoints,
             SchemaChecker(),
             transcripts,
-            max_tokens=settings.model.max_tokens,
             max_concurrent=settings.concurrency.generate,
         )
         add(settings.queue("generate"), [asking.generate], settings.concurrency.generate)

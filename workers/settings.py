@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,12 +13,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    SecretStr,
     TypeAdapter,
     ValidationError,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -32,13 +29,27 @@ from outlast.contracts import (
     AGENTS_QUEUE,
     GENERATE_QUEUE,
     TOOLS_QUEUE,
-    Door,
     Leg,
     Name,
     Price,
     Route,
 )
 from outlast.errors import NotReady
+from workers.tables import (
+    VERSION_VARIABLES,
+    ConcurrencySettings,
+    HealthSettings,
+    ModelSettings,
+    Module,
+    NamedServer,
+    QueuesSettings,
+    RoutesSettings,
+    Url,
+    VersioningSettings,
+    distinct,
+    lower,
+    split,
+)
 
 PREFIX = "OUTLAST_"
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
@@ -49,11 +60,6 @@ DEFAULT_FILE = Path("outlast.toml")
 MAX_SHOWN_CHARS = 60
 """How much of a wrong value an error repeats: enough to find it, and still one line."""
 
-_VERSION_VARIABLES = {
-    "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
-    "build_id": "TEMPORAL_WORKER_BUILD_ID",
-}
-
 Role = Literal["workflows", "generate", "tools"]
 
 OWN_QUEUES: dict[Role, str] = {
@@ -62,122 +68,6 @@ OWN_QUEUES: dict[Role, str] = {
     "tools": TOOLS_QUEUE,
 }
 """The task queues of roles that are served by processes of their own."""
-
-
-def _split(value: object) -> object:
-    """Let a variable say `a,b` where TOML says `["a", "b"]`."""
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return value
-
-
-def _distinct(words: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(words)) < len(words):
-        raise PydanticCustomError("repeated", "one of them is named twice")
-    return words
-
-
-def _plain_address(url: str) -> str:
-    # A user and password would be in error messages, and so in histories.
-    if not re.match(r"https?://[^/@]+(/|$)", url):
-        raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
-    return url
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
-    """Refuse unknown keys in a model that ignores them where workers send it to each other."""
-
-    def validate(value: object) -> BaseModel:
-        try:
-            return model.model_validate(value, extra="forbid")
-        except ValidationError as error:
-            # A ValidationError that is raised as it is loses where in the value it was.
-            raise PydanticCustomError("nested", "is wrong", {"errors": error.errors()}) from None
-
-    return validate
-
-
-Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
-QueueName = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, AfterValidator(_plain_address)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
-TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
-
-
-class ModelSettings(Door):
-    """The model server that the role `generate` asks, and what its tokens cost."""
-
-    url: Url | None = None
-    name: str | None = None
-    api: Literal["vllm", "openai"] = "openai"
-    api_key: SecretStr | None = None
-    timeout_s: float = Field(default=120, gt=0)
-    temperature: float = Field(default=0.2, ge=0, le=2)
-    max_tokens: int = Field(default=1024, ge=1)
-    """Most completion tokens of one call."""
-    price: TypedPrice = Price()
-
-
-class RoutesSettings(Door):
-    """Where the steps of the runs that this process starts are served; `tool` is by tool name.
-
-    Without a route a step goes to the task queue of its role, as `Settings.queue` tells it.
-    """
-
-    generate: TypedRoute | None = None
-    tools: TypedRoute | None = None
-    tool: dict[Name, TypedRoute] = Field(default_factory=dict)
-
-
-class QueuesSettings(Door):
-    """The task queue that each role of this process polls, where it is not the usual one."""
-
-    workflows: QueueName | None = None
-    generate: QueueName | None = None
-    tools: QueueName | None = None
-
-
-class ConcurrencySettings(Door):
-    """How many tasks of each role run at once, and how many runs stay in memory between tasks."""
-
-    # Temporal's core refuses one workflow task at a time while it caches workflows.
-    workflows: int = Field(default=100, ge=2)
-    generate: int = Field(default=32, ge=1)
-    tools: int = Field(default=100, ge=1)
-    cached_workflows: int = Field(default=1000, ge=0)
-
-
-class HealthSettings(Door):
-    """Where the health endpoint listens; without a port there is none."""
-
-    host: str = Field(default="127.0.0.1", min_length=1)
-    port: Port | None = None
-
-
-class VersioningSettings(Door):
-    """The worker deployment version of this process; unset, its workers are not versioned.
-
-    `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are read too: the Kubernetes worker
-    controller sets them.
-    """
-
-    deployment_name: str | None = Field(default=None, min_length=1)
-    build_id: str | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if (self.deployment_name is None) != (self.build_id is None):
-            raise PydanticCustomError(
-                "half",
-                "give deployment_name and build_id, or neither ({variables} set them too)",
-                {"variables": " and ".join(_VERSION_VARIABLES.values())},
-            )
-        return self
 
 
 class Settings(BaseSettings):
@@ -196,25 +86,28 @@ class Settings(BaseSettings):
     )
 
     agents: Annotated[
-        tuple[Module, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)
+        tuple[Module, ...], NoDecode, BeforeValidator(split), AfterValidator(distinct)
     ] = ()
     """Modules to import for the agents and tools that they define."""
     roles: Annotated[
         tuple[Role, ...],
         NoDecode,
-        BeforeValidator(_split),
-        AfterValidator(_distinct),
+        BeforeValidator(split),
+        AfterValidator(distinct),
         Field(min_length=1),
     ] = ("workflows", "generate", "tools")
     model: ModelSettings = ModelSettings()
+    """The model server of legs that name none."""
+    servers: dict[Name, NamedServer] = Field(default_factory=dict)
+    """Further model servers, by the names that legs have for them."""
     routes: RoutesSettings = RoutesSettings()
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0)
     """How long activities in flight may go on after SIGTERM: less than the platform's own grace."""
     health: HealthSettings = HealthSettings()
-    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"
     )
     otlp_endpoint: Url | None = None
@@ -235,13 +128,18 @@ class Settings(BaseSettings):
         return (self.queues.workflows or AGENTS_QUEUE) if shared else OWN_QUEUES[role]
 
     def route(self, role: Literal["generate", "tools"]) -> Route:
-        """Return the route of a role's steps; a route in the settings names its own prices."""
+        """Return the route of a role's steps; a leg that names no price has that of its model server."""
         named: Route | None = getattr(self.routes, role)
-        if named is not None:
-            return named
-        priced = role == "generate" and self.model.price != Price()
-        leg = Leg(task_queue=self.queue(role), price=self.model.price if priced else None)
-        return Route(legs=(leg,))
+        route = named or Route(legs=(Leg(task_queue=self.queue(role)),))
+        if role == "tools":
+            return route
+        return Route(legs=tuple(map(self._priced, route.legs)))
+
+    def _priced(self, leg: Leg) -> Leg:
+        server = self.model if leg.server is None else self.servers.get(leg.server)
+        if leg.price is not None or server is None or server.price == Price():
+            return leg
+        return leg.model_copy(update={"price": server.price})
 
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return the settings with what a command line said over them; raises `NotReady`."""
@@ -268,7 +166,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read variables first, then the file, which arrives as the arguments of `__init__`."""
         del dotenv_settings, file_secret_settings
-        found = {key: os.environ.get(name, "") for key, name in _VERSION_VARIABLES.items()}
+        found = {key: os.environ.get(name, "") for key, name in VERSION_VARIABLES.items()}
         version = {key: value for key, value in found.items() if value}
         injected = {"versioning": version} if version else {}
         return env_settings, InitSettingsSource(settings_cls, injected), init_settings

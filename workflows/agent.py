@@ -13,8 +13,6 @@ from activities.model import ModelActivities
 from outlast.contracts import (
     AGENT_WORKFLOW,
     AgentResult,
-    GenerateInput,
-    Generation,
     Leg,
     Message,
     PendingRequest,
@@ -23,12 +21,14 @@ from outlast.contracts import (
     StopReason,
     TranscriptPage,
     TranscriptQuery,
+    Usage,
 )
 from outlast.errors import BadRequest, Failure, ModelError
+from outlast.generations import GenerateInput, Generation
 from outlast.transcripts import decision_message, page, user_message
-from workflows.budget import Ask, Spent, Stop, plan_turn, usage_of
+from workflows.budget import Ask, Spent, Stop, left_of, plan_turn, usage_of
 from workflows.calls import Calls
-from workflows.failures import cause_of
+from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
 from workflows.narration import call_summary
 from workflows.opening import open_run
@@ -91,7 +91,7 @@ class AgentWorkflow(Steerable):
                 continue
             decision = generation.decision
             if decision is None:
-                return self._stopped("tokens")
+                return self._stopped(generation.out_of or "tokens")
             if decision.tool_calls:
                 presence.show("acting", " · ".join(map(call_summary, decision.tool_calls)))
                 await calls.run(decision.tool_calls)
@@ -113,7 +113,9 @@ class AgentWorkflow(Steerable):
                 if self._interrupted and not (task and task.cancelling()):
                     return None
                 raise asyncio.CancelledError from error
-            raise ModelError(f"turn {state.turn}: {cause_of(error)}") from None
+            raise ModelError(
+                f"turn {state.turn}: {cause_of(error)}", kind=model_failure_of(error)
+            ) from None
         finally:
             self._asking = None
         if generation.decision is not None:
@@ -124,31 +126,25 @@ class AgentWorkflow(Steerable):
     async def _ask_model(self, state: RunState, plan: Ask) -> Generation:
         route = state.agent.route
         step = Step(str(state.turn), f"turn {state.turn} · decide", _priority(state.tenant))
-        question = GenerateInput(
-            turn=state.turn,
-            agent_digest=state.agent_digest,
-            length=len(state.messages),
-            digest=state.digest,
-            added=tuple(map(_reference, state.messages[state.sent :])),
-            tools=plan.tools,
-            answer=plan.answer,
-            max_calls=plan.max_calls,
-            max_tokens=plan.max_tokens,
-        )
+        state.last_usage = Usage()
 
         async def start(leg: Leg) -> Generation:
-            return await workflow.execute_activity_method(
-                ModelActivities.generate,
-                question,
-                **generate_options(step, leg, route),
-            )
+            try:
+                generation = await workflow.execute_activity_method(
+                    ModelActivities.generate,
+                    _question(state, plan, leg),
+                    **generate_options(step, leg, route),
+                )
+            except ActivityError as error:
+                state.use(usage_of(tokens_of(error), leg))
+                raise
+            state.use(usage_of(generation, leg))
+            return generation
 
-        generation, leg = await over_legs(
+        generation, _ = await over_legs(
             route, what=f"turn {state.turn}", start=start, moves_on=was_not_served
         )
-        state.last_prompt_tokens = generation.prompt_tokens // generation.asks
-        state.last_usage = usage_of(generation, leg)
-        state.usage += state.last_usage
+        state.last_prompt_tokens = generation.last_prompt_tokens
         return generation
 
     async def _goes_on(self, state: RunState, presence: Presence) -> bool:
@@ -268,6 +264,26 @@ def _plan(state: RunState) -> Ask | Stop:
         last_usage=state.last_usage,
     )
     return plan_turn(state.agent.tools, state.limits, spent)
+
+
+def _question(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
+    tokens_left, cost_left_usd = left_of(state.limits, state.usage)
+    return GenerateInput(
+        turn=state.turn,
+        agent_digest=state.agent_digest,
+        length=len(state.messages),
+        digest=state.digest,
+        added=tuple(map(_reference, state.messages[state.sent :])),
+        tools=plan.tools,
+        answer=plan.answer,
+        max_calls=plan.max_calls,
+        tokens_left=tokens_left,
+        cost_left_usd=cost_left_usd,
+        price=None if cost_left_usd is None else leg.price,
+        server=leg.server,
+        model=leg.model,
+        is_last_leg=leg is state.agent.route.legs[-1],
+    )
 
 
 def _reference(message: Message) -> Message:

@@ -4,21 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from outlast.contracts import (
-    DEFAULT_MAX_TURNS,
-    Generation,
-    Leg,
-    Limits,
-    StopReason,
-    ToolSpec,
-    Usage,
-)
+from activities.allowance import SMALLEST_ANSWER_TOKENS
+from outlast.contracts import DEFAULT_MAX_TURNS, Leg, Limits, StopReason, ToolSpec, Usage
+from outlast.generations import Tokens
 from outlast.schemas import MAX_CALLS_PER_TURN
-
-MILLION = 1_000_000
-
-SMALLEST_ANSWER_TOKENS = 16
-"""Fewer tokens than this hold no decision; to ask for one would only be paid for."""
 
 NOTHING = Usage()
 
@@ -35,14 +24,13 @@ class Ask:
     """The turn may be taken, within these bounds.
 
     `tools` are the names still allowed: None means all of the agent's, empty that only the answer is
-    left. `answer` is whether the answer is admitted. `max_calls` bounds the calls of the decision,
-    `max_tokens` its completion; None is no bound.
+    left. `answer` is whether the answer is admitted. `max_calls` bounds the calls of the decision; None
+    is no bound.
     """
 
     tools: tuple[str, ...] | None = None
     answer: bool = True
     max_calls: int | None = None
-    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +59,12 @@ def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | 
     turns_left = (limits.max_turns or DEFAULT_MAX_TURNS) - spent.turns
     if turns_left < 1:
         return Stop("turns")
-    tokens_left = None if limits.max_tokens is None else limits.max_tokens - spent.usage.tokens
-    cost_left = None if limits.max_cost_usd is None else limits.max_cost_usd - spent.usage.cost_usd
+    tokens_left, cost_left = left_of(limits, spent.usage)
     if cost_left is not None and cost_left <= 0:
         return Stop("cost")
-    max_tokens = None if tokens_left is None else tokens_left - spent.last_prompt_tokens
-    if max_tokens is not None and max_tokens < SMALLEST_ANSWER_TOKENS:
+    # The next prompt has more than the last; what exactly is counted where it is made.
+    least = spent.last_prompt_tokens + SMALLEST_ANSWER_TOKENS
+    if tokens_left is not None and tokens_left < least:
         return Stop("tokens")
     another_fits = (
         turns_left > 1
@@ -84,8 +72,16 @@ def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | 
         and _another_fits(cost_left, spent.last_usage.cost_usd)
     )
     if not another_fits:
-        return Ask(tools=(), max_tokens=max_tokens)
-    return _narrowed(tools, spent.calls or {}, max_tokens)
+        return Ask(tools=())
+    return _narrowed(tools, spent.calls or {})
+
+
+def left_of(limits: Limits, used: Usage) -> tuple[int | None, Decimal | None]:
+    """Return the tokens and dollars that limits leave; None where there is no limit."""
+    return (
+        None if limits.max_tokens is None else limits.max_tokens - used.tokens,
+        None if limits.max_cost_usd is None else limits.max_cost_usd - used.cost_usd,
+    )
 
 
 def _another_fits(left: int | Decimal | None, last: int | Decimal) -> bool:
@@ -93,7 +89,7 @@ def _another_fits(left: int | Decimal | None, last: int | Decimal) -> bool:
     return left is None or left >= 2 * last
 
 
-def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: int | None) -> Ask:
+def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int]) -> Ask:
     left = {
         tool.name: MAX_CALLS_PER_TURN
         if tool.max_calls is None
@@ -109,20 +105,14 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int], max_tokens: i
         answer=first is None,
         tools=None if len(allowed) == len(tools) else allowed,
         max_calls=most if allowed and most < MAX_CALLS_PER_TURN else None,
-        max_tokens=max_tokens,
     )
 
 
-def usage_of(generation: Generation, leg: Leg) -> Usage:
+def usage_of(tokens: Tokens, leg: Leg) -> Usage:
     """Return what a model call used, at the price of the leg that served it."""
-    cost = Decimal(0)
-    if leg.price is not None:
-        cost = (
-            leg.price.prompt_usd * generation.prompt_tokens
-            + leg.price.completion_usd * generation.completion_tokens
-        ) / MILLION
     return Usage(
-        prompt_tokens=generation.prompt_tokens,
-        completion_tokens=generation.completion_tokens,
-        cost_usd=cost,
+        prompt_tokens=tokens.prompt_tokens,
+        cached_prompt_tokens=tokens.cached_prompt_tokens,
+        completion_tokens=tokens.completion_tokens,
+        cost_usd=tokens.cost_usd(leg.price),
     )

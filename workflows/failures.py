@@ -1,5 +1,6 @@
 """Failures: what a failed step means, for the model or for the run."""
 
+from pydantic import ValidationError
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -9,10 +10,12 @@ from temporalio.exceptions import (
     TimeoutType,
 )
 
+from activities.recovery import is_model_failure
 from outlast.contracts import ToolSpec
-from outlast.errors import Failure, ToolError
+from outlast.errors import Failure, ModelFailure, ToolError
+from outlast.generations import GenerationProgress, Tokens
 
-_OUR_OWN = tuple(kind.__name__ for kind in Failure.__subclasses__())
+_OUR_OWN = (*(kind.__name__ for kind in Failure.__subclasses__()), *ModelFailure)
 _TIMEOUTS = {
     TimeoutType.START_TO_CLOSE: "an attempt took too long",
     TimeoutType.SCHEDULE_TO_CLOSE: "all attempts together took too long",
@@ -38,6 +41,28 @@ def cause_of(error: BaseException) -> str:
         return _one_line(f"{named}{error.message}")
     message = error.message if isinstance(error, FailureError) else str(error)
     return _one_line(message)
+
+
+def model_failure_of(error: BaseException) -> ModelFailure:
+    """Return the class of a failed model call; of one whose worker failed, the nearest."""
+    cause = error.__cause__
+    if isinstance(cause, ApplicationError) and cause.type and is_model_failure(cause.type):
+        return ModelFailure(cause.type)
+    return ModelFailure.TIMEOUT if isinstance(cause, TimeoutError) else ModelFailure.SERVER_ERROR
+
+
+def tokens_of(error: ActivityError) -> Tokens:
+    """Return what the attempts of a failed model call used, as far as it is known."""
+    cause = error.cause
+    try:
+        if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
+            return Tokens.model_validate(cause.details[0])
+        if isinstance(cause, TimeoutError) and cause.last_heartbeat_details:
+            last = GenerationProgress.model_validate(cause.last_heartbeat_details[0])
+            return last.spent.plus(Tokens(completion_tokens=last.tokens))
+    except ValidationError:
+        pass
+    return Tokens()
 
 
 def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:

@@ -62,6 +62,11 @@ class RunState(BaseModel):
         self.messages.append(message)
         self.digest = extended(self.digest, message)
 
+    def use(self, usage: Usage) -> None:
+        """Count what a model call of this turn used."""
+        self.last_usage += usage
+        self.usage += usage
+
     def deadline_in(self, now: datetime) -> float | None:
         """Return the seconds until the run's deadline, 0 when it has passed; None without one."""
         if self.limits.deadline_s is None:

@@ -9,6 +9,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
 from temporalio.workflow import ActivityConfig
 
+from activities.recovery import is_model_failure, moves_on
 from outlast.contracts import Effect, Leg, Route, ToolSpec
 from outlast.errors import NoWorker
 
@@ -121,8 +122,11 @@ def was_not_registered(error: ActivityError) -> bool:
 def was_not_served(error: ActivityError) -> bool:
     """Tell whether a model call, which may be made anywhere, may do better on another leg."""
     cause = error.cause
-    is_final = isinstance(cause, ApplicationError) and cause.non_retryable
-    return isinstance(cause, TimeoutError | ApplicationError) and not is_final
+    if isinstance(cause, ApplicationError):
+        if cause.type is not None and is_model_failure(cause.type):
+            return moves_on(cause.type)
+        return not cause.non_retryable
+    return isinstance(cause, TimeoutError)
 
 
 def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:

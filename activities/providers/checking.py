@@ -8,7 +8,8 @@ from jsonschema.exceptions import SchemaError, best_match
 from pydantic import JsonValue
 from referencing.exceptions import Unresolvable
 
-from outlast.errors import ModelError
+from activities.providers.formats import format_checker
+from outlast.errors import ModelError, ModelFailure
 from outlast.texts import cut
 
 MAX_VALIDATORS = 256
@@ -19,10 +20,11 @@ MAX_PROBLEM = 300
 
 
 class SchemaChecker:
-    """Fulfils `Checker` with jsonschema."""
+    """Fulfils `Checker` with jsonschema, formats included."""
 
     def __init__(self) -> None:
         self._validators: OrderedDict[str, Draft202012Validator] = OrderedDict()
+        self._formats = format_checker()
 
     def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
         """Return what is wrong with `value`, in one line, or None."""
@@ -30,7 +32,10 @@ class SchemaChecker:
             error = best_match(self._validator(schema, key).iter_errors(value))
         except (SchemaError, Unresolvable) as broken:
             reason = cut(str(broken), MAX_PROBLEM)
-            raise ModelError(f"the schema of a decision cannot be checked: {reason}") from None
+            raise ModelError(
+                f"the schema of a decision cannot be checked: {reason}",
+                kind=ModelFailure.BAD_REQUEST,
+            ) from None
         if error is None:
             return None
         place = ".".join(str(step) for step in error.absolute_path)
@@ -39,7 +44,7 @@ class SchemaChecker:
 
     def _validator(self, schema: dict[str, Any], key: str) -> Draft202012Validator:
         if key not in self._validators:
-            self._validators[key] = Draft202012Validator(schema)
+            self._validators[key] = Draft202012Validator(schema, format_checker=self._formats)
             if len(self._validators) > MAX_VALIDATORS:
                 self._validators.popitem(last=False)
         self._validators.move_to_end(key)

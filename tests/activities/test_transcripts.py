@@ -3,8 +3,9 @@
 import pytest
 
 from activities.transcripts import ENTRY_OVERHEAD_BYTES, Transcripts
-from outlast.contracts import Decision, GenerateInput, Leg, Message, PinnedAgent, Route, ToolCall
+from outlast.contracts import Decision, Leg, Message, PinnedAgent, Route, ToolCall
 from outlast.errors import ModelError
+from outlast.generations import GenerateInput
 from outlast.transcripts import agent_digest, decision_message, digest_of, tool_message
 
 AGENT = PinnedAgent(

@@ -239,7 +239,7 @@ class TestServer:
     ) -> None:
         no_json = await caller.request("POST", "/v1/chat/completions", b"{")
         assert no_json[0] == 400
-        assert (await caller.post({"messages": [USER], "stream": True}))[0] == 400
+        assert (await caller.request("POST", "/v1/chat/completions", b"[]"))[0] == 400
         status, error = await caller.post(asking({"type": "string", "pattern": "a+"}))
         assert status == 500
         assert "'pattern'" in error["error"]["message"]

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from outlast import Agent, tool
 from outlast.contracts import Leg, PinnedAgent, Route
-from outlast.schemas import MAX_CALLS_PER_TURN, Schema, check_schema, decision_schema
+from outlast.schemas import MAX_CALLS_PER_TURN, Schema, decision_schema
 
 
 class Tree(BaseModel):
@@ -118,45 +118,3 @@ def test_a_schema_that_refers_to_its_root_still_does() -> None:
     schema = decision_schema(pinned(output=output))
     assert admits(schema, {"answer": {"n": 1, "next": {"n": 2}}})
     assert not admits(schema, {"answer": {"n": 1, "next": {"n": "two"}}})
-
-
-@pytest.mark.parametrize(
-    ("schema", "said"),
-    [
-        ("object", "out: 'object' is no JSON Schema"),
-        ({}, "out: no JSON Schema: has nothing, needs one of"),
-        ({"title": "x"}, "out: no JSON Schema: has 'title'"),
-        ({"type": "text"}, "out.type: 'text' is not one of array"),
-        ({"type": ["string", "text"]}, "out.type"),
-        ({"type": "object", "properties": ["a"]}, "out.properties: ['a'] is not an object"),
-        ({"type": "object", "properties": {"a": {"type": 3}}}, "out.properties.a.type: 3"),
-        ({"type": "object", "properties": {"a": 3}}, "out.properties.a: 3 is no JSON Schema"),
-        ({"type": "object", "required": "a"}, "out.required: 'a' is not a list of property names"),
-        ({"type": "array", "items": {"type": "x"}}, "out.items.type"),
-        ({"enum": []}, "out.enum: [] is not a list with an entry"),
-        ({"anyOf": []}, "out.anyOf"),
-        ({"anyOf": [{"type": "x"}]}, "out.anyOf.0.type"),
-        ({"type": "string", "pattern": "("}, "out.pattern: '(' is not a regular expression"),
-        ({"type": "string", "maxLength": -1}, "out.maxLength: -1 is not a whole number"),
-        ({"$ref": "#/$defs/Missing"}, "out.$ref: '#/$defs/Missing' is not a reference"),
-        ({"$ref": "other.json"}, "out.$ref"),
-        ({"type": "object", "$defs": {"A": {"type": "x"}}}, "out.$defs.A.type"),
-    ],
-)
-def test_what_is_no_schema_is_refused_at_its_place(schema: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=".") as refused:
-        check_schema(schema, "out")
-    assert said in str(refused.value)
-
-
-@pytest.mark.parametrize("model", [Tree, Leaf])
-def test_schemas_of_types_are_schemas(model: type[BaseModel]) -> None:
-    check_schema(model.model_json_schema(), "out")
-
-
-def test_a_schema_nested_without_end_is_refused() -> None:
-    schema: Any = {"type": "string"}
-    for _ in range(100):
-        schema = {"type": "array", "items": schema}
-    with pytest.raises(ValueError, match="nested deeper than"):
-        check_schema(schema, "out")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.scripted_model_server import ScriptedModelServer, Steps
+from bench.scripted_model_server import ScriptedModelServer, turns
 from workers.process import run_process
 from workers.processes import TemporalServer, free_port
-from workers.settings import HealthSettings, ModelSettings, Settings
+from workers.settings import Settings
+from workers.tables import HealthSettings, ModelSettings
 
 
 def look(port: int) -> tuple[int, dict[str, Any]]:
@@ -33,7 +34,7 @@ async def test_health_tells_what_a_process_can_reach(
     stop, ready = asyncio.Event(), asyncio.Event()
     temporal = TemporalServer(log_dir=tmp_path, port=free_port())
     async with temporal:
-        async with ScriptedModelServer(Steps()) as model:
+        async with ScriptedModelServer(turns(1)) as model:
             settings = Settings(
                 agents=("examples.refund_desk",),
                 model=ModelSettings(url=model.url),

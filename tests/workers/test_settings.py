@@ -7,7 +7,8 @@ import pytest
 
 from outlast.contracts import Leg, Price, Route
 from outlast.errors import NotReady
-from workers.settings import ModelSettings, Role, Settings, load_settings
+from workers.settings import Role, Settings, load_settings
+from workers.tables import ModelSettings
 
 EXAMPLE = """
 agents = ["examples.refund_desk", "mine"]

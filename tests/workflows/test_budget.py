@@ -43,18 +43,18 @@ def used(tokens: int = 0, cost: str = "0") -> Usage:
         ([MUST, ALSO], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
         ([MUST, ALSO], {}, Spent(calls={"must": 1}), Ask(tools=("also",), answer=False)),
         # tokens: after a turn like the last, one more must fit
-        ([FREE], {"max_tokens": 1000}, Spent(), Ask(max_tokens=1000)),
+        ([FREE], {"max_tokens": 1000}, Spent(), Ask()),
         (
             [FREE],
             {"max_tokens": 1000},
             Spent(usage=used(400), last_usage=used(300), last_prompt_tokens=200),
-            Ask(max_tokens=400),
+            Ask(),
         ),
         (
             [FREE],
             {"max_tokens": 1000},
             Spent(usage=used(500), last_usage=used(300), last_prompt_tokens=200),
-            Ask(tools=(), max_tokens=300),
+            Ask(tools=()),
         ),
         (
             [FREE],

@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Leg, RunFailed, tool
-from outlast.errors import ModelError
+from outlast.errors import ModelError, ModelFailure
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
@@ -50,7 +50,7 @@ async def test_a_leg_whose_model_server_is_away_gives_way_to_the_next(temporal: 
         cached=1000,
         generate=[Leg(task_queue="generate-{own}"), Leg(task_queue="generate-{own}")],
     )
-    away = ModelError("the model server cannot be reached", retryable=True)
+    away = ModelError("the model server cannot be reached", kind=ModelFailure.CONNECTION)
     model = ScriptedModel([away, away, away, answer("seen")])
     async with on_stage(temporal, model, [agent], settings=settings) as stage:
         result = await stage.run("looker")
@@ -58,12 +58,24 @@ async def test_a_leg_whose_model_server_is_away_gives_way_to_the_next(temporal: 
     assert result.output == "seen"
 
 
+async def test_what_another_server_may_have_is_asked_there_at_once(temporal: Client) -> None:
+    settings = staged_settings(
+        cached=1000,
+        generate=[Leg(task_queue="generate-{own}"), Leg(task_queue="generate-{own}")],
+    )
+    unknown = ModelError("no such model", kind=ModelFailure.UNKNOWN_MODEL)
+    model = ScriptedModel([unknown, answer("seen")])
+    async with on_stage(temporal, model, [agent], settings=settings) as stage:
+        assert (await stage.run("looker")).output == "seen"
+
+
 async def test_what_is_final_is_not_asked_elsewhere(temporal: Client) -> None:
     settings = staged_settings(
         cached=1000,
         generate=[Leg(task_queue="generate-{own}"), Leg(task_queue="generate-{own}")],
     )
-    model = ScriptedModel([ModelError("no such model")])
+    model = ScriptedModel([ModelError("I will not", kind=ModelFailure.REFUSAL)])
     async with on_stage(temporal, model, [agent], settings=settings) as stage:
-        with pytest.raises(RunFailed, match="turn 1: no such model"):
+        with pytest.raises(RunFailed, match="turn 1: I will not") as failed:
             await stage.run("looker")
+    assert failed.value.cause_type == ModelFailure.REFUSAL

@@ -140,7 +140,7 @@ async def test_tokens_that_run_out_in_a_model_call_stop_the_run(temporal: Client
     async with on_stage(temporal, model, [reviewer]) as stage:
         result = await stage.run("reviewer", limits=Limits(max_tokens=900))
     assert (result.status, result.stop_reason) == ("stopped", "tokens")
-    assert result.usage.completion_tokens == 1_000
+    assert 0 < result.usage.tokens <= 900
 
 
 async def test_agents_that_are_called_together_share_what_is_left(temporal: Client) -> None:
@@ -171,9 +171,10 @@ async def test_cost_bounds_a_run_at_the_price_of_its_leg(temporal: Client, cache
     )
     model = ScriptedModel([call("read_metadata", package="x"), LOW])
     async with on_stage(temporal, model, [reviewer], settings=settings) as stage:
-        result = await stage.run("reviewer", limits=Limits(max_cost_usd=Decimal("0.1")))
+        result = await stage.run("reviewer", limits=Limits(max_cost_usd=Decimal("0.3")))
     assert (result.status, result.stop_reason) == ("stopped", "cost")
-    assert result.usage.cost_usd > Decimal("0.1")
+    assert Decimal(0) < result.usage.cost_usd <= Decimal("0.3")
+    assert len(model.prompts) == 1  # another call could cost more than is left
 
 
 async def test_a_deadline_stops_a_run_in_the_middle_of_a_model_call(

@@ -10,8 +10,10 @@ from opentelemetry.trace import use_span
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
 
-from activities.providers.chat_completions import MAX_CONSTRAINTS, Api, ChatCompletions
-from outlast.errors import ModelError
+from activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions, Server
+from activities.providers.dialects import Api
+from activities.recovery import RULES
+from outlast.errors import ModelError, ModelFailure
 from outlast.models import Completion, Prompt
 from tests.activities.providers.fake_model_server import (
     FakeModelServer,
@@ -52,7 +54,7 @@ def server() -> Iterator[FakeModelServer]:
 
 @pytest_asyncio.fixture
 async def model(server: FakeModelServer) -> AsyncIterator[ChatCompletions]:
-    adapter = ChatCompletions(server.url, model="m", temperature=0.3)
+    adapter = ChatCompletions(Server(server.url, model="m", temperature=0.3))
     yield adapter
     await adapter.aclose()
 
@@ -76,7 +78,7 @@ async def test_a_request_is_the_prompt_under_its_constraint(
     server: FakeModelServer, api: Api
 ) -> None:
     server.replies = [completion('{"answer":{"apples":2}}')]
-    adapter = ChatCompletions(server.url, api=api, api_key="k", model="m", temperature=0.3)
+    adapter = ChatCompletions(Server(server.url, api=api, api_key="k", model="m", temperature=0.3))
 
     answer = await adapter.complete(prompt())
 
@@ -84,11 +86,14 @@ async def test_a_request_is_the_prompt_under_its_constraint(
     assert answer == Completion('{"answer":{"apples":2}}', "stop", 7, 3, "served-model")
     assert server.asked[0].path == "/v1/chat/completions"
     assert server.asked[0].headers["authorization"] == "Bearer k"
+    counted = {"continuous_usage_stats": True} if api == "vllm" else {}
     assert server.asked[0].body == {
         "model": "m",
         "messages": prompt().messages,
         "max_tokens": 50,
         "temperature": 0.3,
+        "stream": True,
+        "stream_options": {"include_usage": True} | counted,
         **constraint_of(api),
     }
 
@@ -154,7 +159,7 @@ async def test_a_loopback_server_is_asked_directly_whatever_proxy_the_environmen
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     server.replies = [completion("1")]
-    adapter = ChatCompletions(server.url, model="m")
+    adapter = ChatCompletions(Server(server.url, model="m"))
 
     assert (await adapter.complete(prompt())).text == "1"
     await adapter.aclose()
@@ -172,7 +177,7 @@ async def test_without_a_name_the_servers_first_model_is_asked_for_once(
     server: FakeModelServer,
 ) -> None:
     server.replies = [models("first", "second"), completion("1"), completion("2")]
-    adapter = ChatCompletions(server.url)
+    adapter = ChatCompletions(Server(server.url))
 
     await asyncio.gather(adapter.complete(prompt()), adapter.complete(prompt()))
 
@@ -186,19 +191,19 @@ async def test_a_model_that_the_server_has_replaced_is_looked_up_again(
 ) -> None:
     gone = Reply({"error": {"message": "no model 'old'"}}, status=404)
     server.replies = [models("old"), gone, models("new"), completion("1")]
-    adapter = ChatCompletions(server.url)
+    adapter = ChatCompletions(Server(server.url))
 
-    assert not (await failure_of(adapter)).non_retryable
+    assert (await failure_of(adapter)).kind is ModelFailure.OVERLOADED
     await adapter.complete(prompt())
 
     await adapter.aclose()
     assert server.asked[-1].body["model"] == "new"
 
 
-async def test_a_server_without_a_model_is_final(server: FakeModelServer) -> None:
+async def test_a_server_without_a_model_knows_none(server: FakeModelServer) -> None:
     server.replies = [models()]
-    adapter = ChatCompletions(server.url)
-    assert (await failure_of(adapter)).non_retryable
+    adapter = ChatCompletions(Server(server.url))
+    assert (await failure_of(adapter)).kind is ModelFailure.UNKNOWN_MODEL
     await adapter.aclose()
 
 
@@ -219,34 +224,47 @@ async def test_missing_text_and_usage_are_empty_and_nought(
 
 
 @pytest.mark.parametrize(
-    ("reply", "final", "said"),
+    ("reply", "kind", "said"),
     [
-        (completion(None, refusal="I will not."), True, "I will not."),
-        (completion(None, finish_reason="content_filter"), True, "content filter"),
-        (Reply("<html>hello</html>"), True, "/v1"),
-        (Reply("{", headers={"content-type": "application/json"}), False, "127.0.0.1"),
-        (Reply({"choices": []}), False, "without a choice"),
-        (Reply({"error": "overloaded"}), False, "without a choice"),
+        (completion(None, refusal="I will not."), ModelFailure.REFUSAL, "I will not."),
+        (
+            completion(None, finish_reason="content_filter"),
+            ModelFailure.REFUSAL,
+            "content filter",
+        ),
+        (Reply("<html>hello</html>"), ModelFailure.UNKNOWN_MODEL, "/v1"),
+        (
+            Reply("{", headers={"content-type": "application/json"}),
+            ModelFailure.SERVER_ERROR,
+            "127.0.0.1",
+        ),
+        (Reply({"choices": []}), ModelFailure.SERVER_ERROR, "without a choice"),
+        (Reply({"error": "overloaded"}), ModelFailure.OVERLOADED, "overloaded"),
+        (Reply(["?"]), ModelFailure.SERVER_ERROR, "no object"),
     ],
-    ids=["refusal", "filter", "html", "broken json", "no choice", "error inside"],
+    ids=["refusal", "filter", "html", "broken json", "no choice", "error inside", "no object"],
 )
-async def test_an_answer_that_is_none_is_final_or_asked_again(
-    server: FakeModelServer, model: ChatCompletions, reply: Reply, final: bool, said: str
+async def test_an_answer_that_is_none_says_why(
+    server: FakeModelServer,
+    model: ChatCompletions,
+    reply: Reply,
+    kind: ModelFailure,
+    said: str,
 ) -> None:
     server.replies = [reply]
     failure = await failure_of(model)
-    assert failure.non_retryable is final
+    assert failure.kind is kind
     assert said in failure.message
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
-async def test_a_server_that_is_busy_or_broken_is_asked_again_by_temporal_alone(
+async def test_a_server_that_is_busy_or_broken_is_not_asked_again_here(
     server: FakeModelServer, model: ChatCompletions, status: int
 ) -> None:
     server.replies = [Reply("later", status=status, headers={"retry-after": "7"})]
     failure = await failure_of(model)
-    assert not failure.non_retryable
-    assert failure.next_retry_delay == timedelta(seconds=7)
+    assert RULES[failure.kind].retryable
+    assert failure.retry_after == timedelta(seconds=7)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +275,7 @@ async def test_a_wrong_request_is_final_and_names_server_model_and_remedy(
 ) -> None:
     server.replies = [Reply({"error": {"message": "too long\nby 5"}}, status=status)]
     failure = await failure_of(model)
-    assert failure.non_retryable
+    assert not RULES[failure.kind].retryable
     for part in (server.url, "'m'", advice, "too long by 5"):
         assert part in failure.message
 
@@ -275,28 +293,28 @@ async def test_a_huge_error_page_does_not_reach_the_history(
     assert encoded.ByteSize() < 10_000
 
 
-async def test_a_server_that_is_not_there_is_retried() -> None:
+async def test_a_server_that_is_not_there_cannot_be_reached() -> None:
     with fake_model_server() as gone:
-        adapter = ChatCompletions(gone.url, model="m")
+        adapter = ChatCompletions(Server(gone.url, model="m"))
     failure = await failure_of(adapter)
     await adapter.aclose()
-    assert not failure.non_retryable
+    assert failure.kind is ModelFailure.CONNECTION
     assert f"{gone.url} cannot be reached" in failure.message
 
 
-async def test_a_server_that_is_too_slow_is_retried() -> None:
+async def test_a_server_that_is_too_slow_has_timed_out() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     listener = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    adapter = ChatCompletions(f"http://127.0.0.1:{port}/v1", model="m", timeout_s=0.1)
+    adapter = ChatCompletions(Server(f"http://127.0.0.1:{port}/v1", model="m", timeout_s=0.1))
 
     failure = await failure_of(adapter)
 
     await adapter.aclose()
     listener.close()
     await listener.wait_closed()
-    assert not failure.non_retryable
-    assert "in time" in failure.message
+    assert failure.kind is ModelFailure.TIMEOUT
+    assert "within 0.1 s" in failure.message

@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 
 from activities.providers import embedded
-from activities.providers.chat_completions import ChatCompletions
+from activities.providers.chat_completions import ChatCompletions, Server
 from activities.providers.embedded import find_weights
+from activities.providers.probing import probe
 from outlast.errors import ModelError, NotReady
 from outlast.models import Completion, Prompt
 
@@ -99,7 +100,8 @@ def url() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def model(url: str) -> AsyncIterator[ChatCompletions]:
-    adapter = ChatCompletions(url, temperature=0)
+    adapter = ChatCompletions(Server(url, temperature=0))
+    await probe(adapter)
     yield adapter
     await adapter.aclose()
 

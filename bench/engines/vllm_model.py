@@ -1,0 +1,39 @@
+"""Makes a model that vLLM can load out of a GGUF file; run by vLLM's own Python, not by ours.
+
+python bench/engines/vllm_model.py FILE.gguf DIR
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+
+def make(weights: Path, directory: Path) -> None:
+    """Write the weights as safetensors in bfloat16, with tokenizer and chat template, to `directory`."""
+    # Packages of vLLM's environment, unknown to the type checkers of ours.
+    torch: Any = importlib.import_module("torch")
+    transformers: Any = importlib.import_module("transformers")
+    source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
+    quantized = transformers.AutoModelForCausalLM.from_pretrained(**source)
+    config = quantized.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # A fresh model, for one that was loaded from GGUF is saved with what it knows of quantization.
+    model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    model.load_state_dict(quantized.state_dict())
+    model.save_pretrained(directory)
+    transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(directory)
+
+
+def main() -> None:
+    """Make the model that the command line names."""
+    parser = argparse.ArgumentParser(prog="python bench/engines/vllm_model.py")
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("directory", type=Path)
+    given = parser.parse_args()
+    make(given.weights, given.directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, Field
+
+from activities.constraints import MAX_ITEMS, MAX_LENGTH, Constraint, Engine, constraint_for
+from outlast import Agent, tool
+from outlast.contracts import Leg, PinnedAgent, Route
+from outlast.schemas import decision_schema
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+TEXT = {"type": "string"}
+WHOLE = {"type": "integer"}
+NUMBER = {"type": "number"}
+CODE = {**TEXT, "pattern": "^[A-Z]{3}$"}
+DECIMAL = {"anyOf": [NUMBER, {**TEXT, "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}]}
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "schema",
+    [
+        TEXT,
+        WHOLE,
+        {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 8},
+        closed(a=TEXT, b={"anyOf": [WHOLE, {"type": "null"}]}),
+        {"type": "string", "enum": ["a", "b"]},
+        {"$ref": "#/$defs/A", "$defs": {"A": closed(n={"type": "array", "items": TEXT})}},
+        closed(pattern=TEXT, multipleOf=WHOLE, title=TEXT, **{"not": TEXT, "$ref": TEXT}),
+    ],
+)
+def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine: Engine) -> None:
+    assert constraint_for(schema, engine) == Constraint(schema, ())
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "moved", "engines"),
+    [
+        ({**NUMBER, "multipleOf": 0.5}, NUMBER, ("multipleOf",), ENGINES),
+        ({**WHOLE, "multipleOf": 5}, WHOLE, ("multipleOf",), ("auto", "xgrammar", "llama.cpp")),
+        ({**WHOLE, "multipleOf": 5}, {**WHOLE, "multipleOf": 5}, (), ("guidance",)),
+        ({**WHOLE, "minimum": 1}, WHOLE, ("minimum",), ("outlines", "openai")),
+        ({**NUMBER, "minimum": 0.5}, NUMBER, ("minimum",), ("llama.cpp", "outlines")),
+        ({**NUMBER, "minimum": -1e300}, NUMBER, ("minimum",), ENGINES),
+        ({**WHOLE, "maximum": 2**63}, WHOLE, ("maximum",), ENGINES),
+        (CODE, CODE, (), ("auto", "xgrammar", "guidance", "outlines", "llama.cpp")),
+        (CODE, TEXT, ("pattern",), ("openai",)),
+        ({**TEXT, "pattern": "a"}, TEXT, ("pattern",), ("auto", "xgrammar", "llama.cpp")),
+        ({**TEXT, "pattern": "a"}, {**TEXT, "pattern": "a"}, (), ("guidance",)),
+        ({**TEXT, "pattern": "^(?!b).*$"}, TEXT, ("pattern",), ENGINES),
+        ({**TEXT, "pattern": r"^(a|b)\1$"}, TEXT, ("pattern",), ENGINES),
+        ({**TEXT, "pattern": r"^a\b$"}, TEXT, ("pattern",), ENGINES),
+        ({**TEXT, "pattern": "^a{1,500}$"}, TEXT, ("pattern",), ENGINES),
+        ({**TEXT, "pattern": '^"a"$'}, TEXT, ("pattern",), ("auto", "xgrammar", "outlines")),
+        ({**TEXT, "pattern": r"^\d$"}, TEXT, ("pattern",), ("llama.cpp",)),
+        ({**CODE, "maxLength": 3}, CODE, ("maxLength",), ("auto", "xgrammar", "llama.cpp")),
+        ({**CODE, "maxLength": 3}, {**CODE, "maxLength": 3}, (), ("guidance",)),
+        ({**TEXT, "format": "path"}, TEXT, ("format",), ENGINES),
+        ({**TEXT, "format": "ipv4"}, TEXT, ("format",), ("outlines", "llama.cpp", "openai")),
+        ({**TEXT, "maxLength": MAX_LENGTH + 1}, TEXT, ("maxLength",), ENGINES),
+        ({"minLength": 2}, {}, ("minLength",), ENGINES),
+        ({"type": "array", "uniqueItems": True}, {"type": "array"}, ("uniqueItems",), ENGINES),
+        (
+            {"type": "array", "items": TEXT, "maxItems": MAX_ITEMS + 1},
+            {"type": "array", "items": TEXT},
+            ("maxItems",),
+            ENGINES,
+        ),
+        (DECIMAL, {"anyOf": [NUMBER]}, ("anyOf.1",), ENGINES),
+        ({"anyOf": [NUMBER, TEXT]}, {"anyOf": [NUMBER, TEXT]}, (), ENGINES),
+        ({**TEXT, "not": {"const": "x"}}, TEXT, ("not",), ENGINES),
+        ({"oneOf": [WHOLE, TEXT]}, {"anyOf": [WHOLE, TEXT]}, ("oneOf",), ENGINES),
+        ({"allOf": [WHOLE], "description": "x"}, WHOLE, (), ENGINES),
+        ({"allOf": [{"minLength": 1}, TEXT]}, {**TEXT, "minLength": 1}, (), ("auto",)),
+        ({"allOf": [NUMBER, WHOLE]}, NUMBER, ("allOf",), ENGINES),
+        ({"enum": ["a", 1], "type": "string"}, {**TEXT, "enum": ["a"]}, (), ENGINES),
+        (
+            {"$ref": "#/$defs/A", "maximum": 5, "title": "x", "$defs": {"A": WHOLE}},
+            {"$ref": "#/$defs/A", "$defs": {"A": WHOLE}},
+            ("maximum",),
+            ENGINES,
+        ),
+        ({"type": "object"}, {"type": "object", "additionalProperties": True}, (), ENGINES),
+        (
+            {"type": "object", "patternProperties": {"^a": WHOLE}, "additionalProperties": False},
+            {"type": "object", "additionalProperties": True},
+            ("patternProperties",),
+            ENGINES,
+        ),
+        (
+            closed(amount={**NUMBER, "multipleOf": 0.01}),
+            closed(amount=NUMBER),
+            ("properties.amount.multipleOf",),
+            ENGINES,
+        ),
+        (
+            {"type": "object", "required": ["a"], "additionalProperties": WHOLE},
+            {
+                "type": "object",
+                "properties": {"a": WHOLE},
+                "required": ["a"],
+                "additionalProperties": WHOLE,
+            },
+            (),
+            ENGINES,
+        ),
+    ],
+)
+def test_what_an_engine_does_not_know_is_left_to_the_check(
+    schema: Any, given: Any, moved: tuple[str, ...], engines: tuple[Engine, ...]
+) -> None:
+    for engine in engines:
+        constraint = constraint_for(schema, engine)
+        assert (engine, constraint.schema) == (engine, given)
+        assert (engine, constraint.moved) == (engine, moved)
+
+
+NAMES = st.sampled_from("ab")
+VALUES = st.recursive(
+    st.none() | st.integers(-3, 6) | st.sampled_from([0.5, 1.5, "", "a", "ab", "b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def some(kind: Any, **keywords: Any) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries({"type": st.just(kind)}, optional=keywords)
+
+
+NUMBERS = {
+    "minimum": st.integers(-2, 3),
+    "exclusiveMaximum": st.sampled_from([2, 4.5]),
+    "multipleOf": st.sampled_from([0.5, 2]),
+}
+TEXTS = {
+    "minLength": st.integers(0, 2),
+    "pattern": st.sampled_from(["^a", "^ab?$", "b", "^(?!b)", "^[^b]*$"]),
+}
+LEAVES = st.one_of(
+    some("integer", **NUMBERS),
+    some("number", **NUMBERS),
+    some("string", **TEXTS),
+    some(["string", "integer"], enum=st.lists(VALUES, min_size=1, max_size=3), **NUMBERS),
+    st.sampled_from([{}, {"type": "null"}, {"minLength": 1}, {"$ref": "#/$defs/A"}]),
+)
+
+
+def _wider(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    branches = st.lists(inner, min_size=1, max_size=2)
+    objects = some(
+        "object",
+        properties=st.dictionaries(NAMES, inner | st.booleans(), max_size=2),
+        patternProperties=st.dictionaries(st.sampled_from(["^a", "b"]), inner, min_size=1),
+        additionalProperties=st.booleans() | inner,
+        required=st.lists(NAMES, max_size=1),
+        minProperties=st.integers(0, 1),
+        anyOf=branches,
+        allOf=branches,
+    )
+    arrays = some(
+        "array",
+        items=inner | st.booleans(),
+        prefixItems=branches,
+        maxItems=st.integers(0, 2),
+        uniqueItems=st.just(True),
+        oneOf=branches,
+    )
+    combined = st.builds(
+        lambda keyword, parts, beside: {keyword: parts, **beside},
+        st.sampled_from(["anyOf", "oneOf", "allOf"]),
+        branches,
+        st.sampled_from([{}, {"minLength": 1}, {"$ref": "#/$defs/A"}, {"not": {"const": "a"}}]),
+    )
+    return objects | arrays | combined
+
+
+SCHEMAS = st.builds(
+    lambda schema, definition: {**schema, "$defs": {"A": definition}},
+    st.recursive(LEAVES, _wider, max_leaves=4),
+    some("string", **TEXTS),
+)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(schema=SCHEMAS, values=st.lists(VALUES, min_size=4, max_size=12))
+def test_what_the_whole_schema_admits_the_engine_may_still_say(
+    schema: dict[str, Any], values: list[Any]
+) -> None:
+    whole = Draft202012Validator(schema)
+    for engine in ENGINES:
+        given_schema = constraint_for(schema, engine).schema
+        Draft202012Validator.check_schema(given_schema)
+        part = Draft202012Validator(given_schema)
+        for value in values:
+            assert not whole.is_valid(value) or part.is_valid(value), (engine, value, given_schema)
+
+
+class Order(BaseModel):
+    amount: Annotated[Decimal, Field(ge=0)]
+    tags: set[str] = set()
+    when: date
+    path: Path
+
+
+@tool(effect="read")
+def order(order: Order, prices: dict[str, float]) -> str:
+    """Order."""
+    return ""
+
+
+def test_a_decision_is_divided_too() -> None:
+    agent = Agent(name="a", instructions="Do.", tools=[order], output=Order)
+    pinned = PinnedAgent(
+        name="a",
+        instructions="Do.",
+        tools=agent.tool_specs,
+        output_schema=agent.output_schema,
+        route=Route(legs=(Leg(task_queue="q"),)),
+    )
+    constraint = constraint_for(decision_schema(pinned), "auto")
+    part = Draft202012Validator(constraint.schema)
+    thing = {"amount": 1.5, "tags": ["x"], "when": "2024-01-01", "path": "/x"}
+    call = {"tool": "order", "arguments": {"order": thing, "prices": {"x": 1}}}
+    assert part.is_valid({"tool_calls": [call]})
+    assert part.is_valid({"answer": thing})
+    assert not part.is_valid({"answer": {**thing, "amount": "1.5"}})
+    assert not part.is_valid({"tool_calls": [{**call, "arguments": {}}]})
+    text = str(constraint.schema)
+    assert "uniqueItems" not in text
+    assert "'path'" in text
+    assert "'format': 'path'" not in text
+    assert "anyOf.1.properties.answer.properties.path.format" in constraint.moved

@@ -1,0 +1,136 @@
+"""The model servers of a process: opened, waited for, and probed before anything relies on them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+
+from activities.asking import Endpoint
+from activities.model import DEFAULT_SERVER
+from activities.providers.chat_completions import ChatCompletions, Server
+from activities.providers.probing import ServerFacts, needed, probe
+from activities.recovery import RULES
+from outlast.errors import ModelError, NotReady
+from workers.settings import Settings
+from workers.tables import ModelSettings
+
+LOOK_EVERY_S = 2.0
+"""Between two looks whether a model server that is still loading is there."""
+
+log = structlog.get_logger("outlast.worker")
+
+
+class ModelServers:
+    """The model servers of a process by name."""
+
+    def __init__(self, told: Mapping[str, ModelSettings]) -> None:
+        self._told = told
+        self._adapters = {name: ChatCompletions(_server(one)) for name, one in told.items()}
+
+    async def probed(self, stop: asyncio.Event) -> dict[str, Endpoint]:
+        """Wait until the servers are there, probe them, and return what the activities use.
+
+        One that stays away is used all the same, as soon as it comes, if another one is there. Raises
+        `NotReady` where none is, or one will not do; returns nothing when `stop` is set meanwhile.
+        """
+        facts = await asyncio.gather(*(self._facts(name, stop) for name in self._told))
+        if stop.is_set():
+            return {}
+        absent = [one for one in facts if isinstance(one, ModelError)]
+        if len(absent) == len(facts):
+            raise NotReady(str(absent[0].message))
+        return {
+            name: self._endpoint(name, one) for name, one in zip(self._told, facts, strict=True)
+        }
+
+    async def are_reachable(self) -> bool:
+        """Tell whether any of them answers."""
+        answers = await asyncio.gather(
+            *(adapter.is_reachable() for adapter in self._adapters.values())
+        )
+        return any(answers)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await asyncio.gather(*(adapter.aclose() for adapter in self._adapters.values()))
+
+    async def _facts(self, name: str, stop: asyncio.Event) -> ServerFacts | ModelError:
+        told = self._told[name]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + told.start_within_s
+        waiting = False
+        while True:  # bounded by start_within_s
+            try:
+                facts = await probe(self._adapters[name], engine=told.engine)
+            except ModelError as error:
+                final = not RULES[error.kind].retryable
+                if final or stop.is_set() or loop.time() >= until:
+                    return error
+                if not waiting:
+                    log.info("model.waited_for", server=name or None, reason=str(error.message))
+                waiting = True
+                await _pause(stop)
+                continue
+            log.info(
+                "model.probed",
+                server=name or None,
+                url=told.url,
+                engine=facts.engine,
+                version=facts.version,
+                model=facts.model,
+                context_tokens=facts.context_tokens,
+                constrained=facts.constrained,
+            )
+            return facts
+
+    def _endpoint(self, name: str, facts: ServerFacts | ModelError) -> Endpoint:
+        adapter, told = self._adapters[name], self._told[name]
+        if isinstance(facts, ModelError):
+            if not RULES[facts.kind].retryable:
+                raise NotReady(str(facts.message))
+            log.warning("model.absent", server=name or None, reason=str(facts.message))
+            return Endpoint(adapter, told.max_tokens)
+        if not facts.constrained and not told.allow_unconstrained:
+            raise NotReady(needed(adapter, facts))
+        return Endpoint(adapter, told.max_tokens, constrained=facts.constrained)
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+    except TimeoutError:
+        return
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[ModelServers | None]:
+    """Yield the model servers of a process that has the role `generate`, else None."""
+    if "generate" not in settings.roles:
+        yield None
+        return
+    told = {DEFAULT_SERVER: settings.model} if settings.model.url else {}
+    told |= settings.servers
+    if not told:
+        raise NotReady(
+            "the role 'generate' needs a model server: give --model-url (OUTLAST_MODEL__URL), or leave "
+            "the role out with --roles workflows,tools"
+        )
+    servers = ModelServers(told)
+    try:
+        yield servers
+    finally:
+        await servers.aclose()
+
+
+def _server(told: ModelSettings) -> Server:
+    return Server(
+        url=told.url or "",
+        api=told.api,
+        api_key=told.api_key.get_secret_value() if told.api_key else None,
+        model=told.name,
+        timeout_s=told.timeout_s,
+        gap_s=told.gap_s,
+        temperature=told.temperature,
+        session_header=told.session_header,
+    )

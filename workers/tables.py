@@ -1,0 +1,164 @@
+"""The tables of the settings: what a process is told of one matter each."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from activities.constraints import Engine
+from outlast.contracts import Door, Name, Price, Route
+
+VERSION_VARIABLES = {
+    "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
+    "build_id": "TEMPORAL_WORKER_BUILD_ID",
+}
+
+
+def split(value: object) -> object:
+    """Let a variable say `a,b` where TOML says `["a", "b"]`."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a list that says something twice."""
+    if len(set(words)) < len(words):
+        raise PydanticCustomError("repeated", "one of them is named twice")
+    return words
+
+
+def _plain_address(url: str) -> str:
+    # A user and password would be in error messages, and so in histories.
+    if not re.match(r"https?://[^/@]+(/|$)", url):
+        raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
+    return url
+
+
+def lower(value: object) -> object:
+    """Let words be written in any case."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
+    """Refuse unknown keys in a model that ignores them where workers send it to each other."""
+
+    def validate(value: object) -> BaseModel:
+        try:
+            return model.model_validate(value, extra="forbid")
+        except ValidationError as error:
+            # A ValidationError that is raised as it is loses where in the value it was.
+            raise PydanticCustomError("nested", "is wrong", {"errors": error.errors()}) from None
+
+    return validate
+
+
+Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+QueueName = Annotated[str, Field(min_length=1)]
+Url = Annotated[str, AfterValidator(_plain_address)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
+TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
+
+
+class ModelSettings(Door):
+    """A model server that the role `generate` asks, and what its tokens cost."""
+
+    url: Url | None = None
+    name: str | None = None
+    api: Literal["vllm", "openai"] = "openai"
+    engine: Engine | None = None
+    """What constrains its answers, where it is not what the server is taken to have: `xgrammar` for a vLLM
+    that was started with that backend alone."""
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(default=120, gt=0)
+    """Most seconds to the first token: the wait in the server's queue, and reading the prompt."""
+    gap_s: float = Field(default=30, gt=0)
+    """Most seconds from one token to the next."""
+    start_within_s: float = Field(default=900, ge=0)
+    """How long a process waits for it at its start: large weights take minutes to load."""
+    temperature: float = Field(default=0.2, ge=0, le=2)
+    max_tokens: int = Field(default=1024, ge=1)
+    """Completion tokens of an answer; one that is cut off may have up to four times as many."""
+    price: TypedPrice = Price()
+    session_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+    """Name of a header that holds the run's id, for routers that keep a session on one replica."""
+    allow_unconstrained: bool = False
+    """Whether a server that ignores JSON Schemas will do: its answers are checked and asked again."""
+
+
+def _with_url(server: ModelSettings) -> ModelSettings:
+    if server.url is None:
+        raise PydanticCustomError("missing", "needs a url")
+    return server
+
+
+NamedServer = Annotated[ModelSettings, AfterValidator(_with_url)]
+"""One more model server, which legs of a route name."""
+
+
+class RoutesSettings(Door):
+    """Where the steps of the runs that this process starts are served; `tool` is by tool name.
+
+    Without a route a step goes to the task queue of its role, as `Settings.queue` tells it.
+    """
+
+    generate: TypedRoute | None = None
+    tools: TypedRoute | None = None
+    tool: dict[Name, TypedRoute] = Field(default_factory=dict)
+
+
+class QueuesSettings(Door):
+    """The task queue that each role of this process polls, where it is not the usual one."""
+
+    workflows: QueueName | None = None
+    generate: QueueName | None = None
+    tools: QueueName | None = None
+
+
+class ConcurrencySettings(Door):
+    """How many tasks of each role run at once, and how many runs stay in memory between tasks."""
+
+    # Temporal's core refuses one workflow task at a time while it caches workflows.
+    workflows: int = Field(default=100, ge=2)
+    generate: int = Field(default=32, ge=1)
+    tools: int = Field(default=100, ge=1)
+    cached_workflows: int = Field(default=1000, ge=0)
+
+
+class HealthSettings(Door):
+    """Where the health endpoint listens; without a port there is none."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port | None = None
+
+
+class VersioningSettings(Door):
+    """The worker deployment version of this process; unset, its workers are not versioned.
+
+    `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are read too: the Kubernetes worker
+    controller sets them.
+    """
+
+    deployment_name: str | None = Field(default=None, min_length=1)
+    build_id: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise PydanticCustomError(
+                "half",
+                "give deployment_name and build_id, or neither ({variables} set them too)",
+                {"variables": " and ".join(VERSION_VARIABLES.values())},
+            )
+        return self
