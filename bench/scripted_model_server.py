@@ -33,6 +33,7 @@ from bench.scripts import (
     Step,
     Steps,
     always_tool,
+    answering,
     pieces_of,
     turns,
 )
@@ -166,6 +167,8 @@ class ScriptedModelServer:
         if content is None:
             return self._served.error(400, "the body is no JSON object")
         request = Request(headers, content, self._taken)
+        if request.is_probe:
+            return self._answered(request, answering(request))
         self.requests.append(request)
         self.answered += 1
         self._last = request.generation

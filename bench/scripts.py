@@ -65,6 +65,11 @@ class Request:
         return sum(message.get("role") == "assistant" for message in self.messages)
 
     @property
+    def is_probe(self) -> bool:
+        """Whether a worker asks if constraints hold: it is answered beside the script."""
+        return "probe" in (self.schema or {}).get("properties", {})
+
+    @property
     def schema(self) -> Schema | None:
         """The JSON Schema that constrains the answer, in any form that the server takes."""
         schema: Any = None
@@ -140,7 +145,7 @@ def turns(count: int) -> Script:
     def script(request: Request) -> Step:
         if request.assistant_messages < count - 1:
             return _calling(request)
-        return _answering(request)
+        return answering(request)
 
     return script
 
@@ -170,7 +175,7 @@ def _calling(request: Request) -> Step:
     schema = request.schema
     branch = _branch(schema, "tool_calls")
     if schema is None or branch is None:
-        return _answering(request)
+        return answering(request)
     calls = branch["properties"]["tool_calls"]
     item = resolved(calls["items"], schema)
     first = item["anyOf"][0] if "anyOf" in item else item
@@ -180,7 +185,8 @@ def _calling(request: Request) -> Step:
     return Step(json.dumps(decision, separators=(",", ":")))
 
 
-def _answering(request: Request) -> Step:
+def answering(request: Request) -> Step:
+    """Answer with the smallest instance of what the schema admits as an answer."""
     schema = request.schema
     if schema is None:
         return Step("ok")

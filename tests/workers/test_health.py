@@ -44,6 +44,7 @@ async def test_a_ready_process_answers_200_with_its_state() -> None:
         "queues": {"workflows": "agents", "tools": "tools"},
         "temporal_reachable": True,
         "model_reachable": None,
+        "polling": True,
         "draining": False,
     }
 
@@ -53,6 +54,7 @@ async def test_a_ready_process_answers_200_with_its_state() -> None:
     [
         replace(READY, temporal_reachable=False),
         replace(READY, model_reachable=False),
+        replace(READY, polling=False),
         replace(READY, draining=True),
     ],
 )
