@@ -167,12 +167,12 @@ class ScriptedModelServer:
         if content is None:
             return self._served.error(400, "the body is no JSON object")
         request = Request(headers, content, self._taken)
-        if request.is_probe:
+        refusal = self._served.refusal(request)
+        if refusal is None and request.is_probe:
             return self._answered(request, answering(request))
         self.requests.append(request)
         self.answered += 1
         self._last = request.generation
-        refusal = self._served.refusal(request)
         if refusal is not None:
             return refusal
         try:
