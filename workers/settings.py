@@ -15,7 +15,9 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -135,6 +137,20 @@ class Settings(BaseSettings):
             return route
         return Route(legs=tuple(map(self._priced, route.legs)))
 
+    @model_validator(mode="after")
+    def _legs_name_servers_of_ours(self) -> Self:
+        """Refuse a leg to this process's own queue that names a model server which it does not have."""
+        route = self.routes.generate
+        for leg in route.legs if route and "generate" in self.roles else ():
+            ours = leg.task_queue == self.queue("generate")
+            if ours and leg.server is not None and leg.server not in self.servers:
+                raise PydanticCustomError(
+                    "unknown_server",
+                    "routes.generate: a leg names the model server {server}, which [servers] lacks",
+                    {"server": repr(leg.server)},
+                )
+        return self
+
     def _priced(self, leg: Leg) -> Leg:
         server = self.model if leg.server is None else self.servers.get(leg.server)
         if leg.price is not None or server is None or server.price == Price():
@@ -236,7 +252,8 @@ def _problem(error: ValidationError, file: Path | None) -> str:
     flat = [found for found in every if found[1]["type"] != "too_short"] or every
     at, details = min(flat, key=lambda found: found[1]["type"] != "extra_forbidden")
     more = f" (and {len(flat) - 1} more)" if len(flat) > 1 else ""
-    return f"{_origin(at, file)}: {_reason(at, details)}{more}"
+    where = _origin(at, file).removesuffix(": ")
+    return f"{where}: {_reason(at, details)}{more}"
 
 
 def _flat(

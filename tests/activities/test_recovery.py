@@ -1,4 +1,5 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,50 @@ def test_temporal_tries_again_what_may_pass_unless_another_leg_is_sooner(
 
 def test_only_a_refusal_is_not_taken_to_another_leg() -> None:
     assert [failure for failure in Failed if not moves_on(failure)] == [Failed.REFUSAL]
+
+
+def table() -> str:
+    """Return the rules as the table of docs/generation.md."""
+    remedies = {
+        "more_tokens": "more tokens",
+        "compact": "compact",
+        "reask": "re-ask",
+        "warmer": "warmer",
+        "trim": "trim",
+    }
+    lines = [
+        "| type | what happened | in the same attempt | tried again later | next leg | costs tokens |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for failure, rule in RULES.items():
+        asked = ", then ".join(remedies[one] for one in rule.remedies) or "–"
+        flags = (rule.retryable, rule.moves_on, rule.paid)
+        marks = " | ".join("yes" if flag else "–" for flag in flags)
+        lines.append(f"| `{failure}` | {MEANINGS[failure]} | {asked} | {marks} |")
+    return "\n".join(lines)
+
+
+MEANINGS = {
+    Failed.TRUNCATED: "cut off at `max_tokens`",
+    Failed.WHITESPACE_LOOP: "nothing but white space",
+    Failed.REPETITION_LOOP: "the same over and over",
+    Failed.SCHEMA_INVALID: "JSON that breaks a keyword which the engine does not enforce",
+    Failed.UNCONSTRAINED: "no JSON: the server ignored the constraint",
+    Failed.EMPTY: "no text",
+    Failed.CONTEXT_OVERFLOW: "the prompt does not fit in the model's context",
+    Failed.REFUSAL: "the model, or a filter, will not answer",
+    Failed.THROTTLED: "too many requests of this client",
+    Failed.OVERLOADED: "too many requests of everybody, or still loading",
+    Failed.TIMEOUT: "no token within `timeout_s` or `gap_s`",
+    Failed.CONNECTION: "not reached, or hung up in mid-answer",
+    Failed.SERVER_ERROR: "failed for a reason of its own",
+    Failed.AUTHENTICATION: "wrong key, missing right, no credit",
+    Failed.UNKNOWN_MODEL: "no such model, or no model server",
+    Failed.BAD_REQUEST: "does not take the request as it is",
+}
+
+
+def test_the_table_in_the_docs_is_that_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "generation.md").read_text()
+    shown = page.partition("<!-- failures:begin -->")[2].partition("<!-- failures:end -->")[0]
+    assert shown.strip() == table()

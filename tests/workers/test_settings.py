@@ -126,6 +126,10 @@ def test_a_key_is_shown_neither_in_settings_nor_in_errors(monkeypatch: pytest.Mo
 BAD_FILES = {
     'agnets = ["a"]': "agnets: unknown key; did you mean 'agents'?",
     "[modle]": "modle: unknown key; did you mean 'model'?",
+    '[[routes.generate.legs]]\ntask_queue = "agents"\nserver = "big"': (
+        "routes.generate: a leg names the model server 'big', which [servers] lacks"
+    ),
+    '[servers.big]\nname = "m"': "servers.big: needs a url",
     "[model]\nmax_token = 3": "model.max_token: unknown key; did you mean 'max_tokens'?",
     "[[routes.generate.legs]]\ntask_queue = 'a'\nstart_withn_s = 3": (
         "routes.generate.legs[0].start_withn_s: unknown key; did you mean 'start_within_s'?"
