@@ -112,14 +112,17 @@ class Asking:
         self._reask: _Wrong | None = None
         self._asks = 0
         self._tokens_so_far = 0
+        self._prompt_tokens = 0
         self.spent = spent
         self.trimmed = trimmed
         self.size = known_size
 
     def progress(self) -> tuple[GenerationProgress]:
-        """Return what a heartbeat says."""
+        """Return what a heartbeat says: a prompt that is being answered is paid for."""
+        tokens = self._tokens_so_far
+        prompt = Tokens(prompt_tokens=self._prompt_tokens if tokens else 0)
         ask = max(1, self._asks)
-        return (GenerationProgress(ask=ask, tokens=self._tokens_so_far, spent=self.spent),)
+        return (GenerationProgress(ask=ask, tokens=tokens, spent=self.spent.plus(prompt)),)
 
     async def decided(self) -> Generation:
         """Ask until the answer is a decision, or what the run has left is not enough to ask.
@@ -227,6 +230,7 @@ class Asking:
         prompt_tokens = await self._endpoint.model.most_prompt_tokens(prompt)
         if self.size is not None and not self.trimmed:
             prompt_tokens = min(prompt_tokens, self.size.most_tokens(prompt))
+        self._prompt_tokens = prompt_tokens
         return self._allowance.completion_tokens(prompt_tokens, self.spent, most=self._limit)
 
     def _tried(self, most: int) -> Tried:

@@ -2,12 +2,15 @@
 
 What an engine does not know is refused by some and ignored by others, and a request refused or a constraint
 that was silently weaker are as bad. So both are decided here, by the table below, before a request is sent.
-Every value of the whole schema stays possible, save that a decimal is given as a number.
+Every value of the whole schema stays possible, save that a decimal is given as a number, a multiple without a
+fraction, and a text with a format as `activities.portable_formats` bounds it.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from activities.portable_formats import PATTERNS
 from activities.portable_patterns import is_portable
 from outlast.bounds import types_of
 from outlast.schemas import Schema
@@ -20,6 +23,9 @@ MAX_LENGTH = 2_000
 
 MAX_ITEMS = 500
 """Items, or properties, that an engine counts."""
+
+MAX_VALUES = 100
+"""Multiples, or names of properties, that are named one by one to an engine which does not know the keyword."""
 
 MAX_NUMBER = 10**15
 """Bounds of numbers that every engine writes as an automaton: llguidance fails at 2**63, xgrammar above."""
@@ -63,21 +69,15 @@ From vLLM 0.32 (`has_xgrammar_unsupported_json_features`), and from compiling sc
 xgrammar 0.2.8, llguidance 1.7.6 and outlines_core 0.2.14."""
 
 FORMATS: dict[str, frozenset[str]] = {
-    "date": _LOCAL | {"outlines"},
-    "time": _LOCAL | {"outlines"},
-    "date-time": _LOCAL | {"outlines"},
     "uuid": _LOCAL | {"outlines"},
-    "email": _VLLM | {"outlines"},
     "uri": _VLLM | {"outlines"},
-    "duration": _VLLM,
-    "ipv4": _VLLM,
-    "ipv6": _VLLM,
     "hostname": _VLLM,
     "uri-reference": frozenset({"xgrammar"}),
     "uri-template": frozenset({"xgrammar"}),
     "json-pointer": frozenset({"xgrammar"}),
     "relative-json-pointer": frozenset({"xgrammar"}),
 }
+"""Of those that no pattern stands for."""
 
 PATTERN_WITH_LENGTH = frozenset({"guidance"})
 """Who counts the characters of a text that has a pattern or a format too; elsewhere the pattern stays."""
@@ -126,7 +126,7 @@ class Constraint:
 
 def constraint_for(schema: Schema, engine: Engine) -> Constraint:
     """Divide a schema, well formed and satisfiable, between an engine and the check."""
-    division = _Division(engine)
+    division = _Division(engine, schema)
     kept = division.node(schema, "")
     return Constraint(kept if isinstance(kept, dict) else {}, tuple(division.moved))
 
@@ -136,6 +136,7 @@ class _Division:
     """One schema on its way through; each part is visited once, so its work is bounded by its size."""
 
     engine: Engine
+    root: Schema
     moved: list[str] = field(default_factory=list)
 
     def node(self, node: Any, path: str) -> Any:
@@ -183,6 +184,9 @@ class _Division:
             return self._alone(node, "const", node["const"], path)
         if "enum" in node:
             return self._alone(node, "enum", _of_its_type(node), path)
+        node = self._named(self._multiples(self._formatted(node)))
+        if "enum" in node:
+            return node
         if any(keyword in node for keyword in _MORE_PROPERTIES):
             node = _opened(node)
         if "prefixItems" in node and not self._is_enforced("prefixItems", node):
@@ -194,6 +198,53 @@ class _Division:
             else:
                 self._move(path, keyword)
         return self._completed(kept, path)
+
+    def _formatted(self, node: Schema) -> Schema:
+        """Write a format as the pattern that stands for it, save beside another pattern."""
+        pattern = PATTERNS.get(str(node.get("format")))
+        if pattern is None or self.engine not in KEYWORDS["pattern"] or "string" not in _kinds(node):
+            return node
+        if "pattern" in node and self._is_enforced("pattern", node):
+            return node
+        kept = {key: value for key, value in node.items() if key != "format"}
+        return {**kept, "pattern": pattern}
+
+    def _multiples(self, node: Schema) -> Schema:
+        """Name the multiples between two bounds."""
+        if self.engine in KEYWORDS["integer multipleOf"] or _kinds(node) != {"integer"}:
+            return node
+        values = _multiples_of(node)
+        return {"type": "integer", "enum": values} if values else node
+
+    def _named(self, node: Schema) -> Schema:
+        """Write a map whose keys are some of few as an object with these properties."""
+        others: Any = node.get("additionalProperties", {})
+        about_names = {"properties", "patternProperties", "unevaluatedProperties"} & node.keys()
+        names = self._values(node.get("propertyNames"))
+        if not names or about_names or others is False or "object" not in _kinds(node):
+            return node
+        kept = {key: value for key, value in node.items() if key != "propertyNames"}
+        schema = {} if others is True else others
+        required: Any = node.get("required", [])
+        if not set(required) <= set(names):
+            return node
+        return {
+            **kept,
+            "properties": dict.fromkeys(names, schema),
+            "additionalProperties": False,
+        }
+
+    def _values(self, names: Any) -> list[str]:
+        """Return the texts that a schema admits, if it names some few."""
+        definitions: Any = self.root.get("$defs", {})
+        reference = str(names.get("$ref", "")) if isinstance(names, dict) else ""
+        if reference.startswith("#/$defs/"):
+            names = definitions.get(reference.removeprefix("#/$defs/"))
+        if not isinstance(names, dict) or names.keys() - {*ANNOTATIONS, "type", "enum", "const"}:
+            return []
+        values: Any = names.get("enum", [names["const"]] if "const" in names else [])
+        texts = [value for value in values if isinstance(value, str)]
+        return texts if len(texts) <= MAX_VALUES else []
 
     def _without_prefix(self, node: Schema, path: str) -> Schema:
         """Leave out `items` too, which is only about what comes after the prefix."""
@@ -366,6 +417,22 @@ def _of_its_type(node: Schema) -> list[Any]:
     values: Any = node["enum"]
     kinds = _kinds(node)
     return [value for value in values if not kinds or kinds & set(types_of(value))]
+
+
+def _multiples_of(node: Schema) -> list[int]:
+    """Return the multiples that a node admits, if they are few and it says nothing else."""
+    step: Any = node.get("multipleOf")
+    if step is None or step != int(step) or node.keys() - {"type", *_NUMBERS}:
+        return []
+    step = int(step)
+    lows: list[Any] = [node["minimum"]] if "minimum" in node else []
+    lows += [math.floor(node["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in node else []
+    highs: list[Any] = [node["maximum"]] if "maximum" in node else []
+    highs += [math.ceil(node["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in node else []
+    if not lows or not highs:
+        return []
+    first, last = math.ceil(max(lows) / step), math.floor(min(highs) / step)
+    return [step * count for count in range(first, last + 1)] if last - first < MAX_VALUES else []
 
 
 def _is_decimal(node: Any) -> bool:

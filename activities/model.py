@@ -38,7 +38,7 @@ class ModelActivities:
         self._transcripts = transcripts
         self._slots = asyncio.Semaphore(max_concurrent)
         self._trimmed: OrderedDict[str, int] = OrderedDict()
-        self._sizes: OrderedDict[tuple[str, str], Size] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, str, str], Size] = OrderedDict()
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
@@ -48,19 +48,24 @@ class ModelActivities:
         `ModelError`. Retries repeat the call: it is paid again, is counted, and changes nothing else.
         """
         workflow_id = activity.info().workflow_id or ""
+        before = spent_before()
         asking: Asking | None = None
 
-        def progress() -> tuple[GenerationProgress, ...]:
-            return asking.progress() if asking else (GenerationProgress(spent=spent_before()),)
+        def progress() -> tuple[GenerationProgress]:
+            return asking.progress() if asking else (GenerationProgress(spent=before),)
 
         async with heartbeats(progress):
-            asking = await self._asking(input)
             try:
+                asking = await self._asking(input, before)
                 async with self._slots:
                     generation = await asking.decided()
-            except ModelError as error:
+            except BaseException as error:
+                # The next attempt begins with what this one used, whatever ended it.
                 activity.heartbeat(*progress())
-                raise _final(error, asking.spent, is_last_leg=input.is_last_leg) from None
+                if not isinstance(error, ModelError):
+                    raise
+                spent = asking.spent if asking else before
+                raise _final(error, spent, is_last_leg=input.is_last_leg) from None
         self._remember(workflow_id, input, asking)
         if generation.decision is not None and generation.decision.tool_calls:
             self._transcripts.add_decision(workflow_id, generation.decision)
@@ -68,7 +73,7 @@ class ModelActivities:
             self._transcripts.forget(workflow_id)
         return generation
 
-    async def _asking(self, wanted: GenerateInput) -> Asking:
+    async def _asking(self, wanted: GenerateInput, before: Tokens) -> Asking:
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         endpoint = self._endpoint(wanted.server)
@@ -90,9 +95,9 @@ class ModelActivities:
             endpoint,
             self._checker,
             Allowance(wanted.tokens_left, wanted.cost_left_usd, wanted.price),
-            spent=spent_before(),
+            spent=before,
             trimmed=self._trimmed.get(workflow_id, 0),
-            known_size=self._sizes.get((workflow_id, wanted.server or DEFAULT_SERVER)),
+            known_size=self._sizes.get(_counted_as(workflow_id, wanted)),
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:
@@ -109,10 +114,15 @@ class ModelActivities:
         if asking.trimmed:
             self._trimmed[workflow_id] = asking.trimmed
         if asking.size is not None and wanted.tokens_left is not None:
-            self._sizes[workflow_id, wanted.server or DEFAULT_SERVER] = asking.size
+            self._sizes[_counted_as(workflow_id, wanted)] = asking.size
         for kept in (self._trimmed, self._sizes):
             if len(kept) > MAX_RUNS:
                 kept.popitem(last=False)
+
+
+def _counted_as(workflow_id: str, wanted: GenerateInput) -> tuple[str, str, str]:
+    """Return whose prompts have a size in common: each model has a tokenizer of its own."""
+    return workflow_id, wanted.server or DEFAULT_SERVER, wanted.model or ""
 
 
 def spent_before() -> Tokens:

@@ -17,7 +17,7 @@ MAX_ASKS = 3
 """Questions of one attempt: the first, and two that are put otherwise."""
 
 PATIENCE = timedelta(seconds=5)
-"""A longer wait than this is not waited for where another leg follows."""
+"""A longer wait than this, of a server that is there, is not waited for where another leg follows."""
 
 Remedy = Literal["more_tokens", "compact", "reask", "warmer", "trim"]
 """More tokens for the answer; no white space in it; the problem told to the model, at temperature 0; a
@@ -98,8 +98,11 @@ def verdict_on(failure: ModelFailure, *, told_wait: timedelta | None, is_last_le
     """Decide about a call that ended in `failure`; `told_wait` is what the server asked for."""
     if not RULES[failure].retryable:
         return Verdict(retryable=False)
-    if told_wait is not None and told_wait > PATIENCE and not is_last_leg:
-        return Verdict(retryable=False)
+    if told_wait is not None and not is_last_leg:
+        # One that is known to be away is left at once: the breaker's word, or its own.
+        is_away = failure is not ModelFailure.THROTTLED
+        if is_away or told_wait > PATIENCE:
+            return Verdict(retryable=False)
     return Verdict(retryable=True, wait=told_wait)
 
 

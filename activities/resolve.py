@@ -60,7 +60,7 @@ class ResolveActivities:
         return self._routed(known[name].model_copy(update={"first": False}))
 
     def _routed(self, tool: ToolSpec) -> ToolSpec:
-        if tool.kind == "agent" or tool.route is not None:
+        if tool.kind != "activity" or tool.route is not None:
             return tool
         route = self._tool_routes.get(tool.name, self._tools)
         return tool.model_copy(update={"route": route})

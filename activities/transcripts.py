@@ -16,7 +16,6 @@ from outlast.transcripts import (
     decision_message,
     digest_of,
     extended,
-    tool_message,
 )
 
 ENTRY_OVERHEAD_BYTES = 500
@@ -128,7 +127,7 @@ class Transcripts:
             return message
         if content is None:
             return None
-        return tool_message(message.tool or "", message.call_id or "", content)
+        return message.model_copy(update={"content": content})
 
     def _take_result(self, workflow_id: str, call_id: str) -> str | None:
         content = self._results.pop((workflow_id, call_id), None)

@@ -7,18 +7,12 @@ human decisions, and workers that hold nothing call models and tools.
 from outlast.agents import Agent
 from outlast.children import run_agent
 from outlast.client import Client, Run
-from outlast.contracts import (
-    AgentResult,
-    Approval,
-    Leg,
-    Limits,
-    Progress,
-    Route,
-    ToolSpec,
-    Usage,
-)
+from outlast.conditions import arguments
+from outlast.contracts import AgentResult, Leg, Limits, Progress, Route, ToolSpec, Usage
 from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
+from outlast.human_requests import Approval, Escalation
 from outlast.plugin import OutlastPlugin
+from outlast.questions import ask_human
 from outlast.tools import tool
 
 __all__ = [
@@ -28,6 +22,7 @@ __all__ = [
     "BadRequest",
     "Client",
     "DefinitionError",
+    "Escalation",
     "Leg",
     "Limits",
     "OutlastError",
@@ -39,6 +34,8 @@ __all__ = [
     "ToolError",
     "ToolSpec",
     "Usage",
+    "arguments",
+    "ask_human",
     "run_agent",
     "tool",
 ]

@@ -33,12 +33,12 @@ from outlast.contracts import (
     AgentResult,
     Limits,
     Message,
-    PendingRequest,
     Progress,
     TranscriptPage,
 )
 from outlast.door import parse_request
 from outlast.errors import BadRequest, RunFailed
+from outlast.human_requests import PendingRequest
 from outlast.plugin import OutlastPlugin
 from outlast.texts import cut
 
@@ -130,19 +130,47 @@ class Run:
     async def _ended(self) -> None:
         await asyncio.gather(self._handle.result(), return_exceptions=True)
 
-    async def approve(self, request_id: str, *, by: str = "", comment: str = "") -> str:
-        """Approve a pending request; raises `BadRequest` if it is not pending."""
-        return await self._decide("approve", request_id, by=by, comment=comment)
-
-    async def deny(self, request_id: str, *, by: str = "", comment: str = "") -> str:
-        """Deny a pending request; the model reads the comment."""
-        return await self._decide("deny", request_id, by=by, comment=comment)
-
-    async def _decide(
-        self, decision: Literal["approve", "deny"], request_id: str, *, by: str, comment: str
+    async def approve(
+        self, request: str | PendingRequest, *, by: str = "", comment: str = ""
     ) -> str:
+        """Approve a pending call; raises `BadRequest` if it is not pending.
+
+        Given a request rather than its id, no other arguments than its own are approved.
+        """
+        return await self._decide("approve", request, by=by, comment=comment)
+
+    async def edit(
+        self,
+        request: str | PendingRequest,
+        arguments: dict[str, JsonValue],
+        *,
+        by: str = "",
+        comment: str = "",
+    ) -> str:
+        """Approve a pending call with other arguments; raises `BadRequest` if its tool takes them not."""
+        return await self._decide("edit", request, by=by, comment=comment, arguments=arguments)
+
+    async def deny(self, request: str | PendingRequest, *, by: str = "", comment: str = "") -> str:
+        """Deny a pending request; the model reads the comment."""
+        return await self._decide("deny", request, by=by, comment=comment)
+
+    async def answer(
+        self,
+        request: str | PendingRequest,
+        answer: JsonValue,
+        *,
+        by: str = "",
+        comment: str = "",
+    ) -> str:
+        """Answer a question; raises `BadRequest` if the answer is not of the type that is asked for."""
+        return await self._decide("answer", request, by=by, comment=comment, answer=answer)
+
+    async def _decide(self, decision: str, request: str | PendingRequest, **said: JsonValue) -> str:
+        seen = request if isinstance(request, PendingRequest) else None
+        hashed: dict[str, JsonValue] = {"arguments_hash": seen.arguments_hash} if seen else {}
+        request_id = seen.request_id if seen else str(request)
         return await self._update(
-            "decide", request_id=request_id, decision=decision, by=by, comment=comment
+            "decide", request_id=request_id, decision=decision, **hashed, **said
         )
 
     async def say(

@@ -1,25 +1,15 @@
 """What crosses a boundary: requests people type, results they read, messages between workers.
 
-Three kinds, by who writes them. *Door* models come from people, so an unknown field is refused. *Read*
-models go to people, with every field in them. *Wire* models pass between workers of different versions
-and are recorded in histories: unknown fields are ignored and fields that hold their default are not
-written. Names here are stable; a new field is optional.
+Names here are stable; a new field is optional.
 """
 
-from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from outlast.boundaries import Door, Read, Wire
+from outlast.human_requests import Approval, PendingRequest, SettledRequest
 
 AGENT_WORKFLOW = "AgentWorkflow"
 AGENTS_QUEUE = "agents"
@@ -59,33 +49,6 @@ AgentStatus = Literal[
     "thinking", "acting", "waiting_for_human", "paused", "completed", "stopped", "failed"
 ]
 StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled"]
-
-
-class Door(BaseModel):
-    """Something a person types: an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Read(BaseModel):
-    """Something a person reads: every field is written."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Wire(BaseModel):
-    """Something workers send each other: unknown fields pass, defaults are not written."""
-
-    model_config = ConfigDict(frozen=True)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in serialize(self).items()
-            if getattr(self, name) != fields[name].default
-        }
 
 
 class Limits(Door):
@@ -134,15 +97,6 @@ class AgentRequest(Door):
         if (self.agent is None) == (self.spec is None):
             raise ValueError("give either 'agent' (a registered name) or 'spec' (a whole agent)")
         return self
-
-
-class HumanDecision(Door):
-    """The payload of `decide`: settles a pending human request."""
-
-    request_id: str = Field(min_length=1)
-    decision: Literal["approve", "deny"]
-    by: str = Field(default="", max_length=200)
-    comment: str = Field(default="", max_length=2_000)
 
 
 class Say(Door):
@@ -202,17 +156,8 @@ class AgentResult(Read):
     turns: int = 0
     tool_calls: int = 0
     usage: Usage = Usage()
-
-
-class PendingRequest(Read):
-    """A question to a person that is not settled yet."""
-
-    request_id: str
-    tool: str
-    arguments: dict[str, JsonValue]
-    audience: str
-    opened_at: datetime
-    expires_at: datetime
+    requests: list[SettledRequest] = []
+    """What people decided, in its order; the last hundred."""
 
 
 class Progress(Read):
@@ -256,22 +201,18 @@ class Route(Wire):
     legs: tuple[Leg, ...] = Field(min_length=1)
 
 
-class Approval(Wire):
-    """Who must approve a call, and when a request that nobody answers is denied."""
-
-    audience: str
-    expires_s: float = Field(default=86_400, gt=0)
-
-
 class ToolSpec(Wire):
     """A tool as the run sees it: an activity type (or an agent) of its name, with a JSON argument."""
 
     name: Name
     description: str = ""
     parameters: dict[str, JsonValue]
-    kind: Literal["activity", "agent"] = "activity"
+    kind: Literal["activity", "agent", "question"] = "activity"
     effect: Effect = "read"
     approval: Approval | None = None
+    """Who is asked: to approve a call, or, of a `question`, to answer it."""
+    answer_schema: dict[str, JsonValue] | None = None
+    """Of a `question`: the JSON Schema of the answer."""
     max_calls: int | None = Field(default=None, ge=1)
     first: bool = False
     """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such
@@ -329,6 +270,8 @@ class Message(Wire):
     content: str | None = None
     tool: str | None = None
     call_id: str | None = None
+    decided: str | None = None
+    """Of a tool's result: who approved, edited or answered, in words; the model does not read it."""
 
 
 class ToolCall(Wire):

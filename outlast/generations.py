@@ -3,7 +3,8 @@
 from decimal import Decimal
 from typing import Literal
 
-from outlast.contracts import Decision, Message, Price, Wire
+from outlast.boundaries import Wire
+from outlast.contracts import Decision, Message, Price
 
 MILLION = 1_000_000
 """Prices are for that many tokens."""

@@ -11,9 +11,10 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
-from outlast.contracts import NAME_PATTERN, Approval, Effect, ToolSpec
+from outlast.contracts import NAME_PATTERN, Effect, ToolSpec
 from outlast.door import explain
 from outlast.errors import DefinitionError, ToolError, ToolFailed
+from outlast.human_requests import Approval
 from outlast.schema_checks import check_derived
 from outlast.schemas import Schema, schema_of
 

@@ -3,7 +3,7 @@
 import asyncio
 import types
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -109,7 +109,7 @@ def staged_settings(
 @asynccontextmanager
 async def on_stage(
     client: TemporalClient,
-    model: Model,
+    model: Model | Mapping[str, Endpoint],
     agents: Iterable[Agent] = (),
     *,
     tools: Iterable[Tool[..., Any]] = (),
@@ -117,10 +117,17 @@ async def on_stage(
     cached: int = 1000,
     visibility: bool = True,
 ) -> AsyncIterator[Stage]:
-    """Serve the agents until the block ends, then replay what ran in it."""
+    """Serve the agents until the block ends, then replay what ran in it.
+
+    `model` is the only server, or all of them by name.
+    """
     settings = settings or staged_settings(cached=cached)
     catalog = catalog_of(agents, tools)
-    endpoints = {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
+    endpoints = (
+        model
+        if isinstance(model, Mapping)
+        else {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
+    )
     workers = build_workers(client, settings, catalog, endpoints=endpoints, visibility=visibility)
     stage = Stage(client, settings)
     stop = asyncio.Event()

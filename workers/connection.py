@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.errors import NotReady
 from workflows.presence import (
+    AGENT_AUDIENCE,
     AGENT_COST_USD,
     AGENT_NAME,
     AGENT_STATUS,
@@ -53,6 +54,7 @@ _KEYS: tuple[SearchAttributeKey[Any], ...] = (
     AGENT_STATUS,
     AGENT_TURNS,
     AGENT_COST_USD,
+    AGENT_AUDIENCE,
 )
 Types = Mapping[str, SearchAttributeIndexedValueType]
 

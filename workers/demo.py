@@ -12,7 +12,8 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
-from outlast.contracts import Message, PendingRequest, ToolCall
+from outlast.contracts import Message, ToolCall
+from outlast.human_requests import PendingRequest
 from workers.connection import connect
 from workers.dev import Stack, start_command, started_stack, temporal_command, temporal_program
 from workers.process import run_process
@@ -132,7 +133,7 @@ async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
     command = [
         *temporal_program(stack),
         *("workflow", "update", "execute", "--workflow-id", run.id, "--name", "decide"),
-        *("--input", decide_payload(request.request_id, "approve", by="demo")),
+        *("--input", decide_payload(request, "approve", by="demo")),
     ]
     say(f"\n  It waits for {request.audience}. Anybody who may would approve it with")
     say(f"  $ {shlex.join(command)}")

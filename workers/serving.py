@@ -14,8 +14,8 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.asking import Endpoint
+from activities.checking import SchemaChecker
 from activities.model import ModelActivities
-from activities.providers.checking import SchemaChecker
 from activities.resolve import ResolveActivities
 from activities.sources import WorkflowSource
 from activities.tools import tool_activity

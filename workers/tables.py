@@ -16,7 +16,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from activities.constraints import Engine
-from outlast.contracts import Door, Name, Price, Route
+from outlast.boundaries import Door
+from outlast.contracts import Name, Price, Route
 
 VERSION_VARIABLES = {
     "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",

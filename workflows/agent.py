@@ -15,7 +15,6 @@ from outlast.contracts import (
     AgentResult,
     Leg,
     Message,
-    PendingRequest,
     PinnedAgent,
     Progress,
     StopReason,
@@ -25,6 +24,8 @@ from outlast.contracts import (
 )
 from outlast.errors import BadRequest, Failure, ModelError
 from outlast.generations import GenerateInput, Generation
+from outlast.human_requests import PendingRequest
+from outlast.schemas import Schema
 from outlast.transcripts import decision_message, page, user_message
 from workflows.budget import Ask, Spent, Stop, left_of, plan_turn, usage_of
 from workflows.calls import Calls
@@ -34,6 +35,7 @@ from workflows.narration import call_summary
 from workflows.opening import open_run
 from workflows.payloads import NOTHING
 from workflows.presence import Presence
+from workflows.requests import MAX_TRAIL
 from workflows.state import RunState, carry
 from workflows.steps import Step, generate_options, over_legs, was_not_served
 
@@ -209,6 +211,7 @@ class AgentWorkflow(Steerable):
             turns=self._state.turn,
             tool_calls=self._state.tool_calls,
             usage=self._state.usage,
+            requests=list(self._steering.settled.values())[-MAX_TRAIL:],
         )
 
     def interrupt(self) -> bool:
@@ -221,6 +224,11 @@ class AgentWorkflow(Steerable):
     def is_conversation(self) -> bool:
         """Tell whether `finish` means anything to this run."""
         return self._state is None or self._state.mode == "conversation"
+
+    def parameters_of(self, tool: str) -> Schema | None:
+        """Return the schema of a tool's arguments, which those of an edit must keep."""
+        spec = self._state.agent.tool(tool) if self._state else None
+        return spec.parameters if spec else None
 
     def _show_failure(self, cause: str) -> None:
         if self._presence is not None:

@@ -1,30 +1,21 @@
 """Tool calls: approved where they must be, run side by side, their outcomes told apart."""
 
 import asyncio
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
 from temporalio.workflow import ParentClosePolicy
 
-from outlast.contracts import (
-    AGENT_WORKFLOW,
-    AgentResult,
-    Approval,
-    HumanDecision,
-    Leg,
-    Message,
-    PendingRequest,
-    ToolCall,
-    ToolSpec,
-)
+from outlast.contracts import AGENT_WORKFLOW, AgentResult, Leg, Message, ToolCall, ToolSpec
 from outlast.errors import ToolFailed
 from outlast.tools import MAX_RESULT_BYTES
 from outlast.transcripts import to_json, tool_message
 from workflows.failures import cause_of, failed_call, told_to_model
 from workflows.narration import call_summary
+from workflows.outcomes import refusal_by, reply_of, trail_of
 from workflows.presence import Presence
+from workflows.requests import Requests
 from workflows.state import RunState, Steering
 from workflows.steps import (
     UNREGISTERED_TRIES,
@@ -46,8 +37,8 @@ class Calls:
         self, state: RunState, steering: Steering, presence: Presence, priority: Priority
     ) -> None:
         self._state = state
-        self._steering = steering
         self._presence = presence
+        self._requests = Requests(steering, presence)
         self._priority = priority
         self._broken = False
         self._agents = 0
@@ -73,72 +64,51 @@ class Calls:
 
     async def _guarded(self, call_id: str, call: ToolCall) -> Message:
         try:
-            content = await self._outcome(call_id, call)
+            content, said = await self._outcome(call_id, call)
         except Exception:
             self._broken = True
             raise
-        return tool_message(call.tool, call_id, content)
+        message = tool_message(call.tool, call_id, content)
+        return message.model_copy(update={"decided": said}) if said else message
 
-    async def _outcome(self, call_id: str, call: ToolCall) -> str:
-        """Return the JSON text that the model reads as the call's result."""
+    async def _outcome(self, call_id: str, call: ToolCall) -> tuple[str, str]:
+        """Return the JSON text that the model reads as the call's result, and what people decided."""
         tool = self._state.agent.tool(call.tool)
         if tool is None:
-            return to_json({"error": f"there is no tool {call.tool!r}"})
+            return to_json({"error": f"there is no tool {call.tool!r}"}), ""
         used = self._state.calls.get(tool.name, 0)
         if tool.max_calls is not None and used >= tool.max_calls:
-            return to_json({"error": f"{tool.name} may be called {tool.max_calls} times in a run"})
+            error = f"{tool.name} may be called {tool.max_calls} times in a run"
+            return to_json({"error": error}), ""
         self._state.calls[tool.name] = used + 1
         self._state.tool_calls += 1
-        if tool.approval is not None:
-            refusal = await self._refusal(call_id, call, tool.approval)
+        if tool.kind == "question":
+            return await self._ask(call_id, call, tool)
+        clock, said = tool.approval, ""
+        if clock is not None and (clock.when is None or clock.when.holds(call.arguments)):
+            settled, edited = await self._requests.approval(
+                call_id, call, clock, is_moot=lambda: self._broken
+            )
+            self._requests.show_acting(self._state.turn)
+            refusal = refusal_by(settled, clock)
+            said = trail_of(settled)
             if refusal is not None:
-                return to_json({"denied": refusal})
+                return to_json({"denied": refusal}), said
+            if edited is not call:
+                return _as_edited(edited, await self._carried_out(call_id, edited, tool)), said
+        return await self._carried_out(call_id, call, tool), said
+
+    async def _ask(self, call_id: str, call: ToolCall, tool: ToolSpec) -> tuple[str, str]:
+        settled, answer = await self._requests.answer(
+            call_id, call, tool, is_moot=lambda: self._broken
+        )
+        self._requests.show_acting(self._state.turn)
+        return reply_of(settled, answer), trail_of(settled)
+
+    async def _carried_out(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
         if tool.kind == "agent":
             return await self._run_agent(call_id, call)
         return await self._run_activity(call_id, call, tool)
-
-    async def _refusal(self, call_id: str, call: ToolCall, approval: Approval) -> str | None:
-        """Wait for a person's decision; return why the call may not be made, or None if it may."""
-        now = workflow.now()
-        expires = timedelta(seconds=approval.expires_s)
-        self._steering.pending[call_id] = PendingRequest(
-            request_id=call_id,
-            tool=call.tool,
-            arguments=call.arguments,
-            audience=approval.audience,
-            opened_at=now,
-            expires_at=now + expires,
-        )
-        self._presence.show("waiting_for_human", f"{call_summary(call)} needs {approval.audience}")
-        settled = await self._settled(call_id, expires)
-        del self._steering.pending[call_id]
-        self._show_acting()
-        if not settled:
-            return f"nobody of {approval.audience} answered within {approval.expires_s:g} s"
-        decision = self._steering.settled.get(call_id)
-        return "the run is ending" if decision is None else _reason(decision, approval)
-
-    async def _settled(self, call_id: str, expires: timedelta) -> bool:
-        """Wait until a request is settled, or moot; return False if its time is up before."""
-        try:
-            await workflow.wait_condition(
-                lambda: self._broken or call_id in self._steering.settled,
-                timeout=expires,
-                timeout_summary=f"request {call_id} expires",
-            )
-        except TimeoutError:
-            return False
-        except asyncio.CancelledError:
-            del self._steering.pending[call_id]
-            raise
-        return True
-
-    def _show_acting(self) -> None:
-        if self._steering.pending:
-            waiting = ", ".join(self._steering.pending)
-            self._presence.show("waiting_for_human", f"requests {waiting}")
-        else:
-            self._presence.show("acting", f"turn {self._state.turn}")
 
     async def _run_activity(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
         route = tool.route or self._state.agent.route
@@ -204,11 +174,9 @@ class Calls:
         return to_json({"error": f"{call.tool} stopped: {result.stop_reason}"})
 
 
-def _reason(decision: HumanDecision, approval: Approval) -> str | None:
-    if decision.decision == "approve":
-        return None
-    by = decision.by or approval.audience
-    return f"denied by {by}: {decision.comment}" if decision.comment else f"denied by {by}"
+def _as_edited(call: ToolCall, content: str) -> str:
+    """Return what a model reads of a call that was made with other arguments than it wished."""
+    return f'{{"arguments_edited_to":{to_json(call.arguments)},"result":{content}}}'
 
 
 def _json_of(result: RawValue, tool: ToolSpec) -> str:

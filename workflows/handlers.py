@@ -7,15 +7,23 @@ and dropped. Payloads arrive raw, so that what is wrong with them is said by the
 from collections.abc import Callable
 from typing import TypeVar
 
+from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from outlast.contracts import Door, HumanDecision, Say, Steer
+from activities.checking import SchemaChecker
+from outlast.boundaries import Door
+from outlast.contracts import Say, Steer
 from outlast.door import parse
 from outlast.errors import BadRequest
+from outlast.human_requests import HumanDecision
+from outlast.schemas import Schema
+from outlast.transcripts import to_json
 from workflows.payloads import NOTHING, json_of
 from workflows.state import Steering
 from workflows.steering import refusal_of_decision, refusal_of_message, settle
+
+_CHECKER = SchemaChecker()
 
 _DoorModel = TypeVar("_DoorModel", bound=Door)
 
@@ -34,21 +42,35 @@ class Steerable:
         """Tell whether `finish` means anything to this run."""
         return True
 
+    def parameters_of(self, tool: str) -> Schema | None:
+        """Return the schema of a tool's arguments, which those of an edit must keep."""
+        del tool
+        return None
+
     @workflow.update(name="decide")
     async def decide(self, payload: RawValue = NOTHING) -> str:
-        """Settle a pending human request."""
-        return settle(typed(HumanDecision, payload, "decide"), self._steering)
+        """Settle a pending human request, or vote on it."""
+        return self._settle(payload)
 
     @decide.validator
     def check_decide(self, payload: RawValue = NOTHING) -> None:
         """Refuse a decision that is malformed, late, or about nothing that is asked."""
-        _refuse(refusal_of_decision(typed(HumanDecision, payload, "decide"), self._steering))
+        decision = typed(HumanDecision, payload, "decide")
+        request = self._steering.pending.get(decision.request_id)
+        parameters = self.parameters_of(request.tool) if request else None
+        _refuse(
+            refusal_of_decision(decision, self._steering, parameters=parameters, problem=_problem)
+        )
 
     @workflow.signal(name="decide")
     async def decide_by_signal(self, payload: RawValue = NOTHING) -> None:
-        """Settle a pending human request."""
+        """Settle a pending human request, or vote on it."""
         if _accepted(self.check_decide, payload, "decide"):
-            settle(typed(HumanDecision, payload, "decide"), self._steering)
+            self._settle(payload)
+
+    def _settle(self, payload: RawValue) -> str:
+        decision = typed(HumanDecision, payload, "decide")
+        return settle(decision, self._steering, now=workflow.now())
 
     @workflow.update(name="say")
     async def say(self, payload: RawValue = NOTHING) -> str:
@@ -138,6 +160,10 @@ class Steerable:
 def typed(model: type[_DoorModel], payload: RawValue, what: str) -> _DoorModel:
     """Read a payload as a door model, or raise `BadRequest`; a missing one counts as `{}`."""
     return parse(model, json_of(payload) or b"{}", what=f"the payload of {what}")
+
+
+def _problem(value: JsonValue, schema: Schema) -> str | None:
+    return _CHECKER.problem(value, schema, key=to_json(schema))
 
 
 def _refuse(refusal: str | None) -> None:

@@ -5,7 +5,8 @@ import shlex
 
 from pydantic import JsonValue
 
-from outlast.contracts import PendingRequest, Progress, ToolCall
+from outlast.contracts import Progress, ToolCall
+from outlast.human_requests import PendingRequest
 from outlast.texts import cut
 
 MAX_SUMMARY_BYTES = 120
@@ -28,15 +29,20 @@ def _brief(value: JsonValue) -> str:
     return cut(text, MAX_VALUE_BYTES)
 
 
-def decide_payload(request_id: str, decision: str, *, by: str = "you") -> str:
-    """Return the JSON that settles a request."""
-    payload = {"request_id": request_id, "decision": decision, "by": by}
-    return json.dumps(payload, separators=(",", ":"))
+def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:
+    """Return the JSON that settles a request, and no other than the one that was seen."""
+    payload: dict[str, JsonValue] = {"request_id": request.request_id, "decision": decision}
+    if decision == "edit":
+        payload["arguments"] = request.arguments
+    if decision == "answer":
+        payload["answer"] = "…"
+    payload |= {"arguments_hash": request.arguments_hash, "by": by}
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
 
 
-def decide_command(workflow_id: str, request_id: str, decision: str) -> str:
+def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
     """Return the `temporal` command that settles a request."""
-    payload = decide_payload(request_id, decision)
+    payload = decide_payload(request, decision)
     return (
         f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} --name decide \\\n"
         f"    --input {shlex.quote(payload)}"
@@ -58,17 +64,36 @@ def details(progress: Progress, workflow_id: str) -> str:
 
 
 def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
+    is_question = request.kind == "question"
+    decisions = ("answer", "deny") if is_question else ("approve", "deny")
     return [
-        f"### {request.audience}: approve this call of {request.tool}?",
-        "```json",
-        _shown(request.arguments),
-        "```",
-        f"Denied by itself at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
+        f"### {request.audience}: " + _asked(request),
+        *_what_is_shown(request),
+        f"{_standing(request)}Expires at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
         "```sh",
-        decide_command(workflow_id, request.request_id, "approve"),
-        decide_command(workflow_id, request.request_id, "deny"),
+        *(decide_command(workflow_id, request, decision) for decision in decisions),
         "```",
     ]
+
+
+def _asked(request: PendingRequest) -> str:
+    return "a question" if request.kind == "question" else f"approve this call of {request.tool}?"
+
+
+def _what_is_shown(request: PendingRequest) -> list[str]:
+    if request.kind != "question":
+        return ["```json", _shown(request.arguments), "```"]
+    quoted = [f"> {line}" for line in (request.question or "").splitlines()]
+    return [*quoted, "", "```json", _shown({"answer": request.answer_schema}), "```"]
+
+
+def _standing(request: PendingRequest) -> str:
+    """Return how far a quorum has come, and who changed what is asked."""
+    edited = f"Edited by {request.edited_by}. " if request.edited_by else ""
+    if request.quorum == 1:
+        return edited
+    names = ", ".join(request.approved_by) or "nobody yet"
+    return f"{edited}Approved by {names}; {request.quorum} have to. "
 
 
 def _shown(arguments: dict[str, JsonValue]) -> str:

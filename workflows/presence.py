@@ -13,6 +13,7 @@ from workflows.state import RunState, Steering
 AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
 AGENT_TENANT = SearchAttributeKey.for_keyword("AgentTenant")
 AGENT_STATUS = SearchAttributeKey.for_keyword("AgentStatus")
+AGENT_AUDIENCE = SearchAttributeKey.for_keyword_list("AgentAudience")
 AGENT_TURNS = SearchAttributeKey.for_int("AgentTurns")
 AGENT_COST_USD = SearchAttributeKey.for_float("AgentCostUsd")
 
@@ -38,15 +39,21 @@ class Presence:
         self._steering = steering
         self._shown: AgentStatus | None = None
         self._shown_at: datetime = state.started_at
+        self._audiences: list[str] = []
 
     def show(self, status: AgentStatus, doing: str) -> None:
         """Show what the run does from now on."""
         self._steering.status, self._steering.doing = status, doing
         workflow.set_current_details(details(self.progress(), workflow.info().workflow_id))
         now = workflow.now()
-        if self._state.visibility and is_upsert_due(self._shown, status, now - self._shown_at):
-            workflow.upsert_search_attributes(self._attributes())
-            self._shown, self._shown_at = status, now
+        if not self._state.visibility:
+            return
+        audiences = sorted({request.audience for request in self._steering.pending.values()})
+        due = is_upsert_due(self._shown, status, now - self._shown_at)
+        # Runs that began before this attribute made no upsert of their own for it.
+        if due or (audiences != self._audiences and workflow.patched("audiences")):
+            workflow.upsert_search_attributes(self._attributes(audiences))
+            self._shown, self._shown_at, self._audiences = status, now, audiences
 
     def progress(self) -> Progress:
         """Return the answer of the query `progress`."""
@@ -62,10 +69,11 @@ class Presence:
             pending=list(steering.pending.values()),
         )
 
-    def _attributes(self) -> list[SearchAttributeUpdate[Any]]:
+    def _attributes(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
         state = self._state
         changing: list[SearchAttributeUpdate[Any]] = [
             AGENT_STATUS.value_set(self._steering.status),
+            *([AGENT_AUDIENCE.value_set(audiences)] if audiences or self._audiences else []),
             AGENT_TURNS.value_set(state.turn),
             AGENT_COST_USD.value_set(float(state.usage.cost_usd)),
         ]

@@ -5,23 +5,14 @@ import json
 import zlib
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter, field_validator
 
-from outlast.contracts import (
-    AgentStatus,
-    HumanDecision,
-    Limits,
-    Message,
-    PendingRequest,
-    PinnedAgent,
-    Say,
-    Steer,
-    Usage,
-    Wire,
-)
+from outlast.boundaries import Wire
+from outlast.contracts import AgentStatus, Limits, Message, PinnedAgent, Say, Steer, Usage
 from outlast.errors import RunTooLarge
+from outlast.human_requests import PendingRequest, SettledRequest
 from outlast.transcripts import EMPTY_DIGEST, extended, to_json
 
 MAX_CARRIED_BYTES = 1_800_000
@@ -95,11 +86,25 @@ class Steering(BaseModel):
 
     inbox: list[Say] = []
     pending: dict[str, PendingRequest] = {}
-    settled: dict[str, HumanDecision] = {}
+    settled: dict[str, SettledRequest] = {}
+    edits: dict[str, dict[str, JsonValue]] = {}
+    answers: dict[str, JsonValue] = {}
     paused: Steer | None = None
     finished: bool = False
     status: AgentStatus = "thinking"
     doing: str = "starting"
+
+    @field_validator("settled", mode="before")
+    @classmethod
+    def _as_they_are_now(cls, settled: Any) -> Any:
+        """Leave out what a worker of 0.1.0 carried: it remembered decisions, and not outcomes."""
+        if not isinstance(settled, dict):
+            return settled
+        return {
+            key: one
+            for key, one in settled.items()
+            if isinstance(one, SettledRequest) or "outcome" in one
+        }
 
 
 class Carried(Wire):

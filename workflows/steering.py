@@ -3,32 +3,137 @@
 `refusal_of…` functions are pure; the workflow calls them from update validators and for signals.
 """
 
-from outlast.contracts import HumanDecision
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from outlast.human_requests import HumanDecision, PendingRequest, SettledRequest, hash_of
+from outlast.schemas import Schema
 from workflows.state import Steering
 
 MAX_INBOX = 100
 """Messages that wait for a turn: a person does not type more, and a loop that does is refused."""
 
+Problem = Callable[[JsonValue, Schema], str | None]
+"""Tells what is wrong with a value by a JSON Schema, in one line."""
 
-def refusal_of_decision(decision: HumanDecision, steering: Steering) -> str | None:
-    """Return why a decision cannot be taken, in one sentence, or None."""
+_OUTCOMES = {"approve": "approved", "edit": "approved", "deny": "denied", "answer": "answered"}
+
+
+def refusal_of_decision(
+    decision: HumanDecision, steering: Steering, *, parameters: Schema | None, problem: Problem
+) -> str | None:
+    """Return why a decision cannot be taken, in one sentence, or None.
+
+    `parameters` is the schema of the arguments of the tool that the request is about.
+    """
     settled = steering.settled.get(decision.request_id)
     if settled is not None:
-        same = (settled.decision, settled.by) == (decision.decision, decision.by)
-        verdict = "approved" if settled.decision == "approve" else "denied"
-        by = f" by {settled.by!r}" if settled.by else ""
-        return None if same else f"request {decision.request_id!r} is already {verdict}{by}"
-    if decision.request_id in steering.pending:
+        return _refusal_of_late(decision, settled)
+    request = steering.pending.get(decision.request_id)
+    if request is None:
+        pending = ", ".join(map(repr, steering.pending)) or "none"
+        return f"request_id: {decision.request_id!r} is not pending; pending: {pending}"
+    if decision.arguments_hash not in (None, request.arguments_hash):
+        return (
+            f"arguments_hash: the arguments of request {request.request_id!r} are others by now "
+            f"({request.arguments_hash}): look at them again"
+        )
+    if request.kind == "question":
+        return _refusal_of_answer(decision, request, problem)
+    return _refusal_of_vote(decision, request, parameters, problem)
+
+
+def _refusal_of_late(decision: HumanDecision, settled: SettledRequest) -> str | None:
+    outcome = settled.outcome
+    if outcome == "expired":
+        return f"request {decision.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
+    same = outcome == _OUTCOMES[decision.decision] and decision.by in (
+        settled.by,
+        *settled.approved_by,
+    )
+    by = f" by {settled.by!r}" if settled.by else ""
+    return None if same else f"request {decision.request_id!r} is already {outcome}{by}"
+
+
+def _refusal_of_answer(
+    decision: HumanDecision, request: PendingRequest, problem: Problem
+) -> str | None:
+    if decision.decision == "deny":
         return None
-    pending = ", ".join(map(repr, steering.pending)) or "none"
-    return f"request_id: {decision.request_id!r} is not pending; pending: {pending}"
+    if decision.decision != "answer":
+        return f"decision: request {request.request_id!r} is a question: 'answer' it, or 'deny'"
+    schema = request.answer_schema
+    wrong = problem(decision.answer, schema) if isinstance(schema, dict) else None
+    return None if wrong is None else f"answer: {wrong}"
 
 
-def settle(decision: HumanDecision, steering: Steering) -> str:
+def _refusal_of_vote(
+    decision: HumanDecision,
+    request: PendingRequest,
+    parameters: Schema | None,
+    problem: Problem,
+) -> str | None:
+    if decision.decision == "answer":
+        return f"decision: request {request.request_id!r} is a call: 'approve', 'edit' or 'deny' it"
+    if request.quorum > 1 and decision.decision != "deny" and not decision.by:
+        return f"by: this call needs {request.quorum} people to approve; say who you are"
+    if decision.arguments is None or parameters is None:
+        return None
+    wrong = problem(decision.arguments, parameters)
+    return None if wrong is None else f"arguments: {wrong}"
+
+
+def settle(decision: HumanDecision, steering: Steering, *, now: datetime) -> str:
     """Record a decision that was not refused and return a sentence for whoever made it."""
-    steering.settled.setdefault(decision.request_id, decision)
-    verdict = "approved" if decision.decision == "approve" else "denied"
-    return f"{verdict} {decision.request_id}"
+    request = steering.pending.get(decision.request_id)
+    if decision.request_id in steering.settled or request is None:
+        return f"{_OUTCOMES[decision.decision]} {decision.request_id}"
+    if decision.decision in ("approve", "edit"):
+        request = _voted(request, decision)
+        steering.pending[request.request_id] = request
+        if decision.arguments is not None:
+            steering.edits[request.request_id] = decision.arguments
+        missing = request.quorum - len(request.approved_by)
+        if missing > 0:
+            return f"counted for {request.request_id}; {missing} more to approve"
+    if decision.decision == "answer":
+        steering.answers[request.request_id] = decision.answer
+    steering.settled[request.request_id] = _settled(request, decision, now)
+    return f"{_OUTCOMES[decision.decision]} {request.request_id}"
+
+
+def _voted(request: PendingRequest, decision: HumanDecision) -> PendingRequest:
+    """Return a request with one more approval; an edit voids those of the arguments before."""
+    if decision.arguments is None:
+        others = [name for name in request.approved_by if name != decision.by]
+        return request.model_copy(update={"approved_by": [*others, decision.by]})
+    return request.model_copy(
+        update={
+            "arguments": decision.arguments,
+            "arguments_hash": hash_of(decision.arguments),
+            "approved_by": [decision.by],
+            "edited_by": decision.by,
+        }
+    )
+
+
+def _settled(request: PendingRequest, decision: HumanDecision, now: datetime) -> SettledRequest:
+    return SettledRequest.model_validate(
+        {
+            "request_id": request.request_id,
+            "tool": request.tool,
+            "outcome": _OUTCOMES[decision.decision],
+            "by": decision.by,
+            "approved_by": list(filter(None, request.approved_by)),
+            "comment": decision.comment,
+            "edited_by": request.edited_by,
+            "arguments_hash": request.arguments_hash,
+            "audience": request.audience,
+            "at": now,
+        }
+    )
 
 
 def refusal_of_message(steering: Steering) -> str | None:

@@ -32,6 +32,7 @@ class Breaker:
         self._failures = 0
         self._rest_s = FIRST_REST_S
         self._closed_at = 0.0
+        self._looking = False
         self._last: ModelError | None = None
 
     def admit(self) -> None:
@@ -42,6 +43,7 @@ class Breaker:
         if now >= self._closed_at:
             # This call looks; the others wait for what it finds.
             self._closed_at = now + self._rest_s
+            self._looking = True
             return
         left = self._closed_at - now
         raise ModelError(
@@ -58,13 +60,18 @@ class Breaker:
             return
         self._failures += 1
         self._last = error
-        if self._failures == FAILURES:
+        if self._looking:
+            self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+        elif self._failures == FAILURES:
             self._rest_s = FIRST_REST_S
         elif self._failures > FAILURES:
-            self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+            # It was in flight when the breaker opened, and says nothing new.
+            return
+        self._looking = False
         self._closed_at = self._clock() + self._rest_s
 
     def succeeded(self) -> None:
         """Forget the failures."""
         self._failures = 0
+        self._looking = False
         self._last = None

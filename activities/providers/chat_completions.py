@@ -39,6 +39,8 @@ WARMEST = 1.5
 MESSAGE_TOKENS = 16
 """More than any chat template puts around a message."""
 
+UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError)
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -175,7 +177,7 @@ class ChatCompletions:
             failed = ModelError(f"{at} {cut}", kind=cut.failure)
         except openai.NotFoundError as error:
             failed = self._not_found(error, model, named=prompt.model or self.server.model)
-        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, *UNREADABLE) as error:
             failed = classified(error, url=self.server.url, model=model)
         # Not chained: a cause is recorded with the failure, and holds the server's whole answer.
         raise ModelError(

@@ -149,7 +149,7 @@ def classified(error: Exception, *, url: str, model: str | None) -> ModelError:
     if isinstance(error, openai.APIError):
         return _of_answer(error, at, model)
     failure = ModelFailure.SERVER_ERROR
-    if isinstance(error, json.JSONDecodeError):
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return ModelError(f"{at} sent what is not JSON: {_line(str(error))}", kind=failure)
     return ModelError(f"{at}: {_line(str(error) or type(error).__name__)}", kind=failure)
 

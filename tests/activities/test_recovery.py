@@ -110,9 +110,9 @@ def table() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for failure, rule in RULES.items():
-        asked = ", then ".join(remedies[one] for one in rule.remedies) or "–"
+        asked = ", then ".join(remedies[one] for one in rule.remedies) or "nothing"
         flags = (rule.retryable, rule.moves_on, rule.paid)
-        marks = " | ".join("yes" if flag else "–" for flag in flags)
+        marks = " | ".join("yes" if flag else "no" for flag in flags)
         lines.append(f"| `{failure}` | {MEANINGS[failure]} | {asked} | {marks} |")
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, tool
 from outlast.client import Run
-from outlast.contracts import PendingRequest
+from outlast.human_requests import PendingRequest
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
@@ -99,7 +99,7 @@ async def test_decisions_that_settle_nothing_are_refused_and_change_nothing(
             await run.approve("9.9")
         handle = stage.client.temporal.get_workflow_handle(run.id)
         for payload, message in (
-            ({"request_id": "1.1", "decision": "maybe"}, "'approve' or 'deny'"),
+            ({"request_id": "1.1", "decision": "maybe"}, "'approve', 'deny', 'edit' or 'answer'"),
             ({"request_id": "1.1", "decison": "deny"}, "did you mean 'decision'"),
             ("approve", "is not a JSON object"),
         ):

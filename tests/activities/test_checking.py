@@ -1,6 +1,6 @@
 import pytest
 
-from activities.providers.checking import SchemaChecker
+from activities.checking import SchemaChecker
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from jsonschema.exceptions import SchemaError, best_match
 from pydantic import JsonValue
 from referencing.exceptions import Unresolvable
 
-from activities.providers.formats import format_checker
+from activities.formats import format_checker
 from outlast.errors import ModelError, ModelFailure
 from outlast.texts import cut
 

@@ -1,0 +1,37 @@
+"""The three kinds of models that cross a boundary, by who writes them.
+
+*Door* models come from people, so an unknown field is refused. *Read* models go to people, with every
+field in them. *Wire* models pass between workers of different versions and are recorded in histories:
+unknown fields are ignored and fields that hold their default are not written.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+class Door(BaseModel):
+    """Something a person types: an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Read(BaseModel):
+    """Something a person reads: every field is written."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Wire(BaseModel):
+    """Something workers send each other: unknown fields pass, defaults are not written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if getattr(self, name) != fields[name].default
+        }

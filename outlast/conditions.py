@@ -1,0 +1,151 @@
+"""Conditions: when a call needs a person, as data that is pinned with the tool.
+
+    Approval(audience="support-leads", when=arguments.amount_usd > 50)
+
+A condition is written with Python's comparisons and joined with `&`, `|` and `~`. What cannot be told, for
+the argument is absent or of another type, counts as holding: then a person looks.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, NoReturn
+
+from pydantic import JsonValue
+
+from outlast.boundaries import Wire
+
+Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "in": lambda value, values: value in values,
+}
+
+
+class Condition(Wire):
+    """A comparison of one argument (`path`) with a value, or other conditions joined."""
+
+    op: Literal["<", "<=", ">", ">=", "==", "!=", "in", "and", "or", "not"]
+    path: tuple[str, ...] = ()
+    value: JsonValue = None
+    parts: tuple["Condition", ...] = ()
+
+    def holds(self, arguments: Mapping[str, JsonValue]) -> bool:
+        """Tell whether it holds for the arguments of a call, or cannot be told."""
+        return self._told(arguments) is not False
+
+    def _told(self, arguments: Mapping[str, JsonValue]) -> bool | None:
+        if not self.parts:
+            return _compared(self.op, _found(arguments, self.path), self.value)
+        told = [part._told(arguments) for part in self.parts]
+        if self.op == "not":
+            return None if told[0] is None else not told[0]
+        decisive = self.op == "or"
+        if decisive in told:
+            return decisive
+        return None if None in told else not decisive
+
+    def __and__(self, other: "Condition") -> "Condition":
+        """Return the condition that holds where both do."""
+        return Condition(op="and", parts=(self, other))
+
+    def __or__(self, other: "Condition") -> "Condition":
+        """Return the condition that holds where either does."""
+        return Condition(op="or", parts=(self, other))
+
+    def __invert__(self) -> "Condition":
+        """Return the condition that holds where this one does not."""
+        return Condition(op="not", parts=(self,))
+
+    def __bool__(self) -> NoReturn:
+        """Refuse `and`, `or` and `not`, which would drop a part of the condition."""
+        raise TypeError("join conditions with &, | and ~, and put each in parentheses")
+
+
+_ABSENT = object()
+
+
+def _found(arguments: Mapping[str, JsonValue], path: tuple[str, ...]) -> Any:
+    found: Any = arguments
+    for name in path:
+        if not isinstance(found, Mapping) or name not in found:
+            return _ABSENT
+        found = found[name]
+    return found
+
+
+def _compared(op: str, found: Any, value: Any) -> bool | None:
+    if found is _ABSENT:
+        return None
+    if isinstance(value, int | float) and isinstance(found, str):
+        # A Decimal is written as text.
+        try:
+            found = Decimal(found)
+        except InvalidOperation:
+            return None
+    try:
+        return bool(_COMPARISONS[op](found, value))
+    except TypeError:
+        return None
+
+
+class Argument:
+    """An argument of a call, by its name; attributes are fields of it. Comparing it is a `Condition`."""
+
+    __hash__ = None  # type: ignore[assignment]  # comparing it says nothing of equality
+
+    def __init__(self, *path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> "Argument":
+        """Return the field of that name."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> "Argument":
+        """Return the field of that name, for names that Python has no attribute for."""
+        return Argument(*self._path, name)
+
+    def __lt__(self, value: float | str) -> Condition:
+        """Return the condition that it is less."""
+        return self._condition("<", value)
+
+    def __le__(self, value: float | str) -> Condition:
+        """Return the condition that it is no more."""
+        return self._condition("<=", value)
+
+    def __gt__(self, value: float | str) -> Condition:
+        """Return the condition that it is more."""
+        return self._condition(">", value)
+
+    def __ge__(self, value: float | str) -> Condition:
+        """Return the condition that it is no less."""
+        return self._condition(">=", value)
+
+    def __eq__(self, value: JsonValue) -> Condition:  # type: ignore[override]  # it compares later
+        """Return the condition that it is the same."""
+        return self._condition("==", value)
+
+    def __ne__(self, value: JsonValue) -> Condition:  # type: ignore[override]  # it compares later
+        """Return the condition that it is another."""
+        return self._condition("!=", value)
+
+    def is_in(self, *values: JsonValue) -> Condition:
+        """Return the condition that it is one of the values."""
+        return self._condition("in", list(values))
+
+    def _condition(self, op: Comparison, value: JsonValue) -> Condition:
+        if not self._path:
+            raise TypeError("compare one of the arguments: arguments.amount_usd > 50")
+        return Condition(op=op, path=self._path, value=value)
+
+
+arguments = Argument()
+"""The arguments of the call: `arguments.amount_usd > 50`."""

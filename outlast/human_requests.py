@@ -1,0 +1,128 @@
+"""Human requests: what a person is asked, on which clock, and what the answer was."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from outlast.boundaries import Door, Read, Wire
+from outlast.conditions import Condition
+
+MAX_BY = 200
+MAX_COMMENT = 2_000
+
+MAX_REMINDERS = 50
+"""Reminders of one request; each is a timer in the history."""
+
+SHORTEST_WAIT_S = 1.0
+
+
+class Escalation(Wire):
+    """Another audience, which is asked instead when nobody answered `after_s` from the opening on."""
+
+    audience: str = Field(min_length=1)
+    after_s: float = Field(gt=0)
+
+
+class Approval(Wire):
+    """Who must approve a call, on which clock, and what happens when nobody answers.
+
+    `quorum` people have to approve, one denial is enough to deny. A reminder comes every `remind_s`.
+    When the request expires, `on_expiry` is its outcome. With `when`, calls whose arguments it does not
+    hold for need nobody.
+    """
+
+    audience: str = Field(min_length=1)
+    quorum: int = Field(default=1, ge=1, le=20)
+    remind_s: float | None = Field(default=None, ge=SHORTEST_WAIT_S)
+    escalate: tuple[Escalation, ...] = ()
+    expires_s: float = Field(default=86_400, gt=0)
+    on_expiry: Literal["deny", "approve"] = "deny"
+    when: Condition | None = None
+
+    @model_validator(mode="after")
+    def _clock_runs_forward(self) -> "Approval":
+        times = [0.0, *(step.after_s for step in self.escalate), self.expires_s]
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            raise ValueError("escalations come one after another, and before expires_s")
+        if self.remind_s is not None and self.expires_s / self.remind_s > MAX_REMINDERS:
+            raise ValueError(f"remind_s: more than {MAX_REMINDERS} reminders until expires_s")
+        return self
+
+
+class HumanDecision(Door):
+    """The payload of `decide`: settles a pending human request, or is one vote of its quorum.
+
+    `arguments` come with `edit`, `answer` with `answer`. `arguments_hash` is that of the request as the
+    person saw it: a decision about other arguments is refused.
+    """
+
+    request_id: str = Field(min_length=1)
+    decision: Literal["approve", "deny", "edit", "answer"]
+    arguments: dict[str, JsonValue] | None = None
+    answer: JsonValue = None
+    arguments_hash: str | None = None
+    by: str = Field(default="", max_length=MAX_BY)
+    comment: str = Field(default="", max_length=MAX_COMMENT)
+
+    @model_validator(mode="after")
+    def _carries_what_it_says(self) -> "HumanDecision":
+        if self.decision == "edit" and self.arguments is None:
+            raise ValueError("'edit' needs 'arguments': what the tool is to be called with")
+        if self.decision != "edit" and self.arguments is not None:
+            raise ValueError(f"'arguments' come with 'edit', not with {self.decision!r}")
+        if (self.decision == "answer") != ("answer" in self.model_fields_set):
+            raise ValueError("'answer' comes with the decision 'answer', and with no other")
+        return self
+
+
+class PendingRequest(Read):
+    """A question to a person that is not settled yet.
+
+    An `approval` is about a call of `tool` with `arguments`; a `question` is to be answered with JSON of
+    `answer_schema`. `audience` is who is asked by now.
+    """
+
+    request_id: str
+    kind: Literal["approval", "question"] = "approval"
+    tool: str
+    arguments: dict[str, JsonValue]
+    arguments_hash: str = ""
+    question: str | None = None
+    answer_schema: JsonValue = None
+    audience: str
+    quorum: int = 1
+    approved_by: list[str] = []
+    edited_by: str | None = None
+    reminders: int = 0
+    escalations: int = 0
+    opened_at: datetime
+    expires_at: datetime
+
+
+class SettledRequest(Read):
+    """How a request ended, who said so, and when: the trail of a run's human decisions.
+
+    `expired` is the outcome of a request that nobody answered; `approved_by` are all who approved.
+    """
+
+    request_id: str
+    tool: str = ""
+    outcome: Literal["approved", "denied", "answered", "expired"]
+    by: str = ""
+    approved_by: list[str] = []
+    comment: str = ""
+    edited_by: str | None = None
+    arguments_hash: str = ""
+    audience: str = ""
+    at: datetime | None = None
+
+
+def hash_of(arguments: Mapping[str, JsonValue]) -> str:
+    """Return what tells these arguments from any others: 16 hexadecimal digits of a SHA-256."""
+    text = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

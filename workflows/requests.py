@@ -1,0 +1,129 @@
+"""Human requests: opened, kept on their clock, and settled by a person or by time."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from pydantic import JsonValue
+from temporalio import workflow
+
+from outlast.contracts import ToolCall, ToolSpec
+from outlast.human_requests import Approval, PendingRequest, SettledRequest, hash_of
+from workflows.clock import after, next_moment
+from workflows.presence import Presence
+from workflows.state import Steering
+
+MAX_TRAIL = 100
+"""Settled requests that a result tells of."""
+
+
+class Requests:
+    """The human requests of one run."""
+
+    def __init__(self, steering: Steering, presence: Presence) -> None:
+        self._steering = steering
+        self._presence = presence
+
+    async def approval(
+        self, call_id: str, call: ToolCall, clock: Approval, *, is_moot: Callable[[], bool]
+    ) -> tuple[SettledRequest | None, ToolCall]:
+        """Ask whether a call may be made; return the outcome, and the call as people edited it.
+
+        Without an outcome the question was moot: the run is ending.
+        """
+        request = _opened(call_id, call, clock)
+        settled = await self._settled(request, clock, is_moot)
+        if settled is None or settled.edited_by is None:
+            return settled, call
+        return settled, call.model_copy(update={"arguments": self._steering.edits[call_id]})
+
+    async def answer(
+        self, call_id: str, call: ToolCall, tool: ToolSpec, *, is_moot: Callable[[], bool]
+    ) -> tuple[SettledRequest | None, JsonValue]:
+        """Ask a question; return the outcome, and the answer where there is one."""
+        assert tool.approval is not None  # noqa: S101 a question has an audience: Agent sees to it
+        request = _opened(call_id, call, tool.approval).model_copy(
+            update={
+                "kind": "question",
+                "question": str(call.arguments.get("question", "")),
+                "answer_schema": tool.answer_schema,
+            }
+        )
+        settled = await self._settled(request, tool.approval, is_moot)
+        return settled, self._steering.answers.pop(call_id, None)
+
+    async def _settled(
+        self, request: PendingRequest, clock: Approval, is_moot: Callable[[], bool]
+    ) -> SettledRequest | None:
+        steering, call_id = self._steering, request.request_id
+        steering.pending[call_id] = request
+        self._presence.show("waiting_for_human", f"{_what(request)} waits for {request.audience}")
+        try:
+            await self._wait(call_id, clock, is_moot)
+        finally:
+            del steering.pending[call_id]
+        return steering.settled.get(call_id)
+
+    async def _wait(self, call_id: str, clock: Approval, is_moot: Callable[[], bool]) -> None:
+        """Wait until a request is settled or moot; settle it when its time is up."""
+        steering = self._steering
+        while True:  # bounded: reminders and escalations are, and then it expires
+            moment = next_moment(steering.pending[call_id], clock)
+            try:
+                await workflow.wait_condition(
+                    lambda: is_moot() or call_id in steering.settled,
+                    timeout=max(timedelta(0), moment.at - workflow.now()),
+                    timeout_summary=moment.summary(call_id),
+                )
+            except TimeoutError:
+                request = steering.pending[call_id]
+                if moment.what == "expire":
+                    steering.settled[call_id] = _expired(request)
+                    return
+                steering.pending[call_id] = after(request, moment)
+                workflow.logger.warning(
+                    f"request.{'escalated' if moment.what == 'escalate' else 'reminded'}",
+                    extra={"request_id": call_id, "audience": moment.audience},
+                )
+                self._presence.show(
+                    "waiting_for_human", f"{_what(request)} waits for {moment.audience}"
+                )
+            else:
+                return
+
+    def show_acting(self, turn: int) -> None:
+        """Show what the run does once a request is settled: others may still wait."""
+        if self._steering.pending:
+            waiting = ", ".join(self._steering.pending)
+            self._presence.show("waiting_for_human", f"requests {waiting}")
+        else:
+            self._presence.show("acting", f"turn {turn}")
+
+
+def _opened(call_id: str, call: ToolCall, clock: Approval) -> PendingRequest:
+    now = workflow.now()
+    return PendingRequest(
+        request_id=call_id,
+        tool=call.tool,
+        arguments=call.arguments,
+        arguments_hash=hash_of(call.arguments),
+        audience=clock.audience,
+        quorum=clock.quorum,
+        opened_at=now,
+        expires_at=now + timedelta(seconds=clock.expires_s),
+    )
+
+
+def _expired(request: PendingRequest) -> SettledRequest:
+    return SettledRequest(
+        request_id=request.request_id,
+        tool=request.tool,
+        outcome="expired",
+        approved_by=request.approved_by,
+        arguments_hash=request.arguments_hash,
+        audience=request.audience,
+        at=request.expires_at,
+    )
+
+
+def _what(request: PendingRequest) -> str:
+    return request.tool if request.kind == "approval" else f"question {request.request_id}"
