@@ -9,6 +9,7 @@ from outlast.children import run_agent
 from outlast.client import Client, Run
 from outlast.conditions import arguments
 from outlast.contracts import AgentResult, Leg, Limits, Progress, Route, ToolSpec, Usage
+from outlast.effects import idempotency_key
 from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
 from outlast.human_requests import Approval, Escalation
 from outlast.plugin import OutlastPlugin
@@ -36,6 +37,7 @@ __all__ = [
     "Usage",
     "arguments",
     "ask_human",
+    "idempotency_key",
     "run_agent",
     "tool",
 ]

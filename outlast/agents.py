@@ -139,8 +139,8 @@ class Catalog:
             entry = found.pop()
             if isinstance(entry, Agent) and _added(agents, entry.name, entry, "agents"):
                 found.extend(entry.tools)
-            elif isinstance(entry, Tool):
-                _added(tools, entry.name, entry, "tools")
+            elif isinstance(entry, Tool) and _added(tools, entry.name, entry, "tools"):
+                found.extend(entry.partners)
         both = sorted(agents.keys() & tools.keys())
         if both:
             raise DefinitionError(f"{both[0]!r} is the name of both an agent and a tool")

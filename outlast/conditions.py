@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NoReturn
 
-from pydantic import JsonValue
+from pydantic import JsonValue, model_validator
 
 from outlast.boundaries import Wire
 
@@ -24,7 +24,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "==": operator.eq,
     "!=": operator.ne,
-    "in": lambda value, values: value in values,
 }
 
 
@@ -36,13 +35,29 @@ class Condition(Wire):
     value: JsonValue = None
     parts: tuple["Condition", ...] = ()
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Condition":
+        joins = self.op in ("and", "or", "not")
+        if joins != bool(self.parts) or (self.op == "not" and len(self.parts) != 1):
+            raise ValueError("'and' and 'or' join parts, 'not' has one, and comparisons have none")
+        if joins == bool(self.path):
+            raise ValueError("a comparison, and no other condition, has the path of an argument")
+        if self.op == "in" and not isinstance(self.value, list):
+            raise ValueError("'in' compares with a list of values")
+        return self
+
     def holds(self, arguments: Mapping[str, JsonValue]) -> bool:
         """Tell whether it holds for the arguments of a call, or cannot be told."""
         return self._told(arguments) is not False
 
     def _told(self, arguments: Mapping[str, JsonValue]) -> bool | None:
         if not self.parts:
-            return _compared(self.op, _found(arguments, self.path), self.value)
+            found = _found(arguments, self.path)
+            if found is _ABSENT:
+                return None
+            if self.op == "in" and isinstance(self.value, list):
+                return _one_of(found, self.value)
+            return _compared(self.op, found, self.value)
         told = [part._told(arguments) for part in self.parts]
         if self.op == "not":
             return None if told[0] is None else not told[0]
@@ -80,19 +95,34 @@ def _found(arguments: Mapping[str, JsonValue], path: tuple[str, ...]) -> Any:
     return found
 
 
+def _one_of(found: Any, values: list[JsonValue]) -> bool | None:
+    told = [_compared("==", found, value) for value in values]
+    if True in told:
+        return True
+    return None if told and False not in told else False
+
+
 def _compared(op: str, found: Any, value: Any) -> bool | None:
-    if found is _ABSENT:
-        return None
-    if isinstance(value, int | float) and isinstance(found, str):
+    if _kind(value) is Decimal and isinstance(found, str):
         # A Decimal is written as text.
         try:
             found = Decimal(found)
         except InvalidOperation:
             return None
+        if found.is_nan():
+            return None
+    if value is not None and _kind(found) is not _kind(value):
+        return None
     try:
         return bool(_COMPARISONS[op](found, value))
     except TypeError:
         return None
+
+
+def _kind(value: Any) -> type:
+    """Return the type of a JSON value, where a number is a number and no truth value."""
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return Decimal if is_number else type(value)
 
 
 class Argument:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from outlast.boundaries import Door, Read, Wire
+from outlast.effects import Effect, Partner, UndoneCall
 from outlast.human_requests import Approval, PendingRequest, SettledRequest
 
 AGENT_WORKFLOW = "AgentWorkflow"
@@ -44,7 +45,6 @@ def _of_at_most(most_bytes: int) -> AfterValidator:
 
 Tenant = Annotated[str, Field(min_length=1), _of_at_most(MAX_TENANT_BYTES)]
 
-Effect = Literal["read", "idempotent", "write", "irreversible"]
 AgentStatus = Literal[
     "thinking", "acting", "waiting_for_human", "paused", "completed", "stopped", "failed"
 ]
@@ -158,6 +158,8 @@ class AgentResult(Read):
     usage: Usage = Usage()
     requests: list[SettledRequest] = []
     """What people decided, in its order; the last hundred."""
+    undone: list[UndoneCall] = []
+    """What became of the effects of a run that did not complete, the last effect first."""
 
 
 class Progress(Read):
@@ -213,6 +215,11 @@ class ToolSpec(Wire):
     """Who is asked: to approve a call, or, of a `question`, to answer it."""
     answer_schema: dict[str, JsonValue] | None = None
     """Of a `question`: the JSON Schema of the answer."""
+    compensate: Partner | None = None
+    """What undoes a call, should its run not complete."""
+    verify: Partner | None = None
+    """What finds out whether a call happened, should its worker be lost: it returns the call's result, or
+    null or false."""
     max_calls: int | None = Field(default=None, ge=1)
     first: bool = False
     """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such

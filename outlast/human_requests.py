@@ -15,6 +15,19 @@ from outlast.conditions import Condition
 MAX_BY = 200
 MAX_COMMENT = 2_000
 
+MAX_VALUE_BYTES = 128_000
+"""Arguments or an answer as JSON: they go into the transcript, where quoting may make four times as many
+of them, and the server takes 2 MB."""
+
+MAX_AUDIENCE = 100
+"""A name: it is a search attribute, of which the server takes 2 kB, and one turn may wait for several."""
+
+MAX_WAIT_S = 31_536_000
+"""A year: what nobody has answered by then is no longer waited for."""
+
+MAX_ESCALATIONS = 20
+"""Audiences of one request, each of which is a timer in the history."""
+
 MAX_REMINDERS = 50
 """Reminders of one request; each is a timer in the history."""
 
@@ -24,8 +37,8 @@ SHORTEST_WAIT_S = 1.0
 class Escalation(Wire):
     """Another audience, which is asked instead when nobody answered `after_s` from the opening on."""
 
-    audience: str = Field(min_length=1)
-    after_s: float = Field(gt=0)
+    audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
+    after_s: float = Field(gt=0, le=MAX_WAIT_S)
 
 
 class Approval(Wire):
@@ -36,11 +49,11 @@ class Approval(Wire):
     hold for need nobody.
     """
 
-    audience: str = Field(min_length=1)
+    audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
     quorum: int = Field(default=1, ge=1, le=20)
-    remind_s: float | None = Field(default=None, ge=SHORTEST_WAIT_S)
-    escalate: tuple[Escalation, ...] = ()
-    expires_s: float = Field(default=86_400, gt=0)
+    remind_s: float | None = Field(default=None, ge=SHORTEST_WAIT_S, le=MAX_WAIT_S)
+    escalate: tuple[Escalation, ...] = Field(default=(), max_length=MAX_ESCALATIONS)
+    expires_s: float = Field(default=86_400, gt=0, le=MAX_WAIT_S)
     on_expiry: Literal["deny", "approve"] = "deny"
     when: Condition | None = None
 
@@ -77,6 +90,12 @@ class HumanDecision(Door):
             raise ValueError(f"'arguments' come with 'edit', not with {self.decision!r}")
         if (self.decision == "answer") != ("answer" in self.model_fields_set):
             raise ValueError("'answer' comes with the decision 'answer', and with no other")
+        for name, value in (("arguments", self.arguments), ("answer", self.answer)):
+            size = len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+            if size > MAX_VALUE_BYTES:
+                raise ValueError(
+                    f"{name}: {size:,} bytes are too many; {MAX_VALUE_BYTES:,} are allowed"
+                )
         return self
 
 
@@ -118,6 +137,7 @@ class SettledRequest(Read):
     comment: str = ""
     edited_by: str | None = None
     arguments_hash: str = ""
+    answer_hash: str = ""
     audience: str = ""
     at: datetime | None = None
 

@@ -11,8 +11,9 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
-from outlast.contracts import NAME_PATTERN, Effect, ToolSpec
+from outlast.contracts import NAME_PATTERN, ToolSpec
 from outlast.door import explain
+from outlast.effects import RESULT, Effect, Partner
 from outlast.errors import DefinitionError, ToolError, ToolFailed
 from outlast.human_requests import Approval
 from outlast.schema_checks import check_derived
@@ -36,6 +37,7 @@ class Tool(Generic[_Arguments, _Result]):
     spec: ToolSpec
     arguments: type[BaseModel]
     result: TypeAdapter[Any]
+    partners: "tuple[Tool[..., Any], ...]" = ()
 
     @property
     def name(self) -> str:
@@ -86,14 +88,19 @@ def tool(
     name: str | None = None,
     max_calls: int | None = None,
     timeout: timedelta = timedelta(minutes=1),
+    compensate: Tool[..., Any] | None = None,
+    verify: Tool[..., Any] | None = None,
 ) -> Callable[[Callable[_Arguments, _Result]], Tool[_Arguments, _Result]]:
     """Make a function a tool: its type hints become schemas, its docstring the description.
 
     `effect` says what a call does to the world: `read` (nothing), `idempotent` (repeats are harmless),
     `write` (repeats are not) or `irreversible`; it sets retries, and whether a person must approve.
     `approval` names the audience that must approve each call (False: nobody, whatever the effect).
-    `max_calls` bounds the calls in one run, `timeout` one attempt of one call. Raises `DefinitionError`
-    for a function that cannot have a schema.
+    `max_calls` bounds the calls in one run, `timeout` one attempt of one call. `compensate` is the tool
+    that undoes a call when its run does not complete; `verify` tells whether a call happened whose worker
+    was lost: it returns its result, or None or False. Both are given those of the call's arguments that
+    they have parameters for, and what undoes the `result` too. Raises `DefinitionError` for a function
+    that cannot have a schema.
     """
 
     def define(function: Callable[_Arguments, _Result]) -> Tool[_Arguments, _Result]:
@@ -110,12 +117,15 @@ def tool(
                 parameters=_parameters(arguments, tool_name),
                 effect=effect,
                 approval=_approval(approval, effect),
+                compensate=_partner(compensate, arguments, tool_name, also=(RESULT,)),
+                verify=_partner(verify, arguments, tool_name),
                 max_calls=max_calls,
                 timeout_s=timeout.total_seconds(),
                 heartbeats=True,
             ),
             arguments=arguments,
             result=TypeAdapter(returns),
+            partners=tuple(one for one in (compensate, verify) if one is not None),
         )
 
     return define
@@ -178,6 +188,33 @@ def _parameters(arguments: type[BaseModel], name: str) -> Schema:
     except ValueError as error:
         raise DefinitionError(str(error)) from None
     return schema
+
+
+def _partner(
+    partner: Tool[..., Any] | None,
+    arguments: type[BaseModel],
+    name: str,
+    *,
+    also: tuple[str, ...] = (),
+) -> Partner | None:
+    """Return how a tool is called about a call of another; what it must be given has to be there."""
+    if partner is None:
+        return None
+    if not isinstance(partner, Tool):
+        raise DefinitionError(f"tool {name!r}: {partner!r} is no tool; decorate it with @tool")
+    offered = {*arguments.model_fields, *also}
+    takes = partner.arguments.model_fields
+    missing = [one for one in takes if takes[one].is_required() and one not in offered]
+    if missing:
+        raise DefinitionError(
+            f"tool {name!r}: {partner.name} takes {missing[0]!r}, which is none of its arguments"
+        )
+    return Partner(
+        tool=partner.name,
+        takes=tuple(one for one in takes if one in offered),
+        effect=partner.spec.effect,
+        timeout_s=partner.spec.timeout_s,
+    )
 
 
 def _description(function: Callable[..., Any]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, NoReturn
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -29,13 +29,14 @@ from outlast.schemas import Schema
 from outlast.transcripts import decision_message, page, user_message
 from workflows.budget import Ask, Spent, Stop, left_of, plan_turn, usage_of
 from workflows.calls import Calls
+from workflows.effects import Effects
 from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
 from workflows.narration import call_summary
 from workflows.opening import open_run
 from workflows.payloads import NOTHING
 from workflows.presence import Presence
-from workflows.requests import MAX_TRAIL
+from workflows.requests import MAX_TRAIL, Requests
 from workflows.state import RunState, carry
 from workflows.steps import Step, generate_options, over_legs, was_not_served
 
@@ -60,6 +61,7 @@ class AgentWorkflow(Steerable):
         self._presence: Presence | None = None
         self._asking: asyncio.Task[Generation] | None = None
         self._interrupted = False
+        self._effects: Effects | None = None
 
     @workflow.run
     async def run(self, request: RawValue = NOTHING) -> AgentResult:
@@ -72,14 +74,34 @@ class AgentWorkflow(Steerable):
         except TimeoutError:
             result = self._stopped("deadline")
         except Failure as error:
-            self._show_failure(str(error.message))
-            raise
+            await self._fail(error)
         except asyncio.CancelledError:
             result = self._stopped("cancelled")
-        return result
+        return await self._undone(result)
+
+    async def _undone(self, result: AgentResult) -> AgentResult:
+        """Undo what a run did that did not complete."""
+        if result.status == "completed" or self._effects is None or not self._effects.are_undoable:
+            return result
+        undone = await self._effects.undo()
+        ended = self._ended(result.status, reason=result.stop_reason)
+        return ended.model_copy(update={"undone": undone})
+
+    async def _fail(self, error: Failure) -> NoReturn:
+        """End the run with an error, once what it did is undone."""
+        said = str(error.message)
+        if self._effects is not None and self._effects.are_undoable:
+            undone = await self._effects.undo()
+            each = ", ".join(f"{one.tool} (call {one.call_id}): {one.outcome}" for one in undone)
+            said = f"{said}; {each}"
+        self._show_failure(said)
+        raise Failure(said, kind=error.type) from None
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
-        calls = Calls(state, self._steering, presence, _priority(state.tenant))
+        priority = _priority(state.tenant)
+        requests = Requests(self._steering, presence)
+        self._effects = Effects(state, presence, requests, priority)
+        calls = Calls(state, requests, self._effects, priority)
         while True:  # bounded by plan_turn: each pass takes a turn, and turns have a limit
             if not await self._resumed(presence):
                 return self._stopped("deadline")

@@ -3,42 +3,30 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.common import Priority, RawValue
-from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
+from temporalio.common import Priority
+from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 from temporalio.workflow import ParentClosePolicy
 
-from outlast.contracts import AGENT_WORKFLOW, AgentResult, Leg, Message, ToolCall, ToolSpec
+from outlast.contracts import AGENT_WORKFLOW, AgentResult, Message, ToolCall, ToolSpec
 from outlast.errors import ToolFailed
-from outlast.tools import MAX_RESULT_BYTES
 from outlast.transcripts import to_json, tool_message
-from workflows.failures import cause_of, failed_call, told_to_model
+from workflows.effects import Effects
+from workflows.failures import cause_of
 from workflows.narration import call_summary
 from workflows.outcomes import refusal_by, reply_of, trail_of
-from workflows.presence import Presence
 from workflows.requests import Requests
-from workflows.state import RunState, Steering
-from workflows.steps import (
-    UNREGISTERED_TRIES,
-    UNREGISTERED_WAIT,
-    Step,
-    over_legs,
-    tool_options,
-    was_not_registered,
-    was_not_started,
-)
-
-JSON_ENCODINGS = ("json/plain", "json/protobuf")
+from workflows.state import RunState
 
 
 class Calls:
     """Carries out the tool calls of a run's decisions."""
 
     def __init__(
-        self, state: RunState, steering: Steering, presence: Presence, priority: Priority
+        self, state: RunState, requests: Requests, effects: Effects, priority: Priority
     ) -> None:
         self._state = state
-        self._presence = presence
-        self._requests = Requests(steering, presence)
+        self._requests = requests
+        self._effects = effects
         self._priority = priority
         self._broken = False
         self._agents = 0
@@ -108,44 +96,7 @@ class Calls:
     async def _carried_out(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
         if tool.kind == "agent":
             return await self._run_agent(call_id, call)
-        return await self._run_activity(call_id, call, tool)
-
-    async def _run_activity(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
-        route = tool.route or self._state.agent.route
-        step = Step(call_id, call_summary(call), self._priority)
-
-        async def start(leg: Leg) -> RawValue:
-            result: RawValue = await workflow.execute_activity(
-                tool.name,
-                call.arguments,
-                result_type=RawValue,
-                **tool_options(tool, step, leg, route),
-            )
-            return result
-
-        for _ in range(UNREGISTERED_TRIES):
-            try:
-                # A call that a worker has begun is not begun elsewhere: that is for its own retries.
-                what = f"{tool.name} (call {call_id})"
-                result, _ = await over_legs(route, what=what, start=start, moves_on=was_not_started)
-                return _json_of(result, tool)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                if not was_not_registered(error):
-                    return self._failed(error, tool, call_id)
-            self._presence.show("acting", f"{call_summary(call)} waits for a worker that serves it")
-            await workflow.sleep(UNREGISTERED_WAIT, summary=f"{tool.name} is not served")
-        raise ToolFailed(
-            f"{tool.name} (call {call_id}): no worker serves it: start one with its agent"
-        )
-
-    def _failed(self, error: ActivityError, tool: ToolSpec, call_id: str) -> str:
-        """Return what the model is told of a failed call, or raise what ends the run."""
-        told = told_to_model(error, tool)
-        if told is None:
-            raise ToolFailed(failed_call(error, tool, call_id)) from None
-        return to_json({"error": told})
+        return await self._effects.run(call_id, call, tool, is_moot=lambda: self._broken)
 
     async def _run_agent(self, call_id: str, call: ToolCall) -> str:
         state = self._state
@@ -177,15 +128,3 @@ class Calls:
 def _as_edited(call: ToolCall, content: str) -> str:
     """Return what a model reads of a call that was made with other arguments than it wished."""
     return f'{{"arguments_edited_to":{to_json(call.arguments)},"result":{content}}}'
-
-
-def _json_of(result: RawValue, tool: ToolSpec) -> str:
-    payload = result.payload
-    encoding = payload.metadata.get("encoding", b"").decode()
-    if encoding == "binary/null":
-        return "null"
-    if encoding not in JSON_ENCODINGS:
-        raise ToolFailed(f"{tool.name} returned {encoding!r}; a tool returns JSON")
-    if len(payload.data) > MAX_RESULT_BYTES:
-        return to_json({"error": f"{tool.name} returned {len(payload.data):,} bytes; ask for less"})
-    return payload.data.decode()

@@ -12,6 +12,7 @@ from temporalio.exceptions import (
 
 from activities.recovery import is_model_failure
 from outlast.contracts import ToolSpec
+from outlast.effects import EFFECTFUL
 from outlast.errors import Failure, ModelFailure, ToolError
 from outlast.generations import GenerationProgress, Tokens
 
@@ -79,12 +80,19 @@ def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
     return None
 
 
+def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:
+    """Tell whether nobody knows if a call that failed has happened all the same.
+
+    What the tool itself raised is in its own words; anything else ended it from outside.
+    """
+    ended_by_itself = isinstance(error.cause, ApplicationError) and error.cause.type not in OUTSIDE
+    return not ended_by_itself and tool.effect in EFFECTFUL
+
+
 def failed_call(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
     """Return the line with which a failed call ends a run."""
-    # What the tool itself raised is in its own words; anything else ended it from outside.
-    ended_by_itself = isinstance(error.cause, ApplicationError) and error.cause.type not in OUTSIDE
-    unknown = not ended_by_itself and tool.effect in ("write", "irreversible")
-    outcome = "; whether it happened is unknown, so it is not repeated" if unknown else ""
+    unknown = "; whether it happened is unknown, so it is not repeated"
+    outcome = unknown if is_unknown(error, tool) else ""
     return f"{tool.name} (call {call_id}): {cause_of(error)}{outcome}"
 
 

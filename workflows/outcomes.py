@@ -38,9 +38,11 @@ def trail_of(settled: SettledRequest | None) -> str:
     """Return who decided on a call, in words, for the transcript."""
     if settled is None:
         return ""
-    edited = f", edited by {settled.edited_by}" if settled.edited_by else ""
+    edited = "" if settled.edited_by is None else f", edited by {settled.edited_by or 'somebody'}"
     why = f": {settled.comment}" if settled.comment else ""
-    by = ", ".join(settled.approved_by) or settled.by or "somebody"
+    by = settled.by or "somebody"
+    if settled.outcome == "approved":
+        by = ", ".join(settled.approved_by) or "somebody"
     if settled.outcome == "expired":
         by = f"nobody of {settled.audience}"
     return f"{settled.outcome} by {by}{edited}{why}"

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 
 from outlast.contracts import ToolCall, ToolSpec
+from outlast.errors import ToolFailed
 from outlast.human_requests import Approval, PendingRequest, SettledRequest, hash_of
 from workflows.clock import after, next_moment
 from workflows.presence import Presence
@@ -32,15 +33,19 @@ class Requests:
         """
         request = _opened(call_id, call, clock)
         settled = await self._settled(request, clock, is_moot)
-        if settled is None or settled.edited_by is None:
+        edited = self._steering.edits.pop(call_id, None)
+        if settled is None or edited is None:
             return settled, call
-        return settled, call.model_copy(update={"arguments": self._steering.edits[call_id]})
+        return settled, call.model_copy(update={"arguments": edited})
 
     async def answer(
         self, call_id: str, call: ToolCall, tool: ToolSpec, *, is_moot: Callable[[], bool]
     ) -> tuple[SettledRequest | None, JsonValue]:
         """Ask a question; return the outcome, and the answer where there is one."""
-        assert tool.approval is not None  # noqa: S101 a question has an audience: Agent sees to it
+        if tool.approval is None:
+            raise ToolFailed(
+                f"{tool.name} (call {call_id}): a question needs approval=, who is asked"
+            )
         request = _opened(call_id, call, tool.approval).model_copy(
             update={
                 "kind": "question",
@@ -75,6 +80,8 @@ class Requests:
                     timeout_summary=moment.summary(call_id),
                 )
             except TimeoutError:
+                if call_id in steering.settled:
+                    return  # the decision came in the same workflow task, and was answered: it stands
                 request = steering.pending[call_id]
                 if moment.what == "expire":
                     steering.settled[call_id] = _expired(request)
@@ -118,7 +125,8 @@ def _expired(request: PendingRequest) -> SettledRequest:
         request_id=request.request_id,
         tool=request.tool,
         outcome="expired",
-        approved_by=request.approved_by,
+        approved_by=list(filter(None, request.approved_by)),
+        edited_by=request.edited_by,
         arguments_hash=request.arguments_hash,
         audience=request.audience,
         at=request.expires_at,

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, JsonValue, TypeAdapter, field_validator
 
 from outlast.boundaries import Wire
-from outlast.contracts import AgentStatus, Limits, Message, PinnedAgent, Say, Steer, Usage
+from outlast.contracts import AgentStatus, Limits, Message, PinnedAgent, Route, Say, Steer, Usage
+from outlast.effects import Partner
 from outlast.errors import RunTooLarge
 from outlast.human_requests import PendingRequest, SettledRequest
 from outlast.transcripts import EMPTY_DIGEST, extended, to_json
@@ -26,6 +27,17 @@ SMALLEST_WAIT_S = 0.001
 """Limits are above zero; an agent called with nothing left stops at its first turn."""
 
 _MESSAGES = TypeAdapter(list[Message])
+
+
+class Undo(BaseModel):
+    """How an effect of the run is undone, should the run not complete."""
+
+    call_id: str
+    tool: str
+    partner: Partner
+    arguments: dict[str, JsonValue]
+    route: Route
+    audience: str
 
 
 class RunState(BaseModel):
@@ -47,6 +59,7 @@ class RunState(BaseModel):
     usage: Usage = Usage()
     last_prompt_tokens: int = 0
     last_usage: Usage = Usage()
+    undo: list[Undo] = []
 
     def add(self, message: Message) -> None:
         """Append an entry to the transcript."""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from outlast.errors import ModelError
 from outlast.human_requests import HumanDecision, PendingRequest, SettledRequest, hash_of
 from outlast.schemas import Schema
 from workflows.state import Steering
@@ -49,12 +50,27 @@ def _refusal_of_late(decision: HumanDecision, settled: SettledRequest) -> str | 
     outcome = settled.outcome
     if outcome == "expired":
         return f"request {decision.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
-    same = outcome == _OUTCOMES[decision.decision] and decision.by in (
-        settled.by,
-        *settled.approved_by,
-    )
     by = f" by {settled.by!r}" if settled.by else ""
-    return None if same else f"request {decision.request_id!r} is already {outcome}{by}"
+    if _is_repeated(decision, settled):
+        return None
+    return f"request {decision.request_id!r} is already {outcome}{by}"
+
+
+def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
+    """Tell whether somebody says again what is settled: of the same arguments, the same answer."""
+    if settled.outcome != _OUTCOMES[decision.decision]:
+        return False
+    if decision.by not in (settled.by, *settled.approved_by):
+        return False
+    if decision.arguments is not None:
+        return hash_of(decision.arguments) == settled.arguments_hash
+    if decision.decision == "answer":
+        return _hash_of_answer(decision) == settled.answer_hash
+    return decision.arguments_hash in (None, settled.arguments_hash)
+
+
+def _hash_of_answer(decision: HumanDecision) -> str:
+    return hash_of({"answer": decision.answer}) if decision.decision == "answer" else ""
 
 
 def _refusal_of_answer(
@@ -65,7 +81,7 @@ def _refusal_of_answer(
     if decision.decision != "answer":
         return f"decision: request {request.request_id!r} is a question: 'answer' it, or 'deny'"
     schema = request.answer_schema
-    wrong = problem(decision.answer, schema) if isinstance(schema, dict) else None
+    wrong = _wrong(problem, decision.answer, schema) if isinstance(schema, dict) else None
     return None if wrong is None else f"answer: {wrong}"
 
 
@@ -81,8 +97,16 @@ def _refusal_of_vote(
         return f"by: this call needs {request.quorum} people to approve; say who you are"
     if decision.arguments is None or parameters is None:
         return None
-    wrong = problem(decision.arguments, parameters)
+    wrong = _wrong(problem, decision.arguments, parameters)
     return None if wrong is None else f"arguments: {wrong}"
+
+
+def _wrong(problem: Problem, value: JsonValue, schema: Schema) -> str | None:
+    """Return what is wrong with a value; a check that breaks on it is no reason to end the run."""
+    try:
+        return problem(value, schema)
+    except (ModelError, ArithmeticError, RecursionError) as error:
+        return f"cannot be checked: {error}"
 
 
 def settle(decision: HumanDecision, steering: Steering, *, now: datetime) -> str:
@@ -130,6 +154,7 @@ def _settled(request: PendingRequest, decision: HumanDecision, now: datetime) ->
             "comment": decision.comment,
             "edited_by": request.edited_by,
             "arguments_hash": request.arguments_hash,
+            "answer_hash": _hash_of_answer(decision),
             "audience": request.audience,
             "at": now,
         }

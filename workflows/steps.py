@@ -10,7 +10,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError,
 from temporalio.workflow import ActivityConfig
 
 from activities.recovery import is_model_failure, moves_on
-from outlast.contracts import Effect, Leg, Route, ToolSpec
+from outlast.contracts import Leg, Route, ToolSpec
+from outlast.effects import Effect
 from outlast.errors import NoWorker
 
 GENERATE_TIMEOUT = timedelta(minutes=10)

@@ -72,24 +72,6 @@ async def test_a_read_that_is_too_slow_is_told_to_the_model(temporal: Client) ->
     assert "hang: an attempt took too long (at most 0.2 s)" in content
 
 
-async def test_a_write_that_is_too_slow_ends_the_run_and_is_not_repeated(temporal: Client) -> None:
-    attempts = []
-
-    @tool(effect="write", timeout=timedelta(milliseconds=300))
-    async def charge() -> str:
-        """Charge."""
-        attempts.append(1)
-        await asyncio.sleep(60)
-        return ""
-
-    cause = await ending(temporal, charge, 1000)
-    assert cause == (
-        "charge (call 1.1): an attempt took too long; whether it happened is unknown, "
-        "so it is not repeated"
-    )
-    assert len(attempts) == 1
-
-
 async def test_a_bug_in_a_write_ends_the_run_with_its_cause(temporal: Client, cached: int) -> None:
     @tool(effect="write")
     def broken() -> str:
@@ -168,7 +150,7 @@ async def test_a_call_that_no_worker_knows_waits_for_one_that_does(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker of other agents was started meanwhile: an irreversible call is not lost by it."""
-    monkeypatch.setattr("workflows.calls.UNREGISTERED_WAIT", timedelta(seconds=1))
+    monkeypatch.setattr("workflows.effects.UNREGISTERED_WAIT", timedelta(seconds=1))
     done = []
 
     @tool(effect="irreversible", approval=False)
