@@ -20,12 +20,14 @@ class ResolveActivities:
         generate: Route,
         tools: Route,
         tool_routes: Mapping[str, Route] | None = None,
+        channels: Mapping[str, int] | None = None,
         visibility: bool = False,
     ) -> None:
         self._catalog = catalog
         self._generate = generate
         self._tools = tools
         self._tool_routes = dict(tool_routes or {})
+        self._channels = dict(channels or {})
         self._visibility = visibility
 
     @activity.defn(name="resolve_agent")
@@ -35,6 +37,7 @@ class ResolveActivities:
             return Resolved(
                 tools=tuple(self._tool(name) for name in input.tools),
                 route=self._generate,
+                channels=self._channels,
                 visibility=self._visibility,
             )
         agent = self._catalog.agents.get(input.agent)
@@ -48,6 +51,7 @@ class ResolveActivities:
             output_schema=agent.output_schema,
             model=agent.model,
             limits=agent.limits,
+            channels=self._channels,
             visibility=self._visibility,
         )
 

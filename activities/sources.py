@@ -5,13 +5,14 @@ from datetime import timedelta
 from temporalio.client import Client
 
 from outlast.contracts import Message, PinnedAgent, TranscriptPage, TranscriptQuery
+from outlast.human_requests import PendingRequest
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 """Bound of one query; a workflow worker that does not answer makes the step's attempt fail."""
 
 
 class WorkflowSource:
-    """Fulfils `RunSource` with queries of `AgentWorkflow`."""
+    """Fulfils `RunSource` and `RequestSource` with queries of `AgentWorkflow`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -39,3 +40,11 @@ class WorkflowSource:
             messages.extend(page.messages)
             start = page.next
         return messages
+
+    async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
+        """Return the requests to people that nobody has settled yet."""
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        requests: list[PendingRequest] = await handle.query(
+            "pending_requests", result_type=list[PendingRequest], rpc_timeout=QUERY_TIMEOUT
+        )
+        return requests

@@ -239,6 +239,8 @@ class PinnedAgent(Wire):
     output_schema: dict[str, JsonValue]
     model: str | None = None
     route: Route
+    channels: dict[str, int] = {}
+    """How many channels each audience is told on; `*` are those with none of their own."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """Return the tool of that name, if the agent has it."""
@@ -262,6 +264,7 @@ class Resolved(Wire):
     output_schema: dict[str, JsonValue] | None = None
     model: str | None = None
     limits: Limits = Limits()
+    channels: dict[str, int] = {}
     visibility: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
 

@@ -131,7 +131,7 @@ def tool(
     return define
 
 
-RESERVED = frozenset({"generate", "resolve_agent"})
+RESERVED = frozenset({"generate", "notify", "resolve_agent"})
 """Activity types of outlast's own."""
 
 

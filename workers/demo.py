@@ -12,6 +12,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
+from outlast.commands import decide_payload
 from outlast.contracts import Message, ToolCall
 from outlast.human_requests import PendingRequest
 from workers.connection import connect
@@ -19,7 +20,7 @@ from workers.dev import Stack, start_command, started_stack, temporal_command, t
 from workers.process import run_process
 from workers.processes import TemporalServer, free_port
 from workers.settings import Settings
-from workflows.narration import call_summary, decide_payload
+from workflows.narration import call_summary
 
 PACKAGE = "pydantic"
 ORDER = "My order A-1042 arrived broken. I want my money back."

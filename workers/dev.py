@@ -47,6 +47,8 @@ async def started_stack(
     """Start Temporal, and the embedded model unless the settings name a model server."""
     if not settings.agents:
         settings = settings.with_options({"agents": EXAMPLES})
+    if settings.ui_url is None:
+        settings = settings.with_options({"ui_url": temporal.ui_url})
     async with AsyncExitStack() as servers:
         await servers.enter_async_context(temporal)
         if settings.model.url is not None:

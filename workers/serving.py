@@ -16,12 +16,14 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from activities.asking import Endpoint
 from activities.checking import SchemaChecker
 from activities.model import ModelActivities
+from activities.notify import NotifyActivities
 from activities.resolve import ResolveActivities
 from activities.sources import WorkflowSource
 from activities.tools import tool_activity
 from activities.transcripts import Transcripts
 from outlast.agents import Catalog
 from outlast.errors import DefinitionError, NotReady
+from workers.audiences import channels_of
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
 
@@ -81,17 +83,21 @@ def build_workers(
         return polled
 
     if "workflows" in settings.roles:
+        source = WorkflowSource(client)
+        channels = channels_of(settings.audiences)
+        notifying = NotifyActivities(source, channels, ui_url=settings.ui_url)
         resolve = ResolveActivities(
             catalog,
             generate=settings.route("generate"),
             tools=settings.route("tools"),
             tool_routes=settings.routes.tool,
+            channels={name: len(found) for name, found in channels.items()},
             visibility=visibility,
         )
         slots = settings.concurrency.workflows
-        add(settings.queue("workflows"), [resolve.resolve_agent], slots).workflows.append(
-            AgentWorkflow
-        )
+        add(
+            settings.queue("workflows"), [resolve.resolve_agent, notifying.notify], slots
+        ).workflows.append(AgentWorkflow)
     if "generate" in settings.roles and endpoints:
         asking = ModelActivities(
             endpoints,

@@ -39,6 +39,7 @@ from outlast.contracts import (
 from outlast.errors import NotReady
 from workers.tables import (
     VERSION_VARIABLES,
+    AudienceSettings,
     ConcurrencySettings,
     HealthSettings,
     ModelSettings,
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
     servers: dict[Name, NamedServer] = Field(default_factory=dict)
     """Further model servers, by the names that legs have for them."""
     routes: RoutesSettings = RoutesSettings()
+    audiences: dict[str, AudienceSettings] = Field(default_factory=dict)
+    """How people are told of requests, by audience; `*` is for those that are not named."""
+    ui_url: Url | None = None
+    """Base URL of the Temporal Web UI, for links in what people are sent."""
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0)

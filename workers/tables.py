@@ -108,6 +108,24 @@ NamedServer = Annotated[ModelSettings, AfterValidator(_with_url)]
 """One more model server, which legs of a route name."""
 
 
+class AudienceSettings(Door):
+    """How an audience is told that a request waits for it: on each of these, in this order.
+
+    `secret` signs what the webhook is sent.
+    """
+
+    webhook: Url | None = None
+    secret: SecretStr | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _reaches_somebody(self) -> Self:
+        if self.webhook is None and self.command is None and not self.log:
+            raise PydanticCustomError("nobody", "needs a webhook, a command, or log = true")
+        return self
+
+
 class RoutesSettings(Door):
     """Where the steps of the runs that this process starts are served; `tool` is by tool name.
 

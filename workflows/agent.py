@@ -33,6 +33,7 @@ from workflows.effects import Effects
 from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
 from workflows.narration import call_summary
+from workflows.notifying import Notifying
 from workflows.opening import open_run
 from workflows.payloads import NOTHING
 from workflows.presence import Presence
@@ -99,7 +100,7 @@ class AgentWorkflow(Steerable):
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
         priority = _priority(state.tenant)
-        requests = Requests(self._steering, presence)
+        requests = Requests(self._steering, presence, Notifying(state))
         self._effects = Effects(state, presence, requests, priority)
         calls = Calls(state, requests, self._effects, priority)
         while True:  # bounded by plan_turn: each pass takes a turn, and turns have a limit

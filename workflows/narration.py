@@ -1,10 +1,10 @@
 """What people see of a run in the stock UI: summaries, live details and the commands to copy."""
 
 import json
-import shlex
 
 from pydantic import JsonValue
 
+from outlast.commands import decide_command, decisions_on
 from outlast.contracts import Progress, ToolCall
 from outlast.human_requests import PendingRequest
 from outlast.texts import cut
@@ -29,26 +29,6 @@ def _brief(value: JsonValue) -> str:
     return cut(text, MAX_VALUE_BYTES)
 
 
-def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:
-    """Return the JSON that settles a request, and no other than the one that was seen."""
-    payload: dict[str, JsonValue] = {"request_id": request.request_id, "decision": decision}
-    if decision == "edit":
-        payload["arguments"] = request.arguments
-    if decision == "answer":
-        payload["answer"] = "…"
-    payload |= {"arguments_hash": request.arguments_hash, "by": by}
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
-
-
-def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
-    """Return the `temporal` command that settles a request."""
-    payload = decide_payload(request, decision)
-    return (
-        f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} --name decide \\\n"
-        f"    --input {shlex.quote(payload)}"
-    )
-
-
 def details(progress: Progress, workflow_id: str) -> str:
     """Return the live details of a run in Markdown."""
     usage = progress.usage
@@ -64,14 +44,12 @@ def details(progress: Progress, workflow_id: str) -> str:
 
 
 def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
-    is_question = request.kind == "question"
-    decisions = ("answer", "deny") if is_question else ("approve", "deny")
     return [
         f"### {request.audience}: " + _asked(request),
         *_what_is_shown(request),
         f"{_standing(request)}Expires at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
         "```sh",
-        *(decide_command(workflow_id, request, decision) for decision in decisions),
+        *(decide_command(workflow_id, request, decision) for decision in decisions_on(request)),
         "```",
     ]
 

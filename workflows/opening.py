@@ -66,6 +66,7 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         tools=in_opening_order(resolved.tools, spec.begin_with) if spec else resolved.tools,
         model=spec.model if spec else resolved.model,
         route=resolved.route,
+        channels=resolved.channels,
     )
 
 

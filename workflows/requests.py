@@ -9,7 +9,9 @@ from temporalio import workflow
 from outlast.contracts import ToolCall, ToolSpec
 from outlast.errors import ToolFailed
 from outlast.human_requests import Approval, PendingRequest, SettledRequest, hash_of
+from outlast.notices import Reason
 from workflows.clock import after, next_moment
+from workflows.notifying import Notifying
 from workflows.presence import Presence
 from workflows.state import Steering
 
@@ -20,9 +22,10 @@ MAX_TRAIL = 100
 class Requests:
     """The human requests of one run."""
 
-    def __init__(self, steering: Steering, presence: Presence) -> None:
+    def __init__(self, steering: Steering, presence: Presence, notifying: Notifying) -> None:
         self._steering = steering
         self._presence = presence
+        self._notifying = notifying
 
     async def approval(
         self, call_id: str, call: ToolCall, clock: Approval, *, is_moot: Callable[[], bool]
@@ -62,6 +65,7 @@ class Requests:
         steering, call_id = self._steering, request.request_id
         steering.pending[call_id] = request
         self._presence.show("waiting_for_human", f"{_what(request)} waits for {request.audience}")
+        self._notifying.tell(request, "opened")
         try:
             await self._wait(call_id, clock, is_moot)
         finally:
@@ -86,11 +90,13 @@ class Requests:
                 if moment.what == "expire":
                     steering.settled[call_id] = _expired(request)
                     return
+                reason: Reason = "escalated" if moment.what == "escalate" else "reminded"
                 steering.pending[call_id] = after(request, moment)
                 workflow.logger.warning(
-                    f"request.{'escalated' if moment.what == 'escalate' else 'reminded'}",
+                    f"request.{reason}",
                     extra={"request_id": call_id, "audience": moment.audience},
                 )
+                self._notifying.tell(steering.pending[call_id], reason)
                 self._presence.show(
                     "waiting_for_human", f"{_what(request)} waits for {moment.audience}"
                 )

@@ -1,0 +1,33 @@
+"""Commands: what a person types into the stock `temporal` CLI to settle a request."""
+
+import json
+import shlex
+
+from pydantic import JsonValue
+
+from outlast.human_requests import PendingRequest
+
+
+def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:
+    """Return the JSON that settles a request, and no other than the one that was seen."""
+    payload: dict[str, JsonValue] = {"request_id": request.request_id, "decision": decision}
+    if decision == "edit":
+        payload["arguments"] = request.arguments
+    if decision == "answer":
+        payload["answer"] = "…"
+    payload |= {"arguments_hash": request.arguments_hash, "by": by}
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+
+
+def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
+    """Return the `temporal` command that settles a request."""
+    payload = decide_payload(request, decision)
+    return (
+        f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} --name decide \\\n"
+        f"    --input {shlex.quote(payload)}"
+    )
+
+
+def decisions_on(request: PendingRequest) -> tuple[str, ...]:
+    """Return the decisions that a request offers, the welcome one first."""
+    return ("answer", "deny") if request.kind == "question" else ("approve", "deny")
