@@ -1,6 +1,6 @@
 """The activity that tells people of a request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from temporalio import activity
@@ -21,6 +21,10 @@ class Channel(Protocol):
         ...
 
 
+LinkTo = Callable[[str, str, PendingRequest], str]
+"""Returns the page on which a request of a run (workflow id, run id) is settled."""
+
+
 class RequestSource(Protocol):
     """Asks a run for its requests."""
 
@@ -38,10 +42,12 @@ class NotifyActivities:
         channels: Mapping[str, Sequence[Channel]],
         *,
         ui_url: str | None = None,
+        link_to: LinkTo | None = None,
     ) -> None:
         self._source = source
         self._channels = channels
         self._ui_url = ui_url
+        self._link_to = link_to
 
     @activity.defn(name="notify")
     async def notify(self, input: NotifyInput) -> str:  # noqa: A002 Temporal's word
@@ -80,5 +86,6 @@ class NotifyActivities:
                 for decision in decisions_on(request)
             },
             url=url if self._ui_url else None,
+            decide_url=self._link_to(workflow_id, run_id, request) if self._link_to else None,
             text=f"{wanted.audience}: {what} (run {workflow_id}, request {request.request_id})",
         )

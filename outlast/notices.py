@@ -35,6 +35,9 @@ class Notice(Read):
     request: PendingRequest
     commands: dict[str, str]
     url: str | None = None
+    """The run in the Web UI."""
+    decide_url: str | None = None
+    """The page on which the request is settled; whoever has it may."""
     text: str
 
     def as_json(self) -> dict[str, JsonValue]:

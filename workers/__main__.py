@@ -1,4 +1,4 @@
-"""The command line of the worker processes: `python -m workers run|dev|demo`."""
+"""The command line of the worker processes: `python -m workers run|dev|callback|demo`."""
 
 import argparse
 import asyncio
@@ -53,7 +53,9 @@ async def _ending(command: Coroutine[Any, Any, int]) -> int:
 def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     if options.command == "run":
         return _run(_settings(options))
-    # Imported here: a worker in production has neither servers nor weights.
+    # Imported here: a worker in production has neither servers nor weights, nor a page to serve.
+    if options.command == "callback":
+        return _callback(load_settings(options.config))
     if options.command == "dev":
         from workers.dev import run_dev  # noqa: PLC0415
 
@@ -61,6 +63,14 @@ def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     from workers.demo import run_demo  # noqa: PLC0415
 
     return run_demo()
+
+
+async def _callback(settings: Settings) -> int:
+    from workers.callback import run_callback  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    return await run_callback(settings, stop=stop)
 
 
 async def _run(settings: Settings) -> int:
@@ -105,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     dev = commands.add_parser(
         "dev", help="serve agents with a Temporal server and a model beside them"
     )
+    callback = commands.add_parser(
+        "callback", help="serve the page on which people settle requests, from signed links"
+    )
+    callback.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
     commands.add_parser("demo", help="run two agents from beginning to end, and stop")
     for command in (run, dev):
         _add_worker_options(command)

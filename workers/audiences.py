@@ -2,14 +2,24 @@
 
 from collections.abc import Mapping
 
-from activities.notify import Channel
+from activities.notify import Channel, LinkTo
 from activities.providers.channels import Command, LogLine, Webhook
+from workers.links import Links
+from workers.settings import Settings
 from workers.tables import AudienceSettings
 
 
 def channels_of(audiences: Mapping[str, AudienceSettings]) -> dict[str, list[Channel]]:
     """Return the channels of each audience, in the order in which they are used."""
     return {name: _channels(told) for name, told in audiences.items()}
+
+
+def link_to(settings: Settings) -> LinkTo | None:
+    """Return what makes the link of a request, where a callback page is served."""
+    told = settings.callback
+    if told.url is None or told.secret is None:
+        return None
+    return Links(told.secret.get_secret_value(), told.url).url
 
 
 def _channels(told: AudienceSettings) -> list[Channel]:

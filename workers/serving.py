@@ -23,7 +23,7 @@ from activities.tools import tool_activity
 from activities.transcripts import Transcripts
 from outlast.agents import Catalog
 from outlast.errors import DefinitionError, NotReady
-from workers.audiences import channels_of
+from workers.audiences import channels_of, link_to
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
 
@@ -85,7 +85,9 @@ def build_workers(
     if "workflows" in settings.roles:
         source = WorkflowSource(client)
         channels = channels_of(settings.audiences)
-        notifying = NotifyActivities(source, channels, ui_url=settings.ui_url)
+        notifying = NotifyActivities(
+            source, channels, ui_url=settings.ui_url, link_to=link_to(settings)
+        )
         resolve = ResolveActivities(
             catalog,
             generate=settings.route("generate"),

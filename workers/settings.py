@@ -40,6 +40,7 @@ from outlast.errors import NotReady
 from workers.tables import (
     VERSION_VARIABLES,
     AudienceSettings,
+    CallbackSettings,
     ConcurrencySettings,
     HealthSettings,
     ModelSettings,
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     routes: RoutesSettings = RoutesSettings()
     audiences: dict[str, AudienceSettings] = Field(default_factory=dict)
     """How people are told of requests, by audience; `*` is for those that are not named."""
+    callback: CallbackSettings = CallbackSettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in what people are sent."""
     queues: QueuesSettings = QueuesSettings()
@@ -235,7 +237,7 @@ _REASONS = {
     "tuple_type": "must be a list",
 }
 
-_SECRETS = {"api_key"}
+_SECRETS = {"api_key", "secret"}
 
 
 def _refuse_unknown_variables() -> None:

@@ -126,6 +126,16 @@ class AudienceSettings(Door):
         return self
 
 
+class CallbackSettings(Door):
+    """The page on which people settle requests: where it listens, and what signs its links."""
+
+    url: Url | None = None
+    """Base URL under which people reach it: with it and a secret, notices hold a link."""
+    secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port = 8090
+
+
 class RoutesSettings(Door):
     """Where the steps of the runs that this process starts are served; `tool` is by tool name.
 

@@ -1,0 +1,241 @@
+"""`python -m workers callback`: a page on which a person settles a request, from a signed link.
+
+It keeps no state: what is asked is read from the run, and what is decided is told to it.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from outlast.errors import NotReady
+from outlast.human_requests import PendingRequest
+from outlast.plugin import OutlastPlugin
+from workers.connection import connect
+from workers.links import Link, Links
+from workers.settings import Settings
+from workers.telemetry import start_telemetry
+
+ANSWERS_WITHIN = timedelta(seconds=10)
+"""A run answers a query or an update in less, unless it has no worker."""
+
+MAX_FORM_BYTES = 300_000
+"""More than a tool's arguments are allowed to be."""
+
+HEADERS = {
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    ),
+}
+
+GONE = "This request is settled already, or its run has ended."
+UNKNOWN = "This link is not valid."
+AWAY = "The run cannot be asked right now. Try again in a moment."
+
+log = structlog.get_logger("outlast.callback")
+
+
+class CallbackPage:
+    """The page of one link, as a Starlette application serves it."""
+
+    def __init__(self, client: Client, links: Links) -> None:
+        self._client = client
+        self._links = links
+        pages = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "pages"),
+            autoescape=select_autoescape(),
+        )
+        self._template = pages.get_template("decide.html")
+
+    async def show(self, request: Request) -> Response:
+        """Show what is asked; nothing is settled by looking, for mail programs look too."""
+        link = self._links.read(request.path_params["token"])
+        if link is None:
+            return self._page(HTTPStatus.NOT_FOUND, UNKNOWN)
+        return await self._shown(link)
+
+    async def settle(self, request: Request) -> Response:
+        """Settle the request as the form says."""
+        link = self._links.read(request.path_params["token"])
+        if link is None:
+            return self._page(HTTPStatus.NOT_FOUND, UNKNOWN)
+        if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
+            return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much text.")
+        async with request.form() as form:
+            typed = {name: value for name, value in form.items() if isinstance(value, str)}
+        try:
+            asked = await self._pending(link)
+            if asked is None:
+                return self._page(HTTPStatus.GONE, GONE)
+            said = await self._decided(link, asked, typed)
+        except ValueError as error:
+            return await self._shown(link, wrong=str(error), typed=typed)
+        except RPCError as error:
+            return self._away(error)
+        log.info("request.decided", workflow_id=link.workflow_id, request_id=link.request_id)
+        return self._page(HTTPStatus.OK, f"Thank you: {said}.", wrong=False)
+
+    async def _decided(self, link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> str:
+        """Tell the run; raises `ValueError` with what is wrong with the decision."""
+        payload = _payload(link, asked, typed)
+        handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
+        try:
+            return str(await handle.execute_update("decide", payload, rpc_timeout=ANSWERS_WITHIN))
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            message = cause.message if isinstance(cause, ApplicationError) else str(cause)
+            raise ValueError(message) from None
+
+    async def _shown(
+        self, link: Link, *, wrong: str = "", typed: Mapping[str, str] | None = None
+    ) -> Response:
+        try:
+            asked = await self._pending(link)
+        except RPCError as error:
+            return self._away(error)
+        if asked is None:
+            return self._page(HTTPStatus.GONE, wrong or GONE)
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
+        return self._page(status, wrong, asked=asked, link=link, typed=typed)
+
+    async def _pending(self, link: Link) -> PendingRequest | None:
+        handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
+        try:
+            requests: list[PendingRequest] = await handle.query(
+                "pending_requests", result_type=list[PendingRequest], rpc_timeout=ANSWERS_WITHIN
+            )
+        except WorkflowQueryFailedError:
+            return None
+        return next((one for one in requests if one.request_id == link.request_id), None)
+
+    def _away(self, error: RPCError) -> Response:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return self._page(HTTPStatus.GONE, GONE)
+        log.warning("run.not_asked", reason=error.message)
+        return self._page(HTTPStatus.SERVICE_UNAVAILABLE, AWAY)
+
+    def _page(
+        self,
+        status: HTTPStatus,
+        said: str,
+        *,
+        wrong: bool = True,
+        asked: PendingRequest | None = None,
+        link: Link | None = None,
+        typed: Mapping[str, str] | None = None,
+    ) -> Response:
+        title = "A decision" if asked is None else _title(asked)
+        text = self._template.render(
+            title=title,
+            said=said,
+            wrong=wrong,
+            request=asked,
+            workflow_id=link.workflow_id if link else "",
+            arguments=_pretty(asked.arguments) if asked else "",
+            answer_schema=_pretty(asked.answer_schema) if asked else "",
+            is_text=_is_text(asked),
+            typed={"by": "", "comment": "", "answer": "", "arguments": "", **(typed or {})},
+        )
+        return HTMLResponse(text, status, headers=HEADERS)
+
+
+def _title(asked: PendingRequest) -> str:
+    return "A question for you" if asked.kind == "question" else f"Approve {asked.tool}?"
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _is_text(asked: PendingRequest | None) -> bool:
+    schema = asked.answer_schema if asked else None
+    return isinstance(schema, dict) and schema.get("type") == "string"
+
+
+def _payload(link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> dict[str, Any]:
+    """Return a form as the payload of `decide`; raises `ValueError` for JSON that is none."""
+    decision = typed.get("decision", "")
+    payload: dict[str, Any] = {
+        "request_id": link.request_id,
+        "decision": decision,
+        "arguments_hash": typed.get("arguments_hash", ""),
+        "by": typed.get("by", ""),
+        "comment": typed.get("comment", ""),
+    }
+    if decision == "edit":
+        payload["arguments"] = _read_json(typed.get("arguments", ""), "arguments")
+    if decision == "answer":
+        text = typed.get("answer", "")
+        payload["answer"] = text if _is_text(asked) else _read_json(text, "answer")
+    return payload
+
+
+def _read_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{what}: is not JSON: {error}") from None
+
+
+def callback_app(client: Client, links: Links) -> Starlette:
+    """Return the application: `/r/TOKEN`, and `/healthz`."""
+    page = CallbackPage(client, links)
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    return Starlette(
+        routes=[
+            Route("/r/{token}", page.show, methods=["GET"]),
+            Route("/r/{token}", page.settle, methods=["POST"]),
+            Route("/healthz", health),
+        ]
+    )
+
+
+async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
+    """Serve until `stop` is set; raises `NotReady` without a secret or a port."""
+    told = settings.callback
+    if told.secret is None:
+        raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is needed: it signs the links")
+    telemetry = start_telemetry(
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+        otlp_endpoint=settings.otlp_endpoint,
+    )
+    client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
+    app = callback_app(client, Links(told.secret.get_secret_value()))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=told.host, port=told.port, log_config=None, lifespan="off")
+    )
+    serving = asyncio.create_task(server._serve())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        log.info("callback.started", host=told.host, port=told.port)
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        server.should_exit = True
+        telemetry.shutdown()
+    try:
+        await serving
+    except SystemExit:
+        raise NotReady(f"the callback page cannot listen on {told.host}:{told.port}") from None
+    log.info("callback.stopped")
+    return 0
