@@ -253,7 +253,7 @@ class Asking:
             case "compact":
                 self._decoding = replace(decoding, compact=True)
             case "warmer":
-                patience = MORE_PATIENCE * decoding.loop_tokens
+                patience = MORE_PATIENCE * USUAL.loop_tokens
                 self._decoding = replace(decoding, temperature="higher", loop_tokens=patience)
             case "trim":
                 self.trimmed = self._next_trim()

@@ -62,6 +62,8 @@ class ModelActivities:
             except BaseException as error:
                 # The next attempt begins with what this one used, whatever ended it.
                 activity.heartbeat(*progress())
+                if isinstance(error, asyncio.CancelledError) and was_asked_to_stop():
+                    return interrupted(*progress())
                 if not isinstance(error, ModelError):
                     raise
                 spent = asking.spent if asking else before
@@ -113,7 +115,8 @@ class ModelActivities:
     def _remember(self, workflow_id: str, wanted: GenerateInput, asking: Asking) -> None:
         if asking.trimmed:
             self._trimmed[workflow_id] = asking.trimmed
-        if asking.size is not None and wanted.tokens_left is not None:
+        is_bounded = wanted.tokens_left is not None or wanted.cost_left_usd is not None
+        if asking.size is not None and is_bounded:
             self._sizes[_counted_as(workflow_id, wanted)] = asking.size
         for kept in (self._trimmed, self._sizes):
             if len(kept) > MAX_RUNS:
@@ -132,6 +135,18 @@ def spent_before() -> Tokens:
         return Tokens()
     last = GenerationProgress.model_validate(details[0])
     return last.spent.plus(Tokens(completion_tokens=last.tokens))
+
+
+def was_asked_to_stop() -> bool:
+    """Tell whether the run cancelled this call: a worker that drains cancels calls too."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
+
+
+def interrupted(last: GenerationProgress) -> Generation:
+    """Return what a call used that its run cancelled: an answer, for a cancellation cannot carry it."""
+    spent = last.spent.plus(Tokens(completion_tokens=last.tokens))
+    return Generation(interrupted=True, asks=last.ask, **spent.model_dump())
 
 
 def _final(error: ModelError, spent: Tokens, *, is_last_leg: bool) -> ModelError:

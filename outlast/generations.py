@@ -79,6 +79,8 @@ class Generation(Tokens):
 
     decision: Decision | None = None
     out_of: Literal["tokens", "cost"] | None = None
+    interrupted: bool = False
+    """Whether the run cancelled the call; then there is no decision."""
     model: str = ""
     finish_reason: str = "stop"
     asks: int = 1
@@ -90,7 +92,7 @@ class Generation(Tokens):
 class GenerationProgress(Wire):
     """The heartbeat of a model call: which ask it is at, and the tokens of its answer so far.
 
-    `spent` is what this attempt and those before it used, without the ask in flight.
+    `spent` is what this attempt and those before it used, without the answer in flight.
     """
 
     ask: int = 1

@@ -16,6 +16,10 @@ LIFTED = [
     "history.transferProcessorMaxPollRPS=2000",
     "--dynamic-config-value",
     "history.timerProcessorMaxPollRPS=2000",
+    "--dynamic-config-value",
+    "system.enableCancelActivityWorkerCommand=true",
+    "--dynamic-config-value",
+    "frontend.WorkerCommandsEnabled=true",
 ]
 
 

@@ -46,8 +46,11 @@ MAX_TAIL_BYTES = 4_096
 DYNAMIC_CONFIG = (
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
+    "system.enableCancelActivityWorkerCommand=true",
+    "frontend.WorkerCommandsEnabled=true",
 )
-"""The stock development server paces a run to 20 steps a second; people feel it."""
+"""The stock development server paces a run to 20 steps a second, and tells a worker of a cancellation with
+the answer to its next heartbeat, some seconds later; people feel both."""
 
 ROOT = Path(__file__).parent.parent
 

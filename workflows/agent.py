@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.workflow import ActivityConfig
 
 from activities.model import ModelActivities
 from outlast.contracts import (
@@ -143,13 +144,18 @@ class AgentWorkflow(Steerable):
             ) from None
         finally:
             self._asking = None
+        if generation.interrupted:
+            task = asyncio.current_task()
+            # The call answered, to say what it used: a cancellation of the run went into it.
+            if task and task.cancelling():
+                raise asyncio.CancelledError
+            return None
         if generation.decision is not None:
             state.add(decision_message(generation.decision))
             state.sent = len(state.messages)
         return generation
 
     async def _ask_model(self, state: RunState, plan: Ask) -> Generation:
-        route = state.agent.route
         step = Step(str(state.turn), f"turn {state.turn} · decide", _priority(state.tenant))
         state.last_usage = Usage()
 
@@ -158,7 +164,7 @@ class AgentWorkflow(Steerable):
                 generation = await workflow.execute_activity_method(
                     ModelActivities.generate,
                     _question(state, plan, leg),
-                    **generate_options(step, leg, route),
+                    **_options(state, step, leg),
                 )
             except ActivityError as error:
                 state.use(usage_of(tokens_of(error), leg))
@@ -167,7 +173,7 @@ class AgentWorkflow(Steerable):
             return generation
 
         generation, _ = await over_legs(
-            route, what=f"turn {state.turn}", start=start, moves_on=was_not_served
+            state.agent.route, what=f"turn {state.turn}", start=start, moves_on=was_not_served
         )
         state.last_prompt_tokens = generation.last_prompt_tokens
         return generation
@@ -295,6 +301,15 @@ def _plan(state: RunState) -> Ask | Stop:
         last_usage=state.last_usage,
     )
     return plan_turn(state.agent.tools, state.limits, spent)
+
+
+def _options(state: RunState, step: Step, leg: Leg) -> ActivityConfig:
+    options = generate_options(step, leg, state.agent.route)
+    is_bounded = state.limits.max_tokens is not None or state.limits.max_cost_usd is not None
+    if is_bounded and workflow.patched("bounded-calls-are-waited-for"):
+        # What a cancelled call has used is known once it has ended, and the limits hold for it too.
+        options["cancellation_type"] = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+    return options
 
 
 def _question(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:

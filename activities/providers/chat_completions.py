@@ -75,6 +75,7 @@ class ChatCompletions:
         self.server = server
         self.engine: Engine = usual_engine(server.api)
         self._counts = True
+        self._has_answered = False
         self._first_served: str | None = None
         self._asking_first = asyncio.Lock()
         self._constraints: OrderedDict[tuple[str, bool], dict[str, Any]] = OrderedDict()
@@ -101,6 +102,7 @@ class ChatCompletions:
             self._breaker.failed(error)
             raise
         self._breaker.succeeded()
+        self._has_answered = True
         return completion
 
     async def most_prompt_tokens(self, prompt: Prompt) -> int:
@@ -203,6 +205,9 @@ class ChatCompletions:
         """Yield the chunks of an answer; leaving the block before their end hangs up."""
         headers: dict[str, str] = {}
         inject(headers)
+        if self.engine == "llama.cpp":
+            # It hangs up after a stream without saying so: a tenth of what came next was lost.
+            headers["Connection"] = "close"
         if self.server.session_header and prompt.session:
             headers[self.server.session_header] = prompt.session
         # Not chat.completions.create(), which walks every message of every call: a third of a worker's
@@ -229,6 +234,8 @@ class ChatCompletions:
     async def _whole(self, response: httpx2.Response) -> AsyncIterator[object]:
         """Yield the one chunk of a server that does not stream, whatever it was asked for."""
         if "json" not in response.headers.get("content-type", ""):
+            if self._has_answered:
+                raise CutOff("answered with no JSON: is it being mended?", ModelFailure.OVERLOADED)
             said = "is no model server's API; check its url, which ends in /v1"
             raise CutOff(said, ModelFailure.UNKNOWN_MODEL)
         told = json.loads(await response.aread())

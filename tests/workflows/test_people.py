@@ -1,6 +1,7 @@
 """People in a run: approvals with a clock, messages, pauses, cancellation."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from temporalio.client import Client
 from outlast import Agent, Approval, BadRequest, tool
 from outlast.client import Run
 from outlast.human_requests import PendingRequest
+from outlast.models import Completion, OnTokens, Prompt
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
@@ -167,6 +169,66 @@ async def test_what_is_said_now_interrupts_the_model_call(temporal: Client, cach
         assert await run.say("stop", when="now") == "interrupts the model call in flight"
         assert (await run.result()).output == "stopped"
     assert model.prompts[1].messages[-1]["content"].endswith("stop")
+
+
+class Talking(ScriptedModel):
+    """Says 7 tokens and is then lost in thought, as often as it is told to; then it plays its script."""
+
+    def __init__(self, steps: list[Any], *, times: int) -> None:
+        super().__init__(steps)
+        self.began = 0
+        self._times = times
+
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
+        self.began += 1
+        if self.began <= self._times:
+            assert on_tokens is not None
+            on_tokens(7)
+            await asyncio.sleep(60)
+        return await super().complete(prompt, on_tokens=on_tokens)
+
+
+async def begun(model: Talking, times: int) -> None:
+    async with asyncio.timeout(30):
+        while model.began < times:
+            await asyncio.sleep(0.05)
+
+
+async def test_what_an_interrupted_call_used_is_counted_where_there_is_a_limit(
+    temporal: Client, cached: int
+) -> None:
+    model = Talking([answer("stopped")], times=2)
+    async with on_stage(temporal, model, [desk], cached=cached) as stage:
+        run = await stage.start("desk", limits={"max_tokens": 100_000})
+        for turn in (1, 2):
+            await begun(model, turn)
+            await run.say("stop", when="now")
+        result = await run.result()
+    assert result.output == "stopped"
+    last = len(json.dumps(model.prompts[0].messages)) // 4
+    assert result.usage.completion_tokens >= 14
+    assert result.usage.prompt_tokens > 2 * last
+
+
+async def test_a_run_with_a_limit_is_cancelled_in_its_model_call(
+    temporal: Client, cached: int
+) -> None:
+    model = Talking([], times=1)
+    async with on_stage(temporal, model, [desk], cached=cached) as stage:
+        run = await stage.start("desk", limits={"max_tokens": 100_000})
+        await begun(model, 1)
+        await run.cancel()
+        result = await run.result()
+    assert (result.status, result.stop_reason) == ("stopped", "cancelled")
+    assert result.usage.completion_tokens == 7
+    assert result.usage.prompt_tokens > 0
+
+
+async def test_a_run_with_a_limit_keeps_its_deadline_in_a_model_call(temporal: Client) -> None:
+    model = Talking([], times=1)
+    async with on_stage(temporal, model, [desk]) as stage:
+        result = await stage.run("desk", limits={"max_tokens": 100_000, "deadline_s": 1})
+    assert (result.status, result.stop_reason) == ("stopped", "deadline")
 
 
 async def test_a_message_during_the_last_model_call_gets_an_answer_of_its_own(
