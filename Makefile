@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-vllm check bench keywords format clean
+.PHONY: help setup demo dev test test-long test-vllm check bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 
 keywords: setup ## measure which keywords each engine enforces; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines $(ARGS)
+
+validity: setup ## measure how many answers are valid; ARGS="--engines llama.cpp"
+	@$(BIN)/python -m bench.engines.validity $(ARGS)
 
 format: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix

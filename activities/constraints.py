@@ -2,16 +2,15 @@
 
 What an engine does not know is refused by some and ignored by others, and a request refused or a constraint
 that was silently weaker are as bad. So both are decided here, by the table below, before a request is sent.
-Every value of the whole schema stays possible, save that a decimal is given as a number, a multiple without a
-fraction, and a text with a format as `activities.portable_formats` bounds it.
+Every value of the whole schema stays possible, save that a decimal is given as a number, and a text with a
+format as `activities.portable_formats` bounds it.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from activities.portable_formats import PATTERNS
 from activities.portable_patterns import is_portable
+from activities.portable_schemas import Reads, in_other_words
 from outlast.bounds import types_of
 from outlast.schemas import Schema
 
@@ -23,9 +22,6 @@ MAX_LENGTH = 2_000
 
 MAX_ITEMS = 500
 """Items, or properties, that an engine counts."""
-
-MAX_VALUES = 100
-"""Multiples, or names of properties, that are named one by one to an engine which does not know the keyword."""
 
 MAX_NUMBER = 10**15
 """Bounds of numbers that every engine writes as an automaton: llguidance fails at 2**63, xgrammar above."""
@@ -72,6 +68,7 @@ FORMATS: dict[str, frozenset[str]] = {
     "uuid": _LOCAL | {"outlines"},
     "uri": _VLLM | {"outlines"},
     "hostname": _VLLM,
+    "ipv6": _VLLM,
     "uri-reference": frozenset({"xgrammar"}),
     "uri-template": frozenset({"xgrammar"}),
     "json-pointer": frozenset({"xgrammar"}),
@@ -93,7 +90,7 @@ ANNOTATIONS = (
     *("readOnly", "writeOnly", "contentMediaType", "contentEncoding", "contentSchema"),
     "discriminator",
 )
-"""Dropped and not reported: the prompt shows the whole schema."""
+"""Dropped and not reported: they constrain nothing."""
 
 _DECIMAL = ("^(?!^[-+.]*$)", "^(?!^[+-.]*$)", "^[+-]?")
 """How pydantic's patterns of a decimal begin, before 2.14 and since."""
@@ -182,11 +179,9 @@ class _Division:
             node = _opened({key: value for key, value in node.items() if key != "anyOf"})
         if "const" in node:
             return self._alone(node, "const", node["const"], path)
+        node = node if "enum" in node else self._in_other_words(node)
         if "enum" in node:
             return self._alone(node, "enum", _of_its_type(node), path)
-        node = self._named(self._multiples(self._formatted(node)))
-        if "enum" in node:
-            return node
         if any(keyword in node for keyword in _MORE_PROPERTIES):
             node = _opened(node)
         if "prefixItems" in node and not self._is_enforced("prefixItems", node):
@@ -199,52 +194,14 @@ class _Division:
                 self._move(path, keyword)
         return self._completed(kept, path)
 
-    def _formatted(self, node: Schema) -> Schema:
-        """Write a format as the pattern that stands for it, save beside another pattern."""
-        pattern = PATTERNS.get(str(node.get("format")))
-        if pattern is None or self.engine not in KEYWORDS["pattern"] or "string" not in _kinds(node):
-            return node
-        if "pattern" in node and self._is_enforced("pattern", node):
-            return node
-        kept = {key: value for key, value in node.items() if key != "format"}
-        return {**kept, "pattern": pattern}
-
-    def _multiples(self, node: Schema) -> Schema:
-        """Name the multiples between two bounds."""
-        if self.engine in KEYWORDS["integer multipleOf"] or _kinds(node) != {"integer"}:
-            return node
-        values = _multiples_of(node)
-        return {"type": "integer", "enum": values} if values else node
-
-    def _named(self, node: Schema) -> Schema:
-        """Write a map whose keys are some of few as an object with these properties."""
-        others: Any = node.get("additionalProperties", {})
-        about_names = {"properties", "patternProperties", "unevaluatedProperties"} & node.keys()
-        names = self._values(node.get("propertyNames"))
-        if not names or about_names or others is False or "object" not in _kinds(node):
-            return node
-        kept = {key: value for key, value in node.items() if key != "propertyNames"}
-        schema = {} if others is True else others
-        required: Any = node.get("required", [])
-        if not set(required) <= set(names):
-            return node
-        return {
-            **kept,
-            "properties": dict.fromkeys(names, schema),
-            "additionalProperties": False,
-        }
-
-    def _values(self, names: Any) -> list[str]:
-        """Return the texts that a schema admits, if it names some few."""
-        definitions: Any = self.root.get("$defs", {})
-        reference = str(names.get("$ref", "")) if isinstance(names, dict) else ""
-        if reference.startswith("#/$defs/"):
-            names = definitions.get(reference.removeprefix("#/$defs/"))
-        if not isinstance(names, dict) or names.keys() - {*ANNOTATIONS, "type", "enum", "const"}:
-            return []
-        values: Any = names.get("enum", [names["const"]] if "const" in names else [])
-        texts = [value for value in values if isinstance(value, str)]
-        return texts if len(texts) <= MAX_VALUES else []
+    def _in_other_words(self, node: Schema) -> Schema:
+        has_pattern = "pattern" in node and self._is_enforced("pattern", node)
+        reads = Reads(
+            patterns=self.engine in KEYWORDS["pattern"] and not has_pattern,
+            multiples=self.engine in KEYWORDS["integer multipleOf"],
+            lists=self.engine in _LOCAL,
+        )
+        return in_other_words(node, self.root.get("$defs", {}), reads)
 
     def _without_prefix(self, node: Schema, path: str) -> Schema:
         """Leave out `items` too, which is only about what comes after the prefix."""
@@ -417,22 +374,6 @@ def _of_its_type(node: Schema) -> list[Any]:
     values: Any = node["enum"]
     kinds = _kinds(node)
     return [value for value in values if not kinds or kinds & set(types_of(value))]
-
-
-def _multiples_of(node: Schema) -> list[int]:
-    """Return the multiples that a node admits, if they are few and it says nothing else."""
-    step: Any = node.get("multipleOf")
-    if step is None or step != int(step) or node.keys() - {"type", *_NUMBERS}:
-        return []
-    step = int(step)
-    lows: list[Any] = [node["minimum"]] if "minimum" in node else []
-    lows += [math.floor(node["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in node else []
-    highs: list[Any] = [node["maximum"]] if "maximum" in node else []
-    highs += [math.ceil(node["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in node else []
-    if not lows or not highs:
-        return []
-    first, last = math.ceil(max(lows) / step), math.floor(min(highs) / step)
-    return [step * count for count in range(first, last + 1)] if last - first < MAX_VALUES else []
 
 
 def _is_decimal(node: Any) -> bool:

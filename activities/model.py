@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from temporalio import activity
 
@@ -14,9 +15,13 @@ from activities.transcripts import Transcripts
 from outlast.errors import ModelError, ModelFailure
 from outlast.generations import GenerateInput, Generation, GenerationProgress, Tokens
 from outlast.schemas import decision_schema
+from outlast.texts import cut
 
 DEFAULT_SERVER = ""
 """The server of legs that name none."""
+
+MAX_SAID = 500
+"""Bytes of an error that is no model's."""
 
 MAX_RUNS = 10_000
 """Runs of which the size of the last prompt is remembered, or how much was left out of it."""
@@ -37,8 +42,8 @@ class ModelActivities:
         self._checker = checker
         self._transcripts = transcripts
         self._slots = asyncio.Semaphore(max_concurrent)
-        self._trimmed: OrderedDict[str, int] = OrderedDict()
-        self._sizes: OrderedDict[tuple[str, str, str], Size] = OrderedDict()
+        self._trimmed: OrderedDict[_Counted, int] = OrderedDict()
+        self._sizes: OrderedDict[_Counted, Size] = OrderedDict()
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
@@ -64,11 +69,11 @@ class ModelActivities:
                 activity.heartbeat(*progress())
                 if isinstance(error, asyncio.CancelledError) and was_asked_to_stop():
                     return interrupted(*progress())
-                if not isinstance(error, ModelError):
+                if not isinstance(error, Exception):
                     raise
                 spent = asking.spent if asking else before
                 raise _final(error, spent, is_last_leg=input.is_last_leg) from None
-        self._remember(workflow_id, input, asking)
+        self._remember(input, asking)
         if generation.decision is not None and generation.decision.tool_calls:
             self._transcripts.add_decision(workflow_id, generation.decision)
         else:
@@ -98,8 +103,8 @@ class ModelActivities:
             self._checker,
             Allowance(wanted.tokens_left, wanted.cost_left_usd, wanted.price),
             spent=before,
-            trimmed=self._trimmed.get(workflow_id, 0),
-            known_size=self._sizes.get(_counted_as(workflow_id, wanted)),
+            trimmed=self._trimmed.get(_counted_as(workflow_id, run_id, wanted), 0),
+            known_size=self._sizes.get(_counted_as(workflow_id, run_id, wanted)),
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:
@@ -112,20 +117,27 @@ class ModelActivities:
             )
         return endpoint
 
-    def _remember(self, workflow_id: str, wanted: GenerateInput, asking: Asking) -> None:
+    def _remember(self, wanted: GenerateInput, asking: Asking) -> None:
+        info = activity.info()
+        key = _counted_as(info.workflow_id or "", info.workflow_run_id or "", wanted)
         if asking.trimmed:
-            self._trimmed[workflow_id] = asking.trimmed
+            self._trimmed[key] = asking.trimmed
+            self._trimmed.move_to_end(key)
         is_bounded = wanted.tokens_left is not None or wanted.cost_left_usd is not None
         if asking.size is not None and is_bounded:
-            self._sizes[_counted_as(workflow_id, wanted)] = asking.size
+            self._sizes[key] = asking.size
+            self._sizes.move_to_end(key)
         for kept in (self._trimmed, self._sizes):
             if len(kept) > MAX_RUNS:
                 kept.popitem(last=False)
 
 
-def _counted_as(workflow_id: str, wanted: GenerateInput) -> tuple[str, str, str]:
-    """Return whose prompts have a size in common: each model has a tokenizer of its own."""
-    return workflow_id, wanted.server or DEFAULT_SERVER, wanted.model or ""
+_Counted: TypeAlias = tuple[str, str, str, str]
+
+
+def _counted_as(workflow_id: str, run_id: str, wanted: GenerateInput) -> _Counted:
+    """Return what prompts of one size, and one context, have in common: each model has its own."""
+    return workflow_id, run_id, wanted.server or DEFAULT_SERVER, wanted.model or ""
 
 
 def spent_before() -> Tokens:
@@ -133,8 +145,7 @@ def spent_before() -> Tokens:
     details = activity.info().heartbeat_details
     if not details:
         return Tokens()
-    last = GenerationProgress.model_validate(details[0])
-    return last.spent.plus(Tokens(completion_tokens=last.tokens))
+    return GenerationProgress.model_validate(details[0]).used
 
 
 def was_asked_to_stop() -> bool:
@@ -145,12 +156,17 @@ def was_asked_to_stop() -> bool:
 
 def interrupted(last: GenerationProgress) -> Generation:
     """Return what a call used that its run cancelled: an answer, for a cancellation cannot carry it."""
-    spent = last.spent.plus(Tokens(completion_tokens=last.tokens))
-    return Generation(interrupted=True, asks=last.ask, **spent.model_dump())
+    return Generation(interrupted=True, asks=last.ask, **last.used.model_dump())
 
 
-def _final(error: ModelError, spent: Tokens, *, is_last_leg: bool) -> ModelError:
+def _final(error: Exception, spent: Tokens, *, is_last_leg: bool) -> ModelError:
     """Return a failure as Temporal and the run need it: whether and when to retry, and what it cost."""
+    if not isinstance(error, ModelError):
+        # Of the worker: the transcript could not be asked for, or there is a bug.
+        said = f"{type(error).__name__}: {cut(str(error), MAX_SAID)}"
+        return ModelError(
+            said, kind=ModelFailure.SERVER_ERROR, retryable=True, tokens=spent.model_dump()
+        )
     verdict = verdict_on(error.kind, told_wait=error.retry_after, is_last_leg=is_last_leg)
     return ModelError(
         str(error.message),

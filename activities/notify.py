@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+from urllib.parse import quote
 
 from temporalio import activity
 
@@ -72,10 +73,20 @@ class NotifyActivities:
         self, wanted: NotifyInput, request: PendingRequest, workflow_id: str, run_id: str
     ) -> Notice:
         namespace = activity.info().namespace or "default"
-        url = f"{self._ui_url}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}"
+        base = (self._ui_url or "").rstrip("/")
+        url = f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}"
         what = request.question if request.kind == "question" else f"approve {request.tool}?"
         return Notice(
-            key=f"{workflow_id}/{wanted.request_id}/{wanted.number}/{wanted.channel}",
+            key="/".join(
+                quote(part, safe="")
+                for part in (
+                    workflow_id,
+                    run_id,
+                    wanted.request_id,
+                    str(wanted.number),
+                    str(wanted.channel),
+                )
+            ),
             reason=wanted.reason,
             audience=wanted.audience,
             workflow_id=workflow_id,

@@ -39,6 +39,7 @@ class ResolveActivities:
                 route=self._generate,
                 channels=self._channels,
                 visibility=self._visibility,
+                shows_audiences=self._visibility,
             )
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
@@ -53,6 +54,7 @@ class ResolveActivities:
             limits=agent.limits,
             channels=self._channels,
             visibility=self._visibility,
+            shows_audiences=self._visibility,
         )
 
     def _tool(self, name: str) -> ToolSpec:

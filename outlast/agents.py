@@ -116,8 +116,12 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
 
 
 def _check_parameters(spec: ToolSpec) -> None:
+    if spec.kind == "question" and spec.approval is None:
+        raise DefinitionError(f"tool {spec.name!r}: a question needs approval=, who is asked")
     try:
         check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
+        if spec.answer_schema is not None:
+            check_derived(spec.answer_schema, f"the answer of tool {spec.name!r}")
     except ValueError as error:
         raise DefinitionError(str(error)) from None
 

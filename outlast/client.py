@@ -38,9 +38,11 @@ from outlast.contracts import (
 )
 from outlast.door import parse_request
 from outlast.errors import BadRequest, RunFailed
-from outlast.human_requests import PendingRequest
+from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.plugin import OutlastPlugin
 from outlast.texts import cut
+
+DEFAULT_ADDRESS = "localhost:7233"
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """How often `stream` looks for new entries: each look is a query, which the server bills."""
@@ -165,6 +167,10 @@ class Run:
         """Answer a question; raises `BadRequest` if the answer is not of the type that is asked for."""
         return await self._decide("answer", request, by=by, comment=comment, answer=answer)
 
+    async def decide(self, decision: HumanDecision) -> str:
+        """Send a decision as it is; raises `BadRequest` if the run refuses it."""
+        return await self._update("decide", **decision.model_dump(mode="json", exclude_unset=True))
+
     async def _decide(self, decision: str, request: str | PendingRequest, **said: JsonValue) -> str:
         seen = request if isinstance(request, PendingRequest) else None
         hashed: dict[str, JsonValue] = {"arguments_hash": seen.arguments_hash} if seen else {}
@@ -222,7 +228,7 @@ class Client:
         """
         config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
         config["plugins"] = [OutlastPlugin(), *config.get("plugins", ())]
-        config.setdefault("target_host", "localhost:7233")
+        config.setdefault("target_host", DEFAULT_ADDRESS)
         return cls(await TemporalClient.connect(**config))
 
     async def start(

@@ -106,7 +106,8 @@ def _compared(op: str, found: Any, value: Any) -> bool | None:
     if _kind(value) is Decimal and isinstance(found, str):
         # A Decimal is written as text.
         try:
-            found = Decimal(found)
+            # What is written is compared, not the nearest float to it.
+            found, value = Decimal(found), Decimal(str(value))
         except InvalidOperation:
             return None
         if found.is_nan():

@@ -267,6 +267,8 @@ class Resolved(Wire):
     channels: dict[str, int] = {}
     visibility: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
+    shows_audiences: bool = False
+    """Whether `AgentAudience`, which is newer than the others, is one of them."""
 
 
 class Message(Wire):

@@ -16,6 +16,11 @@ RESULT = "result"
 """The parameter of a compensating tool that is given what the call returned."""
 
 
+UNDO_SUFFIX = ".undo"
+VERIFY_SUFFIX = ".verify"
+"""What follows a call's id in that of the call of a partner."""
+
+
 class Partner(Wire):
     """Another tool that is called about a call: to undo it, or to find out whether it happened.
 
@@ -41,9 +46,11 @@ class UndoneCall(Read):
 def idempotency_key() -> str:
     """Return the key of the tool call that is running: the same over all of its attempts.
 
-    For the systems that a `write` reaches, which can tell a repeat by it. Outside of a run it is empty.
+    For the systems that a `write` reaches, which can tell a repeat by it. A `compensate` or `verify` tool
+    has the key of the call that it is about. Outside of a run it is empty.
     """
     if not activity.in_activity():
         return ""
     info = activity.info()
-    return f"{info.workflow_id}/{info.activity_id}"
+    call_id = info.activity_id.removesuffix(UNDO_SUFFIX).removesuffix(VERIFY_SUFFIX)
+    return f"{info.workflow_id}/{info.workflow_run_id}/{call_id}"

@@ -29,6 +29,8 @@ class GenerateInput(Wire):
     tools: tuple[str, ...] | None = None
     answer: bool = True
     max_calls: int | None = None
+    max_tokens: int | None = None
+    """Completion tokens: what workers of 0.1.0 keep to, who do not know `tokens_left`."""
     tokens_left: int | None = None
     cost_left_usd: Decimal | None = None
     price: Price | None = None
@@ -98,3 +100,8 @@ class GenerationProgress(Wire):
     ask: int = 1
     tokens: int = 0
     spent: Tokens = Tokens()
+
+    @property
+    def used(self) -> Tokens:
+        """What was used by then, as far as it is known."""
+        return self.spent.plus(Tokens(completion_tokens=self.tokens))

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -18,6 +18,9 @@ MAX_COMMENT = 2_000
 MAX_VALUE_BYTES = 128_000
 """Arguments or an answer as JSON: they go into the transcript, where quoting may make four times as many
 of them, and the server takes 2 MB."""
+
+MAX_VALUE_DEPTH = 64
+"""Nesting of arguments and answers: what is read back from a history may not be nested without end."""
 
 MAX_AUDIENCE = 100
 """A name: it is a search attribute, of which the server takes 2 kB, and one turn may wait for several."""
@@ -91,6 +94,8 @@ class HumanDecision(Door):
         if (self.decision == "answer") != ("answer" in self.model_fields_set):
             raise ValueError("'answer' comes with the decision 'answer', and with no other")
         for name, value in (("arguments", self.arguments), ("answer", self.answer)):
+            if _is_deep(value):
+                raise ValueError(f"{name}: nested deeper than {MAX_VALUE_DEPTH}")
             size = len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
             if size > MAX_VALUE_BYTES:
                 raise ValueError(
@@ -140,6 +145,19 @@ class SettledRequest(Read):
     answer_hash: str = ""
     audience: str = ""
     at: datetime | None = None
+
+
+def _is_deep(value: JsonValue) -> bool:
+    layer = [value]
+    for _ in range(MAX_VALUE_DEPTH):
+        layer = [child for one in layer for child in _children(one)]
+    return bool(layer)
+
+
+def _children(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def hash_of(arguments: Mapping[str, JsonValue]) -> str:

@@ -32,12 +32,18 @@ def test_the_wheel_holds_outlast_alone(wheel: Path) -> None:
     assert "outlast/py.typed" in names
 
 
+def test_the_wheel_brings_the_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (scripts,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+    assert "outlast = outlast.cli:main" in archive.read(scripts).decode()
+
+
 def test_the_wheel_works_without_the_tree(wheel: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "import outlast; assert outlast.__file__.startswith(sys.argv[1]), outlast.__file__;"
         "from outlast import Agent, Client, tool;"
-        "import outlast.testing;"
+        "import outlast.cli, outlast.testing;"
         "print(Agent(name='a', instructions='Do.', output=int).output_schema)"
     )
     done = subprocess.run(

@@ -5,6 +5,7 @@ It keeps no state: what is asked is read from the run, and what is decided is to
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -18,7 +19,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -47,6 +53,8 @@ HEADERS = {
 GONE = "This request is settled already, or its run has ended."
 UNKNOWN = "This link is not valid."
 AWAY = "The run cannot be asked right now. Try again in a moment."
+
+UNSURE = "The run did not answer in time; your decision may have counted. Look again in a moment."
 
 log = structlog.get_logger("outlast.callback")
 
@@ -79,6 +87,9 @@ class CallbackPage:
             return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much text.")
         async with request.form() as form:
             typed = {name: value for name, value in form.items() if isinstance(value, str)}
+        return await self._settled(link, typed)
+
+    async def _settled(self, link: Link, typed: Mapping[str, str]) -> Response:
         try:
             asked = await self._pending(link)
             if asked is None:
@@ -88,6 +99,8 @@ class CallbackPage:
             return await self._shown(link, wrong=str(error), typed=typed)
         except RPCError as error:
             return self._away(error)
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNSURE)
         log.info("request.decided", workflow_id=link.workflow_id, request_id=link.request_id)
         return self._page(HTTPStatus.OK, f"Thank you: {said}.", wrong=False)
 
@@ -150,9 +163,18 @@ class CallbackPage:
             arguments=_pretty(asked.arguments) if asked else "",
             answer_schema=_pretty(asked.answer_schema) if asked else "",
             is_text=_is_text(asked),
-            typed={"by": "", "comment": "", "answer": "", "arguments": "", **(typed or {})},
+            typed=_kept(typed or {}, asked),
         )
         return HTMLResponse(text, status, headers=HEADERS)
+
+
+def _kept(typed: Mapping[str, str], asked: PendingRequest | None) -> dict[str, str]:
+    """Return what a person typed, without an edit of arguments that are others by now."""
+    blank = {"by": "", "comment": "", "answer": "", "arguments": ""}
+    kept = {**blank, **typed}
+    if asked is not None and typed.get("arguments_hash") != asked.arguments_hash:
+        kept["arguments"] = ""
+    return kept
 
 
 def _title(asked: PendingRequest) -> str:
@@ -189,7 +211,7 @@ def _payload(link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> dic
 def _read_json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: is not JSON: {error}") from None
 
 
@@ -221,10 +243,10 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
     )
     client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
     app = callback_app(client, Links(told.secret.get_secret_value()))
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=told.host, port=told.port, log_config=None, lifespan="off")
-    )
-    serving = asyncio.create_task(server._serve())
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    listening = _listening(told.host, told.port)
+    # Not serve(), which takes the signals for itself. No access log: its links are secrets.
+    serving = asyncio.create_task(server._serve([listening]))
     stopping = asyncio.create_task(stop.wait())
     try:
         log.info("callback.started", host=told.host, port=told.port)
@@ -233,9 +255,16 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
         stopping.cancel()
         server.should_exit = True
         telemetry.shutdown()
-    try:
-        await serving
-    except SystemExit:
-        raise NotReady(f"the callback page cannot listen on {told.host}:{told.port}") from None
+    await serving
     log.info("callback.stopped")
     return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise NotReady(
+            f"the callback page cannot listen on {host}:{port} ({error.strerror or error}): set "
+            "callback.port (OUTLAST_CALLBACK__PORT) to a free one"
+        ) from None

@@ -217,6 +217,6 @@ def create_command(namespace: str, missing: Types) -> str:
     calls: list[str] = []
     for kind in dict.fromkeys(missing.values()):
         names = " ".join(f"--name {name}" for name, other in missing.items() if other == kind)
-        words = f"--namespace {shlex.quote(namespace)} {names} --type {kind.name.title()}"
+        words = f"--namespace {shlex.quote(namespace)} {names} --type {kind.name.title().replace('_', '')}"
         calls.append(f"temporal operator search-attribute create {words}")
     return " && ".join(calls)

@@ -12,6 +12,7 @@ from activities.providers.chat_completions import ChatCompletions, Server
 from activities.providers.probing import ServerFacts, needed, probe
 from activities.recovery import RULES
 from outlast.errors import ModelError, NotReady
+from outlast.models import Completion, OnTokens, Prompt
 from workers.settings import Settings
 from workers.tables import ModelSettings
 
@@ -21,12 +22,30 @@ LOOK_EVERY_S = 2.0
 log = structlog.get_logger("outlast.worker")
 
 
+class Absent:
+    """Fulfils `Model` in the place of a server that was never there: no answer of it is relied on."""
+
+    def __init__(self, reason: ModelError) -> None:
+        self._reason = reason
+
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
+        """Fail as the server did when it was probed."""
+        del prompt, on_tokens
+        raise ModelError(f"not probed yet: {self._reason.message}", kind=self._reason.kind)
+
+    async def most_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return nought: nothing is asked."""
+        del prompt
+        return 0
+
+
 class ModelServers:
     """The model servers of a process by name."""
 
     def __init__(self, told: Mapping[str, ModelSettings]) -> None:
         self._told = told
         self._adapters = {name: ChatCompletions(_server(one)) for name, one in told.items()}
+        self._late: list[asyncio.Task[None]] = []
 
     async def probed(self, stop: asyncio.Event) -> dict[str, Endpoint]:
         """Wait until the servers are there, probe them, and return what the activities use.
@@ -40,9 +59,24 @@ class ModelServers:
         absent = [one for one in facts if isinstance(one, ModelError)]
         if len(absent) == len(facts):
             raise NotReady(str(absent[0].message))
-        return {
+        endpoints = {
             name: self._endpoint(name, one) for name, one in zip(self._told, facts, strict=True)
         }
+        for name, one in zip(self._told, facts, strict=True):
+            if isinstance(one, ModelError):
+                self._late.append(asyncio.create_task(self._awaited(name, endpoints, stop)))
+        return endpoints
+
+    async def _awaited(
+        self, name: str, endpoints: dict[str, Endpoint], stop: asyncio.Event
+    ) -> None:
+        """Probe a server that was away, and is used as soon as it is there."""
+        while isinstance(facts := await self._probed(name), ModelError):  # ends with the process
+            await _pause(stop)
+        try:
+            endpoints[name] = self._endpoint(name, facts)
+        except NotReady as refusal:
+            log.error("model.refused", server=name or None, reason=str(refusal))
 
     async def are_reachable(self) -> bool:
         """Tell whether any of them answers."""
@@ -53,6 +87,9 @@ class ModelServers:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
         await asyncio.gather(*(adapter.aclose() for adapter in self._adapters.values()))
 
     async def _facts(self, name: str, stop: asyncio.Event) -> ServerFacts | ModelError:
@@ -61,28 +98,34 @@ class ModelServers:
         until = loop.time() + told.start_within_s
         waiting = False
         while True:  # bounded by start_within_s
-            try:
-                facts = await probe(self._adapters[name], engine=told.engine)
-            except ModelError as error:
-                final = not RULES[error.kind].retryable
-                if final or stop.is_set() or loop.time() >= until:
-                    return error
-                if not waiting:
-                    log.info("model.waited_for", server=name or None, reason=str(error.message))
-                waiting = True
-                await _pause(stop)
-                continue
-            log.info(
-                "model.probed",
-                server=name or None,
-                url=told.url,
-                engine=facts.engine,
-                version=facts.version,
-                model=facts.model,
-                context_tokens=facts.context_tokens,
-                constrained=facts.constrained,
-            )
-            return facts
+            facts = await self._probed(name)
+            if not isinstance(facts, ModelError):
+                return facts
+            final = not RULES[facts.kind].retryable
+            if final or stop.is_set() or loop.time() >= until:
+                return facts
+            if not waiting:
+                log.info("model.waited_for", server=name or None, reason=str(facts.message))
+            waiting = True
+            await _pause(stop)
+
+    async def _probed(self, name: str) -> ServerFacts | ModelError:
+        told = self._told[name]
+        try:
+            facts = await probe(self._adapters[name], engine=told.engine)
+        except ModelError as error:
+            return error
+        log.info(
+            "model.probed",
+            server=name or None,
+            url=told.url,
+            engine=facts.engine,
+            version=facts.version,
+            model=facts.model,
+            context_tokens=facts.context_tokens,
+            constrained=facts.constrained,
+        )
+        return facts
 
     def _endpoint(self, name: str, facts: ServerFacts | ModelError) -> Endpoint:
         adapter, told = self._adapters[name], self._told[name]
@@ -90,7 +133,7 @@ class ModelServers:
             if not RULES[facts.kind].retryable:
                 raise NotReady(str(facts.message))
             log.warning("model.absent", server=name or None, reason=str(facts.message))
-            return Endpoint(adapter, told.max_tokens)
+            return Endpoint(Absent(facts), told.max_tokens)
         if not facts.constrained and not told.allow_unconstrained:
             raise NotReady(needed(adapter, facts))
         return Endpoint(adapter, told.max_tokens, constrained=facts.constrained)

@@ -1,5 +1,6 @@
 """The tables of the settings: what a process is told of one matter each."""
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
@@ -108,6 +109,18 @@ NamedServer = Annotated[ModelSettings, AfterValidator(_with_url)]
 """One more model server, which legs of a route name."""
 
 
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    prefix, _, key = secret.get_secret_value().partition("_")
+    try:
+        if prefix == "whsec" and len(base64.b64decode(key, validate=True)) >= 16:
+            return secret
+    except ValueError:
+        pass
+    raise PydanticCustomError(
+        "secret", "must be whsec_ and 16 bytes or more in base64 (openssl rand -base64 32)"
+    )
+
+
 class AudienceSettings(Door):
     """How an audience is told that a request waits for it: on each of these, in this order.
 
@@ -115,7 +128,7 @@ class AudienceSettings(Door):
     """
 
     webhook: Url | None = None
-    secret: SecretStr | None = None
+    secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     log: bool = False
 
@@ -134,6 +147,12 @@ class CallbackSettings(Door):
     secret: Annotated[SecretStr, Field(min_length=16)] | None = None
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8090
+
+    @model_validator(mode="after")
+    def _links_are_signed(self) -> Self:
+        if self.url is not None and self.secret is None:
+            raise PydanticCustomError("unsigned", "has a url and no secret, which signs its links")
+        return self
 
 
 class RoutesSettings(Door):

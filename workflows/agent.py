@@ -1,8 +1,10 @@
 """The workflow of an agent's run: turn after turn until an answer, a limit or a person ends it."""
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -23,6 +25,7 @@ from outlast.contracts import (
     TranscriptQuery,
     Usage,
 )
+from outlast.effects import UndoneCall
 from outlast.errors import BadRequest, Failure, ModelError
 from outlast.generations import GenerateInput, Generation
 from outlast.human_requests import PendingRequest
@@ -64,10 +67,12 @@ class AgentWorkflow(Steerable):
         self._asking: asyncio.Task[Generation] | None = None
         self._interrupted = False
         self._effects: Effects | None = None
+        self._main: asyncio.Task[Any] | None = None
 
     @workflow.run
     async def run(self, request: RawValue = NOTHING) -> AgentResult:
         """Return the outcome of the run; `request` is the JSON of an `AgentRequest`."""
+        self._main = asyncio.current_task()
         try:
             state, self._steering = await open_run(request, self._steering)
             self._state, self._presence = state, Presence(state, self._steering)
@@ -85,7 +90,7 @@ class AgentWorkflow(Steerable):
         """Undo what a run did that did not complete."""
         if result.status == "completed" or self._effects is None or not self._effects.are_undoable:
             return result
-        undone = await self._effects.undo()
+        undone = await _shielded(self._effects.undo())
         ended = self._ended(result.status, reason=result.stop_reason)
         return ended.model_copy(update={"undone": undone})
 
@@ -93,7 +98,7 @@ class AgentWorkflow(Steerable):
         """End the run with an error, once what it did is undone."""
         said = str(error.message)
         if self._effects is not None and self._effects.are_undoable:
-            undone = await self._effects.undo()
+            undone = await _shielded(self._effects.undo())
             each = ", ".join(f"{one.tool} (call {one.call_id}): {one.outcome}" for one in undone)
             said = f"{said}; {each}"
         self._show_failure(said)
@@ -121,7 +126,10 @@ class AgentWorkflow(Steerable):
             if decision.tool_calls:
                 presence.show("acting", " · ".join(map(call_summary, decision.tool_calls)))
                 await calls.run(decision.tool_calls)
-            elif not await self._goes_on(state, presence):
+                continue
+            # What an answer was given about is done: nothing of it is undone later.
+            state.undo.clear()
+            if not await self._goes_on(state, presence):
                 return self._ended("completed", output=decision.answer)
 
     async def _generate(self, state: RunState, presence: Presence, plan: Ask) -> Generation | None:
@@ -133,22 +141,23 @@ class AgentWorkflow(Steerable):
         try:
             generation = await self._asking
         except (asyncio.CancelledError, ActivityError) as error:
+            # A cancellation of the run, or its deadline, may come with an interruption: it wins.
+            if self._is_cancelled():
+                raise asyncio.CancelledError from error
+            if self._interrupted:
+                return None
             if is_cancelled_exception(error):
-                task = asyncio.current_task()
-                # A cancellation of the run, or its deadline, may come with an interruption: it wins.
-                if self._interrupted and not (task and task.cancelling()):
-                    return None
                 raise asyncio.CancelledError from error
             raise ModelError(
                 f"turn {state.turn}: {cause_of(error)}", kind=model_failure_of(error)
             ) from None
         finally:
             self._asking = None
-        if generation.interrupted:
-            task = asyncio.current_task()
-            # The call answered, to say what it used: a cancellation of the run went into it.
-            if task and task.cancelling():
-                raise asyncio.CancelledError
+        # A call that is waited for takes a cancellation in and answers: with what it used, or with an
+        # answer that came first, and that nobody wants any more.
+        if self._is_cancelled():
+            raise asyncio.CancelledError
+        if self._interrupted:
             return None
         if generation.decision is not None:
             state.add(decision_message(generation.decision))
@@ -173,9 +182,14 @@ class AgentWorkflow(Steerable):
             return generation
 
         generation, _ = await over_legs(
-            state.agent.route, what=f"turn {state.turn}", start=start, moves_on=was_not_served
+            state.agent.route,
+            what=f"turn {state.turn}",
+            start=start,
+            moves_on=lambda error: not self._is_stopping() and was_not_served(error),
         )
-        state.last_prompt_tokens = generation.last_prompt_tokens
+        # Workers of 0.1.0 tell the sum alone.
+        last = generation.last_prompt_tokens or generation.prompt_tokens // generation.asks
+        state.last_prompt_tokens = last
         return generation
 
     async def _goes_on(self, state: RunState, presence: Presence) -> bool:
@@ -243,6 +257,14 @@ class AgentWorkflow(Steerable):
             requests=list(self._steering.settled.values())[-MAX_TRAIL:],
         )
 
+    def _is_cancelled(self) -> bool:
+        """Tell whether the run was cancelled, or its deadline has passed."""
+        return self._main is not None and self._main.cancelling() > 0
+
+    def _is_stopping(self) -> bool:
+        """Tell whether nobody wants the model call in flight any more."""
+        return self._interrupted or self._is_cancelled()
+
     def interrupt(self) -> bool:
         """Cancel the model call in flight; return whether there was one."""
         if self._asking is None:
@@ -303,6 +325,15 @@ def _plan(state: RunState) -> Ask | Stop:
     return plan_turn(state.agent.tools, state.limits, spent)
 
 
+async def _shielded(undoing: Coroutine[Any, Any, list[UndoneCall]]) -> list[UndoneCall]:
+    """Finish what undoes a run, though the run is cancelled meanwhile: there is nothing left to stop."""
+    task = asyncio.ensure_future(undoing)
+    while not task.done():  # a run is cancelled once
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
 def _options(state: RunState, step: Step, leg: Leg) -> ActivityConfig:
     options = generate_options(step, leg, state.agent.route)
     is_bounded = state.limits.max_tokens is not None or state.limits.max_cost_usd is not None
@@ -323,6 +354,7 @@ def _question(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
         tools=plan.tools,
         answer=plan.answer,
         max_calls=plan.max_calls,
+        max_tokens=None if tokens_left is None else tokens_left - state.last_prompt_tokens,
         tokens_left=tokens_left,
         cost_left_usd=cost_left_usd,
         price=None if cost_left_usd is None else leg.price,

@@ -1,6 +1,7 @@
 """Effects: carries out the calls of tools, clears up what is unknown, and undoes what was done."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts import Leg, Route, ToolCall, ToolSpec
-from outlast.effects import EFFECTFUL, RESULT, Partner, UndoneCall
+from outlast.effects import EFFECTFUL, RESULT, UNDO_SUFFIX, VERIFY_SUFFIX, Partner, UndoneCall
 from outlast.errors import NoWorker, ToolFailed
 from outlast.human_requests import Approval, SettledRequest
 from outlast.schemas import Schema
@@ -38,6 +39,12 @@ JSON_ENCODINGS = ("json/plain", "json/protobuf")
 MAX_REPEATS = 3
 """Repeats of a call that was found not to have happened: its worker was lost each time."""
 
+MAX_UNDO = 100
+"""Effects of one run that can be undone: each is carried until the run ends."""
+
+NOT_HAPPENED = ("null", "false")
+"""What a `verify` tool returns of a call that did not happen, as JSON."""
+
 HAPPENED: Schema = {"type": "string", "enum": ["it happened", "it did not happen"]}
 UNDONE: Schema = {"type": "string", "enum": ["undone by hand", "left as it is"]}
 
@@ -64,18 +71,23 @@ class Effects:
         A call of which nobody knows whether it happened is not repeated before that is known. Raises
         `ToolFailed` for what no model can mend.
         """
-        for _ in range(1 + MAX_REPEATS):
+        if len(self._state.undo) >= MAX_UNDO and tool.compensate is not None:
+            return to_json({"error": f"a run may have {MAX_UNDO} effects that can be undone"})
+        for number in range(1, 2 + MAX_REPEATS):
             try:
-                content = _json_of(await self._activity(call_id, call, tool), tool)
+                result = await self._activity(call_id, call, tool)
             except ActivityError as error:
                 if is_cancelled_exception(error):
+                    await self._note_if_happened(call_id, call, tool)
                     raise asyncio.CancelledError from error
-                if not is_unknown(error, tool):
+                if not is_unknown(error, tool) or not workflow.patched("unknown-is-cleared-up"):
                     return _told(error, tool, call_id)
-                happened = await self._cleared_up(call_id, call, tool, error, is_moot)
+                asking = f"{call_id}.happened" if number == 1 else f"{call_id}.happened.{number}"
+                happened = await self._cleared_up(call_id, call, tool, error, is_moot, asking)
                 if happened is None:
                     continue
-                content = happened
+                return happened
+            content = _json_of(result, tool)
             self._done(call_id, call, tool, content)
             return content
         raise ToolFailed(
@@ -91,17 +103,27 @@ class Effects:
         """Undo what the run did, the last first; return what became of each."""
         outcomes = []
         while self._state.undo:
-            done = self._state.undo.pop()
+            done = self._state.undo[-1]
             self._presence.show("acting", f"undoes {done.tool} (call {done.call_id})")
             outcomes.append(await self._undone(done))
+            self._state.undo.pop()
         return outcomes
 
-    def _done(self, call_id: str, call: ToolCall, tool: ToolSpec, content: str) -> None:
-        """Remember how a call is undone."""
+    async def _note_if_happened(self, call_id: str, call: ToolCall, tool: ToolSpec) -> None:
+        """Find out of a call that was cancelled under way whether it has to be undone."""
+        if tool.compensate is None or tool.verify is None:
+            return
+        with contextlib.suppress(ActivityError, ToolFailed, NoWorker):
+            found = await self._verified(call_id, call, tool, tool.verify)
+            if found not in NOT_HAPPENED:
+                self._done(call_id, call, tool, found)
+
+    def _done(self, call_id: str, call: ToolCall, tool: ToolSpec, content: str | None) -> None:
+        """Remember how a call is undone; what it returned may not be known."""
         if tool.compensate is None:
             return
         given = _given(tool.compensate, call.arguments)
-        if RESULT in tool.compensate.takes:
+        if RESULT in tool.compensate.takes and content is not None:
             given[RESULT] = json.loads(content)
         audience = tool.approval.audience if tool.approval else DEFAULT_AUDIENCE
         self._state.undo.append(
@@ -120,7 +142,7 @@ class Effects:
         call = ToolCall(tool=spec.name, arguments=done.arguments)
         told = UndoneCall(call_id=done.call_id, tool=done.tool, outcome="undone")
         try:
-            await self._activity(f"{done.call_id}.undo", call, spec)
+            await self._activity(f"{done.call_id}{UNDO_SUFFIX}", call, spec)
         except (ActivityError, ToolFailed, NoWorker) as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
@@ -129,7 +151,7 @@ class Effects:
             return told
         question = f"{spec.name} could not undo {done.tool} (call {done.call_id}): {cause}"
         settled, answer = await self._asked(
-            f"{done.call_id}.undo", call, question, UNDONE, done.audience
+            f"{done.call_id}{UNDO_SUFFIX}", call, question, UNDONE, done.audience
         )
         by_hand = answer == "undone by hand"
         return told.model_copy(
@@ -146,8 +168,12 @@ class Effects:
         tool: ToolSpec,
         error: ActivityError,
         is_moot: Callable[[], bool],
+        asking: str,
     ) -> str | None:
-        """Return the result of a call that turns out to have happened, None of one that did not."""
+        """Return the result of a call that turns out to have happened, None of one that did not.
+
+        `asking` is the id of the request to a person, should it come to that.
+        """
         failed = failed_call(error, tool, call_id)
         if tool.verify is not None:
             try:
@@ -157,15 +183,19 @@ class Effects:
                     raise asyncio.CancelledError from broken
                 failed = f"{failed}; {tool.verify.tool} could not tell: {cause_of(broken)}"
             else:
-                return None if found in ("null", "false") else found
+                if found in NOT_HAPPENED:
+                    return None
+                self._done(call_id, call, tool, found)
+                return found
         audience = tool.approval.audience if tool.approval else DEFAULT_AUDIENCE
         question = f"did this call happen? {call_summary(call)}: {failed}"
         settled, answer = await self._asked(
-            f"{call_id}.happened", call, question, HAPPENED, audience, is_moot=is_moot
+            asking, call, question, HAPPENED, audience, is_moot=is_moot
         )
         if answer == "it did not happen":
             return None
         if answer == "it happened":
+            self._done(call_id, call, tool, None)
             return to_json({"happened": True, "said_by": _by(settled)})
         raise ToolFailed(f"{failed}; asked, {_by(settled)}")
 
@@ -174,7 +204,7 @@ class Effects:
     ) -> str:
         spec = _spec_of(partner, self._route(tool))
         asked = ToolCall(tool=spec.name, arguments=_given(partner, call.arguments))
-        return _json_of(await self._activity(f"{call_id}.verify", asked, spec), spec)
+        return _json_of(await self._activity(f"{call_id}{VERIFY_SUFFIX}", asked, spec), spec)
 
     async def _asked(
         self,
@@ -225,7 +255,8 @@ class Effects:
                     raise
             else:
                 return result
-            self._presence.show("acting", f"{call_summary(call)} waits for a worker that serves it")
+            doing = f"{call_summary(call)} waits for a worker that serves it"
+            self._requests.show_acting(self._state.turn, doing)
             await workflow.sleep(UNREGISTERED_WAIT, summary=f"{tool.name} is not served")
         raise ToolFailed(
             f"{tool.name} (call {call_id}): no worker serves it: start one with its agent"

@@ -59,8 +59,7 @@ def tokens_of(error: ActivityError) -> Tokens:
         if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
             return Tokens.model_validate(cause.details[0])
         if isinstance(cause, TimeoutError) and cause.last_heartbeat_details:
-            last = GenerationProgress.model_validate(cause.last_heartbeat_details[0])
-            return last.spent.plus(Tokens(completion_tokens=last.tokens))
+            return GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used
     except ValidationError:
         pass
     return Tokens()

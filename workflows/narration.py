@@ -65,12 +65,17 @@ def _what_is_shown(request: PendingRequest) -> list[str]:
     return [*quoted, "", "```json", _shown({"answer": request.answer_schema}), "```"]
 
 
+def _plain(text: str) -> str:
+    """Return what a person typed as words that Markdown makes nothing of."""
+    return "".join(letter for letter in " ".join(text.split()) if letter not in "`*_[]<>#|")
+
+
 def _standing(request: PendingRequest) -> str:
     """Return how far a quorum has come, and who changed what is asked."""
-    edited = f"Edited by {request.edited_by}. " if request.edited_by else ""
+    edited = f"Edited by {_plain(request.edited_by)}. " if request.edited_by else ""
     if request.quorum == 1:
         return edited
-    names = ", ".join(request.approved_by) or "nobody yet"
+    names = ", ".join(map(_plain, request.approved_by)) or "nobody yet"
     return f"{edited}Approved by {names}; {request.quorum} have to. "
 
 

@@ -19,7 +19,7 @@ RETRY = RetryPolicy(
     maximum_interval=timedelta(minutes=1),
     maximum_attempts=8,
 )
-"""Some three minutes of a channel that is away; a reminder or an escalation comes after it."""
+"""Some two minutes of a channel that is away; a reminder or an escalation comes after it."""
 
 WAIT = timedelta(hours=1)
 """All attempts together, the wait for a worker too."""

@@ -49,6 +49,7 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         tenant=wanted.tenant,
         mode=wanted.mode,
         visibility=resolved.visibility,
+        shows_audiences=resolved.shows_audiences,
         started_at=workflow.info().start_time,
     )
     prompt = wanted.spec.prompt if wanted.spec else resolved.prompt

@@ -13,7 +13,8 @@ def refusal_by(settled: SettledRequest | None, clock: Approval) -> str | None:
     if settled is None:
         return ENDING
     if settled.outcome == "expired":
-        if clock.on_expiry == "approve":
+        # An edit that too few approved is nobody's wish, and neither is the call that it changed.
+        if clock.on_expiry == "approve" and settled.edited_by is None:
             return None
         return f"{_nobody(settled, clock)} within {clock.expires_s:g} s"
     if settled.outcome == "approved":

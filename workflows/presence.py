@@ -50,8 +50,7 @@ class Presence:
             return
         audiences = sorted({request.audience for request in self._steering.pending.values()})
         due = is_upsert_due(self._shown, status, now - self._shown_at)
-        # Runs that began before this attribute made no upsert of their own for it.
-        if due or (audiences != self._audiences and workflow.patched("audiences")):
+        if due or (self._state.shows_audiences and audiences != self._audiences):
             workflow.upsert_search_attributes(self._attributes(audiences))
             self._shown, self._shown_at, self._audiences = status, now, audiences
 
@@ -73,7 +72,7 @@ class Presence:
         state = self._state
         changing: list[SearchAttributeUpdate[Any]] = [
             AGENT_STATUS.value_set(self._steering.status),
-            *([AGENT_AUDIENCE.value_set(audiences)] if audiences or self._audiences else []),
+            *self._audience(audiences),
             AGENT_TURNS.value_set(state.turn),
             AGENT_COST_USD.value_set(float(state.usage.cost_usd)),
         ]
@@ -84,3 +83,8 @@ class Presence:
             AGENT_TENANT.value_set(state.tenant),
             *changing,
         ]
+
+    def _audience(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
+        if not self._state.shows_audiences or not (audiences or self._audiences):
+            return []
+        return [AGENT_AUDIENCE.value_set(audiences)]

@@ -37,7 +37,7 @@ class Requests:
         request = _opened(call_id, call, clock)
         settled = await self._settled(request, clock, is_moot)
         edited = self._steering.edits.pop(call_id, None)
-        if settled is None or edited is None:
+        if settled is None or edited is None or settled.outcome == "expired":
             return settled, call
         return settled, call.model_copy(update={"arguments": edited})
 
@@ -75,6 +75,7 @@ class Requests:
     async def _wait(self, call_id: str, clock: Approval, is_moot: Callable[[], bool]) -> None:
         """Wait until a request is settled or moot; settle it when its time is up."""
         steering = self._steering
+        asked = steering.pending[call_id].arguments_hash
         while True:  # bounded: reminders and escalations are, and then it expires
             moment = next_moment(steering.pending[call_id], clock)
             try:
@@ -88,7 +89,7 @@ class Requests:
                     return  # the decision came in the same workflow task, and was answered: it stands
                 request = steering.pending[call_id]
                 if moment.what == "expire":
-                    steering.settled[call_id] = _expired(request)
+                    steering.settled[call_id] = _expired(request, asked)
                     return
                 reason: Reason = "escalated" if moment.what == "escalate" else "reminded"
                 steering.pending[call_id] = after(request, moment)
@@ -103,13 +104,13 @@ class Requests:
             else:
                 return
 
-    def show_acting(self, turn: int) -> None:
-        """Show what the run does once a request is settled: others may still wait."""
+    def show_acting(self, turn: int, doing: str = "") -> None:
+        """Show what the run does, unless a person has to do something first: then that."""
         if self._steering.pending:
             waiting = ", ".join(self._steering.pending)
             self._presence.show("waiting_for_human", f"requests {waiting}")
         else:
-            self._presence.show("acting", f"turn {turn}")
+            self._presence.show("acting", doing or f"turn {turn}")
 
 
 def _opened(call_id: str, call: ToolCall, clock: Approval) -> PendingRequest:
@@ -126,14 +127,15 @@ def _opened(call_id: str, call: ToolCall, clock: Approval) -> PendingRequest:
     )
 
 
-def _expired(request: PendingRequest) -> SettledRequest:
+def _expired(request: PendingRequest, asked: str) -> SettledRequest:
+    """Return how a request ended that nobody settled: of the arguments of the call, not of an edit."""
     return SettledRequest(
         request_id=request.request_id,
         tool=request.tool,
         outcome="expired",
         approved_by=list(filter(None, request.approved_by)),
         edited_by=request.edited_by,
-        arguments_hash=request.arguments_hash,
+        arguments_hash=asked,
         audience=request.audience,
         at=request.expires_at,
     )

@@ -49,6 +49,7 @@ class RunState(BaseModel):
     tenant: str = "default"
     mode: Literal["task", "conversation"] = "task"
     visibility: bool = False
+    shows_audiences: bool = False
     started_at: datetime
     messages: list[Message] = []
     digest: str = EMPTY_DIGEST

@@ -20,6 +20,9 @@ TIMEOUT_S = 30.0
 
 MAX_SHOWN = 300
 
+KEY_PREFIX = "whsec_"
+"""Standard Webhooks: it is followed by the key in base64."""
+
 log = structlog.get_logger("outlast.notify")
 
 
@@ -38,12 +41,13 @@ class Webhook:
         """Post the notice."""
         body = json.dumps(notice.as_json(), ensure_ascii=False).encode()
         headers = {"content-type": "application/json", **self._signed(notice.key, body)}
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with asyncio.timeout(TIMEOUT_S), httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.post(self._url, content=body, headers=headers)
-        if answer.status_code >= 400:
+        if answer.status_code >= 300:
+            # Not what it says: it may repeat the notice, whose link is worth something.
             final = answer.status_code < 500 and answer.status_code not in (408, 409, 425, 429)
             raise ApplicationError(
-                f"the webhook answered {answer.status_code}: {cut(answer.text, MAX_SHOWN)}",
+                f"the webhook answered {answer.status_code}",
                 type="NotifyFailed",
                 non_retryable=final,
             )
@@ -54,7 +58,8 @@ class Webhook:
         if self._secret is None:
             return headers
         signed = f"{key}.{sent_at}.".encode() + body
-        digest = hmac.new(self._secret.encode(), signed, hashlib.sha256).digest()
+        secret = base64.b64decode(self._secret.removeprefix(KEY_PREFIX))
+        digest = hmac.new(secret, signed, hashlib.sha256).digest()
         return {**headers, "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
 
 
@@ -81,9 +86,9 @@ class Command:
             await process.wait()
             raise
         if process.returncode:
+            why = cut(said.decode(errors="replace"), MAX_SHOWN)
             raise ApplicationError(
-                f"{self._words[0]} ended with {process.returncode}: {cut(said.decode(), MAX_SHOWN)}",
-                type="NotifyFailed",
+                f"{self._words[0]} ended with {process.returncode}: {why}", type="NotifyFailed"
             )
 
 

@@ -125,13 +125,14 @@ class ChatCompletions:
         """Return the first model that the server names; asked once for all calls that wait for it."""
         async with self._asking_first:
             if self._first_served is None:
-                models = await self._client.with_options(timeout=ASK_TIMEOUT_S).models.list()
-                if not models.data:
+                names = [str(one["id"]) for one in await self.listed_models() if one.get("id")]
+                if not names:
                     raise ModelError(
-                        f"the model server at {self.server.url} serves no model",
+                        f"the model server at {self.server.url} names no model; check its url, which "
+                        "ends in /v1",
                         kind=ModelFailure.UNKNOWN_MODEL,
                     )
-                self._first_served = models.data[0].id
+                self._first_served = names[0]
             return self._first_served
 
     async def ask_root(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -154,7 +155,7 @@ class ChatCompletions:
     async def is_reachable(self) -> bool:
         """Tell whether the server answers at all, if only with a refusal."""
         try:
-            await self._client.models.list(timeout=CONNECT_TIMEOUT_S)
+            await self.listed_models()
         except openai.APIConnectionError:
             return False
         except (openai.OpenAIError, json.JSONDecodeError):
@@ -194,8 +195,9 @@ class ChatCompletions:
         self, error: openai.NotFoundError, model: str | None, *, named: str | None
     ) -> ModelError:
         failed = classified(error, url=self.server.url, model=model)
-        stale, self._first_served = self._first_served, None
-        if named is None and stale is not None:
+        if self._first_served == model:
+            self._first_served = None
+        if named is None and model is not None:
             # The name was the server's own, from before: it has another by now.
             return ModelError(str(failed.message), kind=ModelFailure.OVERLOADED)
         return failed

@@ -2,9 +2,9 @@
 
 The constraint's field is written by outlines. White space between the parts of an answer can be
 forbidden for one request where the engine is llguidance (llama.cpp's grammars, vLLM's `guidance`) by a
-remark in the schema. xgrammar has a switch for the whole server only, and is kept from the tokens
-instead; vLLM's `auto` may be either, whatever came first in the server's life. outlines admits one blank
-anyway.
+remark in the schema. xgrammar takes a bound for it in a structural tag, of one blank at the least. vLLM's
+`auto` is one of them, whichever came first in the server's life, and is given the remark, for a structural
+tag is an error to llguidance; the probe tells which one it is. outlines admits one blank anyway.
 """
 
 import json
@@ -23,8 +23,8 @@ Api = Literal["vllm", "openai"]
 
 _NO_WHITE_SPACE = {"whitespace_flexible": False}
 
-_BLANKS = ["\n", "\n\n", "\n\n\n", "\r\n", "\t", "\t\t", "  ", "   ", "    ", "        "]
-"""None of these is part of compact JSON, nor, unescaped, of a string in it, save spaces in a row."""
+FEWEST_BLANKS = 1
+"""In a row: xgrammar 0.2.8 refuses none at all. vLLM's `bad_words` cannot be blank."""
 
 
 def usual_engine(api: Api) -> Engine:
@@ -39,6 +39,8 @@ def constrained(
     given: dict[str, Any] = dict(constraint_for(dict(schema), engine).schema)
     if compact and engine == "llama.cpp":
         return {"grammar": _grammar(given)}
+    if compact and engine == "xgrammar":
+        return {"structured_outputs": {"structural_tag": _structural_tag(given)}}
     if compact and engine in ("auto", "guidance"):
         given["x-guidance"] = _NO_WHITE_SPACE
     adapter = VLLMTypeAdapter() if api == "vllm" else OpenAITypeAdapter()
@@ -49,8 +51,7 @@ def constrained(
             f"the schema of a decision cannot be used: {cut(str(error), 300)}",
             kind=ModelFailure.BAD_REQUEST,
         ) from None
-    kept_off = compact and engine in ("auto", "xgrammar")
-    return {**fields, "bad_words": _BLANKS} if kept_off else fields
+    return fields
 
 
 def streamed(*, api: Api, engine: Engine) -> dict[str, Any]:
@@ -65,3 +66,12 @@ def streamed(*, api: Api, engine: Engine) -> dict[str, Any]:
 def _grammar(schema: dict[str, Any]) -> str:
     written = json.dumps({**schema, "x-guidance": _NO_WHITE_SPACE}, separators=(",", ":"))
     return f"%llguidance {{}}\nstart: %json {written}"
+
+
+def _structural_tag(schema: dict[str, Any]) -> str:
+    content = {
+        "type": "json_schema",
+        "json_schema": schema,
+        "max_whitespace_cnt": FEWEST_BLANKS,
+    }
+    return json.dumps({"type": "structural_tag", "format": content}, separators=(",", ":"))

@@ -29,6 +29,12 @@ PROBE_SCHEMA: dict[str, Any] = {
 }
 PROBE_MESSAGES = [{"role": "user", "content": "Greet me in one short English sentence."}]
 
+_BACKEND_WORD = "zq"
+_BACKEND_SCHEMA: dict[str, Any] = {"type": "string", "pattern": _BACKEND_WORD}
+"""xgrammar takes a pattern for the whole text, and llguidance looks for it anywhere."""
+
+_BACKEND_TOKENS = 12
+
 _NEEDED = {
     "vllm": 'it needs vLLM 0.12 or later; with any other server say api = "openai"',
     "openai": 'it has to honour response_format with a json_schema; with vLLM say api = "vllm"',
@@ -67,7 +73,23 @@ async def probe(model: ChatCompletions, *, engine: Engine | None = None) -> Serv
         if error.kind not in (ModelFailure.WHITESPACE_LOOP, ModelFailure.REPETITION_LOOP):
             raise
         served, holds = model.server.model or "", False
+    if holds and model.engine == "auto":
+        model.engine = await _backend(model)
     return ServerFacts(model.engine, version, served, context_tokens, holds)
+
+
+async def _backend(model: ChatCompletions) -> Engine:
+    """Return which backend vLLM's `auto` has become: it is one until the server ends."""
+    prompt = Prompt(PROBE_MESSAGES, _BACKEND_SCHEMA, "backend", _BACKEND_TOKENS)
+    # What is not enforced by both would not be sent.
+    model.engine = "guidance"
+    try:
+        text = (await model.complete(prompt)).text
+    except ModelError:
+        return "auto"
+    if text == json.dumps(_BACKEND_WORD):
+        return "xgrammar"
+    return "guidance" if text.startswith('"') else "auto"
 
 
 def needed(model: ChatCompletions, facts: ServerFacts) -> str:

@@ -25,6 +25,10 @@ MAX_ANSWER_CHARACTERS = 4_000_000
 MAX_SHOWN = 300
 
 
+REASONING = ("reasoning_content", "reasoning")
+"""Fields of a delta in which servers send what a model thinks before it answers."""
+
+
 class CutOff(Exception):
     """Raised when an answer is not read to its end, or has none; `failure` says why."""
 
@@ -50,6 +54,8 @@ class Answer:
     refusal: str = ""
     finish_reason: str | None = None
     model: str = ""
+    is_thinking: bool = False
+    thoughts: int = 0
     _counted: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -73,6 +79,8 @@ class Answer:
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
         # A server that does not stream sends the whole message at once.
         delta = choice.get("delta") or choice.get("message") or {}
+        self.is_thinking = any(_text(delta, name) for name in REASONING)
+        self.thoughts += self.is_thinking
         self.refusal += _text(delta, "refusal")
         piece = _text(delta, "content")
         if piece:
@@ -84,12 +92,12 @@ class Answer:
 
         `cut_at` is the most that an answer may have which was not read to its end.
         """
-        if not self.pieces and not self._counted:
+        if not self.pieces and not self.thoughts and not self._counted:
             return {}
         size = len(self.text.encode())
         told = {
             "prompt_tokens": self.prompt_bytes // BYTES_A_TOKEN,
-            "completion_tokens": max(len(self.pieces), size // BYTES_A_TOKEN),
+            "completion_tokens": self.thoughts + max(len(self.pieces), size // BYTES_A_TOKEN),
             **self._counted,
         }
         if cut_at is not None:
@@ -152,9 +160,10 @@ async def read(
                 if not isinstance(chunk, Mapping):
                     raise CutOff("sent a chunk that is no object", ModelFailure.SERVER_ERROR)
                 piece = answer.take(chunk)
+                if piece or answer.is_thinking:
+                    gap.reschedule(now() + gaps.next_s)
                 if not piece:
                     continue
-                gap.reschedule(now() + gaps.next_s)
                 size += len(piece)
                 if on_tokens is not None:
                     on_tokens(answer.completion_tokens)

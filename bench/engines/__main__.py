@@ -5,19 +5,25 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.engines.cases import CASES, Case
 from bench.engines.engines import ENGINES, Asker, Engine, Server
 from bench.engines.judge import Answer, Finding, judge, prompt_of
-from bench.engines.keyword_table import Column, load, markdown, merged, save, today, write_between
+from bench.engines.keyword_table import (
+    DOCUMENT,
+    Column,
+    load,
+    markdown,
+    merged,
+    save,
+    today,
+    write_between,
+)
 from bench.engines.vllm_install import Installation, install
 from bench.processes import LOGS
 from outlast.errors import NotReady
 
 ASKS = 4
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "generation.md"
 
 CRASHES: frozenset[str] = frozenset({"failed", "timed out"})
 

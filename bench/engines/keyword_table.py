@@ -9,8 +9,11 @@ from pathlib import Path
 from bench.engines.judge import MEANINGS, Counts, Finding
 from bench.tables import RESULTS
 
-BEGIN = "<!-- keywords:begin -->"
-END = "<!-- keywords:end -->"
+NAME = "keywords"
+BEGIN = f"<!-- {NAME}:begin -->"
+END = f"<!-- {NAME}:end -->"
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "generation.md"
 
 COMMAND = "make keywords"
 
@@ -93,16 +96,17 @@ def markdown(names: Iterable[str], columns: Sequence[Column]) -> str:
     return "\n".join([*lines, "", f"Measured with `{COMMAND}`, on SmolLM2-135M-Instruct."])
 
 
-def write_between(path: Path, content: str) -> None:
+def write_between(path: Path, content: str, *, name: str = NAME) -> None:
     """Put `content` between the markers of a file, which are added at its end if it has none."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     text = path.read_text() if path.is_file() else HEADER
-    if BEGIN not in text:
-        text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{path} has {BEGIN} without {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
+    if begin not in text:
+        text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path} has {begin} without {end}")
+    path.write_text(f"{before}{begin}\n\n{content}\n\n{end}{after}")
 
 
 def _provenance(column: Column) -> str:

@@ -210,19 +210,24 @@ TYPES = (
     OutputType("tuple", tuple[Digit, Word], "Say a digit and a word."),
     OutputType("tuple of any length", Annotated[tuple[Digit, ...], Len(1, 4)], "Say a few digits."),
     OutputType("set", Annotated[set[Colour], Len(1, 3)], "Which colours has a traffic light?"),
-    OutputType(
-        "frozenset", Annotated[frozenset[Digit], Len(1, 3)], "Say up to three different digits."
-    ),
+    OutputType("frozenset", Annotated[frozenset[Digit], Len(1, 2)], "Say two different digits."),
     OutputType(
         "dict",
-        Annotated[dict[Word, Digit], Len(1, 2)],
+        # As many as a small model gives where nobody counts them (llama.cpp).
+        Annotated[dict[Word, Digit], Len(1, 6)],
         "Count two fruits: a name and a number each.",
     ),
     OutputType(
-        "dict by enum", Annotated[dict[Colour, bool], Len(1, 2)], "Which colours do you like?"
+        "dict by enum", Annotated[dict[Colour, bool], Len(1, 3)], "Which colours do you like?"
     ),
-    OutputType("recursion in lists", Tree, "Make up a small family tree of names."),
-    OutputType("recursion in options", Chain, "Make up a chain of one or two digits."),
+    OutputType(
+        "recursion in lists",
+        Tree,
+        'Make a tree named Ann without children: {"name": "Ann", "children": []}.',
+    ),
+    OutputType(
+        "recursion in options", Chain, "Make a chain of the digit 7 alone: its next is null."
+    ),
     OutputType("TypedDict", Movie, "Name a movie and its year."),
     OutputType("dataclass", Book, "Name a book and its number of pages."),
     OutputType("NamedTuple", Size, "Make up a width and a height from 0 to 9."),

@@ -99,7 +99,9 @@ class VllmServer(ChildProcess):
         command += [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         command += [str(installation.python), "-P", "-m", "vllm.entrypoints.openai.api_server"]
         command += [word for option in options.items() for word in option]
-        super().__init__(f"vllm-{backend}", [*command, "--enforce-eager", *more], log_dir=log_dir)
+        # Without the second it does not tell how much of a prompt was cached.
+        command += ["--enforce-eager", "--enable-prompt-tokens-details"]
+        super().__init__(f"vllm-{backend}", [*command, *more], log_dir=log_dir)
 
     @property
     def url(self) -> str:

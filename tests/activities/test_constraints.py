@@ -10,14 +10,19 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
 from activities.constraints import MAX_ITEMS, MAX_LENGTH, Constraint, Engine, constraint_for
+from activities.portable_formats import PATTERNS
 from outlast import Agent, tool
 from outlast.contracts import Leg, PinnedAgent, Route
 from outlast.schemas import decision_schema
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")
+NO_MULTIPLES: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "guidance")
+READERS: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "openai")
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
+FIVES = {**WHOLE, "enum": [5, 10]}
 CODE = {**TEXT, "pattern": "^[A-Z]{3}$"}
 DECIMAL = {"anyOf": [NUMBER, {**TEXT, "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}]}
 
@@ -71,7 +76,29 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
         ({**CODE, "maxLength": 3}, CODE, ("maxLength",), ("auto", "xgrammar", "llama.cpp")),
         ({**CODE, "maxLength": 3}, {**CODE, "maxLength": 3}, (), ("guidance",)),
         ({**TEXT, "format": "path"}, TEXT, ("format",), ENGINES),
-        ({**TEXT, "format": "ipv4"}, TEXT, ("format",), ("outlines", "llama.cpp", "openai")),
+        ({**TEXT, "format": "ipv4"}, TEXT, ("format",), ("openai",)),
+        ({**TEXT, "format": "ipv4"}, {**TEXT, "pattern": PATTERNS["ipv4"]}, (), READERS),
+        ({**CODE, "format": "date"}, CODE, ("format",), READERS),
+        ({**WHOLE, "multipleOf": 5, "minimum": 3, "exclusiveMaximum": 15}, FIVES, (), NO_MULTIPLES),
+        ({**WHOLE, "multipleOf": 5, "minimum": 0}, {**WHOLE, "minimum": 0}, ("multipleOf",), LOCAL),
+        (
+            {"type": "object", "propertyNames": {"enum": ["a"]}, "additionalProperties": WHOLE},
+            {"type": "object", "properties": {"a": WHOLE}, "additionalProperties": False},
+            (),
+            ENGINES,
+        ),
+        (
+            {"type": "array", "items": {**WHOLE, "minimum": 1, "maximum": 2}, "uniqueItems": True},
+            {"type": "array", "enum": [[], [1], [2], [1, 2], [2, 1]]},
+            (),
+            LOCAL,
+        ),
+        (
+            {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True, "minItems": 1},
+            {"type": "array", "enum": [["a"], ["b"], ["a", "b"], ["b", "a"]]},
+            (),
+            LOCAL,
+        ),
         ({**TEXT, "maxLength": MAX_LENGTH + 1}, TEXT, ("maxLength",), ENGINES),
         ({"minLength": 2}, {}, ("minLength",), ENGINES),
         ({"type": "array", "uniqueItems": True}, {"type": "array"}, ("uniqueItems",), ENGINES),

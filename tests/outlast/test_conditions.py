@@ -15,6 +15,8 @@ DEAR = arguments.amount_usd > 50
         (DEAR, {"amount_usd": 50}, False),
         (DEAR, {"amount_usd": "50.01"}, True),
         (DEAR, {"amount_usd": "50.00"}, False),
+        (arguments.amount_usd >= 49.99, {"amount_usd": "49.99"}, True),
+        (arguments.amount_usd == 0.1, {"amount_usd": "0.1"}, True),
         (DEAR, {}, True),
         (DEAR, {"amount_usd": None}, True),
         (DEAR, {"amount_usd": "much"}, True),

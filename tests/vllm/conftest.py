@@ -3,8 +3,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bench.engines.vllm_server import Endpoint
+from activities.providers.chat_completions import Server
+from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
 from bench.engines.vllm_server import vllm as serving
+from tests.conformance.suite import TEMPERATURE, Served, served
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -12,3 +14,11 @@ async def vllm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoi
     """A running vLLM: of `VLLM_BASE_URL`, or else one of our own on the CPU."""
     async with serving(log_dir=tmp_path_factory.mktemp("vllm")) as endpoint:
         yield endpoint
+
+
+@pytest_asyncio.fixture(scope="session")
+async def engine(vllm: Endpoint) -> AsyncIterator[Served]:
+    """VLLM as a worker uses it, after the probe."""
+    server = Server(vllm.url, api="vllm", temperature=TEMPERATURE)
+    async with served(server, at_once=MAX_NUM_SEQS) as engine:
+        yield engine

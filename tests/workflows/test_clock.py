@@ -49,7 +49,7 @@ def opened(clock: Approval, *, reminders: int = 0, escalations: int = 0) -> Pend
         ({"remind_s": 40, "escalate": TWO_STEPS}, 0, 1, (40, "remind", "leads")),
         ({"remind_s": 50}, 1, 0, (100, "expire", "desk")),
         # fractions of a second are kept
-        ({"remind_s": 1.5}, 2, 0, (4.5, "remind", "desk")),
+        ({"remind_s": 2.5}, 2, 0, (7.5, "remind", "desk")),
     ],
 )
 def test_the_next_moment(

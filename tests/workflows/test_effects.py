@@ -97,7 +97,9 @@ async def test_a_run_that_completes_undoes_nothing(temporal: Client) -> None:
         run = await stage.start("trip")
         assert (await run.result()).undone == []
     assert world == ["booked 1A", "booked 2B"]
-    assert keys == [f"{run.id}/1.1", f"{run.id}/2.1"]
+    assert keys == [
+        f"{run.id}/{run.first_execution_run_id}/{call_id}" for call_id in ("1.1", "2.1")
+    ]
 
 
 async def test_what_cannot_be_undone_is_put_to_a_person(temporal: Client, cached: int) -> None:

@@ -20,6 +20,8 @@ from tests.workflows.test_people import pending
 from workers.settings import Settings
 from workers.tables import AudienceSettings
 
+SECRET = base64.b64encode(b"sixteen bytes or more").decode()
+
 URGENT = Approval(
     audience="first", escalate=(Escalation(audience="second", after_s=1),), expires_s=30
 )
@@ -81,7 +83,7 @@ async def test_each_audience_is_told_as_its_turn_comes(temporal: Client, tmp_pat
     command = ["/bin/sh", "-c", f"cat >> {file}; echo >> {file}"]
     async with hook() as other:
         settings = settings_with(
-            first={"command": command}, second={"webhook": other.url, "secret": "s3cret"}
+            first={"command": command}, second={"webhook": other.url, "secret": f"whsec_{SECRET}"}
         )
         async with on_stage(temporal, model(), [desk], settings=settings) as stage:
             run = await stage.start("desk")
@@ -97,10 +99,10 @@ async def test_each_audience_is_told_as_its_turn_comes(temporal: Client, tmp_pat
     assert first["url"].startswith(f"http://ui.example/namespaces/default/workflows/{run.id}/")
     headers, body = other.got[0]
     assert json.loads(body)["reason"] == "escalated"
-    assert headers["webhook-id"] == f"{run.id}/1.1/2/0"
+    assert headers["webhook-id"] == f"{run.id}/{run.first_execution_run_id}/1.1/2/0"
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    expected = base64.b64encode(hmac.new(b"s3cret", signed, hashlib.sha256).digest()).decode()
-    assert headers["webhook-signature"] == f"v1,{expected}"
+    digest = hmac.new(base64.b64decode(SECRET), signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
 
 async def test_a_broken_channel_holds_nothing_up_and_is_tried_again(temporal: Client) -> None:

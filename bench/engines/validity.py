@@ -1,0 +1,254 @@
+"""`python -m bench.engines.validity`: how many answers are valid, with and without constraint.
+
+Each engine is asked for values of many types: by way of `Asking`, as a run asks; and once more without
+any schema in the request, with the schema in the prompt instead. Pydantic decides what is valid.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar
+
+import httpx2
+
+from activities.asking import Endpoint
+from activities.constraints import Engine as EngineName
+from activities.prompting import without_fences
+from activities.providers.chat_completions import ChatCompletions, Server
+from activities.providers.probing import probe
+from bench.engines.engines import ENGINES, Engine
+from bench.engines.keyword_table import AUTO, DOCUMENT, today, write_between
+from bench.engines.questions import asked_for, is_of, unconstrained_messages
+from bench.engines.types import MAX_TOKENS, TYPES, OutputType
+from bench.engines.vllm_install import install
+from bench.processes import LOGS
+from bench.tables import RESULTS
+from outlast.errors import ModelError, NotReady
+
+GENERATIONS = 200
+TEMPERATURE = 0.7
+
+DEFAULT = (AUTO, "llama.cpp")
+
+AT_ONCE = {"llama.cpp": 2}
+"""Requests at the same time; of others as many as vLLM decodes side by side."""
+
+AT_ONCE_OTHERS = 4
+ASK_WITHIN_S = 120.0
+
+COMMAND = "make validity"
+
+Answered = TypeVar("Answered")
+
+Verdict = Literal["first", "later", "wrong", "failed"]
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """What came of one question, asked as a run asks it; `reasons` say what further asks were for.
+
+    `wrong` is an answer that passed the check of its schema, and is not of its type.
+    """
+
+    type: str
+    verdict: Verdict
+    asks: int
+    reasons: Sequence[str]
+    answers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Free:
+    """One answer without a constraint."""
+
+    type: str
+    parses: bool
+    valid: bool
+    answer: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was asked of one engine."""
+
+    engine: str
+    version: str
+    date: str
+    constrained: Sequence[Constrained]
+    free: Sequence[Free]
+
+
+async def measure(engine: Engine, generations: int) -> Report:
+    """Serve an engine, and ask for `generations` values with a constraint, and as many without."""
+    installation = install() if engine.backend is not None else None
+    async with engine.server(installation, LOGS) as server:
+        at_once = AT_ONCE.get(engine.name, AT_ONCE_OTHERS)
+        kinds = [TYPES[number % len(TYPES)] for number in range(generations)]
+        constrained = await with_constraint(engine, server.url, kinds, at_once=at_once)
+        free = await _all(kinds, lambda kind: _free(server.url, kind), at_once)
+    return Report(engine.name, engine.version(), today(), constrained, free)
+
+
+async def with_constraint(
+    engine: Engine, url: str, kinds: Sequence[OutputType], *, at_once: int
+) -> list[Constrained]:
+    """Ask for one value of each, after the probe that a worker makes too."""
+    api: Literal["vllm", "openai"] = "openai" if engine.backend is None else "vllm"
+    model = ChatCompletions(Server(url, api=api, temperature=TEMPERATURE))
+    try:
+        facts = await probe(model, engine=_named(engine))
+        print(f"{engine.name}: {facts}", flush=True)
+        endpoint = Endpoint(model, MAX_TOKENS, constrained=facts.constrained)
+        return await _all(kinds, lambda kind: _constrained(endpoint, kind), at_once)
+    finally:
+        await model.aclose()
+
+
+def _named(engine: Engine) -> EngineName | None:
+    """Return what an operator would say of a server whose backend is not `auto`."""
+    for name in ("xgrammar", "guidance", "outlines"):
+        if engine.backend == name:
+            return name
+    return None
+
+
+async def _constrained(endpoint: Endpoint, kind: OutputType) -> Constrained:
+    try:
+        generation, recorded = await asked_for(kind, endpoint)
+    except ModelError as error:
+        print(f"  {kind.name}: {error.kind}: {error.message}", flush=True)
+        return Constrained(kind.name, "failed", 0, [error.kind], [error.text])
+    answer = generation.decision.answer if generation.decision else None
+    verdict: Verdict = "first" if len(recorded.answers) == 1 else "later"
+    if not is_of(kind, answer):
+        verdict = "wrong"
+    if verdict != "first":
+        print(f"  {kind.name}: {recorded.reasons()} {recorded.answers}", flush=True)
+    reasons = recorded.reasons()
+    return Constrained(kind.name, verdict, generation.asks, reasons, recorded.answers)
+
+
+async def _free(url: str, kind: OutputType) -> Free:
+    body = {
+        "model": "smollm2",
+        "messages": unconstrained_messages(kind),
+        "max_tokens": MAX_TOKENS,
+        "temperature": TEMPERATURE,
+    }
+    async with httpx2.AsyncClient(trust_env=False, timeout=ASK_WITHIN_S) as client:
+        response = await client.post(f"{url}/chat/completions", json=body)
+    text = response.raise_for_status().json()["choices"][0]["message"]["content"] or ""
+    try:
+        value = json.loads(without_fences(text))
+    except ValueError:
+        return Free(kind.name, parses=False, valid=False, answer=text)
+    # Either the decision that was asked for, or the answer by itself.
+    values = [value, *([value["answer"]] if isinstance(value, dict) and "answer" in value else [])]
+    return Free(kind.name, parses=True, valid=any(is_of(kind, one) for one in values), answer=text)
+
+
+async def _all(
+    kinds: Sequence[OutputType], ask: Callable[[OutputType], Awaitable[Answered]], at_once: int
+) -> list[Answered]:
+    slots = asyncio.Semaphore(at_once)
+
+    async def one(kind: OutputType) -> Answered:
+        async with slots:
+            return await ask(kind)
+
+    return await asyncio.gather(*(one(kind) for kind in kinds))
+
+
+def save(report: Report) -> None:
+    """Write what was found of an engine over what its last run found."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"validity-{report.engine.lower().replace(' ', '-')}.json"
+    path.write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
+
+
+def load(engine: str) -> Report | None:
+    """Return what the last run found of an engine, if there was one."""
+    path = RESULTS / f"validity-{engine.lower().replace(' ', '-')}.json"
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    constrained = [Constrained(**one) for one in content.pop("constrained")]
+    free = [Free(**one) for one in content.pop("free")]
+    return Report(**content, constrained=constrained, free=free)
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """Return the table of all that was measured, with what, when and how."""
+    rows: list[tuple[str, Callable[[Report], str]]] = [
+        ("types", lambda of: str(len({one.type for one in of.constrained}))),
+        ("generations", lambda of: str(len(of.constrained))),
+        ("**valid in the end**", lambda of: _share(_verdicts(of, "first", "later"))),
+        ("valid at the first ask", lambda of: _share(_verdicts(of, "first"))),
+        ("valid after another ask", lambda of: _share(_verdicts(of, "later"))),
+        ("what other asks were for", lambda of: _counted(_reasons(of, "later", "wrong"))),
+        ("failed", lambda of: _counted(_reasons(of, "failed"))),
+        ("passed the check, not of the type", lambda of: str(sum(_verdicts(of, "wrong")))),
+        ("without constraint: JSON", lambda of: _share(one.parses for one in of.free)),
+        ("**without constraint: valid**", lambda of: _share(one.valid for one in of.free)),
+    ]
+    head = ["", *(report.engine for report in reports)]
+    lines = [_row(head), "| --- " * len(head) + "|"]
+    lines += [_row([name, *(cell(report) for report in reports)]) for name, cell in rows]
+    lines += ["", *(f"- {one.engine}: {one.version}, {one.date}" for one in reports), ""]
+    return "\n".join([*lines, f"Measured with `{COMMAND}`, on SmolLM2-135M-Instruct, {_HOW}"])
+
+
+_HOW = (
+    f"at temperature {TEMPERATURE}, with {MAX_TOKENS} tokens for an answer at first. With constraint the "
+    "answer is what a run gets, after at most three asks; without, the schema stands in the prompt, "
+    "the model is asked once, and fences around its JSON and a missing `answer` are forgiven."
+)
+
+
+def _verdicts(report: Report, *wanted: Verdict) -> list[bool]:
+    return [one.verdict in wanted for one in report.constrained]
+
+
+def _reasons(report: Report, *wanted: Verdict) -> list[str]:
+    return [reason for one in report.constrained if one.verdict in wanted for reason in one.reasons]
+
+
+def _share(each: Iterable[bool]) -> str:
+    found = list(each)
+    return f"{sum(found)} ({sum(found) / len(found):.1%})" if found else "-"
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    counts = Counter(reasons).most_common()
+    return ", ".join(f"{count} `{reason}`" for reason, count in counts) or "0"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Measure the engines named, and write the table of all that were measured; return the status."""
+    known = {engine.name: engine for engine in ENGINES}
+    parser = argparse.ArgumentParser(prog="python -m bench.engines.validity", description=__doc__)
+    parser.add_argument("--engines", nargs="*", choices=list(known), default=list(DEFAULT))
+    parser.add_argument("--generations", type=int, default=GENERATIONS)
+    given = parser.parse_args()
+    try:
+        for name in given.engines:
+            save(asyncio.run(measure(known[name], given.generations)))
+    except NotReady as error:
+        print(f"outlast: {error}", file=sys.stderr)
+        return 1
+    reports = [report for name in known if (report := load(name))]
+    write_between(DOCUMENT, markdown(reports), name="validity")
+    print(f"written to {DOCUMENT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

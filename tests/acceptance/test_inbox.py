@@ -1,0 +1,306 @@
+"""The `outlast` command on a real server, run as a person would run it."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import socket
+import sys
+import uuid
+from typing import Literal, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+from temporalio.client import Client
+
+from outlast import Agent, Approval, ask_human, tool
+from outlast.human_requests import hash_of
+from outlast.inbox import TITLES
+from outlast.testing import ScriptedModel, answer, call, calls
+from tests.acceptance.processes import ROOT
+from tests.stage import on_stage, staged_settings
+from tests.workflows.test_people import pending
+
+paid: list[float] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_paid() -> None:
+    paid.clear()
+
+
+@pytest.fixture
+def team() -> str:
+    """An audience that no other test knows; it has to be quoted."""
+    return f"o'leary {uuid.uuid4().hex[:6]}"
+
+
+class Said(NamedTuple):
+    """What a command printed, and how it ended."""
+
+    out: str
+    err: str
+    status: int
+
+
+async def interrupt(process: asyncio.subprocess.Process) -> None:
+    """Press Ctrl-C; again, if it came in the moment between Python's prompt and its wait for keys."""
+    ended = asyncio.create_task(process.wait())
+    while not ended.done():
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait([ended], timeout=2)
+
+
+class Terminal:
+    """Runs `outlast` against a server, in processes of their own."""
+
+    def __init__(self, client: Client) -> None:
+        self.address = client.service_client.config.target_host
+
+    async def start(
+        self, *words: str, stdin: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "outlast.cli", *words),
+            env={**os.environ, "TEMPORAL_ADDRESS": self.address, "LOGNAME": "osuser"},
+            cwd=ROOT,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, *words: str) -> Said:
+        process = await self.start(*words)
+        out, err = await process.communicate()
+        return Said(out.decode(), err.decode(), process.returncode or 0)
+
+    async def type(self, *words: str, keys: str | None) -> Said:
+        """Run a command that asks, and press keys when it does; None is Ctrl-C."""
+        terminal, stdin = pty.openpty()
+        try:
+            process = await self.start(*words, stdin=stdin)
+            assert process.stdout is not None
+            shown = await process.stdout.readuntil(b"[y/N] ")
+            if keys is None:
+                await interrupt(process)
+            else:
+                os.write(terminal, keys.encode())
+            out, err = await process.communicate()
+        finally:
+            os.close(terminal)
+            os.close(stdin)
+        return Said((shown + out).decode(), err.decode(), process.returncode or 0)
+
+
+@pytest.fixture
+def terminal(temporal: Client) -> Terminal:
+    return Terminal(temporal)
+
+
+def desk_of(team: str, *, quorum: int = 1) -> Agent:
+    approval = Approval(audience=team, quorum=quorum, expires_s=3_600)
+
+    @tool(effect="irreversible", approval=approval)
+    def refund(order_id: int, amount_usd: float) -> str:
+        """Refund an order."""
+        paid.append(amount_usd)
+        return "refunded"
+
+    return Agent(name="desk", instructions="Refund.", tools=[refund])
+
+
+class Choice(BaseModel):
+    colour: Literal["red", "blue"]
+
+
+def painter_of(team: str) -> Agent:
+    asks = ask_human(Choice, audience=team)
+    return Agent(name="painter", instructions="Paint.", tools=[asks])
+
+
+REFUND = call("refund", order_id=42, amount_usd=80)
+BOTH = calls(call("refund", order_id=42, amount_usd=80), call("refund", order_id=43, amount_usd=1))
+
+
+async def until_listed(terminal: Terminal, *words: str, runs: int) -> Said:
+    """Run `inbox` until visibility, which lags, knows of so many runs."""
+    async with asyncio.timeout(30):
+        while True:
+            said = await terminal.run("inbox", "--json", *words)
+            found = json.loads(said.out)
+            if len({item["run"] for item in [*found["requests"], *found["unanswered"]]}) == runs:
+                return said
+
+
+async def test_what_waits_is_listed_shown_and_approved(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    model = ScriptedModel([REFUND, answer("done")])
+    async with on_stage(temporal, model, [desk_of(team)]) as stage:
+        run = await stage.start("desk", tenant=f"{team}'s")
+        request = await pending(run)
+        found = json.loads((await until_listed(terminal, "--audience", team, runs=1)).out)
+        assert found["requests"] == [{"run": run.id, **request.model_dump(mode="json")}]
+        titles, row, *_ = (await terminal.run("inbox", "--tenant", f"{team}'s")).out.splitlines()
+        assert titles.split() == " ".join(TITLES).split()
+        assert row.startswith(f"{run.id}  1.1      {team}  ")
+        assert row.endswith("0 of 1  refund(order_id=42, amount_usd=80)")
+
+        approved = await terminal.run("approve", run.id)
+        assert approved.status == 0, approved
+        assert approved.out.splitlines()[1:] == [
+            "  refund",
+            "    order_id: 42",
+            "    amount_usd: 80",
+            "approved 1.1 (by osuser)",
+        ]
+        (settled,) = (await run.result()).requests
+        assert (settled.outcome, settled.by) == ("approved", "osuser")
+        nothing = await terminal.run("inbox", "--audience", team)
+        assert nothing == (f"Nothing waits for {team}.\n", "", 0)
+    assert paid == [80]
+
+
+async def test_each_audience_sees_its_own_and_a_question_is_answered(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    other = f"{team}-designers"
+    model = ScriptedModel(
+        [
+            lambda prompt: (
+                call("ask_human", question="Which\ncolour?")
+                if "Paint" in str(prompt.messages)
+                else REFUND
+            ),
+        ]
+        * 2
+        + [answer("done")] * 2
+    )
+    async with on_stage(temporal, model, [desk_of(team), painter_of(other)]) as stage:
+        first, second = await stage.start("desk"), await stage.start("painter")
+        await pending(first)
+        await pending(second)
+        for audience, run in ((team, first), (other, second)):
+            said = await until_listed(terminal, "--audience", audience, runs=1)
+            assert [item["run"] for item in json.loads(said.out)["requests"]] == [run.id]
+
+        wrong = await terminal.run("answer", second.id, "blue")
+        assert (wrong.out, wrong.status) == ("", 1)
+        assert wrong.err.startswith("outlast: answer: 'blue' is not JSON")
+        refused = await terminal.run("answer", second.id, "1.1", '{"colour": "green"}')
+        assert refused.err == "outlast: answer: colour: 'green' is not one of ['red', 'blue']\n"
+        answered = await terminal.run("answer", second.id, '{"colour": "blue"}', "--by", "cy")
+        assert answered.out.splitlines()[2:4] == ["    | Which", "    | colour?"]
+        assert answered.out.endswith('  answer: {"colour": "blue"}\nanswered 1.1 (by cy)\n')
+        denied = await terminal.run("deny", first.id, "--by", "ann", "--comment", "a fraud")
+        assert denied.out.endswith("  comment: a fraud\ndenied 1.1 (by ann)\n")
+        await second.result()
+        (settled,) = (await first.result()).requests
+    assert (settled.outcome, settled.comment) == ("denied", "a fraud")
+    assert paid == []
+
+
+async def test_what_was_not_shown_is_not_decided(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    model = ScriptedModel([BOTH, answer("done")])
+    async with on_stage(temporal, model, [desk_of(team, quorum=2)]) as stage:
+        run = await stage.start("desk")
+        request = await pending(run)
+        async with asyncio.timeout(30):
+            while len(await run.pending_requests()) < 2:
+                await asyncio.sleep(0.05)
+        which = await terminal.run("approve", run.id)
+        assert which.status == 1
+        assert "name one: 1.1 (refund, " in which.err
+        seen = request.arguments_hash
+        edit = ("edit", run.id, "1.1", "--arguments")
+        edited = await terminal.run(*edit, '{"order_id": 42, "amount_usd": 9}', "--by", "bo")
+        assert edited.out.endswith(
+            "    amount_usd: 80 -> 9\ncounted for 1.1; 1 more to approve (by bo)\n"
+        )
+        stale = await terminal.run("approve", run.id, "1.1", "--hash", seen)
+        assert (stale.out, stale.status) == ("", 1)
+        assert stale.err.count("\n") == 1
+        assert "the arguments of request '1.1' are others by now" in stale.err
+        approved = await terminal.run("approve", run.id, "1.1", "--by", "ann")
+        assert approved.out.endswith(
+            "  edited by bo\n  approved by bo; 2 have to\napproved 1.1 (by ann)\n"
+        )
+        said = ("approve", run.id, "1.1", "--by", "ann", "--hash")
+        again = await terminal.run(*said, hash_of({"order_id": 42, "amount_usd": 9}))
+        assert again == ("approved 1.1 (by ann)\n", "", 0)
+        contrary = await terminal.run("deny", run.id, "1.1", "--by", "bo")
+        assert contrary.err == "outlast: request '1.1' is already approved by 'ann'\n"
+        unknown = await terminal.run("approve", run.id, "7.7")
+        assert unknown.err == "outlast: request_id: '7.7' is not pending; pending: '1.2'\n"
+        await terminal.run("deny", run.id, "1.2")
+        await run.result()
+        over = await terminal.run("approve", run.id)
+        assert over.err == f"outlast: run {run.id!r} waits for nobody's decision\n"
+    assert paid == [9]
+
+
+async def test_a_person_at_a_terminal_is_asked_first(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    model = ScriptedModel([REFUND, answer("done")])
+    async with on_stage(temporal, model, [desk_of(team)]) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+        for keys in ("no\n", "\x04"):
+            no = await terminal.type("approve", run.id, keys=keys)
+            assert (no.err, no.status) == ("", 1)
+            assert "approve as osuser? [y/N] " in no.out
+            assert no.out.endswith("nothing was decided\n")
+        interrupted = await terminal.type("deny", run.id, keys=None)
+        assert (interrupted.err, interrupted.status) == ("", 130)
+        assert await pending(run)
+        yes = await terminal.type("approve", run.id, keys="y\n")
+        assert (yes.err, yes.status) == ("", 0)
+        await run.result()
+    assert paid == [80]
+
+
+async def test_a_run_without_a_worker_is_listed_as_such(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    settings = staged_settings(cached=0)
+    model = ScriptedModel([REFUND, answer("done")])
+    async with on_stage(temporal, model, [desk_of(team)], settings=settings) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+        await until_listed(terminal, "--audience", team, runs=1)
+    said = await terminal.run("inbox", "--audience", team)
+    assert said.status == 0
+    assert said.out.startswith(f"{run.id} could not be asked: ")
+    approved = await terminal.run("approve", run.id)
+    assert approved.status == 1
+    assert approved.err.startswith(f"outlast: run {run.id!r} could not be asked: ")
+    async with on_stage(temporal, model, [desk_of(team)], settings=settings):
+        await run.cancel()
+        await run.result()
+
+
+async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> None:
+    for words, said in (
+        (["approve", "nothing"], "run 'nothing' could not be asked: workflow not found for ID"),
+        (["inbox", "--audience", 'a"b'], "--audience: 'a\"b' cannot be searched for"),
+        (["inbox", "--namespace", "nowhere"], "Namespace nowhere is not found"),
+        (["inbox", "--address", "127.0.0.1:1"], "no Temporal server can be used at 127.0.0.1:1"),
+    ):
+        refused = await terminal.run(*words)
+        assert (refused.out, refused.status) == ("", 1)
+        assert refused.err.startswith(f"outlast: {said}")
+        assert refused.err.count("\n") == 1
+
+
+async def test_a_server_that_keeps_silent_is_not_waited_for(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with asyncio.timeout(30):
+            refused = await terminal.run("inbox", "--address", address)
+    said = f"outlast: no Temporal server can be used at {address} (no answer in 4 s)"
+    assert refused.err.startswith(said)
+    assert (refused.err.count("\n"), refused.status) == (1, 1)

@@ -1,0 +1,258 @@
+"""What every model server that we speak with has to bear, asked by the adapter and by `Asking`.
+
+A subclass names the class `Test…`, and its module has a fixture `engine`.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from opentelemetry import context, trace
+
+import outlast
+from activities.asking import Endpoint
+from activities.providers.chat_completions import ChatCompletions, Server
+from activities.providers.probing import ServerFacts, probe
+from bench.engines.questions import asked, asked_for, is_of, pinned, question_of, said
+from bench.engines.types import MAX_TOKENS, TYPES, OutputType
+from outlast.contracts import PinnedAgent
+from outlast.errors import ModelError, ModelFailure
+from outlast.models import Completion, Decoding, Prompt
+
+TEMPERATURE = 0.7
+
+MOST_WASTED = 110
+"""Tokens of a loop: what is let pass, the looks for it, and what is on its way when it is cut."""
+
+HELLO = [{"role": "user", "content": "Say hello in one sentence."}]
+OPEN_TEXT: dict[str, Any] = {"type": "string"}
+PAIR: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "scores": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 9},
+            "minItems": 2,
+            "maxItems": 4,
+        },
+    },
+    "required": ["name", "scores"],
+    "additionalProperties": False,
+}
+TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server under test, after the probe."""
+
+    server: Server
+    model: ChatCompletions
+    facts: ServerFacts
+    at_once: int
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """As a worker uses it."""
+        return Endpoint(self.model, MAX_TOKENS, constrained=self.facts.constrained)
+
+    async def complete(
+        self,
+        messages: list[dict[str, str]],
+        schema: dict[str, Any],
+        *,
+        max_tokens: int = MAX_TOKENS,
+        **decoding: Any,
+    ) -> Completion:
+        how = Decoding(**decoding)
+        return await self.model.complete(
+            Prompt(messages, schema, json.dumps(schema), max_tokens, decoding=how)
+        )
+
+
+@asynccontextmanager
+async def served(server: Server, *, at_once: int) -> AsyncIterator[Served]:
+    """Probe a server, as a worker does when it starts."""
+    model = ChatCompletions(server)
+    try:
+        yield Served(server, model, await probe(model), at_once)
+    finally:
+        await model.aclose()
+
+
+@asynccontextmanager
+async def asked_otherwise(engine: Served, **changed: Any) -> AsyncIterator[ChatCompletions]:
+    model = ChatCompletions(replace(engine.server, **changed))
+    try:
+        yield model
+    finally:
+        await model.aclose()
+
+
+@outlast.tool(effect="read")
+def read_licence(package: str) -> str:
+    """Read the licence of a package."""
+    return package
+
+
+@outlast.tool(effect="read")
+def count_files(folder: str) -> int:
+    """Count the files of a folder."""
+    return len(folder)
+
+
+def clerk() -> PinnedAgent:
+    agent = outlast.Agent(
+        name="clerk",
+        instructions="Use tools to answer briefly.",
+        tools=[read_licence, count_files],
+        output=TYPES[0].annotation,
+    )
+    return pinned(agent)
+
+
+def long_text(tokens: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": "Repeat the word: " + "word " * tokens}]
+
+
+class Conformance:
+    """The suite, with a value of each of `kinds`."""
+
+    kinds: Sequence[OutputType] = TYPES
+
+    async def test_the_probe_tells_what_the_server_is(self, engine: Served) -> None:
+        assert engine.facts.constrained
+        assert engine.facts.engine in ("xgrammar", "guidance", "llama.cpp")
+        assert engine.facts.version
+        assert engine.facts.model
+        assert engine.facts.context_tokens is not None
+        assert engine.facts.context_tokens >= 4_096
+
+    async def test_a_value_of_each_type_is_valid(self, engine: Served) -> None:
+        slots = asyncio.Semaphore(engine.at_once)
+
+        async def ask(kind: OutputType) -> str | None:
+            async with slots:
+                try:
+                    generation, record = await asked_for(kind, engine.endpoint)
+                except ModelError as error:
+                    return f"{kind.name}: {error.kind}: {error.message}"
+            assert generation.decision is not None
+            taken = is_of(kind, generation.decision.answer)
+            return None if taken else f"{kind.name}: {record.answers}"
+
+        assert len(self.kinds) >= 20
+        wrong = await asyncio.gather(*(ask(kind) for kind in self.kinds))
+        assert [one for one in wrong if one] == []
+
+    @pytest.mark.parametrize("tool", ["read_licence", "count_files"])
+    async def test_a_turn_without_answer_calls_the_tool_that_is_left(
+        self, engine: Served, tool: str
+    ) -> None:
+        asking = [said("Answer at once with x 1 and y 2. Call no tool.")]
+        question = question_of(
+            clerk(), asking, key="clerk", tools=(tool,), max_calls=1, answer=False
+        )
+        generation = await asked(question, engine.endpoint)
+        assert generation.decision is not None
+        assert [call.tool for call in generation.decision.tool_calls] == [tool]
+
+    async def test_a_turn_without_tools_answers(self, engine: Served) -> None:
+        asking = [said("Call read_licence for the package rich.")]
+        generation = await asked(
+            question_of(clerk(), asking, key="clerk", tools=()), engine.endpoint
+        )
+        assert generation.decision is not None
+        assert generation.decision.tool_calls == ()
+        assert is_of(TYPES[0], generation.decision.answer)
+
+    async def test_an_answer_has_no_more_tokens_than_it_may_have(self, engine: Served) -> None:
+        completion = await engine.complete(HELLO, PAIR, max_tokens=6)
+        assert (completion.finish_reason, completion.completion_tokens) == ("length", 6)
+
+    async def test_a_loop_is_cut_before_it_has_cost_much(self, engine: Served) -> None:
+        messages = [{"role": "user", "content": "Repeat without end: ha ha ha ha ha ha ha ha ha"}]
+        async with asked_otherwise(engine, temperature=0) as model:
+            model.engine = engine.model.engine
+            with pytest.raises(ModelError) as cut:
+                await model.complete(Prompt(messages, OPEN_TEXT, "text", 1_000))
+        assert cut.value.kind is ModelFailure.REPETITION_LOOP
+        assert 0 < cut.value.tokens["completion_tokens"] <= MOST_WASTED
+
+    async def test_a_compact_answer_has_no_free_white_space(self, engine: Served) -> None:
+        goad = [{"role": "user", "content": "Make up a name and scores, with many line breaks."}]
+        usual = await engine.complete(goad, PAIR)
+        completion = await engine.complete(goad, PAIR, compact=True)
+        assert json.loads(completion.text).keys() == {"name", "scores"}
+        between = TEXTS.sub("", completion.text)
+        assert re.search(r"\s", TEXTS.sub("", usual.text)), "else nothing is shown"
+        most = 1 if engine.model.engine == "xgrammar" else 0
+        assert re.search(rf"\s{{{most + 1}}}", between) is None
+
+    async def test_more_requests_than_slots_are_all_answered(self, engine: Served) -> None:
+        kinds = [TYPES[number % 3] for number in range(12)]
+        generations = await asyncio.gather(*(asked_for(kind, engine.endpoint) for kind in kinds))
+        for kind, (generation, _) in zip(kinds, generations, strict=True):
+            assert generation.decision is not None
+            assert is_of(kind, generation.decision.answer)
+
+    async def test_no_request_is_lost_right_after_another(self, engine: Served) -> None:
+        # llama.cpp closes connections after a stream: one in ten was.
+        for _ in range(40):
+            await engine.complete(HELLO, {"type": "boolean"}, max_tokens=3)
+
+    async def test_a_prompt_beyond_the_context_is_told_as_that(self, engine: Served) -> None:
+        assert engine.facts.context_tokens is not None
+        with pytest.raises(ModelError) as raised:
+            await engine.complete(long_text(engine.facts.context_tokens + 100), PAIR)
+        assert raised.value.kind is ModelFailure.CONTEXT_OVERFLOW
+
+    async def test_tokens_are_counted_as_the_server_counts_them(self, engine: Served) -> None:
+        prompt = Prompt([{"role": "system", "content": "Be brief. ✓"}, *HELLO], PAIR, "pair", 64)
+        counted = await engine.model.most_prompt_tokens(prompt)
+        completion = await engine.model.complete(prompt)
+        assert counted == completion.prompt_tokens
+
+    async def test_cached_tokens_of_a_prompt_are_told(self, engine: Served) -> None:
+        messages = long_text(400)
+        await engine.complete(messages, PAIR)
+        again = await engine.complete(messages, PAIR)
+        assert again.prompt_tokens > again.cached_prompt_tokens >= 0.6 * again.prompt_tokens
+
+    async def test_a_request_with_a_trace_is_taken(self, engine: Served) -> None:
+        span = trace.NonRecordingSpan(
+            trace.SpanContext(
+                trace_id=0x1234, span_id=0x56, is_remote=False, trace_flags=trace.TraceFlags(1)
+            )
+        )
+        token = context.attach(trace.set_span_in_context(span))
+        try:
+            generation, _ = await asked_for(TYPES[0], engine.endpoint)
+            assert generation.decision is not None
+        finally:
+            context.detach(token)
+
+    async def test_a_cancelled_request_leaves_the_server_free(self, engine: Served) -> None:
+        came = asyncio.Event()
+        async with asked_otherwise(engine, temperature=TEMPERATURE) as model:
+            model.engine = engine.model.engine
+            prompt = Prompt(
+                [{"role": "user", "content": "Write a long story about a sailor."}],
+                {"type": "array", "items": PAIR, "minItems": 100},
+                "long",
+                2_000,
+            )
+            for _ in range(2 * engine.at_once):
+                asking = asyncio.create_task(model.complete(prompt, on_tokens=lambda _: came.set()))
+                await came.wait()
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            async with asyncio.timeout(15):
+                generation, _ = await asked_for(TYPES[0], engine.endpoint)
+            assert generation.decision is not None

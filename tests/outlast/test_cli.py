@@ -1,0 +1,282 @@
+"""The `outlast` command without a server: what it reads, and what it shows."""
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from outlast import BadRequest
+from outlast.cli import answer_of, chosen, decision_lines, decision_of, parse_arguments, run_command
+from outlast.human_requests import PendingRequest, hash_of
+from outlast.inbox import (
+    MAX_RUNS,
+    Inbox,
+    Unanswered,
+    Waiting,
+    inbox_json,
+    inbox_lines,
+    printable,
+    quoted,
+    request_lines,
+    spelled,
+    waiting_query,
+)
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def call(**changes: Any) -> PendingRequest:
+    arguments = {"order_id": "42", "amount_usd": 80}
+    return PendingRequest.model_validate(
+        {
+            "request_id": "2.1",
+            "tool": "refund",
+            "arguments": arguments,
+            "arguments_hash": hash_of(changes.get("arguments", arguments)),
+            "audience": "leads",
+            "opened_at": NOW - timedelta(minutes=3),
+            "expires_at": NOW + timedelta(hours=2, minutes=5),
+            **changes,
+        }
+    )
+
+
+def question(schema: Any, text: str = "Which?") -> PendingRequest:
+    return call(
+        kind="question",
+        tool="ask_human",
+        arguments={"question": text},
+        question=text,
+        answer_schema=schema,
+        audience="designers",
+    )
+
+
+def typed(*words: str) -> argparse.Namespace:
+    return parse_arguments(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "request_id", "answer"),
+    [
+        (["approve", "r2"], None, None),
+        (["approve", "r2", "2.1", "--by", "ann"], "2.1", None),
+        (["approve", "r2", "--by", "ann", "2.1"], "2.1", None),
+        (["deny", "--by", "ann", "r2", "2.1"], "2.1", None),
+        (["answer", "r2", "blue"], None, "blue"),
+        (["answer", "r2", "--by", "ann", "blue"], None, "blue"),
+        (["answer", "r2", "2.1", "--by", "ann", "-5"], "2.1", "-5"),
+    ],
+)
+def test_the_request_is_optional_wherever_the_options_are(
+    words: list[str], request_id: str | None, answer: str | None
+) -> None:
+    options = typed(*words)
+    assert (options.run, options.request, options.answer) == ("r2", request_id, answer)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: COMMAND"),
+        (["aprove", "r2"], "invalid choice: 'aprove'"),
+        (["approve"], "required: RUN"),
+        (["approve", "r2", "2.1", "2.2"], "outlast approve: error: unrecognized arguments: 2.2"),
+        (["approve", "r2", "--bye"], "outlast approve: error: unrecognized arguments: --bye"),
+        (["inbox", "r2"], "outlast inbox: error: unrecognized arguments: r2"),
+        (["answer", "r2"], "required: ANSWER"),
+        (["edit", "r2"], "required: --arguments"),
+        (["edit", "r2", "--arguments", "{"], "--arguments: '{' is not JSON"),
+        (["edit", "r2", "--arguments", "[1]"], "--arguments: '[1]' is not a JSON object"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["inbox", "approve", "deny", "edit", "answer"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command([command, "--help"])
+    assert ended.value.code == 0
+    assert "TEMPORAL_ADDRESS" in capsys.readouterr().out
+
+
+def test_the_inbox_is_a_table() -> None:
+    arguments = {"order_id": "42", "usd": 80}
+    paying = call(tool="pay", arguments=arguments, quorum=2, approved_by=["ann"])
+    inbox = Inbox(
+        (
+            Waiting("r2", paying),
+            Waiting("a-longer-id", question({"type": "string"})),
+        )
+    )
+    assert inbox_lines(inbox, now=NOW) == [
+        "RUN          REQUEST  AUDIENCE   WAITS  EXPIRES IN  VOTES   ASKED",
+        "r2           2.1      leads      3 min  2 h 5 min   1 of 2  pay(order_id=42, usd=80)",
+        "a-longer-id  2.1      designers  3 min  2 h 5 min   -       Which?",
+        "",
+        "Settle one: outlast approve | deny | edit | answer RUN REQUEST",
+    ]
+
+
+def test_an_empty_inbox_says_so() -> None:
+    assert inbox_lines(Inbox(()), now=NOW) == ["Nothing waits for people."]
+    assert inbox_lines(Inbox(()), now=NOW, audience="leads") == ["Nothing waits for leads."]
+
+
+def test_runs_that_do_not_answer_and_runs_too_many_are_told_of() -> None:
+    inbox = Inbox((), unanswered=(Unanswered("r5", "no worker"),), more=True)
+    assert inbox_lines(inbox, now=NOW) == [
+        "r5 could not be asked: no worker",
+        f"More than {MAX_RUNS} runs wait; --audience and --tenant show fewer of them.",
+    ]
+    assert inbox_json(inbox) == {
+        "requests": [],
+        "unanswered": [{"run": "r5", "reason": "no worker"}],
+        "more": True,
+    }
+
+
+def test_what_is_decided_is_shown_uncut_and_exact() -> None:
+    request = call(
+        arguments={"order_id": "42", "note": "n" * 500, "items": [1]},
+        quorum=2,
+        approved_by=["ann"],
+        edited_by="bo",
+    )
+    assert request_lines(Waiting("r2", request), now=NOW) == [
+        "run r2, request 2.1 for leads: waits 3 min, expires in 2 h 5 min",
+        "  refund",
+        '    order_id: "42"',
+        f'    note: "{"n" * 500}"',
+        "    items: [1]",
+        "  edited by bo",
+        "  approved by ann; 2 have to",
+    ]
+
+
+def test_a_question_is_shown_with_its_lines_and_the_type_of_its_answer() -> None:
+    asked = question({"type": "boolean"}, "Is it?\nReally?")
+    assert request_lines(Waiting("r2", asked), now=NOW)[1:] == [
+        "  ask_human",
+        "    | Is it?",
+        "    | Really?",
+        '  to be answered with {"type": "boolean"}',
+    ]
+
+
+def test_an_edit_shows_what_it_changes() -> None:
+    options = typed("edit", "r2", "--arguments", '{"amount_usd": 50, "note": "half"}')
+    decision = decision_of(options, call(), by="ann")
+    assert decision_lines(decision, call()) == [
+        "  edited to",
+        '    order_id: "42" -> (absent)',
+        "    amount_usd: 80 -> 50",
+        '    note: (absent) -> "half"',
+    ]
+
+
+def test_what_a_model_wrote_cannot_move_the_cursor_or_turn_text_around() -> None:
+    assert printable("a\x1b[2Jb\x9bc\u202ed\ne") == "a\\x1b[2Jb\\x9bc\\u202ed\\ne"
+    assert printable("Grüße, 東京 “…” 😀") == "Grüße, 東京 “…” 😀"
+
+
+def test_a_decision_is_bound_to_what_was_shown() -> None:
+    assert decision_of(typed("approve", "r2"), call(), by="ann").model_dump(exclude_unset=True) == {
+        "request_id": "2.1",
+        "decision": "approve",
+        "arguments_hash": call().arguments_hash,
+        "by": "ann",
+        "comment": "",
+    }
+    unseen = decision_of(typed("approve", "r2", "9.9"), None, by="ann")
+    assert (unseen.request_id, unseen.arguments_hash) == ("9.9", "unseen")
+    with pytest.raises(BadRequest, match="are others by now"):
+        decision_of(typed("approve", "r2", "--hash", "0" * 16), call(), by="ann")
+
+
+@pytest.mark.parametrize(
+    ("words", "request_", "said"),
+    [
+        (["approve", "r2"], question({"type": "string"}), "is a question: answer or deny it"),
+        (["answer", "r2", "yes"], call(), "is a call: approve, edit or deny it"),
+        (["approve", "r2", "--by", "a" * 201], call(), "by: 'a"),
+    ],
+)
+def test_a_decision_that_does_not_fit_is_refused_before_it_is_sent(
+    words: list[str], request_: PendingRequest, said: str
+) -> None:
+    options = typed(*words)
+    with pytest.raises(BadRequest, match=said):
+        decision_of(options, request_, by=options.by or "ann")
+
+
+def test_an_answer_is_json_unless_text_is_asked_for() -> None:
+    assert answer_of("5", question({"type": "string"})) == "5"
+    assert answer_of("red", question({"enum": ["red"], "type": "string"})) == "red"
+    assert answer_of("5", question({"type": "integer"})) == 5
+    assert answer_of('{"a": null}', question({"type": "object"})) == {"a": None}
+    with pytest.raises(BadRequest, match=r"'blue' is not JSON .* asked for is {\"type\": \"obj"):
+        answer_of("blue", question({"type": "object"}))
+    with pytest.raises(BadRequest, match="NaN is no JSON number"):
+        answer_of("NaN", question({"type": "number"}))
+
+
+def test_the_only_request_is_meant_where_none_is_named() -> None:
+    one, other = call(), call(request_id="2.2")
+    assert chosen([one], None, run_id="r2") is one
+    assert chosen([one, other], "2.2", run_id="r2") is other
+    assert chosen([one], "9.9", run_id="r2") is None
+    with pytest.raises(BadRequest, match="run 'r2' waits for nobody"):
+        chosen([], None, run_id="r2")
+    with pytest.raises(BadRequest, match=r"name one: 2.1 \(refund, leads\), 2.2 \(refund"):
+        chosen([one, other], None, run_id="r2")
+
+
+def test_values_are_quoted_in_visibility_queries() -> None:
+    assert quoted("it's so", "--tenant") == "'it''s so'"
+    for value in ("a\\b", 'a"b'):
+        with pytest.raises(BadRequest, match=r"--tenant: .* cannot be searched for"):
+            waiting_query(tenant=value)
+    assert waiting_query() == (
+        "WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'"
+        " AND AgentStatus = 'waiting_for_human'"
+    )
+    assert waiting_query(audience="leads", tenant="acme").endswith(
+        " AND AgentAudience = 'leads' AND AgentTenant = 'acme'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3_600, "1 h"),
+        (7_500, "2 h 5 min"),
+        (86_400, "1 d"),
+        (273_600, "3 d 4 h"),
+    ],
+)
+def test_a_duration_is_spelled_in_its_largest_units(seconds: float, said: str) -> None:
+    assert spelled(timedelta(seconds=seconds)) == said
+
+
+def test_a_profile_that_does_not_exist_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEMPORAL_PROFILE", "nope")
+    assert run_command(["inbox"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        line
+        == "outlast: the Temporal profile (TEMPORAL_*, temporal.toml): Profile 'nope' not found"
+    )

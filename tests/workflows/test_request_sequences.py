@@ -1,0 +1,603 @@
+"""Requests to people under random sequences of decisions, restarts and time, and the corners by hand."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from pydantic import JsonValue
+from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.testservice.v1 import SleepRequest
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.common import RawValue
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import _workflow
+from temporalio.worker._workflow_instance import _WorkflowLogicFlag
+
+from outlast import (
+    Agent,
+    AgentResult,
+    Approval,
+    BadRequest,
+    DefinitionError,
+    Escalation,
+    ToolSpec,
+    arguments,
+    ask_human,
+    tool,
+)
+from outlast.client import Run
+from outlast.human_requests import PendingRequest, hash_of
+from outlast.models import Prompt
+from outlast.plugin import OutlastPlugin
+from outlast.testing import ScriptedModel, answer, call, calls
+from tests.conftest import binary
+from tests.stage import on_stage, staged_settings
+from tests.workflows.test_people import pending
+from workers.settings import Settings
+from workflows import agent as agent_module
+from workflows.opening import open_run
+from workflows.state import RunState, Steering
+
+HOUR = 3_600
+
+REFUND = Approval(audience="leads", remind_s=1_000, expires_s=HOUR)
+WIRE = Approval(
+    audience="leads",
+    quorum=2,
+    escalate=(Escalation(audience="ceo", after_s=HOUR / 2),),
+    expires_s=HOUR,
+    on_expiry="approve",
+)
+ASKED: dict[str, JsonValue] = {"order_id": "42", "usd": 80.0}
+EDITED: dict[str, JsonValue] = {"order_id": "42", "usd": 9.0}
+MALFORMED: dict[str, JsonValue] = {"order_id": "42", "usd": "much"}
+
+made: list[tuple[str, str, dict[str, JsonValue]]] = []
+"""Workflow id, call id and arguments of every execution of an irreversible call."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_made() -> None:
+    made.clear()
+
+
+def _made(order_id: str, usd: float) -> str:
+    info = activity.info()
+    made.append((info.workflow_id or "", info.activity_id, {"order_id": order_id, "usd": usd}))
+    return "ok"
+
+
+@tool(effect="irreversible", approval=REFUND)
+def refund(order_id: str, usd: float) -> str:
+    """Refund an order."""
+    return _made(order_id, usd)
+
+
+@tool(effect="irreversible", approval=WIRE)
+def wire(order_id: str, usd: float) -> str:
+    """Wire money."""
+    return _made(order_id, usd)
+
+
+clerk = Agent(
+    name="clerk",
+    instructions="Refund, ask, wire.",
+    tools=[refund, wire, ask_human(str, expires=timedelta(hours=1))],
+)
+
+POLICY = {"1.1": REFUND, "1.2": REFUND, "2.1": WIRE}
+
+
+def by_turn(prompt: Prompt) -> dict[str, JsonValue]:
+    """Refund and ask side by side, then wire, then answer."""
+    turn = sum(message["role"] == "assistant" for message in prompt.messages)
+    both = calls(call("refund", **ASKED), call("ask_human", question="Which?"))
+    return [both, call("wire", **ASKED), answer("done")][min(turn, 2)]
+
+
+def model_by_turn() -> ScriptedModel:
+    return ScriptedModel([by_turn], repeat_last=True)
+
+
+# Random sequences.
+
+RUNS = 3
+
+SAY = st.fixed_dictionaries(
+    {
+        "run": st.integers(0, RUNS - 1),
+        "what": st.sampled_from(["say", "pause", "resume"]),
+        "payload": st.fixed_dictionaries({"by": st.just("zoe")}),
+    }
+)
+DECIDE = st.fixed_dictionaries(
+    {
+        "run": st.integers(0, RUNS - 1),
+        "what": st.just("decide"),
+        "request_id": st.sampled_from(["1.1", "1.1", "1.1", "1.2", "2.1", "2.1", "2.1", "9.9"]),
+        "decision": st.sampled_from(
+            ["approve", "approve", "approve", "edit", "edit", "answer", "deny"]
+        ),
+        "by": st.sampled_from(["", "ann", "bo", "cy"]),
+        "hash": st.sampled_from([None, None, None, hash_of(ASKED), hash_of(EDITED), "0"]),
+        "arguments": st.sampled_from([EDITED, EDITED, ASKED, MALFORMED]),
+        "answer": st.sampled_from(["red", "blue", 5]),
+        "signal": st.booleans(),
+    }
+)
+RESTART = st.just({"what": "restart"})
+STOP = st.just({"what": "stop"})
+JUMP = st.fixed_dictionaries(
+    {"what": st.just("jump"), "seconds": st.sampled_from([1, 900, 1_800, 3_600])}
+)
+CANCEL = st.fixed_dictionaries({"what": st.just("cancel"), "run": st.just(0)})
+STEPS = st.lists(
+    st.one_of(DECIDE, DECIDE, DECIDE, DECIDE, DECIDE, SAY, RESTART, STOP, JUMP, CANCEL),
+    min_size=5,
+    max_size=25,
+)
+
+
+def said(request_id: str, what: str, by: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "run": 0,
+        "what": "decide",
+        "request_id": request_id,
+        "decision": what,
+        "by": by,
+        "hash": None,
+        "arguments": EDITED,
+        "answer": "red",
+        "signal": False,
+        **fields,
+    }
+
+
+TO_THE_SECOND_TURN = [said("1.1", "approve", "ann"), said("1.2", "answer", "cy")]
+WHILE_NOBODY_SERVES = [
+    {"what": "stop"},
+    *(said("1.1", "edit", by) for by in ("ann", "bo")),
+    said("1.1", "deny", "cy"),
+]
+
+
+class Play:
+    """Plays one sequence: a worker that comes and goes, and runs that it serves meanwhile."""
+
+    def __init__(self, client: Client, own: Settings) -> None:
+        self._client = client
+        self._own = own.model_copy(update={"roles": ("workflows",)})
+        self._workers = AsyncExitStack()
+        self._serves = False
+        self.runs: list[Run] = []
+        self.voices: Counter[tuple[str, str, str]] = Counter()
+        self.cancelled: set[str] = set()
+
+    async def serve(self) -> None:
+        if not self._serves:
+            await self._workers.enter_async_context(
+                on_stage(
+                    self._client, model_by_turn(), [clerk], settings=self._own, visibility=False
+                )
+            )
+        self._serves = True
+
+    async def stop(self) -> None:
+        await self._workers.aclose()
+        self._workers, self._serves = AsyncExitStack(), False
+
+    async def take(self, step: dict[str, Any]) -> None:
+        match step["what"]:
+            case "restart":
+                await self.stop()
+                await self.serve()
+            case "stop":
+                await self.stop()
+            case "jump":
+                # The test server's time stands while a workflow task waits for a worker.
+                await self.serve()
+                await jump(self._client, step["seconds"])
+            case "cancel":
+                self.cancelled.add(self.runs[step["run"]].id)
+                await self.runs[step["run"]].cancel()
+            case "decide":
+                await self._decide(self.runs[step["run"]], step)
+            case what:
+                payload = {"text": "hm", **step["payload"]} if what == "say" else step["payload"]
+                await self._tell(self.runs[step["run"]], what, payload, signal=True)
+        await asyncio.sleep(0.05 if self._serves else 0)
+
+    async def _decide(self, run: Run, step: dict[str, Any]) -> None:
+        payload = {
+            "request_id": step["request_id"],
+            "decision": step["decision"],
+            "by": step["by"],
+            "arguments_hash": step["hash"],
+            **({"arguments": step["arguments"]} if step["decision"] == "edit" else {}),
+            **({"answer": step["answer"]} if step["decision"] == "answer" else {}),
+        }
+        self.voices[run.id, step["request_id"], step["by"]] += 1
+        await self._tell(run, "decide", payload, signal=step["signal"])
+
+    async def _tell(self, run: Run, what: str, payload: Any, *, signal: bool) -> None:
+        handle = self._client.get_workflow_handle(run.id)
+        # The test server answers no update while no worker is about.
+        try:
+            if signal or not self._serves:
+                await handle.signal(what, payload)
+            else:
+                await asyncio.wait_for(handle.execute_update(what, payload), 10)
+        except (WorkflowUpdateFailedError, RPCError):
+            return  # refused, or the run has ended: that is for the trail
+
+    async def results(self) -> list[AgentResult]:
+        await self.serve()
+        # One after another: the test server takes one caller that lets its time pass.
+        async with asyncio.timeout(60):
+            return [await run.result() for run in self.runs]
+
+
+async def jump(client: Client, seconds: float) -> None:
+    """Let the test server's time pass."""
+    request = SleepRequest(duration=Duration(seconds=int(seconds)))
+    await client.test_service.unlock_time_skipping_with_sleep(
+        request, timeout=timedelta(seconds=20)
+    )
+
+
+def check(play: Play, run: Run, result: AgentResult, steps: Sequence[Any]) -> None:
+    """Check what a run did against the trail of its result."""
+    trail = {one.request_id: one for one in result.requests}
+    mine = [(call_id, values) for workflow_id, call_id, values in made if workflow_id == run.id]
+    assert len(trail) == len(result.requests), steps
+    assert max(Counter(call_id for call_id, _ in mine).values(), default=1) == 1, steps
+    for call_id, values in mine:
+        settled, policy = trail[call_id], POLICY[call_id]
+        assert settled.arguments_hash == hash_of(values), (call_id, settled, steps)
+        if settled.outcome == "expired":
+            assert policy.on_expiry == "approve", (call_id, steps)
+            continue
+        assert settled.outcome == "approved", (call_id, settled, steps)
+        assert policy.quorum == 1 or len(set(settled.approved_by)) >= policy.quorum
+        for by in [settled.by, *settled.approved_by]:
+            assert play.voices[run.id, call_id, by], (call_id, by, steps)
+    if run.id in play.cancelled:
+        return
+    if result.stop_reason is None:
+        assert (result.output, set(trail)) == ("done", {"1.1", "1.2", "2.1"}), (trail, steps)
+    else:
+        assert result.stop_reason == "deadline", (result, steps)  # nobody resumed it
+    executed = {call_id for call_id, _ in mine}
+    for call_id, settled in trail.items():
+        allowed = settled.outcome == "approved" or (
+            settled.outcome == "expired"
+            and POLICY[call_id].on_expiry == "approve"
+            and settled.edited_by is None
+        )
+        assert (call_id in executed) == (allowed and call_id != "1.2"), (call_id, settled, steps)
+
+
+@settings(
+    max_examples=6,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@example([*TO_THE_SECOND_TURN, said("2.1", "edit", "ann"), {"what": "jump", "seconds": 3_600}])
+@example([*TO_THE_SECOND_TURN, said("2.1", "approve", "ann"), said("2.1", "edit", "bo")])
+@example([*TO_THE_SECOND_TURN, said("2.1", "edit", "ann"), said("2.1", "approve", "bo")])
+@example(WHILE_NOBODY_SERVES)
+@given(steps=STEPS)
+@pytest.mark.timeout(240)
+async def test_whatever_happens_only_what_was_approved_is_done_and_once(
+    skips: Client, steps: list[dict[str, Any]]
+) -> None:
+    made.clear()
+    own = staged_settings(cached=0)
+    others = own.model_copy(update={"roles": ("generate", "tools")})
+    async with on_stage(
+        skips, model_by_turn(), [clerk], settings=others, visibility=False
+    ) as stage:
+        play = Play(skips, own)
+        try:
+            await play.serve()
+            play.runs = [await stage.start("clerk") for _ in range(RUNS)]
+            if steps[0]["what"] != "decide" or not steps[0]["signal"]:
+                await asyncio.gather(*map(pending, play.runs))
+            for step in steps:
+                await play.take(step)
+            results = await play.results()
+        finally:
+            await play.stop()
+    for run, result in zip(play.runs, results, strict=True):
+        check(play, run, result, steps)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def skips() -> AsyncIterator[Client]:
+    """A client of one time-skipping server for all sequences."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
+    ) as environment:
+        yield environment.client
+
+
+# Corners, by hand.
+
+
+def with_refund(approval: Approval, *, max_calls: int | None = None) -> Agent:
+    @tool(effect="irreversible", approval=approval, max_calls=max_calls, name="refund")
+    def pay(order_id: str, usd: float) -> str:
+        """Refund an order."""
+        return _made(order_id, usd)
+
+    return Agent(name="desk", instructions="Refund.", tools=[pay])
+
+
+def refunds(*amounts: float) -> ScriptedModel:
+    asked = [call("refund", order_id="42", usd=usd) for usd in amounts]
+    return ScriptedModel([*asked, answer("done")])
+
+
+def amounts_made() -> list[JsonValue]:
+    return [values["usd"] for _, _, values in made]
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True], ids=["by_kind", "in_one_batch"])
+async def test_a_decision_in_the_same_workflow_task_as_the_expiry_stands(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch, in_one_batch: bool
+) -> None:
+    # The SDK will come to apply all that arrives in a workflow task before any of it is acted on.
+    flags = {_WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH}
+    if in_one_batch:
+        name = "_DEFAULT_ENABLED_WORKFLOW_LOGIC_FLAGS"
+        monkeypatch.setattr(_workflow, name, frozenset(flags))
+    desk = with_refund(Approval(audience="leads", expires_s=1))
+    own, model = staged_settings(cached=0), refunds(80)
+    async with on_stage(temporal, model, [desk], settings=own) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+    await asyncio.sleep(1.5)
+    handle = temporal.get_workflow_handle(run.id)
+    await handle.signal("decide", {"request_id": "1.1", "decision": "approve", "by": "ann"})
+    async with on_stage(temporal, model, [desk], settings=own):
+        (settled,) = (await run.result()).requests
+    await stage.replay()
+    assert (settled.outcome, settled.by) == ("approved", "ann")
+    assert amounts_made() == [80]
+
+
+async def test_what_was_edited_and_not_approved_in_time_is_not_done_whatever_the_policy(
+    skipping: Client,
+) -> None:
+    async with on_stage(skipping, refunds(80.0), [desk_that_wires], visibility=False) as stage:
+        run = await stage.start("desk")
+        await run.edit(await pending(run), EDITED, by="ann")
+        (settled,) = (await run.result()).requests
+    assert (settled.outcome, settled.edited_by) == ("expired", "ann")
+    assert amounts_made() == []
+
+
+desk_that_wires = with_refund(WIRE)
+
+
+async def test_edits_are_not_kept_once_they_are_made(temporal: Client, cached: int) -> None:
+    seen: list[Steering] = []
+
+    def look(state: RunState, steering: Steering) -> None:
+        seen.append(steering)
+
+    desk = with_refund(Approval(audience="leads"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(agent_module, "open_run", _opened_with(look))
+        async with on_stage(temporal, refunds(80, 70, 60), [desk], cached=cached) as stage:
+            run = await stage.start("desk")
+            for turn in (1, 2):
+                await run.edit(await until_pending(run, f"{turn}.1"), EDITED, by="ann")
+            await run.deny(await until_pending(run, "3.1"), by="ann")
+            await run.result()
+    assert seen
+    assert [(one.edits, one.answers, one.pending) for one in seen] == [({}, {}, {})] * len(seen)
+    assert amounts_made() == [9, 9]
+
+
+def _opened_with(look: Callable[[RunState, Steering], None]) -> Callable[..., Any]:
+    async def opened(request: RawValue, early: Steering) -> tuple[RunState, Steering]:
+        state, steering = await open_run(request, early)
+        look(state, steering)
+        return state, steering
+
+    return opened
+
+
+async def until_pending(run: Run, request_id: str) -> PendingRequest:
+    async with asyncio.timeout(30):
+        while (request := await pending(run)).request_id != request_id:
+            await asyncio.sleep(0.05)
+    return request
+
+
+async def test_an_edit_counts_as_the_one_call_that_a_tool_admits(temporal: Client) -> None:
+    once = Approval(audience="leads", when=arguments.usd > 50)
+    async with on_stage(temporal, refunds(80), [with_refund(once, max_calls=1)]) as stage:
+        run = await stage.start("desk")
+        # The condition does not hold for the new arguments: who edits has looked all the same.
+        await run.edit(await pending(run), EDITED, by="ann")
+        result = await run.result()
+    assert (result.tool_calls, result.requests[0].outcome) == (1, "approved")
+    assert amounts_made() == [9]
+
+
+async def test_a_hundred_signals_at_once_are_as_many_voices(temporal: Client, cached: int) -> None:
+    many = Approval(audience="leads", quorum=20)
+    async with on_stage(temporal, refunds(80), [with_refund(many)], cached=cached) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+        handle = temporal.get_workflow_handle(run.id)
+        voice = {"request_id": "1.1", "decision": "approve", "comment": "x" * 2_000}
+        every = (handle.signal("decide", {**voice, "by": f"{n % 50}"}) for n in range(100))
+        await asyncio.gather(*every)
+        (settled,) = (await run.result()).requests
+    assert len(set(settled.approved_by)) == 20
+    assert amounts_made() == [80]
+
+
+async def test_a_decision_before_anything_is_asked_counts_for_nothing(temporal: Client) -> None:
+    async with on_stage(temporal, refunds(80), [with_refund(REFUND)]) as stage:
+        run = await stage.start("desk")
+        handle = temporal.get_workflow_handle(run.id)
+        await handle.signal("decide", {"request_id": "1.1", "decision": "approve", "by": "ann"})
+        assert (await pending(run)).approved_by == []
+        await run.deny("1.1", by="bo")
+        await run.result()
+    assert made == []
+
+
+@pytest.mark.parametrize("limits", [{}, {"deadline_s": 2}], ids=["cancelled", "deadline"])
+async def test_a_run_that_ends_while_it_waits_makes_no_call(
+    temporal: Client, cached: int, limits: dict[str, Any]
+) -> None:
+    async with on_stage(temporal, refunds(80), [with_refund(WIRE)], cached=cached) as stage:
+        run = await stage.start("desk", limits=limits)
+        await run.edit(await pending(run), EDITED, by="ann")
+        if not limits:
+            await run.cancel()
+        result = await run.result()
+        with pytest.raises(BadRequest, match="has ended"):
+            await run.approve("1.1", by="bo")
+    assert (result.status, result.requests) == ("stopped", [])
+    assert result.stop_reason == ("deadline" if limits else "cancelled")
+    assert made == []
+
+
+async def test_a_decision_of_an_earlier_turn_is_not_one_of_this(temporal: Client) -> None:
+    async with on_stage(temporal, refunds(80, 70), [with_refund(REFUND)]) as stage:
+        run = await stage.start("desk")
+        first = await pending(run)
+        await run.deny(first, by="ann")
+        await until_pending(run, "2.1")
+        with pytest.raises(BadRequest, match="already denied by 'ann'"):
+            await run.approve(first, by="bo")
+        assert (await pending(run)).approved_by == []
+        await run.deny("2.1")
+        await run.result()
+    assert made == []
+
+
+async def test_after_a_reset_a_decision_about_the_arguments_before_is_refused(
+    temporal: Client,
+) -> None:
+    model = ScriptedModel(
+        [call("refund", **ASKED), answer("done"), call("refund", **EDITED), answer("done")]
+    )
+    async with on_stage(temporal, model, [with_refund(REFUND)]) as stage:
+        run = await stage.start("desk")
+        seen = await pending(run)
+        await run.approve(seen, by="ann")
+        await run.result()
+        await reset_before_the_first_turn(temporal, run)
+        again = stage.client.get(run.id)
+        async with asyncio.timeout(30):
+            while (await pending(again)).arguments == ASKED:
+                await asyncio.sleep(0.05)
+        with pytest.raises(BadRequest, match="are others by now"):
+            await again.approve(seen, by="ann")
+        await again.deny("1.1", by="ann")
+        assert (await again.result()).requests[0].outcome == "denied"
+    assert amounts_made() == [80]
+
+
+async def reset_before_the_first_turn(temporal: Client, run: Run) -> None:
+    history = await temporal.get_workflow_handle(run.id).fetch_history()
+    scheduled = next(
+        event.event_id
+        for event in history.events
+        if event.activity_task_scheduled_event_attributes.activity_type.name == "generate"
+    )
+    completed = [
+        event.event_id
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    ]
+    await temporal.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=temporal.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=run.id),
+            reason="another try",
+            workflow_task_finish_event_id=max(one for one in completed if one < scheduled),
+            request_id=run.id,
+        )
+    )
+
+
+async def test_an_agent_that_is_a_tool_waits_on_its_own(temporal: Client, cached: int) -> None:
+    parent = Agent(name="parent", instructions="Delegate.", tools=[with_refund(REFUND)])
+    model = ScriptedModel(
+        [call("desk", input="go"), call("refund", **ASKED), answer("paid"), answer("all done")]
+    )
+    async with on_stage(temporal, model, [parent], cached=cached) as stage:
+        run = await stage.start("parent")
+        child = stage.client.get(f"{run.id}/1.1-desk")
+        await child.approve(await pending(child), by="ann")
+        assert (await run.result()).output == "all done"
+    assert amounts_made() == [80]
+
+
+async def test_a_question_by_its_name_in_a_spec_is_asked_and_is_not_edited(
+    temporal: Client,
+) -> None:
+    asker = Agent(name="asker", instructions="Ask.", tools=[ask_human()])
+    model = ScriptedModel([call("ask_human", question="a?"), answer("ok")])
+    async with on_stage(temporal, model, [asker]) as stage:
+        run = await stage.start(spec={"instructions": "Ask.", "tools": ["ask_human"]})
+        request = await pending(run)
+        with pytest.raises(BadRequest, match="is a question"):
+            await run.edit(request, {"question": "b?"}, by="ann")
+        await run.answer(request, "yes", by="ann")
+        assert (await run.result()).output == "ok"
+
+
+async def test_values_that_no_run_could_carry_are_refused_and_end_nothing(
+    temporal: Client, cached: int
+) -> None:
+    asker = Agent(name="asker", instructions="Ask.", tools=[ask_human(object)])
+    model = ScriptedModel([call("ask_human", question="a?"), answer("ok")])
+    deep: JsonValue = 1
+    for _ in range(100):
+        deep = [deep]
+    async with on_stage(temporal, model, [asker], cached=cached) as stage:
+        run = await stage.start("asker")
+        request = await pending(run)
+        handle = temporal.get_workflow_handle(run.id)
+        for value, why in (("x" * 500_000, "are too many"), (deep, "nested deeper than 64")):
+            with pytest.raises(BadRequest, match=why):
+                await run.answer(request, value, by="ann")
+            payload = {"request_id": "1.1", "decision": "answer", "answer": value}
+            await handle.signal("decide", payload)
+        await run.answer(request, '"' * 60_000, by="ann")
+        assert (await run.result()).output == "ok"
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="two of its tools are named 'ask_human'"):
+        Agent(name="asker", instructions="Ask.", tools=[ask_human(), ask_human(int)])
+
+
+def test_a_question_that_names_nobody_is_refused_where_it_is_defined() -> None:
+    parameters: dict[str, JsonValue] = {"type": "object", "properties": {}}
+    nobody = ToolSpec(name="ask", kind="question", parameters=parameters)
+    with pytest.raises(DefinitionError, match="a question needs approval="):
+        Agent(name="asker", instructions="Ask.", tools=[nobody])
