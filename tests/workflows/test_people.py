@@ -1,6 +1,7 @@
 """People in a run: approvals with a clock, messages, pauses, cancellation."""
 
 import asyncio
+import contextlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -361,3 +362,39 @@ async def test_a_conversation_whose_turns_are_spent_ends_with_its_last_answer(
     async with on_stage(temporal, ScriptedModel([answer("only")]), [desk]) as stage:
         result = await stage.run("desk", mode="conversation", limits={"max_turns": 1})
     assert (result.status, result.output) == ("completed", "only")
+
+
+class Stubborn(Talking):
+    """Ends what it is at before it takes notice of a cancellation: its answer comes first."""
+
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
+        self.began += 1
+        if self.began == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        return await ScriptedModel.complete(self, prompt, on_tokens=on_tokens)
+
+
+async def test_a_cancellation_wins_over_an_answer_that_comes_first(
+    temporal: Client, cached: int
+) -> None:
+    model = Stubborn([call("refund", order_id="42"), answer("done")], times=1)
+    async with on_stage(temporal, model, [desk], cached=cached) as stage:
+        run = await stage.start("desk", limits={"max_tokens": 100_000})
+        await begun(model, 1)
+        await run.cancel()
+        result = await run.result()
+    assert (result.status, result.stop_reason) == ("stopped", "cancelled")
+    assert result.tool_calls == 0
+    assert result.usage.tokens > 0
+
+
+async def test_what_is_said_now_wins_over_an_answer_that_comes_first(temporal: Client) -> None:
+    model = Stubborn([call("refund", order_id="42"), answer("as you wish")], times=1)
+    async with on_stage(temporal, model, [desk]) as stage:
+        run = await stage.start("desk", limits={"max_tokens": 100_000})
+        await begun(model, 1)
+        await run.say("no refund", when="now")
+        result = await run.result()
+    assert (result.output, result.tool_calls) == ("as you wish", 0)
+    assert model.prompts[-1].messages[-1]["content"].endswith("no refund")

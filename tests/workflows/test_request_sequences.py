@@ -290,7 +290,7 @@ def check(play: Play, run: Run, result: AgentResult, steps: Sequence[Any]) -> No
 
 
 @settings(
-    max_examples=6,
+    max_examples=2,
     derandomize=True,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],

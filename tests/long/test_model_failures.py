@@ -1,7 +1,7 @@
 """Every way in which a model call fails: what is done about it, and how the run ends.
 
 A model server of the bench fails as real ones do; the workflow, the activities, the adapter and Temporal
-are the real ones. The last test prints what was seen: `pytest -s tests/acceptance/test_model_failures.py`.
+are the real ones. The last test prints what was seen: `make test-long ARGS=-s`.
 """
 
 import asyncio
