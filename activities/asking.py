@@ -60,7 +60,7 @@ class Size:
 
     def most_tokens(self, prompt: Prompt) -> int:
         """Return the most tokens of a prompt that begins with this one."""
-        return self.tokens + max(0, _bytes_of(prompt) - self.text_bytes) + SEAM_TOKENS
+        return self.tokens + max(0, prompt.text_bytes - self.text_bytes) + SEAM_TOKENS
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Asking:
             return _Wrong(error.kind, str(error.message), error.text, error)
         self._paid(completion.tokens)
         if self._reask is None and not self.trimmed:
-            self.size = Size(_bytes_of(prompt), completion.prompt_tokens)
+            self.size = Size(prompt.text_bytes, completion.prompt_tokens)
         return self._judged(completion, prompt)
 
     def _judged(self, completion: Completion, prompt: Prompt) -> Generation | _Wrong:
@@ -283,7 +283,3 @@ class Asking:
             kind=wrong.failure,
             retry_after=wrong.error.retry_after if wrong.error else None,
         )
-
-
-def _bytes_of(prompt: Prompt) -> int:
-    return sum(len(message["content"].encode()) for message in prompt.messages)

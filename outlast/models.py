@@ -44,6 +44,11 @@ class Prompt:
     session: str = ""
     decoding: Decoding = USUAL
 
+    @property
+    def text_bytes(self) -> int:
+        """The size of the messages: no tokenizer makes more tokens of them."""
+        return sum(len(message["content"].encode()) for message in self.messages)
+
 
 @dataclass(frozen=True)
 class Completion:

@@ -224,8 +224,9 @@ class Effects:
             approval=BY_HAND.model_copy(update={"audience": audience}),
             answer_schema=answer,
         )
-        about = call.model_copy(update={"arguments": {**call.arguments, "question": question}})
-        settled = await self._requests.answer(request_id, about, spec, is_moot=is_moot)
+        settled = await self._requests.answer(
+            request_id, call, spec, is_moot=is_moot, question=question
+        )
         self._requests.show_acting(self._state.turn)
         return settled
 

@@ -42,9 +42,18 @@ class Requests:
         return settled, call.model_copy(update={"arguments": edited})
 
     async def answer(
-        self, call_id: str, call: ToolCall, tool: ToolSpec, *, is_moot: Callable[[], bool]
+        self,
+        call_id: str,
+        call: ToolCall,
+        tool: ToolSpec,
+        *,
+        is_moot: Callable[[], bool],
+        question: str | None = None,
     ) -> tuple[SettledRequest | None, JsonValue]:
-        """Ask a question; return the outcome, and the answer where there is one."""
+        """Ask a question; return the outcome, and the answer where there is one.
+
+        Without a `question` it is the one that the call asks.
+        """
         if tool.approval is None:
             raise ToolFailed(
                 f"{tool.name} (call {call_id}): a question needs approval=, who is asked"
@@ -52,7 +61,7 @@ class Requests:
         request = _opened(call_id, call, tool.approval).model_copy(
             update={
                 "kind": "question",
-                "question": str(call.arguments.get("question", "")),
+                "question": question or str(call.arguments.get("question", "")),
                 "answer_schema": tool.answer_schema,
             }
         )

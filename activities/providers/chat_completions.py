@@ -119,7 +119,7 @@ class ChatCompletions:
         if isinstance(counted, int):
             return counted
         # A token of any tokenizer holds a byte at least.
-        return bytes_of(prompt) + MESSAGE_TOKENS * (len(prompt.messages) + 1)
+        return prompt.text_bytes + MESSAGE_TOKENS * (len(prompt.messages) + 1)
 
     async def first_model(self) -> str:
         """Return the first model that the server names; asked once for all calls that wait for it."""
@@ -168,7 +168,7 @@ class ChatCompletions:
 
     async def _complete(self, prompt: Prompt, on_tokens: OnTokens | None) -> Completion:
         model = prompt.model or self.server.model
-        answer = Answer(prompt_bytes=bytes_of(prompt))
+        answer = Answer(prompt_bytes=prompt.text_bytes)
         at = f"the model server at {self.server.url}"
         try:
             model = model or await self.first_model()
@@ -285,8 +285,3 @@ class ChatCompletions:
         written = await self.ask_root("/apply-template", {"messages": prompt.messages})
         text = {"content": written["prompt"], "add_special": True, "parse_special": True}
         return len((await self.ask_root("/tokenize", text))["tokens"])
-
-
-def bytes_of(prompt: Prompt) -> int:
-    """Return the size of a prompt's messages."""
-    return sum(len(message["content"].encode()) for message in prompt.messages)

@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, DefinitionError, RunFailed, idempotency_key, tool
+from outlast.client import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage
 from tests.workflows.test_people import pending
@@ -58,6 +59,14 @@ trip = Agent(name="trip", instructions="Travel.", tools=[book_flight, charge, wa
 BOTH = [call("book_flight", seat="1A"), call("book_flight", seat="2B", meal="fish")]
 
 
+async def cancelled_after_booking(run: Run) -> None:
+    """Cancel a run that has booked, in its next turn."""
+    async with asyncio.timeout(20):
+        while not world or (await run.progress()).turn < 2:
+            await asyncio.sleep(0.1)
+    await run.cancel()
+
+
 async def test_what_was_done_is_undone_in_reverse_when_a_later_step_fails(
     temporal: Client, cached: int
 ) -> None:
@@ -82,10 +91,7 @@ async def test_what_was_done_is_undone_when_the_run_is_cancelled(
     model = ScriptedModel([BOTH[0], call("wait_long")])
     async with on_stage(temporal, model, [trip], cached=cached) as stage:
         run = await stage.start("trip")
-        async with asyncio.timeout(20):
-            while not world or (await run.progress()).turn < 2:
-                await asyncio.sleep(0.1)
-        await run.cancel()
+        await cancelled_after_booking(run)
         result = await run.result()
     assert (result.status, result.stop_reason) == ("stopped", "cancelled")
     assert [(one.call_id, one.outcome) for one in result.undone] == [("1.1", "undone")]
@@ -107,10 +113,7 @@ async def test_what_cannot_be_undone_is_put_to_a_person(temporal: Client, cached
     model = ScriptedModel([BOTH[0], call("wait_long")])
     async with on_stage(temporal, model, [trip], cached=cached) as stage:
         run = await stage.start("trip")
-        async with asyncio.timeout(20):
-            while not world or (await run.progress()).turn < 2:
-                await asyncio.sleep(0.1)
-        await run.cancel()
+        await cancelled_after_booking(run)
         request = await pending(run)
         assert request.request_id == "1.1.undo"
         assert "cancel_flight could not undo book_flight" in (request.question or "")
