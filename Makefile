@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-vllm check bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-vllm check check-deploy bench keywords validity format clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## make the virtual environment
 
@@ -45,6 +45,9 @@ check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+check-deploy: setup ## check what is in deploy/, with validators that it installs into the user's cache
+	$(BIN)/python -m pytest tests/deploy -o norecursedirs=".*" $(ARGS)
 
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 	$(BIN)/python -m bench $(or $(ARGS),all)

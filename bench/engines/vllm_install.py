@@ -44,10 +44,14 @@ class Installation:
     model: Path
 
 
+def outlast_cache() -> Path:
+    """Return the folder of the user's cache that keeps what takes long to install."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outlast"
+
+
 def cache() -> Path:
     """Return the folder that keeps this version of vLLM between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "outlast" / f"vllm-{VERSION}"
+    return outlast_cache() / f"vllm-{VERSION}"
 
 
 def install(folder: Path | None = None) -> Installation:
