@@ -21,6 +21,7 @@ class ResolveActivities:
         tools: Route,
         tool_routes: Mapping[str, Route] | None = None,
         channels: Mapping[str, int] | None = None,
+        keys: Mapping[str, Mapping[str, str]] | None = None,
         visibility: bool = False,
     ) -> None:
         self._catalog = catalog
@@ -28,6 +29,7 @@ class ResolveActivities:
         self._tools = tools
         self._tool_routes = dict(tool_routes or {})
         self._channels = dict(channels or {})
+        self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
         self._visibility = visibility
 
     @activity.defn(name="resolve_agent")
@@ -35,9 +37,10 @@ class ResolveActivities:
         """Return what the run pins; `BadRequest` names what is not known here, and what is."""
         if input.agent is None:
             return Resolved(
-                tools=tuple(self._tool(name) for name in input.tools),
+                tools=self._provable(self._tool(name) for name in input.tools),
                 route=self._generate,
                 channels=self._channels,
+                keys=self._keys,
                 visibility=self._visibility,
                 shows_audiences=self._visibility,
             )
@@ -45,7 +48,7 @@ class ResolveActivities:
         if agent is None:
             raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
         return Resolved(
-            tools=tuple(self._routed(tool) for tool in agent.tool_specs),
+            tools=self._provable(self._routed(tool) for tool in agent.tool_specs),
             route=self._generate,
             instructions=agent.instructions,
             prompt=agent.prompt,
@@ -53,6 +56,7 @@ class ResolveActivities:
             model=agent.model,
             limits=agent.limits,
             channels=self._channels,
+            keys=self._keys,
             visibility=self._visibility,
             shows_audiences=self._visibility,
         )
@@ -64,6 +68,19 @@ class ResolveActivities:
         if name not in known:
             raise BadRequest(_unknown("spec.tools", name, known))
         return self._routed(known[name].model_copy(update={"first": False}))
+
+    def _provable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
+        """Return the tools; raises `BadRequest` for one whose decisions nobody could sign."""
+        checked = tuple(tools)
+        for tool in checked:
+            clock = tool.approval if tool.approval and tool.approval.signed else None
+            for audience in clock.audiences if clock else ():
+                if audience not in self._keys:
+                    raise BadRequest(
+                        f"tool {tool.name!r} demands signatures of {audience!r}, of whom this worker"
+                        f" knows no keys: give them as audiences.{audience}.keys in its settings"
+                    )
+        return checked
 
     def _routed(self, tool: ToolSpec) -> ToolSpec:
         if tool.kind != "activity" or tool.route is not None:

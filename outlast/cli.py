@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
@@ -19,13 +20,12 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from outlast.client import DEFAULT_ADDRESS, Client, Run
-from outlast.door import validated
+from outlast.deciding import MAX_QUOTED_BYTES, chosen, decision_lines, decision_of, json_of
 from outlast.errors import BadRequest, NotReady
 from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.inbox import (
     Unanswered,
     Waiting,
-    arguments_lines,
     ask_run,
     inbox_json,
     inbox_lines,
@@ -42,10 +42,6 @@ DECIDED_WITHIN_S = 30.0
 """A worker has just answered a query of the same run: more than this is an outage."""
 
 MAX_REASON_BYTES = 200
-MAX_QUOTED_BYTES = 60
-
-UNSEEN = "unseen"
-"""No arguments have this hash: a request that was not shown can be asked after and not be settled."""
 
 EPILOG = """\
 The Temporal connection is that of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
@@ -101,7 +97,8 @@ def _show_inbox(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 
 def _settle(options: argparse.Namespace, runner: asyncio.Runner) -> int:
-    by = options.by or _user()
+    signer = _signer(options)
+    by = signer.name if signer else options.by or _user()
     run, pending = runner.run(_looked_at(options))
     request = chosen(pending, options.request, run_id=run.id)
     decision = decision_of(options, request, by=by)
@@ -111,8 +108,43 @@ def _settle(options: argparse.Namespace, runner: asyncio.Runner) -> int:
         if sys.stdin.isatty() and not options.yes and not _confirmed(f"{options.verb} as {by}?"):
             _say("nothing was decided")
             return 1
+    if signer is not None and request is not None:
+        # After it was confirmed: a signature holds for some minutes only.
+        decision = signer.sign(decision, request, run_id=run.id)
     said = runner.run(_sent(run, decision))
     _say(f"{said} (by {by})")
+    return 0
+
+
+def _signer(options: argparse.Namespace) -> Any:
+    """Return the key that a person signs with, if one was named."""
+    if options.key is None:
+        return None
+    key = _signing_key().load(options.key)
+    if options.by not in (None, key.name):
+        raise BadRequest(f"--by: the key is of {key.name!r}, not of {options.by!r}")
+    return key
+
+
+def _signing_key() -> Any:
+    try:
+        from outlast.signing import SigningKey  # noqa: PLC0415 an extra that few need
+    except ImportError:
+        raise NotReady("signing needs more: pip install 'outlast[signing]'") from None
+    return SigningKey
+
+
+def _make_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    del runner
+    key = _signing_key().generate(options.name)
+    key.save(options.file)
+    _say(
+        f"{options.file} is the private key of {key.name}: whoever reads it decides in that name.",
+        "The settings of the workers (outlast.toml) name its public key:",
+        "",
+        f"[audiences.{options.audience}.keys]",
+        f"{json.dumps(key.name)} = {json.dumps(key.public)}",
+    )
     return 0
 
 
@@ -122,78 +154,6 @@ async def _looked_at(options: argparse.Namespace) -> tuple[Run, list[PendingRequ
     if isinstance(pending, Unanswered):
         raise BadRequest(f"run {run.id!r} could not be asked: {pending.reason}")
     return run, pending
-
-
-def chosen(
-    pending: Sequence[PendingRequest], request_id: str | None, *, run_id: str
-) -> PendingRequest | None:
-    """Return the request that is meant; None for a named one that is not pending."""
-    if request_id is not None:
-        return next((one for one in pending if one.request_id == request_id), None)
-    if not pending:
-        raise BadRequest(f"run {run_id!r} waits for nobody's decision")
-    if len(pending) > 1:
-        listed = ", ".join(f"{one.request_id} ({one.tool}, {one.audience})" for one in pending)
-        raise BadRequest(f"run {run_id!r} waits for several decisions, name one: {listed}")
-    return pending[0]
-
-
-def decision_of(
-    options: argparse.Namespace, request: PendingRequest | None, *, by: str
-) -> HumanDecision:
-    """Return the decision, bound to what was shown; raises `BadRequest` if it does not fit the request.
-
-    Of a request that is not pending the run says what became of it.
-    """
-    said: dict[str, Any] = {"decision": options.verb, "by": by, "comment": options.comment}
-    said["request_id"] = request.request_id if request else options.request
-    said["arguments_hash"] = options.hash or (request.arguments_hash if request else UNSEEN)
-    if options.verb == "edit":
-        said["arguments"] = options.arguments
-    if options.verb == "answer":
-        said["answer"] = answer_of(options.answer, request)
-    if request is not None:
-        _check_kind(options.verb, request, run_id=options.run)
-        if options.hash not in (None, request.arguments_hash):
-            raise BadRequest(
-                f"--hash: the arguments of request {request.request_id!r} are others by now"
-                f" ({request.arguments_hash}): look at them again"
-            )
-    return validated(HumanDecision, said)
-
-
-def _check_kind(verb: str, request: PendingRequest, *, run_id: str) -> None:
-    is_question = request.kind == "question"
-    if is_question and verb in ("approve", "edit"):
-        raise BadRequest(
-            f"request {request.request_id!r} of run {run_id!r} is a question: answer or deny it"
-        )
-    if not is_question and verb == "answer":
-        raise BadRequest(
-            f"request {request.request_id!r} of run {run_id!r} is a call: approve, edit or deny it"
-        )
-
-
-def answer_of(text: str, request: PendingRequest | None) -> JsonValue:
-    """Return an answer as typed where text is asked for, else as JSON; raises `BadRequest`."""
-    schema = request.answer_schema if request else None
-    if not isinstance(schema, dict) or schema.get("type") == "string":
-        return text
-    try:
-        return _json(text)
-    except ValueError as error:
-        wrong = f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
-        raise BadRequest(f"answer: {wrong}; what is asked for is {json.dumps(schema)}") from None
-
-
-def decision_lines(decision: HumanDecision, request: PendingRequest) -> list[str]:
-    """Return what a decision says beyond its verb."""
-    lines: list[str] = []
-    if decision.arguments is not None:
-        lines += ["  edited to", *arguments_lines(request.arguments, decision.arguments)]
-    if decision.decision == "answer":
-        lines += [f"  answer: {json.dumps(decision.answer, ensure_ascii=False)}"]
-    return lines + ([f"  comment: {decision.comment}"] if decision.comment else [])
 
 
 def _confirmed(question: str) -> bool:
@@ -277,7 +237,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     # argparse takes no positional argument after an option for one that it could do without.
     options, more = parser.parse_known_args(arguments)
     error: Callable[[str], Any] = options.error
-    unknown = more if options.command is _show_inbox else [*filter(_is_option, more)]
+    unknown = [*filter(_is_option, more)] if options.command is _settle else more
     if unknown:
         error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command is _settle:
@@ -318,6 +278,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_connection(inbox)
     for verb in VERBS:
         _add_verb(commands.add_parser, verb)
+    keygen = commands.add_parser(
+        "keygen",
+        help="make a key to sign decisions with",
+        description="Make a key to sign decisions with, and print what workers have to be told of it.",
+    )
+    keygen.add_argument("name", metavar="NAME", help="who decides with it, as runs will know them")
+    keygen.add_argument("file", metavar="FILE", type=Path, help="a new file for the private key")
+    keygen.add_argument(
+        "--audience", metavar="TEAM", default="TEAM", help="whose decisions it signs, for the lines"
+    )
+    keygen.set_defaults(command=_make_key, error=keygen.error)
     return parser
 
 
@@ -345,6 +316,9 @@ def _add_verb(add_parser: Callable[..., argparse.ArgumentParser], verb: _Verb) -
             help="all arguments that the call is to be made with, as a JSON object",
         )
     command.add_argument("--by", metavar="NAME", help="who decides, for the record (the OS user)")
+    command.add_argument(
+        "--key", metavar="FILE", type=Path, help="sign with this key, in the name that it has"
+    )
     command.add_argument("--comment", metavar="TEXT", default="", help="why, for the record")
     command.add_argument(
         "--hash", metavar="HASH", help="arguments_hash of what you saw, if that was before"
@@ -361,7 +335,7 @@ def _add_connection(command: argparse.ArgumentParser) -> None:
 
 def _json_object(text: str) -> dict[str, JsonValue]:
     try:
-        value = _json(text)
+        value = json_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
@@ -369,18 +343,6 @@ def _json_object(text: str) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{cut(text, MAX_QUOTED_BYTES)!r} is not a JSON object")
     return value
-
-
-def _json(text: str) -> JsonValue:
-    try:
-        value: JsonValue = json.loads(text, parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    return value
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
 
 
 if __name__ == "__main__":

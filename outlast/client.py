@@ -36,10 +36,11 @@ from outlast.contracts import (
     Progress,
     TranscriptPage,
 )
-from outlast.door import parse_request
+from outlast.door import parse_request, validated
 from outlast.errors import BadRequest, RunFailed
 from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.plugin import OutlastPlugin
+from outlast.proofs import Signer
 from outlast.texts import cut
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -133,13 +134,20 @@ class Run:
         await asyncio.gather(self._handle.result(), return_exceptions=True)
 
     async def approve(
-        self, request: str | PendingRequest, *, by: str = "", comment: str = ""
+        self,
+        request: str | PendingRequest,
+        *,
+        by: str = "",
+        comment: str = "",
+        signer: Signer | None = None,
     ) -> str:
         """Approve a pending call; raises `BadRequest` if it is not pending.
 
-        Given a request rather than its id, no other arguments than its own are approved.
+        Given a request rather than its id, no other arguments than its own are approved. A `signer`
+        (`outlast.signing.SigningKey`) signs the decision, for an audience that decides by signature, and
+        needs the request itself.
         """
-        return await self._decide("approve", request, by=by, comment=comment)
+        return await self._decide("approve", request, signer=signer, by=by, comment=comment)
 
     async def edit(
         self,
@@ -148,13 +156,22 @@ class Run:
         *,
         by: str = "",
         comment: str = "",
+        signer: Signer | None = None,
     ) -> str:
         """Approve a pending call with other arguments; raises `BadRequest` if its tool takes them not."""
-        return await self._decide("edit", request, by=by, comment=comment, arguments=arguments)
+        said: dict[str, JsonValue] = {"by": by, "comment": comment, "arguments": arguments}
+        return await self._decide("edit", request, signer=signer, **said)
 
-    async def deny(self, request: str | PendingRequest, *, by: str = "", comment: str = "") -> str:
+    async def deny(
+        self,
+        request: str | PendingRequest,
+        *,
+        by: str = "",
+        comment: str = "",
+        signer: Signer | None = None,
+    ) -> str:
         """Deny a pending request; the model reads the comment."""
-        return await self._decide("deny", request, by=by, comment=comment)
+        return await self._decide("deny", request, signer=signer, by=by, comment=comment)
 
     async def answer(
         self,
@@ -163,21 +180,37 @@ class Run:
         *,
         by: str = "",
         comment: str = "",
+        signer: Signer | None = None,
     ) -> str:
         """Answer a question; raises `BadRequest` if the answer is not of the type that is asked for."""
-        return await self._decide("answer", request, by=by, comment=comment, answer=answer)
+        said: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": answer}
+        return await self._decide("answer", request, signer=signer, **said)
 
     async def decide(self, decision: HumanDecision) -> str:
         """Send a decision as it is; raises `BadRequest` if the run refuses it."""
         return await self._update("decide", **decision.model_dump(mode="json", exclude_unset=True))
 
-    async def _decide(self, decision: str, request: str | PendingRequest, **said: JsonValue) -> str:
+    async def _decide(
+        self,
+        verb: str,
+        request: str | PendingRequest,
+        *,
+        signer: Signer | None,
+        **said: JsonValue,
+    ) -> str:
         seen = request if isinstance(request, PendingRequest) else None
         hashed: dict[str, JsonValue] = {"arguments_hash": seen.arguments_hash} if seen else {}
         request_id = seen.request_id if seen else str(request)
-        return await self._update(
-            "decide", request_id=request_id, decision=decision, **hashed, **said
+        decision = validated(
+            HumanDecision, {"request_id": request_id, "decision": verb, **hashed, **said}
         )
+        if signer is not None:
+            if seen is None:
+                raise BadRequest(
+                    "request: what is signed is the request as it was seen, not its id"
+                )
+            decision = signer.sign(decision, seen, run_id=self.id)
+        return await self.decide(decision)
 
     async def say(
         self, text: str, *, by: str = "", when: Literal["next_turn", "now"] = "next_turn"

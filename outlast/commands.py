@@ -20,7 +20,11 @@ def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -
 
 
 def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
-    """Return the `temporal` command that settles a request."""
+    """Return the command that settles a request: the `temporal` CLI's, or ours where it must sign."""
+    if request.signers:
+        words = ["outlast", decision, workflow_id, request.request_id]
+        more = {"edit": " --arguments JSON", "answer": " ANSWER"}.get(decision, "")
+        return f"{shlex.join(words)}{more} --key FILE"
     payload = decide_payload(request, decision)
     return (
         f"temporal workflow update execute --workflow-id {shlex.quote(workflow_id)} --name decide \\\n"

@@ -241,6 +241,8 @@ class PinnedAgent(Wire):
     route: Route
     channels: dict[str, int] = {}
     """How many channels each audience is told on; `*` are those with none of their own."""
+    keys: dict[str, dict[str, str]] = {}
+    """Public keys of those who decide by signature: by audience, then by name (Ed25519, the JWK's `x`)."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """Return the tool of that name, if the agent has it."""
@@ -265,6 +267,7 @@ class Resolved(Wire):
     model: str | None = None
     limits: Limits = Limits()
     channels: dict[str, int] = {}
+    keys: dict[str, dict[str, str]] = {}
     visibility: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
     shows_audiences: bool = False

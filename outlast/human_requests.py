@@ -14,6 +14,7 @@ from outlast.conditions import Condition
 
 MAX_BY = 200
 MAX_COMMENT = 2_000
+MAX_SIGNATURE = 8_000
 
 MAX_VALUE_BYTES = 128_000
 """Arguments or an answer as JSON: they go into the transcript, where quoting may make four times as many
@@ -49,7 +50,8 @@ class Approval(Wire):
 
     `quorum` people have to approve, one denial is enough to deny. A reminder comes every `remind_s`.
     When the request expires, `on_expiry` is its outcome. With `when`, calls whose arguments it does not
-    hold for need nobody.
+    hold for need nobody. `signed` demands a signature with every decision, by a key that the workers know
+    of the audience; an audience that they know keys of decides by signature in any case.
     """
 
     audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
@@ -59,6 +61,18 @@ class Approval(Wire):
     expires_s: float = Field(default=86_400, gt=0, le=MAX_WAIT_S)
     on_expiry: Literal["deny", "approve"] = "deny"
     when: Condition | None = None
+    signed: bool = False
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """All who are asked, should nobody answer, in their order."""
+        return (self.audience, *(step.audience for step in self.escalate))
+
+    @model_validator(mode="after")
+    def _nobody_signs_for_time(self) -> "Approval":
+        if self.signed and self.on_expiry == "approve":
+            raise ValueError("signed calls are not approved by time: on_expiry must be 'deny'")
+        return self
 
     @model_validator(mode="after")
     def _clock_runs_forward(self) -> "Approval":
@@ -74,7 +88,8 @@ class HumanDecision(Door):
     """The payload of `decide`: settles a pending human request, or is one vote of its quorum.
 
     `arguments` come with `edit`, `answer` with `answer`. `arguments_hash` is that of the request as the
-    person saw it: a decision about other arguments is refused.
+    person saw it: a decision about other arguments is refused. `signature` is a compact JWS over it, where
+    the audience decides by signature (`outlast.signing`).
     """
 
     request_id: str = Field(min_length=1)
@@ -84,6 +99,7 @@ class HumanDecision(Door):
     arguments_hash: str | None = None
     by: str = Field(default="", max_length=MAX_BY)
     comment: str = Field(default="", max_length=MAX_COMMENT)
+    signature: str | None = Field(default=None, max_length=MAX_SIGNATURE)
 
     @model_validator(mode="after")
     def _carries_what_it_says(self) -> "HumanDecision":
@@ -108,7 +124,8 @@ class PendingRequest(Read):
     """A question to a person that is not settled yet.
 
     An `approval` is about a call of `tool` with `arguments`; a `question` is to be answered with JSON of
-    `answer_schema`. `audience` is who is asked by now.
+    `answer_schema`. `audience` is who is asked by now; `signers` are those of them who may decide, where a
+    signature is demanded, and `nonce` is what such a signature is bound to.
     """
 
     request_id: str
@@ -124,6 +141,8 @@ class PendingRequest(Read):
     edited_by: str | None = None
     reminders: int = 0
     escalations: int = 0
+    signers: list[str] = []
+    nonce: str = ""
     opened_at: datetime
     expires_at: datetime
 
@@ -162,5 +181,10 @@ def _children(value: JsonValue) -> Iterable[JsonValue]:
 
 def hash_of(arguments: Mapping[str, JsonValue]) -> str:
     """Return what tells these arguments from any others: 16 hexadecimal digits of a SHA-256."""
-    text = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256_of(arguments)[:16]
+
+
+def sha256_of(value: Mapping[str, JsonValue]) -> str:
+    """Return the SHA-256 of a JSON object, in hexadecimal digits, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

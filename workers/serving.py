@@ -94,6 +94,7 @@ def build_workers(
             tools=settings.route("tools"),
             tool_routes=settings.routes.tool,
             channels={name: len(found) for name, found in channels.items()},
+            keys={name: told.keys for name, told in settings.audiences.items() if told.keys},
             visibility=visibility,
         )
         slots = settings.concurrency.workflows

@@ -27,6 +27,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from activities.notify import ANYBODY
 from outlast.contracts import (
     AGENTS_QUEUE,
     GENERATE_QUEUE,
@@ -143,6 +144,15 @@ class Settings(BaseSettings):
         if role == "tools":
             return route
         return Route(legs=tuple(map(self._priced, route.legs)))
+
+    @model_validator(mode="after")
+    def _keys_are_of_an_audience(self) -> Self:
+        """Refuse keys for whoever is not named: who decides would depend on how a name is spelt."""
+        if ANYBODY in self.audiences and self.audiences[ANYBODY].keys:
+            raise PydanticCustomError(
+                "nobodys_keys", "audiences.*: keys belong to an audience that is named"
+            )
+        return self
 
     @model_validator(mode="after")
     def _legs_name_servers_of_ours(self) -> Self:

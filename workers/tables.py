@@ -19,11 +19,15 @@ from pydantic_core import PydanticCustomError
 from activities.constraints import Engine
 from outlast.boundaries import Door
 from outlast.contracts import Name, Price, Route
+from outlast.human_requests import MAX_BY
 
 VERSION_VARIABLES = {
     "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
     "build_id": "TEMPORAL_WORKER_BUILD_ID",
 }
+
+
+PUBLIC_KEY_BYTES = 32
 
 
 def split(value: object) -> object:
@@ -121,21 +125,38 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
     )
 
 
+def _public_key(encoded: str) -> str:
+    try:
+        if len(base64.urlsafe_b64decode(f"{encoded}=")) == PUBLIC_KEY_BYTES:
+            return encoded
+    except ValueError:
+        pass
+    raise PydanticCustomError(
+        "key", "must be an Ed25519 public key: 43 letters, as `outlast keygen` prints it"
+    )
+
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY)]
+
+
 class AudienceSettings(Door):
     """How an audience is told that a request waits for it: on each of these, in this order.
 
-    `secret` signs what the webhook is sent.
+    `secret` signs what the webhook is sent. `keys` are the public keys of its people, by name: with them
+    its decisions have to be signed.
     """
 
     webhook: Url | None = None
     secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     log: bool = False
+    keys: dict[PersonName, PublicKey] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _reaches_somebody(self) -> Self:
-        if self.webhook is None and self.command is None and not self.log:
-            raise PydanticCustomError("nobody", "needs a webhook, a command, or log = true")
+        if self.webhook is None and self.command is None and not self.log and not self.keys:
+            raise PydanticCustomError("nobody", "needs a webhook, a command, keys, or log = true")
         return self
 
 

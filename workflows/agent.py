@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Literal, NoReturn
 
@@ -106,7 +106,7 @@ class AgentWorkflow(Steerable):
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
         priority = _priority(state.tenant)
-        requests = Requests(self._steering, presence, Notifying(state))
+        requests = Requests(self._steering, presence, Notifying(state), state.agent.keys)
         self._effects = Effects(state, presence, requests, priority)
         calls = Calls(state, requests, self._effects, priority)
         while True:  # bounded by plan_turn: each pass takes a turn, and turns have a limit
@@ -280,6 +280,10 @@ class AgentWorkflow(Steerable):
         """Return the schema of a tool's arguments, which those of an edit must keep."""
         spec = self._state.agent.tool(tool) if self._state else None
         return spec.parameters if spec else None
+
+    def keys_of(self, audience: str) -> Mapping[str, str]:
+        """Return the public keys of an audience that decides by signature."""
+        return self._state.agent.keys.get(audience, {}) if self._state else {}
 
     def _show_failure(self, cause: str) -> None:
         if self._presence is not None:

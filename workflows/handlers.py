@@ -4,7 +4,7 @@ An update is validated and answers at once. A signal cannot answer: what an upda
 and dropped. Payloads arrive raw, so that what is wrong with them is said by the door and not by a decoder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pydantic import JsonValue
@@ -12,11 +12,12 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 from activities.checking import SchemaChecker
+from activities.proofs import refusal_of_proof
 from outlast.boundaries import Door
 from outlast.contracts import Say, Steer
 from outlast.door import parse
 from outlast.errors import BadRequest
-from outlast.human_requests import HumanDecision
+from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.schemas import Schema
 from outlast.transcripts import to_json
 from workflows.payloads import NOTHING, json_of
@@ -47,6 +48,11 @@ class Steerable:
         del tool
         return None
 
+    def keys_of(self, audience: str) -> Mapping[str, str]:
+        """Return the public keys of an audience that decides by signature."""
+        del audience
+        return {}
+
     @workflow.update(name="decide")
     async def decide(self, payload: RawValue = NOTHING) -> str:
         """Settle a pending human request, or vote on it."""
@@ -59,7 +65,22 @@ class Steerable:
         request = self._steering.pending.get(decision.request_id)
         parameters = self.parameters_of(request.tool) if request else None
         _refuse(
-            refusal_of_decision(decision, self._steering, parameters=parameters, problem=_problem)
+            refusal_of_decision(
+                decision,
+                self._steering,
+                parameters=parameters,
+                problem=_problem,
+                unproved=self._unproved,
+            )
+        )
+
+    def _unproved(self, decision: HumanDecision, request: PendingRequest) -> str | None:
+        return refusal_of_proof(
+            decision,
+            request,
+            run_id=workflow.info().workflow_id,
+            keys=self.keys_of(request.audience),
+            now=workflow.now(),
         )
 
     @workflow.signal(name="decide")

@@ -68,6 +68,7 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         model=spec.model if spec else resolved.model,
         route=resolved.route,
         channels=resolved.channels,
+        keys=resolved.keys,
     )
 
 

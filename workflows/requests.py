@@ -1,6 +1,6 @@
 """Human requests: opened, kept on their clock, and settled by a person or by time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -22,10 +22,17 @@ MAX_TRAIL = 100
 class Requests:
     """The human requests of one run."""
 
-    def __init__(self, steering: Steering, presence: Presence, notifying: Notifying) -> None:
+    def __init__(
+        self,
+        steering: Steering,
+        presence: Presence,
+        notifying: Notifying,
+        keys: Mapping[str, Mapping[str, str]],
+    ) -> None:
         self._steering = steering
         self._presence = presence
         self._notifying = notifying
+        self._keys = keys
 
     async def approval(
         self, call_id: str, call: ToolCall, clock: Approval, *, is_moot: Callable[[], bool]
@@ -72,7 +79,7 @@ class Requests:
         self, request: PendingRequest, clock: Approval, is_moot: Callable[[], bool]
     ) -> SettledRequest | None:
         steering, call_id = self._steering, request.request_id
-        steering.pending[call_id] = request
+        steering.pending[call_id] = request = self._for_signers(request, clock)
         self._presence.show("waiting_for_human", f"{_what(request)} waits for {request.audience}")
         self._notifying.tell(request, "opened")
         try:
@@ -80,6 +87,14 @@ class Requests:
         finally:
             del steering.pending[call_id]
         return steering.settled.get(call_id)
+
+    def _for_signers(self, request: PendingRequest, clock: Approval) -> PendingRequest:
+        """Return a request with who may sign, and what a signature is bound to, where one is demanded."""
+        if not any(audience in self._keys for audience in clock.audiences):
+            return request
+        nonce = request.nonce or workflow.uuid4().hex
+        signers = sorted(self._keys.get(request.audience, {}))
+        return request.model_copy(update={"signers": signers, "nonce": nonce})
 
     async def _wait(self, call_id: str, clock: Approval, is_moot: Callable[[], bool]) -> None:
         """Wait until a request is settled or moot; settle it when its time is up."""
@@ -101,7 +116,7 @@ class Requests:
                     steering.settled[call_id] = _expired(request, asked)
                     return
                 reason: Reason = "escalated" if moment.what == "escalate" else "reminded"
-                steering.pending[call_id] = after(request, moment)
+                steering.pending[call_id] = self._for_signers(after(request, moment), clock)
                 workflow.logger.warning(
                     f"request.{reason}",
                     extra={"request_id": call_id, "audience": moment.audience},

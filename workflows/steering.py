@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from outlast.errors import ModelError
 from outlast.human_requests import HumanDecision, PendingRequest, SettledRequest, hash_of
+from outlast.proofs import nonce_after
 from outlast.schemas import Schema
 from workflows.state import Steering
 
@@ -19,11 +20,19 @@ MAX_INBOX = 100
 Problem = Callable[[JsonValue, Schema], str | None]
 """Tells what is wrong with a value by a JSON Schema, in one line."""
 
+Unproved = Callable[[HumanDecision, PendingRequest], str | None]
+"""Tells why a decision about a request is not proved to be its maker's, in one sentence."""
+
 _OUTCOMES = {"approve": "approved", "edit": "approved", "deny": "denied", "answer": "answered"}
 
 
 def refusal_of_decision(
-    decision: HumanDecision, steering: Steering, *, parameters: Schema | None, problem: Problem
+    decision: HumanDecision,
+    steering: Steering,
+    *,
+    parameters: Schema | None,
+    problem: Problem,
+    unproved: Unproved,
 ) -> str | None:
     """Return why a decision cannot be taken, in one sentence, or None.
 
@@ -41,6 +50,9 @@ def refusal_of_decision(
             f"arguments_hash: the arguments of request {request.request_id!r} are others by now "
             f"({request.arguments_hash}): look at them again"
         )
+    refusal = unproved(decision, request)
+    if refusal is not None:
+        return refusal
     if request.kind == "question":
         return _refusal_of_answer(decision, request, problem)
     return _refusal_of_vote(decision, request, parameters, problem)
@@ -139,6 +151,7 @@ def _voted(request: PendingRequest, decision: HumanDecision) -> PendingRequest:
             "arguments_hash": hash_of(decision.arguments),
             "approved_by": [decision.by],
             "edited_by": decision.by,
+            "nonce": request.nonce and nonce_after(request.nonce, decision.arguments),
         }
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from outlast import BadRequest
-from outlast.cli import answer_of, chosen, decision_lines, decision_of, parse_arguments, run_command
+from outlast.cli import parse_arguments, run_command
+from outlast.deciding import answer_of, chosen, decision_lines, decision_of
 from outlast.human_requests import PendingRequest, hash_of
 from outlast.inbox import (
     MAX_RUNS,

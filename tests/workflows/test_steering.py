@@ -70,7 +70,9 @@ def decision(what: str, **fields: Any) -> HumanDecision:
 
 
 def refusal(said: HumanDecision, steering: Steering) -> str | None:
-    return refusal_of_decision(said, steering, parameters=PARAMETERS, problem=problem)
+    return refusal_of_decision(
+        said, steering, parameters=PARAMETERS, problem=problem, unproved=lambda *_: None
+    )
 
 
 def decided(steering: Steering, *said: HumanDecision) -> list[str]:

@@ -1,0 +1,158 @@
+"""Proofs of decisions: every way in which one can be of something else."""
+
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from joserfc import jws
+from joserfc.jwk import OctKey, OKPKey
+from pydantic import JsonValue
+
+from activities.proofs import refusal_of_proof
+from outlast.human_requests import HumanDecision, PendingRequest, hash_of
+from outlast.proofs import PROOF_TYPE, claims_of, nonce_after
+from outlast.signing import SigningKey
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+ARGUMENTS: dict[str, JsonValue] = {"order_id": "42", "amount_usd": 80}
+REQUEST = PendingRequest.model_validate(
+    {
+        "request_id": "2.1",
+        "tool": "refund",
+        "arguments": ARGUMENTS,
+        "arguments_hash": hash_of(ARGUMENTS),
+        "audience": "leads",
+        "signers": ["ann", "bob"],
+        "nonce": "5eed",
+        "opened_at": NOW,
+        "expires_at": NOW + timedelta(days=1),
+    }
+)
+ANN, BOB, EVE = (SigningKey.generate(name) for name in ("ann", "bob", "eve"))
+KEYS = {"ann": ANN.public, "bob": BOB.public}
+APPROVE = HumanDecision(request_id="2.1", decision="approve", by="ann")
+EDIT = HumanDecision(request_id="2.1", decision="edit", by="ann", arguments={"order_id": "43"})
+
+
+def signed(
+    said: HumanDecision = APPROVE,
+    *,
+    key: SigningKey = ANN,
+    run_id: str = "r1",
+    at: datetime = NOW,
+    **seen: Any,
+) -> HumanDecision:
+    """Return a decision that was signed about a request as it was seen."""
+    return key.sign(said, REQUEST.model_copy(update=seen), run_id=run_id, at=at)
+
+
+def refusal(said: HumanDecision, *, keys: dict[str, str] = KEYS, now: datetime = NOW) -> str | None:
+    return refusal_of_proof(said, REQUEST, run_id="r1", keys=keys, now=now)
+
+
+def forged(header: dict[str, str], key: Any, algorithm: str) -> HumanDecision:
+    payload = claims_of(APPROVE, REQUEST, run_id="r1", at=NOW).model_dump_json().encode()
+    token = jws.serialize_compact(header, payload, key, algorithms=[algorithm])
+    return APPROVE.model_copy(update={"signature": token})
+
+
+def unsigned() -> HumanDecision:
+    """Return a decision with a token that claims to need no signature."""
+    _, payload, _ = str(signed().signature).split(".")
+    header = urlsafe_b64encode(b'{"alg":"none","typ":"outlast-decision+jws"}').decode()
+    return APPROVE.model_copy(update={"signature": f"{header}.{payload}."})
+
+
+@pytest.mark.parametrize("said", [APPROVE, EDIT])
+@pytest.mark.parametrize("key", [ANN, BOB])
+def test_what_somebody_of_the_audience_signed_is_proved(
+    said: HumanDecision, key: SigningKey
+) -> None:
+    proved = signed(said, key=key)
+    assert refusal(proved) is None
+    assert proved.by == key.name
+
+
+def test_an_audience_without_keys_has_to_prove_nothing() -> None:
+    assert refusal(APPROVE, keys={}) is None
+
+
+def test_a_decision_without_signature_is_told_who_may_sign() -> None:
+    said = refusal(APPROVE)
+    assert said == ("signature: leads decides by signature (ann, bob): outlast approve --key FILE")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        pytest.param(signed(key=EVE), "'eve' may not decide this; ann, bob may", id="stranger"),
+        pytest.param(
+            signed(key=EVE).model_copy(update={"by": "ann"}),
+            "it is not one of 'ann' over a decision",
+            id="forged",
+        ),
+        pytest.param(
+            signed().model_copy(update={"by": "bob"}), "it is not one of 'bob'", id="borrowed"
+        ),
+        pytest.param(
+            signed().model_copy(update={"signature": "a.b.c"}), "it is not one of", id="garbage"
+        ),
+        pytest.param(
+            signed(EDIT).model_copy(update={"arguments": {"order_id": "44"}}),
+            "another decision: its arguments, answer or comment are not these",
+            id="swapped edit",
+        ),
+        pytest.param(
+            signed().model_copy(update={"comment": "paid by the customer"}),
+            "its arguments, answer or comment are not these",
+            id="swapped comment",
+        ),
+        pytest.param(
+            signed().model_copy(update={"decision": "deny"}), "another decision", id="swapped verb"
+        ),
+        pytest.param(
+            signed(arguments={"order_id": "42", "amount_usd": 8000}),
+            "other arguments than those that are asked about",
+            id="swapped arguments",
+        ),
+        pytest.param(signed(audience="finance"), "another audience", id="wrong audience"),
+        pytest.param(signed(run_id="r2"), "another run", id="replayed in another run"),
+        pytest.param(
+            signed(request_id="1.1"), "another request", id="replayed for another request"
+        ),
+        pytest.param(signed(nonce="0ther"), "before it was edited", id="replayed after an edit"),
+        pytest.param(
+            signed(at=NOW - timedelta(minutes=15)),
+            "it was valid until 2026-01-02 12:00:00 UTC; sign again",
+            id="expired",
+        ),
+        pytest.param(
+            unsigned(),
+            "it is not one of 'ann'",
+            id="no algorithm",
+        ),
+        pytest.param(
+            forged({"alg": "HS256", "typ": PROOF_TYPE}, OctKey.import_key(ANN.public), "HS256"),
+            "it is not one of 'ann'",
+            id="public key as a shared secret",
+        ),
+    ],
+)
+def test_a_proof_of_something_else_proves_nothing(said: HumanDecision, why: str) -> None:
+    assert why in str(refusal(said))
+
+
+def test_what_a_key_signed_for_another_purpose_proves_nothing() -> None:
+    key = OKPKey.generate_key("Ed25519")
+    keys = {"ann": str(key.as_dict(private=False)["x"])}
+    other = forged({"alg": "Ed25519", "typ": "JWT"}, key, "Ed25519")
+    assert refusal(other, keys=keys) == "signature: it was made for another purpose"
+    own = forged({"alg": "Ed25519", "typ": PROOF_TYPE}, key, "Ed25519")
+    assert refusal(own, keys=keys) is None
+
+
+def test_the_nonce_of_an_edited_request_is_another_though_it_is_edited_back() -> None:
+    once = nonce_after("5eed", {"amount_usd": 9})
+    back = nonce_after(once, ARGUMENTS)
+    assert len({"5eed", once, back}) == 3
