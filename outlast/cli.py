@@ -142,10 +142,14 @@ def _make_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
         f"{options.file} is the private key of {key.name}: whoever reads it decides in that name.",
         "The settings of the workers (outlast.toml) name its public key:",
         "",
-        f"[audiences.{options.audience}.keys]",
+        f"[audiences.{_toml_key(options.audience)}.keys]",
         f"{json.dumps(key.name)} = {json.dumps(key.public)}",
     )
     return 0
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 async def _looked_at(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:

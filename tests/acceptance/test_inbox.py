@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import uuid
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from outlast.testing import ScriptedModel, answer, call, calls
 from tests.acceptance.processes import ROOT
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
+from workers.tables import AudienceSettings
 
 paid: list[float] = []
 
@@ -306,3 +308,25 @@ async def test_a_server_that_keeps_silent_is_not_waited_for(terminal: Terminal) 
     said = f"outlast: no Temporal server can be used at {address} (no answer in 4 s)"
     assert refused.err.startswith(said)
     assert (refused.err.count("\n"), refused.status) == (1, 1)
+
+
+async def test_a_team_with_keys_decides_with_them_alone(
+    temporal: Client, terminal: Terminal, team: str, tmp_path: Path
+) -> None:
+    made = await terminal.run("keygen", "ann", str(tmp_path / "ann.jwk"), "--audience", "leads")
+    assert made.status == 0, made.err
+    public = made.out.splitlines()[-1].split('"')[3]
+    model = ScriptedModel([REFUND, answer("done")])
+    settings = staged_settings(cached=1000).model_copy(
+        update={"audiences": {team: AudienceSettings(keys={"ann": public})}}
+    )
+    async with on_stage(temporal, model, [desk_of(team)], settings=settings) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+        bare = await terminal.run("approve", run.id)
+        assert (bare.status, paid) == (1, [])
+        assert "is decided by signature: --key FILE, the key of ann" in bare.err
+        shown = await terminal.run("approve", run.id, "--key", str(tmp_path / "ann.jwk"))
+        assert shown.out.endswith("approved 1.1 (by ann)\n"), shown.err
+        (settled,) = (await run.result()).requests
+    assert (settled.by, paid) == ("ann", [80])
