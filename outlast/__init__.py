@@ -6,7 +6,7 @@ human decisions, and workers that hold nothing call models and tools.
 
 from outlast.agents import Agent
 from outlast.children import run_agent
-from outlast.client import Client, Run
+from outlast.client import Client
 from outlast.conditions import arguments
 from outlast.contracts import AgentResult, Leg, Limits, Progress, Route, ToolSpec, Usage
 from outlast.effects import idempotency_key
@@ -14,6 +14,7 @@ from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed,
 from outlast.human_requests import Approval, Escalation
 from outlast.plugin import OutlastPlugin
 from outlast.questions import ask_human
+from outlast.runs import Run
 from outlast.tools import tool
 
 __all__ = [

@@ -19,7 +19,7 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from outlast.client import DEFAULT_ADDRESS, Client, Run
+from outlast.client import DEFAULT_ADDRESS, Client
 from outlast.deciding import MAX_QUOTED_BYTES, chosen, decision_lines, decision_of, json_of
 from outlast.errors import BadRequest, NotReady
 from outlast.human_requests import HumanDecision, PendingRequest
@@ -33,6 +33,7 @@ from outlast.inbox import (
     read_inbox,
     request_lines,
 )
+from outlast.runs import Run
 from outlast.texts import cut
 
 CONNECT_WITHIN_S = 4.0

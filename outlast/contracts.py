@@ -52,12 +52,16 @@ StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled
 
 
 class Limits(Door):
-    """Bounds of one run. Of a request's and its agent's, the tighter holds."""
+    """Bounds of one run. Of a request's and its agent's, the tighter holds.
+
+    `idle_s` is how long a conversation waits for the next message: a day, if nothing is said.
+    """
 
     max_turns: int | None = Field(default=None, ge=1, le=10_000)
     max_tokens: int | None = Field(default=None, ge=1)
     max_cost_usd: Decimal | None = Field(default=None, gt=0)
     deadline_s: float | None = Field(default=None, gt=0, le=31_536_000)
+    idle_s: float | None = Field(default=None, gt=0, le=31_536_000)
 
 
 class AgentSpec(Door):
@@ -83,14 +87,20 @@ class AgentSpec(Door):
 
 
 class AgentRequest(Door):
-    """The input of `AgentWorkflow`."""
+    """The input of `AgentWorkflow`. A conversation without `input` begins with the first message."""
 
     agent: Name | None = None
     spec: AgentSpec | None = None
-    input: JsonValue
+    input: JsonValue = None
     tenant: Tenant = "default"
     limits: Limits = Limits()
     mode: Literal["task", "conversation"] = "task"
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> "AgentRequest":
+        if "input" not in self.model_fields_set and self.mode == "task":
+            raise ValueError("input: is required, save in a conversation")
+        return self
 
     @model_validator(mode="after")
     def _names_one_agent(self) -> "AgentRequest":
@@ -105,6 +115,10 @@ class Say(Door):
     text: Annotated[str, Field(min_length=1), _of_at_most(MAX_SAY_BYTES)]
     by: str = Field(default="", max_length=200)
     when: Literal["next_turn", "now"] = "next_turn"
+
+
+class Reply(Door):
+    """The payload of `reply`, which waits for the agent's answer and has nothing to say."""
 
 
 class TranscriptQuery(Door):

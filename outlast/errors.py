@@ -20,6 +20,9 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+CONTINUED_AS_NEW = "ContinuedAsNew"
+"""The type of a `Failure` that says to ask again: the run goes on as the next one of its chain."""
+
 
 class OutlastError(Exception):
     """The base of every error that outlast raises."""

@@ -9,10 +9,11 @@ from pydantic import JsonValue
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.client import Client, Run
+from outlast.client import Client
 from outlast.contracts import AGENT_WORKFLOW
 from outlast.errors import BadRequest, NotReady
 from outlast.human_requests import PendingRequest
+from outlast.runs import Run
 from outlast.texts import cut
 
 MAX_RUNS = 200

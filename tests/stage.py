@@ -16,10 +16,11 @@ import outlast
 from activities.asking import Endpoint
 from activities.model import DEFAULT_SERVER
 from outlast.agents import Agent, Catalog
-from outlast.client import Client, Run
+from outlast.client import Client
 from outlast.contracts import Leg, Route
 from outlast.models import Model
 from outlast.plugin import OutlastPlugin
+from outlast.runs import Run
 from outlast.tools import Tool
 from workers.serving import build_workers, serve
 from workers.settings import Settings
@@ -46,19 +47,30 @@ class Stage:
     ) -> outlast.AgentResult:
         return await (await self.start(agent, value, **options)).result()
 
+    def started(self, run_id: str) -> Run:
+        """Return a run that somebody started otherwise; it is replayed too."""
+        run = self.client.get(run_id)
+        self._started.append(run)
+        return run
+
     async def last(self) -> WorkflowHistory:
         return (await self.chain(self._started[-1]))[-1]
 
     async def chain(self, run: Run) -> list[WorkflowHistory]:
         """Return the histories of a run and of those that it continued as."""
         histories: list[WorkflowHistory] = []
-        run_id = run.first_execution_run_id
+        run_id = run.first_execution_run_id or await self._first_run_id(run)
         while run_id:
             handle = self.client.temporal.get_workflow_handle(run.id, run_id=run_id)
             histories.append(await handle.fetch_history())
             end = histories[-1].events[-1]
             run_id = end.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
         return histories
+
+    async def _first_run_id(self, run: Run) -> str:
+        handle = self.client.temporal.get_workflow_handle(run.id)
+        described = await handle.describe()
+        return str(described.raw_description.workflow_execution_info.first_run_id)
 
     async def activities(self, run: Run | None = None) -> list[str]:
         """Return the types of the activities in a run's history, in the order they were scheduled."""

@@ -20,19 +20,21 @@ from outlast.contracts import (
     Message,
     PinnedAgent,
     Progress,
+    Reply,
     StopReason,
     TranscriptPage,
     TranscriptQuery,
     Usage,
 )
 from outlast.effects import UndoneCall
-from outlast.errors import BadRequest, Failure, ModelError
+from outlast.errors import CONTINUED_AS_NEW, BadRequest, Failure, ModelError
 from outlast.generations import GenerateInput, Generation
 from outlast.human_requests import PendingRequest
 from outlast.schemas import Schema
 from outlast.transcripts import decision_message, page, user_message
 from workflows.budget import Ask, Spent, Stop, left_of, plan_turn, usage_of
 from workflows.calls import Calls
+from workflows.conversation import Replies, heard_more
 from workflows.effects import Effects
 from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
@@ -44,9 +46,6 @@ from workflows.presence import Presence
 from workflows.requests import MAX_TRAIL, Requests
 from workflows.state import RunState, carry
 from workflows.steps import Step, generate_options, over_legs, was_not_served
-
-IDLE_TIMEOUT = timedelta(days=1)
-"""How long a conversation waits for the next message before it ends."""
 
 PAUSE_TIMEOUT = timedelta(days=30)
 """How long a paused run waits to be resumed before it stops."""
@@ -66,6 +65,7 @@ class AgentWorkflow(Steerable):
         self._presence: Presence | None = None
         self._asking: asyncio.Task[Generation] | None = None
         self._interrupted = False
+        self._replies = Replies()
         self._effects: Effects | None = None
         self._main: asyncio.Task[Any] | None = None
 
@@ -84,7 +84,9 @@ class AgentWorkflow(Steerable):
             await self._fail(error)
         except asyncio.CancelledError:
             result = self._stopped("cancelled")
-        return await self._undone(result)
+        result = await self._undone(result)
+        await self._replies.end(result.stop_reason or result.status)
+        return result
 
     async def _undone(self, result: AgentResult) -> AgentResult:
         """Undo what a run did that did not complete."""
@@ -102,6 +104,7 @@ class AgentWorkflow(Steerable):
             each = ", ".join(f"{one.tool} (call {one.call_id}): {one.outcome}" for one in undone)
             said = f"{said}; {each}"
         self._show_failure(said)
+        await self._replies.end("failed")
         raise Failure(said, kind=error.type) from None
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
@@ -113,6 +116,11 @@ class AgentWorkflow(Steerable):
             if not await self._resumed(presence):
                 return self._stopped("deadline")
             self._hear(state)
+            if not state.messages:
+                # A conversation that begins with the first message.
+                if not await heard_more(state, self._steering, presence):
+                    return self._stopped("cancelled" if self._steering.finished else "deadline")
+                continue
             plan = _plan(state)
             if isinstance(plan, Stop):
                 return self._stopped(plan.reason)
@@ -196,16 +204,8 @@ class AgentWorkflow(Steerable):
         """Tell whether somebody has more to say after an answer, and turns to say it in are left."""
         if isinstance(_plan(state), Stop):
             return False
-        if state.mode == "conversation" and not self._steering.finished:
-            presence.show("waiting_for_human", "waits for the next message")
-            try:
-                await workflow.wait_condition(
-                    lambda: bool(self._steering.inbox) or self._steering.finished,
-                    timeout=IDLE_TIMEOUT,
-                    timeout_summary="conversation ends",
-                )
-            except TimeoutError:
-                return False
+        if state.mode == "conversation":
+            return await heard_more(state, self._steering, presence)
         return bool(self._steering.inbox)
 
     async def _resumed(self, presence: Presence) -> bool:
@@ -231,7 +231,7 @@ class AgentWorkflow(Steerable):
     async def _continue_as_new_if_suggested(self, state: RunState) -> None:
         if not workflow.info().is_continue_as_new_suggested():
             return
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._replies.end(CONTINUED_AS_NEW)
         workflow.continue_as_new(carry(state, self._steering))
 
     def _stopped(self, reason: StopReason) -> AgentResult:
@@ -264,6 +264,17 @@ class AgentWorkflow(Steerable):
     def _is_stopping(self) -> bool:
         """Tell whether nobody wants the model call in flight any more."""
         return self._interrupted or self._is_cancelled()
+
+    @workflow.update(name="reply")
+    async def reply(self, payload: RawValue = NOTHING) -> JsonValue:
+        """Wait until all that was said is answered, and return the answer."""
+        del payload
+        return await self._replies.next(lambda: self._state, lambda: self._steering)
+
+    @reply.validator
+    def check_reply(self, payload: RawValue = NOTHING) -> None:
+        """Refuse a payload that says something."""
+        typed(Reply, payload, "reply")
 
     def interrupt(self) -> bool:
         """Cancel the model call in flight; return whether there was one."""

@@ -52,8 +52,9 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         shows_audiences=resolved.shows_audiences,
         started_at=workflow.info().start_time,
     )
-    prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
-    state.add(user_message(wanted.input, prompt))
+    if "input" in wanted.model_fields_set:
+        prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
+        state.add(user_message(wanted.input, prompt))
     return state, steering
 
 

@@ -25,10 +25,10 @@ from activities.providers.chat_completions import ChatCompletions, Server
 from bench.scripted_model_server import Chaos, Request, ScriptedModelServer, Step, turns
 from bench.streams import Engine
 from outlast import Agent, Leg, RunFailed, tool
-from outlast.client import Run
 from outlast.contracts import Limits, Price, Route, Usage
 from outlast.errors import ModelFailure
 from outlast.generations import Tokens
+from outlast.runs import Run
 from tests.stage import on_stage, staged_settings
 from workers.settings import Settings
 from workflows import steps

@@ -37,11 +37,11 @@ from bench.scripted_model_server import (
     turns,
 )
 from outlast import Agent, Leg, RunFailed, tool
-from outlast.client import Run
 from outlast.contracts import Route
 from outlast.errors import ModelError, ModelFailure
 from outlast.models import Prompt
 from outlast.plugin import OutlastPlugin
+from outlast.runs import Run
 from tests.conftest import LIFTED, binary
 from tests.stage import Stage, on_stage, staged_settings
 from workers.connection import ensure_search_attributes

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.client import Run
 from outlast.human_requests import PendingRequest
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage
 from tests.workflows.test_people import pending

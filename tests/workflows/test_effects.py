@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, DefinitionError, RunFailed, idempotency_key, tool
-from outlast.client import Run
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage
 from tests.workflows.test_people import pending

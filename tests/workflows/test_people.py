@@ -10,9 +10,9 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, tool
-from outlast.client import Run
 from outlast.human_requests import PendingRequest
 from outlast.models import Completion, OnTokens, Prompt
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 

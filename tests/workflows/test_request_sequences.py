@@ -37,10 +37,10 @@ from outlast import (
     ask_human,
     tool,
 )
-from outlast.client import Run
 from outlast.human_requests import PendingRequest, hash_of
 from outlast.models import Prompt
 from outlast.plugin import OutlastPlugin
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.conftest import binary
 from tests.stage import on_stage, staged_settings

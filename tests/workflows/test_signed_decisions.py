@@ -6,8 +6,8 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, RunFailed, tool
-from outlast.client import Run
 from outlast.human_requests import HumanDecision, PendingRequest
+from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, staged_settings

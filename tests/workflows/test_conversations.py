@@ -1,0 +1,162 @@
+"""Conversations: begun by a message, answered one after another, and ended by silence."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from outlast import Agent, BadRequest, RunFailed, tool
+from outlast.models import Prompt
+from outlast.testing import ScriptedModel, answer, call
+from tests.stage import Stage, on_stage
+from tests.workflows.test_long_runs import impatient  # noqa: F401 a fixture
+
+desk = Agent(name="desk", instructions="Chat.")
+
+
+def echo(prompt: Prompt) -> dict[str, Any]:
+    """Answer with how many entries there were and the last of them."""
+    return answer(f"{len(prompt.messages) - 1}: {prompt.messages[-1]['content']}")
+
+
+def echoing() -> ScriptedModel:
+    return ScriptedModel([echo], repeat_last=True)
+
+
+def chat_id() -> str:
+    return f"chat-{uuid.uuid4().hex[:8]}"
+
+
+async def chat(stage: Stage, run_id: str, text: str, **options: Any) -> Any:
+    options = {"agent": desk, "within": timedelta(seconds=20), **options}
+    return await stage.client.chat(run_id, text, task_queue=stage.task_queue, **options)
+
+
+async def test_a_stateless_caller_chats_by_the_id_of_the_conversation_alone(
+    temporal: Client, cached: int
+) -> None:
+    async with on_stage(temporal, echoing(), [desk], cached=cached) as stage:
+        run_id = chat_id()
+        assert await chat(stage, run_id, "hello") == "1: hello"
+        assert await chat(stage, run_id, "again") == "3: again"
+        stage.started(run_id)
+        run = stage.client.get(run_id)
+        await run.finish()
+        result = await run.result()
+    assert (result.status, result.output, result.turns) == ("completed", "3: again", 2)
+
+
+async def test_a_message_that_is_sent_twice_is_heard_once(temporal: Client) -> None:
+    async with on_stage(temporal, echoing(), [desk]) as stage:
+        run_id = chat_id()
+        first = await chat(stage, run_id, "hello", update_id="m1")
+        assert await chat(stage, run_id, "hello", update_id="m1") == first
+        await stage.client.get(run_id).finish()
+
+
+async def test_a_conversation_that_has_ended_begins_again(temporal: Client) -> None:
+    async with on_stage(temporal, echoing(), [desk]) as stage:
+        run_id = chat_id()
+        await chat(stage, run_id, "hello", limits={"idle_s": 0.5})
+        result = await stage.client.get(run_id).result()
+        assert (result.status, result.output) == ("completed", "1: hello")
+        assert await chat(stage, run_id, "anybody?") == "1: anybody?"
+        await stage.client.get(run_id).finish()
+
+
+async def test_messages_of_several_people_at_once_are_all_answered(temporal: Client) -> None:
+    async with on_stage(temporal, echoing(), [desk]) as stage:
+        run_id = chat_id()
+        said = [chat(stage, run_id, f"message {n}", by=f"p{n}") for n in range(5)]
+        answers = await asyncio.gather(*said)
+        assert all(str(one).split(": ")[1].startswith("message") for one in answers)
+        heard = [m.content for m in await stage.client.get(run_id).transcript() if m.role == "user"]
+        assert sorted(filter(None, heard)) == [f"message {n}" for n in range(5)]
+        await stage.client.get(run_id).finish()
+
+
+async def test_who_waits_is_told_when_the_conversation_ends_without_an_answer(
+    temporal: Client,
+) -> None:
+    async def hang(prompt: Prompt) -> Any:
+        await asyncio.sleep(60)
+
+    async with on_stage(temporal, ScriptedModel([hang]), [desk]) as stage:
+        run = await stage.start("desk", None, mode="conversation")
+        await run.say("hello")
+        waiting = asyncio.create_task(run.reply())
+        await asyncio.sleep(0.5)
+        await run.cancel()
+        with pytest.raises(BadRequest, match=r"the run has ended \(cancelled\)"):
+            await waiting
+        assert (await run.result()).stop_reason == "cancelled"
+        with pytest.raises(BadRequest, match="has ended, or does not exist"):
+            await run.reply()
+
+
+async def test_an_answer_that_takes_too_long_is_a_timeout_and_can_be_waited_for_again(
+    temporal: Client,
+) -> None:
+    async def think(prompt: Prompt) -> Any:
+        await asyncio.sleep(2)
+        return answer("well")
+
+    async with on_stage(temporal, ScriptedModel([think]), [desk]) as stage:
+        run = await stage.start("desk", None, mode="conversation")
+        await run.say("hello")
+        with pytest.raises(TimeoutError):
+            await run.reply(within=timedelta(seconds=0.5))
+        assert await run.reply() == "well"
+        assert await run.reply() == "well", "what is answered is told again"
+        await run.finish()
+
+
+async def test_a_conversation_without_a_first_message_ends_by_silence(temporal: Client) -> None:
+    model = ScriptedModel([])
+    async with on_stage(temporal, model, [desk]) as stage:
+        silent = await stage.run("desk", None, mode="conversation", limits={"idle_s": 0.3})
+        run = await stage.start("desk", None, mode="conversation")
+        await run.finish()
+        finished = await run.result()
+    assert (silent.status, silent.stop_reason) == ("stopped", "deadline")
+    assert (finished.status, finished.stop_reason) == ("stopped", "cancelled")
+
+
+async def test_a_task_needs_an_input(temporal: Client) -> None:
+    async with on_stage(temporal, ScriptedModel([]), [desk]) as stage:
+        handle = await temporal.start_workflow(
+            "AgentWorkflow", {"agent": "desk"}, id=chat_id(), task_queue=stage.task_queue
+        )
+        with pytest.raises(RunFailed, match="input: is required, save in a conversation"):
+            await stage.client.get(handle.id).result()
+
+
+async def test_an_unknown_agent_is_told_to_whoever_chats(temporal: Client) -> None:
+    async with on_stage(temporal, ScriptedModel([]), [desk]) as stage:
+        with pytest.raises(BadRequest, match=r"has ended|already completed"):
+            await chat(stage, chat_id(), "hello", agent="dekk")
+
+
+async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
+    impatient: Client,  # noqa: F811 the fixture
+    cached: int,
+) -> None:
+    @tool(effect="read")
+    def look(n: int) -> str:
+        """Look."""
+        return "x" * 100
+
+    looker = Agent(name="looker", instructions="Look.", tools=[look])
+    script = [call("look", n=n) for n in range(25)]
+    model = ScriptedModel([*script, answer("seen it all")])
+    limits = {"max_turns": 60}
+    async with on_stage(impatient, model, [looker], cached=cached, visibility=False) as stage:
+        run_id = chat_id()
+        said = await chat(stage, run_id, "look", agent=looker, limits=limits)
+        assert said == "seen it all"
+        chain = await stage.chain(stage.started(run_id))
+        assert len(chain) >= 2
+        await stage.client.get(run_id).finish()
