@@ -9,6 +9,13 @@ from temporalio import activity
 
 from activities.allowance import Allowance
 from activities.asking import Asking, Checker, Endpoint, Question, Size
+from activities.attempts import (
+    GENERATE_ATTEMPTS,
+    SPILL_ATTEMPTS,
+    handed_back,
+    is_handed_back,
+    own_attempt,
+)
 from activities.heartbeats import heartbeats
 from activities.recovery import verdict_on
 from activities.transcripts import Transcripts
@@ -53,18 +60,26 @@ class ModelActivities:
         `ModelError`. Retries repeat the call: it is paid again, is counted, and changes nothing else.
         """
         workflow_id = activity.info().workflow_id or ""
-        before = spent_before()
+        last = progress_before()
+        before = last.used
+        attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
+        left = attempts - own_attempt(last.handed_back)
         asking: Asking | None = None
 
-        def progress() -> tuple[GenerationProgress]:
-            return asking.progress() if asking else (GenerationProgress(spent=before),)
+        def progress(more: int = 0) -> tuple[GenerationProgress]:
+            (now,) = asking.progress() if asking else (GenerationProgress(spent=before),)
+            return (now.model_copy(update={"handed_back": last.handed_back + more}),)
 
         async with heartbeats(progress):
             try:
+                _refuse_further(left, before)
                 asking = await self._asking(input, before)
                 async with self._slots:
                     generation = await asking.decided()
             except BaseException as error:
+                if is_handed_back(error):
+                    activity.heartbeat(*progress(1))
+                    raise handed_back() from None
                 # The next attempt begins with what this one used, whatever ended it.
                 activity.heartbeat(*progress())
                 if isinstance(error, asyncio.CancelledError) and was_asked_to_stop():
@@ -72,7 +87,7 @@ class ModelActivities:
                 if not isinstance(error, Exception):
                     raise
                 spent = asking.spent if asking else before
-                raise _final(error, spent, is_last_leg=input.is_last_leg) from None
+                raise _final(error, spent, left=left, is_last_leg=input.is_last_leg) from None
         self._remember(input, asking)
         if generation.decision is not None and generation.decision.tool_calls:
             self._transcripts.add_decision(workflow_id, generation.decision)
@@ -140,12 +155,20 @@ def _counted_as(workflow_id: str, run_id: str, wanted: GenerateInput) -> _Counte
     return workflow_id, run_id, wanted.server or DEFAULT_SERVER, wanted.model or ""
 
 
-def spent_before() -> Tokens:
-    """Return what the attempts before this one used, as the last heartbeat of them says."""
+def progress_before() -> GenerationProgress:
+    """Return what the last heartbeat of the attempts before this one says."""
     details = activity.info().heartbeat_details
-    if not details:
-        return Tokens()
-    return GenerationProgress.model_validate(details[0]).used
+    return GenerationProgress.model_validate(details[0]) if details else GenerationProgress()
+
+
+def _refuse_further(left: int, spent: Tokens) -> None:
+    """Raise `ModelError` where attempts that ended without a word have used up a call's own."""
+    if left < 0:
+        raise ModelError(
+            "its attempts took too long, or lost their workers",
+            kind=ModelFailure.TIMEOUT,
+            tokens=spent.model_dump(),
+        )
 
 
 def was_asked_to_stop() -> bool:
@@ -159,19 +182,19 @@ def interrupted(last: GenerationProgress) -> Generation:
     return Generation(interrupted=True, asks=last.ask, **last.used.model_dump())
 
 
-def _final(error: Exception, spent: Tokens, *, is_last_leg: bool) -> ModelError:
+def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> ModelError:
     """Return a failure as Temporal and the run need it: whether and when to retry, and what it cost."""
     if not isinstance(error, ModelError):
         # Of the worker: the transcript could not be asked for, or there is a bug.
         said = f"{type(error).__name__}: {cut(str(error), MAX_SAID)}"
         return ModelError(
-            said, kind=ModelFailure.SERVER_ERROR, retryable=True, tokens=spent.model_dump()
+            said, kind=ModelFailure.SERVER_ERROR, retryable=left > 0, tokens=spent.model_dump()
         )
     verdict = verdict_on(error.kind, told_wait=error.retry_after, is_last_leg=is_last_leg)
     return ModelError(
         str(error.message),
         kind=error.kind,
-        retryable=verdict.retryable,
+        retryable=verdict.retryable and left > 0,
         retry_after=verdict.wait,
         tokens=spent.model_dump(),
     )

@@ -5,6 +5,7 @@ human decisions, and workers that hold nothing call models and tools.
 """
 
 from outlast.agents import Agent
+from outlast.checkpoints import last_checkpoint, save_checkpoint
 from outlast.children import run_agent
 from outlast.client import Client
 from outlast.conditions import arguments
@@ -39,6 +40,8 @@ __all__ = [
     "arguments",
     "ask_human",
     "idempotency_key",
+    "last_checkpoint",
     "run_agent",
+    "save_checkpoint",
     "tool",
 ]

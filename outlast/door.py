@@ -82,7 +82,9 @@ def _reason(detail: Any, model: type[BaseModel] | None) -> str:
     if detail["type"] == "extra_forbidden" and model is not None:
         known = list(_model_at(model, location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known)}"
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known) or 'none'}"
+        )
         return f"{path}: unknown field; {hint}"
     if detail["type"] == "missing":
         return f"{path}: is required"

@@ -24,6 +24,10 @@ CONTINUED_AS_NEW = "ContinuedAsNew"
 """The type of a `Failure` that says to ask again: the run goes on as the next one of its chain."""
 
 
+WORKER_SHUTDOWN = "WorkerShutdown"
+"""The SDK's type of the failure of an activity that the end of its worker cut off."""
+
+
 class OutlastError(Exception):
     """The base of every error that outlast raises."""
 

@@ -100,6 +100,8 @@ class GenerationProgress(Wire):
     ask: int = 1
     tokens: int = 0
     spent: Tokens = Tokens()
+    handed_back: int = 0
+    """How many attempts before the next one were cut off by the end of their worker."""
 
     @property
     def used(self) -> Tokens:

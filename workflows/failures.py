@@ -13,7 +13,7 @@ from temporalio.exceptions import (
 from activities.recovery import is_model_failure
 from outlast.contracts import ToolSpec
 from outlast.effects import EFFECTFUL
-from outlast.errors import Failure, ModelFailure, ToolError
+from outlast.errors import WORKER_SHUTDOWN, Failure, ModelFailure, ToolError
 from outlast.generations import GenerationProgress, Tokens
 
 _OUR_OWN = (*(kind.__name__ for kind in Failure.__subclasses__()), *ModelFailure)
@@ -24,7 +24,7 @@ _TIMEOUTS = {
     TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
 }
 
-OUTSIDE = ("WorkerShutdown", "ActivityPause", "ActivityReset")
+OUTSIDE = (WORKER_SHUTDOWN, "ActivityPause", "ActivityReset")
 """Types of failures with which the SDK ends an activity that had not ended by itself."""
 
 MAX_CAUSE = 1_000

@@ -9,9 +9,14 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
 from temporalio.workflow import ActivityConfig
 
+from activities.attempts import (
+    GENERATE_ATTEMPTS,
+    SPILL_ATTEMPTS,
+    TOOL_ATTEMPTS,
+    most_attempts,
+)
 from activities.recovery import is_model_failure, moves_on
 from outlast.contracts import Leg, Route, ToolSpec
-from outlast.effects import Effect
 from outlast.errors import NoWorker
 
 GENERATE_TIMEOUT = timedelta(minutes=10)
@@ -30,35 +35,18 @@ SPILL_WAIT = timedelta(seconds=30)
 SPILL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
-    maximum_attempts=3,
+    maximum_attempts=most_attempts(SPILL_ATTEMPTS),
 )
-"""Attempts of a model call on a leg that has a next one: 3 s of a server that is away, and on it goes."""
 
 LAST_LEG_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
-    maximum_attempts=40,
-)
-"""Attempts of a model call on the last leg: some 18 minutes of a server that refuses connections, while it
-loads its weights or is put elsewhere. Repeating a call harms nothing; what is final is not repeated."""
-
-_REPEATABLE = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    maximum_interval=timedelta(seconds=30),
-    maximum_attempts=4,
+    maximum_attempts=most_attempts(GENERATE_ATTEMPTS),
 )
 UNREGISTERED_WAIT = timedelta(seconds=30)
 UNREGISTERED_TRIES = 40
 """How long, some 20 minutes, a call waits for a worker that knows it, where one without it was started."""
 
-_ONCE = RetryPolicy(maximum_attempts=1)
-TOOL_RETRY: dict[Effect, RetryPolicy] = {
-    "read": _REPEATABLE,
-    "idempotent": _REPEATABLE,
-    "write": _ONCE,
-    "irreversible": _ONCE,
-}
-"""Attempts by effect: what is not known to be harmless twice is never repeated blindly."""
 
 _Result = TypeVar("_Result")
 
@@ -132,20 +120,30 @@ def was_not_served(error: ActivityError) -> bool:
 
 def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:
     """Return how a model call is scheduled on a leg."""
-    retry = LAST_LEG_RETRY if leg is route.legs[-1] else SPILL_RETRY
-    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, retry, HEARTBEAT_TIMEOUT))
+    is_last = leg is route.legs[-1]
+    own, retry = (GENERATE_ATTEMPTS, LAST_LEG_RETRY) if is_last else (SPILL_ATTEMPTS, SPILL_RETRY)
+    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, own, retry, HEARTBEAT_TIMEOUT))
 
 
 def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> ActivityConfig:
     """Return how a tool call is scheduled on a leg."""
     timeout = timedelta(seconds=tool.timeout_s)
     heartbeat = HEARTBEAT_TIMEOUT if tool.heartbeats else None
-    return _options(step, leg, route, _Bounds(timeout, TOOL_RETRY[tool.effect], heartbeat))
+    own = TOOL_ATTEMPTS[tool.effect]
+    # A tool of another language's worker counts all attempts as its own.
+    attempts = most_attempts(own, effect=tool.effect) if tool.heartbeats else own
+    retry = RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        maximum_interval=timedelta(seconds=30),
+        maximum_attempts=attempts,
+    )
+    return _options(step, leg, route, _Bounds(timeout, own, retry, heartbeat))
 
 
 @dataclass(frozen=True)
 class _Bounds:
     attempt: timedelta
+    own_attempts: int
     retry: RetryPolicy
     heartbeat: timedelta | None
 
@@ -158,7 +156,7 @@ def _options(step: Step, leg: Leg, route: Route, bounds: _Bounds) -> ActivityCon
         task_queue=leg.task_queue,
         schedule_to_start_timeout=wait,
         start_to_close_timeout=bounds.attempt,
-        schedule_to_close_timeout=retry.maximum_attempts * one_attempt,
+        schedule_to_close_timeout=bounds.own_attempts * one_attempt,
         heartbeat_timeout=bounds.heartbeat,
         retry_policy=retry,
         activity_id=step.activity_id,

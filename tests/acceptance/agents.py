@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from outlast import Agent, Limits, tool
+from outlast import Agent, Limits, last_checkpoint, save_checkpoint, tool
 
 
 @tool(effect="read", timeout=timedelta(minutes=2))
@@ -25,6 +25,18 @@ def stuck(log: str) -> str:
     return ""
 
 
+@tool(effect="read", timeout=timedelta(minutes=2))
+async def count(log: str, upto: int) -> str:
+    """Count to a number, one every 0.2 s, from where the attempt before came to."""
+    done = last_checkpoint()
+    for number in range(done if isinstance(done, int) else 0, upto):
+        with Path(log).open("a") as file:  # noqa: ASYNC230 a line
+            file.write(f"{number}\n")
+        save_checkpoint(number + 1)
+        await asyncio.sleep(0.2)
+    return "counted"
+
+
 @tool(effect="read")
 async def page(number: int) -> str:
     """Read a page of 5,000 characters."""
@@ -32,5 +44,6 @@ async def page(number: int) -> str:
 
 
 stubborn = Agent(name="stubborn", instructions="Wait.", tools=[stuck])
+counter = Agent(name="counter", instructions="Count.", tools=[count])
 patient = Agent(name="patient", instructions="Wait.", tools=[slow])
 reader = Agent(name="reader", instructions="Read.", tools=[page], limits=Limits(max_turns=500))

@@ -21,6 +21,7 @@ class WorkerUnderTest:
         log: Path,
         path: Path = ROOT,
         drain_s: float = 25,
+        roles: str = "",
     ) -> None:
         self._environment = {
             **os.environ,
@@ -30,6 +31,7 @@ class WorkerUnderTest:
             "OUTLAST_LOG_FORMAT": "json",
             "OUTLAST_DRAIN_S": str(drain_s),
             "PYTHONPATH": str(path),
+            "OUTLAST_ROLES": roles,
         }
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
