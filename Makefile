@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-vllm check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-vllm test-browser check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,10 @@ test-long: setup ## run the tests that take minutes
 test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=… names a running one
 	@test -n "$(VLLM_BASE_URL)" || $(BIN)/python -m bench.engines.vllm_install
 	$(BIN)/python -m pytest tests/vllm -o norecursedirs=".*" $(ARGS)
+
+test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=… names one
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
+	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
 
 check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/ruff format --check

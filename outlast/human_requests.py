@@ -166,6 +166,14 @@ class SettledRequest(Read):
     at: datetime | None = None
 
 
+def what_became(settled: SettledRequest) -> str:
+    """Return how a request ended, in words."""
+    if settled.outcome == "expired":
+        return f"request {settled.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
+    by = f" by {settled.by!r}" if settled.by else ""
+    return f"request {settled.request_id!r} is already {settled.outcome}{by}"
+
+
 def _is_deep(value: JsonValue) -> bool:
     layer = [value]
     for _ in range(MAX_VALUE_DEPTH):

@@ -21,6 +21,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from temporalio.client import (
     Client,
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -28,8 +30,10 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from outlast.contracts import AgentResult
+from outlast.deciding import UNSEEN
 from outlast.errors import NotReady
-from outlast.human_requests import PendingRequest
+from outlast.human_requests import PendingRequest, what_became
 from outlast.plugin import OutlastPlugin
 from workers.connection import connect
 from workers.links import Link, Links
@@ -86,14 +90,15 @@ class CallbackPage:
         if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
             return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much text.")
         async with request.form() as form:
-            typed = {name: value for name, value in form.items() if isinstance(value, str)}
+            texts = {name: value for name, value in form.items() if isinstance(value, str)}
+        typed = {name: text.replace("\r\n", "\n") for name, text in texts.items()}
         return await self._settled(link, typed)
 
     async def _settled(self, link: Link, typed: Mapping[str, str]) -> Response:
         try:
             asked = await self._pending(link)
             if asked is None:
-                return self._page(HTTPStatus.GONE, GONE)
+                return await self._gone(link)
             said = await self._decided(link, asked, typed)
         except ValueError as error:
             return await self._shown(link, wrong=str(error), typed=typed)
@@ -102,11 +107,15 @@ class CallbackPage:
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNSURE)
         log.info("request.decided", workflow_id=link.workflow_id, request_id=link.request_id)
-        return self._page(HTTPStatus.OK, f"Thank you: {said}.", wrong=False)
+        return self._page(
+            HTTPStatus.OK, f"Thank you: {said}.", wrong=False, title=_title(asked), link=link
+        )
 
     async def _decided(self, link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> str:
         """Tell the run; raises `ValueError` with what is wrong with the decision."""
-        payload = _payload(link, asked, typed)
+        return await self._told(link, _payload(link, asked, typed))
+
+    async def _told(self, link: Link, payload: Mapping[str, Any]) -> str:
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
         try:
             return str(await handle.execute_update("decide", payload, rpc_timeout=ANSWERS_WITHIN))
@@ -120,10 +129,10 @@ class CallbackPage:
     ) -> Response:
         try:
             asked = await self._pending(link)
+            if asked is None:
+                return await self._gone(link)
         except RPCError as error:
             return self._away(error)
-        if asked is None:
-            return self._page(HTTPStatus.GONE, wrong or GONE)
         status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
         return self._page(status, wrong, asked=asked, link=link, typed=typed)
 
@@ -137,6 +146,37 @@ class CallbackPage:
             return None
         return next((one for one in requests if one.request_id == link.request_id), None)
 
+    async def _gone(self, link: Link) -> Response:
+        """Say what became of a request that does not wait, where its run can tell."""
+        handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
+        described = await handle.describe(rpc_timeout=ANSWERS_WITHIN)
+        over = described.close_time is not None
+        said = await (self._remembered(link) if over else self._asked_after(link))
+        return self._page(HTTPStatus.GONE, f"{said[:1].upper()}{said[1:]}", link=link)
+
+    async def _asked_after(self, link: Link) -> str:
+        """Return what a run says of a request that it knows as settled, by refusing one more decision."""
+        decision = {"request_id": link.request_id, "decision": "deny", "arguments_hash": UNSEEN}
+        try:
+            await self._told(link, decision)
+        except ValueError as refusal:
+            return f"{refusal}."
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            pass
+        return GONE
+
+    async def _remembered(self, link: Link) -> str:
+        """Return what the result of an ended run says of a request."""
+        handle = self._client.get_workflow_handle(
+            link.workflow_id, run_id=link.run_id, result_type=AgentResult
+        )
+        try:
+            result = await handle.result(follow_runs=False, rpc_timeout=ANSWERS_WITHIN)
+        except (WorkflowFailureError, WorkflowContinuedAsNewError):
+            return GONE
+        asked = (one for one in result.requests if one.request_id == link.request_id)
+        return next((f"{what_became(one)}." for one in asked), GONE)
+
     def _away(self, error: RPCError) -> Response:
         if error.status is RPCStatusCode.NOT_FOUND:
             return self._page(HTTPStatus.GONE, GONE)
@@ -149,17 +189,17 @@ class CallbackPage:
         said: str,
         *,
         wrong: bool = True,
+        title: str = "A decision",
         asked: PendingRequest | None = None,
         link: Link | None = None,
         typed: Mapping[str, str] | None = None,
     ) -> Response:
-        title = "A decision" if asked is None else _title(asked)
         text = self._template.render(
-            title=title,
+            title=title if asked is None else _title(asked),
             said=said,
             wrong=wrong,
             request=asked,
-            workflow_id=link.workflow_id if link else "",
+            link=link,
             arguments=_pretty(asked.arguments) if asked else "",
             answer_schema=_pretty(asked.answer_schema) if asked else "",
             is_text=_is_text(asked),
@@ -200,12 +240,24 @@ def _payload(link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> dic
         "by": typed.get("by", ""),
         "comment": typed.get("comment", ""),
     }
+    if decision == "approve" and "arguments" in typed:
+        _refuse_edit(typed["arguments"], asked)
     if decision == "edit":
         payload["arguments"] = _read_json(typed.get("arguments", ""), "arguments")
     if decision == "answer":
         text = typed.get("answer", "")
         payload["answer"] = text if _is_text(asked) else _read_json(text, "answer")
     return payload
+
+
+def _refuse_edit(text: str, asked: PendingRequest) -> None:
+    """Raise `ValueError` for arguments that were changed and would not be what is approved."""
+    try:
+        is_changed = _read_json(text, "arguments") != asked.arguments
+    except ValueError:
+        is_changed = True
+    if is_changed:
+        raise ValueError("arguments: you changed them: press 'Approve as edited', or undo it")
 
 
 def _read_json(text: str, what: str) -> Any:

@@ -9,7 +9,13 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from outlast.errors import ModelError
-from outlast.human_requests import HumanDecision, PendingRequest, SettledRequest, hash_of
+from outlast.human_requests import (
+    HumanDecision,
+    PendingRequest,
+    SettledRequest,
+    hash_of,
+    what_became,
+)
 from outlast.proofs import nonce_after
 from outlast.schemas import Schema
 from workflows.state import Steering
@@ -59,13 +65,7 @@ def refusal_of_decision(
 
 
 def _refusal_of_late(decision: HumanDecision, settled: SettledRequest) -> str | None:
-    outcome = settled.outcome
-    if outcome == "expired":
-        return f"request {decision.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
-    by = f" by {settled.by!r}" if settled.by else ""
-    if _is_repeated(decision, settled):
-        return None
-    return f"request {decision.request_id!r} is already {outcome}{by}"
+    return None if _is_repeated(decision, settled) else what_became(settled)
 
 
 def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:

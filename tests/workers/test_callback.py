@@ -89,7 +89,7 @@ async def test_an_approval_on_the_page_is_one(temporal: Client) -> None:
         (settled,) = (await run.result()).requests
         assert settled.by == "ann"
         again = await browser.post(link, data=form(request, "approve"))
-        assert (again.status_code, "settled already" in again.text) == (410, True)
+        assert (again.status_code, "1.1&#39; is already approved by" in again.text) == (410, True)
         assert (await browser.get(link)).status_code == 410
     assert paid == [80]
 
