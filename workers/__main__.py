@@ -101,6 +101,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.health_port is not None:
         changed["health"] = {**settings.health.model_dump(), "port": options.health_port}
     told = {name: value for name, value in changed.items() if value}
+    if options.idle_exit is not None:
+        told["idle_exit_s"] = options.idle_exit
     return settings.with_options(told) if told else settings
 
 
@@ -165,6 +167,9 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="accept a model server that ignores JSON schemas: answers are checked and asked again",
+    )
+    command.add_argument(
+        "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a task"
     )
     command.add_argument("--health-port", type=int, metavar="PORT", help="serve /healthz there")
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
 from activities.asking import Endpoint
 from activities.checking import SchemaChecker
@@ -24,6 +24,7 @@ from activities.transcripts import Transcripts
 from outlast.agents import Catalog
 from outlast.errors import DefinitionError, NotReady
 from workers.audiences import channels_of, link_to
+from workers.idle import IdleExit
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
 
@@ -56,7 +57,7 @@ def load_catalog(modules: Iterable[str]) -> Catalog:
 
 
 @dataclass
-class _Queue:
+class Queue:
     """What one task queue is polled for: roles may share one."""
 
     workflows: list[type] = field(default_factory=list)
@@ -73,11 +74,30 @@ def build_workers(
     visibility: bool,
 ) -> list[Worker]:
     """Return the workers of this process; the role `generate` asks the `endpoints`."""
-    transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
-    queues: dict[str, _Queue] = {}
+    queues = queues_of(client, settings, catalog, endpoints=endpoints, visibility=visibility)
+    plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
+    workers = []
+    for name, polled in queues.items():
+        options = worker_options(settings, polled)
+        options |= {"client": client, "task_queue": name, "plugins": plugins}
+        workers.append(Worker(**options))
+    return workers
 
-    def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> _Queue:
-        polled = queues.setdefault(queue, _Queue())
+
+def queues_of(
+    client: Client,
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    endpoints: Mapping[str, Endpoint],
+    visibility: bool,
+) -> dict[str, Queue]:
+    """Return what each task queue of this process is polled for."""
+    transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
+    queues: dict[str, Queue] = {}
+
+    def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> Queue:
+        polled = queues.setdefault(queue, Queue())
         polled.activities += activities
         polled.slots += slots
         return polled
@@ -112,13 +132,12 @@ def build_workers(
     if "tools" in settings.roles and catalog.tools:
         tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
-    return [_worker(client, settings, name, polled) for name, polled in queues.items()]
+    return queues
 
 
-def _worker(client: Client, settings: Settings, task_queue: str, polled: _Queue) -> Worker:
-    return Worker(
-        client,
-        task_queue=task_queue,
+def worker_options(settings: Settings, polled: Queue) -> WorkerConfig:
+    """Return the options of a `Worker` that polls a task queue."""
+    return WorkerConfig(
         workflows=polled.workflows,
         activities=polled.activities,
         max_concurrent_activities=polled.slots,

@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0)
     """How long activities in flight may go on after SIGTERM: less than the platform's own grace."""
+    idle_exit_s: float | None = Field(default=None, gt=0)
+    """After how many seconds without a task the process ends; unset, it never does by itself."""
     health: HealthSettings = HealthSettings()
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
