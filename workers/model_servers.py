@@ -40,10 +40,13 @@ class Absent:
 
 
 class ModelServers:
-    """The model servers of a process by name."""
+    """The model servers of a process by name; those that are `known` are not probed again."""
 
-    def __init__(self, told: Mapping[str, ModelSettings]) -> None:
+    def __init__(
+        self, told: Mapping[str, ModelSettings], known: dict[str, ServerFacts] | None = None
+    ) -> None:
         self._told = told
+        self._known = {} if known is None else known
         self._adapters = {name: ChatCompletions(_server(one)) for name, one in told.items()}
         self._late: list[asyncio.Task[None]] = []
 
@@ -111,6 +114,9 @@ class ModelServers:
 
     async def _probed(self, name: str) -> ServerFacts | ModelError:
         told = self._told[name]
+        if name in self._known:
+            self._adapters[name].engine = self._known[name].engine
+            return self._known[name]
         try:
             facts = await probe(self._adapters[name], engine=told.engine)
         except ModelError as error:
@@ -125,6 +131,7 @@ class ModelServers:
             context_tokens=facts.context_tokens,
             constrained=facts.constrained,
         )
+        self._known[name] = facts
         return facts
 
     def _endpoint(self, name: str, facts: ServerFacts | ModelError) -> Endpoint:
@@ -147,8 +154,13 @@ async def _pause(stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[ModelServers | None]:
-    """Yield the model servers of a process that has the role `generate`, else None."""
+async def opened(
+    settings: Settings, known: dict[str, ServerFacts] | None = None
+) -> AsyncIterator[ModelServers | None]:
+    """Yield the model servers of a process that has the role `generate`, else None.
+
+    `known` is what was learned of them on an earlier event loop, and is added to.
+    """
     if "generate" not in settings.roles:
         yield None
         return
@@ -159,7 +171,7 @@ async def opened(settings: Settings) -> AsyncIterator[ModelServers | None]:
             "the role 'generate' needs a model server: give --model-url (OUTLAST_MODEL__URL), or leave "
             "the role out with --roles workflows,tools"
         )
-    servers = ModelServers(told)
+    servers = ModelServers(told, known)
     try:
         yield servers
     finally:

@@ -10,20 +10,15 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 from workers.connection import connect, ensure_search_attributes
 from workers.health import Health, serve_health
 from workers.model_servers import ModelServers, opened
 from workers.serving import build_workers, load_catalog, serve
 from workers.settings import Settings
-from workers.telemetry import Telemetry, core_logging, start_telemetry
-
-BUSY_REPORTED_EVERY = timedelta(seconds=5)
-"""How often a worker tells the server how busy it is; demand is read from that."""
+from workers.telemetry import Telemetry, core_runtime, start_telemetry
 
 LOOK_EVERY_S = 5.0
 """How often a process looks whether Temporal and its model server are there, for its health endpoint."""
@@ -64,10 +59,6 @@ async def run_process(
                 workers = build_workers(
                     client, settings, catalog, endpoints=endpoints, visibility=visibility
                 )
-                if not workers:
-                    raise NotReady(
-                        "there is nothing to serve: name modules with --agents, or more roles"
-                    )
                 log.info(
                     "worker.started",
                     roles=list(settings.roles),
@@ -84,17 +75,11 @@ async def run_process(
 
 
 async def _connected(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
-    runtime = Runtime(
-        telemetry=TelemetryConfig(
-            logging=core_logging(settings.log_level, log_format=settings.log_format)
-        ),
-        worker_heartbeat_interval=BUSY_REPORTED_EVERY,
-    )
     return await connect(
         address=address,
         use_profile=address is None,
         plugins=[OutlastPlugin(), *telemetry.plugins],
-        runtime=runtime,
+        runtime=core_runtime(settings.log_level, log_format=settings.log_format),
     )
 
 

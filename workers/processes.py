@@ -198,6 +198,7 @@ class TemporalServer(ChildProcess):
         ui_port: int | None = None,
         db: Path | None = None,
         log_level: str = "warn",
+        dynamic_config: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.ui_port = ui_port
@@ -210,7 +211,8 @@ class TemporalServer(ChildProcess):
             **({"--db-filename": str(db.absolute())} if db else {}),
         }
         command = [_temporal_binary(), "server", "start-dev", *itertools.chain(*options.items())]
-        command += [word for value in DYNAMIC_CONFIG for word in ("--dynamic-config-value", value)]
+        for value in (*DYNAMIC_CONFIG, *dynamic_config):
+            command += ["--dynamic-config-value", value]
         command += [] if ui_port else ["--headless"]
         super().__init__("temporal", command, log_dir=log_dir)
 

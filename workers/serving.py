@@ -92,7 +92,7 @@ def queues_of(
     endpoints: Mapping[str, Endpoint],
     visibility: bool,
 ) -> dict[str, Queue]:
-    """Return what each task queue of this process is polled for."""
+    """Return what each task queue of this process is polled for; raises `NotReady` where it is nothing."""
     transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
     queues: dict[str, Queue] = {}
 
@@ -132,6 +132,8 @@ def queues_of(
     if "tools" in settings.roles and catalog.tools:
         tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
+    if not queues:
+        raise NotReady("there is nothing to serve: name modules with --agents, or more roles")
     return queues
 
 

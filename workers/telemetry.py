@@ -3,14 +3,22 @@
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 from temporalio import activity, workflow
 from temporalio.client import Plugin
-from temporalio.runtime import LoggingConfig, LoggingFormat, TelemetryFilter
+from temporalio.runtime import (
+    LoggingConfig,
+    LoggingFormat,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 if TYPE_CHECKING:
     from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
@@ -19,6 +27,9 @@ LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 SERVICE_NAME = "outlast-worker"
+
+BUSY_REPORTED_EVERY = timedelta(seconds=5)
+"""How often a worker tells the server how busy it is; demand is read from that."""
 
 EXPORT_TIMEOUT_S = 5.0
 """One export, its retries included: where a collector is away, spans are dropped, not hoarded."""
@@ -49,10 +60,17 @@ class Telemetry:
 
     def shutdown(self, *, within_s: float = FLUSH_S) -> None:
         """Send the spans that are left, and wait for it no longer than `within_s`."""
-        if self._provider is None:
-            return
+        if self._provider is not None:
+            self._flushed(self._provider.shutdown, within_s)
+
+    def flush(self, *, within_s: float = FLUSH_S) -> None:
+        """Send the spans so far, where the process may be frozen before it sends more."""
+        if self._provider is not None:
+            self._flushed(self._provider.force_flush, within_s)
+
+    def _flushed(self, send: Callable[[], object], within_s: float) -> None:
         # The SDK's own bounds do not hold while an export is under way; a daemon thread's does.
-        flush = threading.Thread(target=self._provider.shutdown, name="otel-flush", daemon=True)
+        flush = threading.Thread(target=send, name="otel-flush", daemon=True)
         flush.start()
         flush.join(within_s)
         if flush.is_alive():
@@ -78,6 +96,14 @@ def start_telemetry(
     processors = [*_common(as_json=as_json), *extra, *_rendering(out, as_json=as_json)]
     _route_logging(out, log_level, processors)
     return _start_tracing(otlp_endpoint) if otlp_endpoint else Telemetry()
+
+
+def core_runtime(log_level: LogLevel = "info", *, log_format: LogFormat = "auto") -> Runtime:
+    """Return the runtime of a process, whose workers tell the server how busy they are."""
+    return Runtime(
+        telemetry=TelemetryConfig(logging=core_logging(log_level, log_format=log_format)),
+        worker_heartbeat_interval=BUSY_REPORTED_EVERY,
+    )
 
 
 def core_logging(log_level: LogLevel = "info", *, log_format: LogFormat = "auto") -> LoggingConfig:
