@@ -9,6 +9,7 @@ from statistics import median
 from bench.measure import Bench, Timed, bench, history_size
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio
+from bench.waiting import Waited, Waiter, table_of, waited, waiters_of
 
 RESULT_SIZES = (500, 5_000)
 """Characters of a tool result: a record, and a page."""
@@ -189,6 +190,16 @@ async def memory(options: Options) -> list[Table]:
     ]
 
 
+async def waiting(options: Options) -> list[Table]:
+    """Measure many runs that wait for a person on one worker, each worker alone on the machine."""
+    runs = options.choose(OPEN_RUNS, 50)
+    found: dict[Waiter, Waited] = {}
+    for waiter in waiters_of([subject.name for subject in options.subjects], runs):
+        async with bench() as stand:
+            found[waiter] = await waited(stand, waiter, runs)
+    return [table_of(found, runs)]
+
+
 async def startup(options: Options) -> list[Table]:
     """Measure from the start of a worker process to the end of its first run of 2 turns."""
     count, rounds = options.turns_or(2, 2), options.choose(5, 1)
@@ -238,4 +249,5 @@ BENCHMARKS = {
     "throughput": throughput,
     "memory": memory,
     "startup": startup,
+    "waiting": waiting,
 }

@@ -1,7 +1,9 @@
 """The floor: what Temporal itself costs. A turn is two activities in series that do nothing."""
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity, workflow
 
@@ -26,6 +28,12 @@ async def act(turn: int) -> int:
     return turn
 
 
+@activity.defn
+async def note_start() -> int:
+    """Return when it was started, in nanoseconds."""
+    return time.time_ns()
+
+
 @workflow.defn
 class FloorWorkflow:
     """Takes its turns, and returns how many there were."""
@@ -48,3 +56,25 @@ class FloorWorkflow:
     def finish(self) -> None:
         """Let a run end that stayed open."""
         self._finished = True
+
+
+@workflow.defn
+class FloorWaiting:
+    """Stands where a model call would be, waits for a decision, and acts on it."""
+
+    def __init__(self) -> None:
+        self._is_decided = False
+
+    @workflow.run
+    async def run(self) -> None:
+        """Run one activity before the decision, and one after it."""
+        timeout = timedelta(minutes=1)
+        await workflow.execute_activity(think, 1, start_to_close_timeout=timeout)
+        await workflow.wait_condition(lambda: self._is_decided)
+        await workflow.execute_activity(note_start, start_to_close_timeout=timeout)
+
+    @workflow.update
+    async def decide(self, decision: dict[str, Any]) -> None:
+        """Let the run act, whatever was decided."""
+        del decision
+        self._is_decided = True

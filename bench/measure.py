@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistoryEv
 
 from bench.processes import Measured, temporal_server, worker_process
 from bench.scripted_model_server import ScriptedModelServer, turns
-from bench.subjects import Handle, Load, Subject
+from bench.subjects import Handle, Load, Served, Subject
 
 RUN_TIMEOUT_S = 300
 """No run of a benchmark takes longer; one that does has hung, and is reported."""
@@ -61,7 +61,7 @@ class Bench:
             yield
 
     @asynccontextmanager
-    async def worker(self, subject: Subject) -> AsyncIterator[Measured]:
+    async def worker(self, subject: Served) -> AsyncIterator[Measured]:
         """Run the worker of one subject."""
         address = self.client.service_client.config.target_host
         command = subject.worker(self.model.url)
@@ -125,7 +125,7 @@ class Bench:
         if description.history_length < EVENTS_AN_ACTIVITY * activities:
             raise RuntimeError(f"{handle.id} waits before its {load.turns} turns are done")
 
-    def rss_mib(self, subject: Subject) -> float:
+    def rss_mib(self, subject: Served) -> float:
         """Return the resident memory of a subject's worker."""
         return self._workers[subject.name].rss_mib()
 

@@ -22,14 +22,21 @@ class Load:
     stay_open: bool = False
 
 
-class Subject(Protocol):
-    """Something that runs turns on Temporal."""
+class Served(Protocol):
+    """Something that a worker process serves."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
 
     def worker(self, model_url: str) -> list[str]:
-        """Return the command of the worker process."""
+        """Return the command of the worker process; variables (`NAME=value`) may come before it."""
         ...
+
+
+class Subject(Served, Protocol):
+    """Something that runs turns on Temporal."""
 
     async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
         """Start a run."""

@@ -10,14 +10,23 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.worker import Worker
 
-from bench.floor import FloorWorkflow, act, think
+from bench.floor import FloorWaiting, FloorWorkflow, act, note_start, think
 from bench.workload import FLOOR_QUEUE, NAIVE_QUEUE
 
+USUAL_CACHE = 1_000
+"""Runs that a worker keeps in memory unless it is told otherwise: Temporal's default, and outlast's."""
 
-async def _floor() -> None:
+
+async def _floor(cached: int) -> None:
     client = await Client.connect(**ClientConfig.load_client_connect_config())
     await _run(
-        Worker(client, task_queue=FLOOR_QUEUE, workflows=[FloorWorkflow], activities=[think, act])
+        Worker(
+            client,
+            task_queue=FLOOR_QUEUE,
+            workflows=[FloorWorkflow, FloorWaiting],
+            activities=[think, act, note_start],
+            max_cached_workflows=cached,
+        )
     )
 
 
@@ -51,8 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.worker")
     parser.add_argument("subject", choices=("floor", "naive"))
     parser.add_argument("--model-url", default="")
+    parser.add_argument("--cached", type=int, default=USUAL_CACHE, help="of the floor's worker")
     options = parser.parse_args()
-    asyncio.run(_floor() if options.subject == "floor" else _naive(options.model_url))
+    floor = options.subject == "floor"
+    asyncio.run(_floor(options.cached) if floor else _naive(options.model_url))
 
 
 if __name__ == "__main__":
