@@ -21,7 +21,7 @@ class WorkerUnderTest:
         log: Path,
         path: Path = ROOT,
         drain_s: float = 25,
-        roles: str = "",
+        roles: str = "workflows,generate,tools",
     ) -> None:
         self._environment = {
             **os.environ,
@@ -30,8 +30,8 @@ class WorkerUnderTest:
             "OUTLAST_AGENTS": agents,
             "OUTLAST_LOG_FORMAT": "json",
             "OUTLAST_DRAIN_S": str(drain_s),
-            "PYTHONPATH": str(path),
             "OUTLAST_ROLES": roles,
+            "PYTHONPATH": str(path),
         }
         self._log = log
         self._process: asyncio.subprocess.Process | None = None

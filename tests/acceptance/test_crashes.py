@@ -27,15 +27,23 @@ class Site:
 
 
 @asynccontextmanager
-async def site(tmp_path: Path, script: Script, *, drain_s: float = 25) -> AsyncIterator[Site]:
+async def site(
+    tmp_path: Path,
+    script: Script,
+    *,
+    drain_s: float = 25,
+    agents: str = "tests.acceptance.agents",
+    roles: str = "workflows,generate,tools",
+) -> AsyncIterator[Site]:
     temporal = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
     async with temporal, ScriptedModelServer(script) as model:
         worker = WorkerUnderTest(
             address=temporal.address,
             model_url=model.url,
-            agents="tests.acceptance.agents",
+            agents=agents,
             log=tmp_path / "worker.log",
             drain_s=drain_s,
+            roles=roles,
         )
         await worker.start()
         client = await Client.connect(target_host=temporal.address)

@@ -1,0 +1,61 @@
+"""Agents whose tools make effects at a ledger, served in worker processes that tests kill."""
+
+from outlast import Agent, tool
+from tests.long.ledger import ask, make
+
+
+@tool(effect="read")
+async def find_transfer(order_id: str, port: int) -> str | None:
+    """Find a transfer."""
+    return "transferred" if await ask(port, "find", order_id) else None
+
+
+@tool(effect="write", verify=find_transfer)
+async def transfer_verified(order_id: str, port: int) -> str:
+    """Transfer money at a bank that can be asked."""
+    await make(port, order_id)
+    return "transferred"
+
+
+@tool(effect="write")
+async def transfer_unverified(order_id: str, port: int) -> str:
+    """Transfer money at a bank that cannot be asked."""
+    await make(port, order_id)
+    return "transferred"
+
+
+@tool(effect="idempotent")
+async def cancel(thing: str, port: int) -> None:
+    """Cancel a booking; the receiver tells a repeat by its key."""
+    await make(port, f"cancel {thing}")
+
+
+@tool(effect="write", compensate=cancel)
+async def book(thing: str, port: int) -> str:
+    """Book a thing."""
+    await make(port, f"book {thing}")
+    return f"booked {thing}"
+
+
+@tool(effect="write")
+async def cancel_once(thing: str, port: int) -> None:
+    """Cancel a booking; the receiver cannot tell a repeat."""
+    await make(port, f"cancel {thing}")
+
+
+@tool(effect="write", compensate=cancel_once)
+async def book_unrepeatably(thing: str, port: int) -> str:
+    """Book a thing whose cancellation is no more repeatable than the booking."""
+    await make(port, f"book {thing}")
+    return f"booked {thing}"
+
+
+@tool(effect="write")
+async def charge(port: int) -> str:
+    """Charge a card."""
+    await make(port, "charge")
+    raise ValueError("declined")
+
+
+payer = Agent(name="payer", instructions="Pay.", tools=[transfer_verified, transfer_unverified])
+traveller = Agent(name="traveller", instructions="Travel.", tools=[book, book_unrepeatably, charge])

@@ -1,0 +1,111 @@
+"""Workers that are killed in the middle of a `write`: nothing is done twice, and every run ends."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.scripted_model_server import Request, Step
+from bench.tables import Table
+from outlast import BadRequest, Client
+from outlast.client import Run
+from outlast.inbox import Waiting, read_inbox
+from tests.acceptance.test_crashes import ANSWER, calling, reached, site
+from tests.long.ledger import PLACES, Ledger, Place
+
+KILLS = 25
+TOOLS = ("transfer_verified", "transfer_unverified")
+INTERRUPTED = KILLS * len(TOOLS)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One run: what its call is named, and where it is when its worker is killed."""
+
+    order_id: str
+    tool: str
+    place: Place
+    run: Run
+
+
+def as_told(request: Request) -> Step:
+    """Say, turn by turn, the decisions that the run's input holds, one a line; then answer."""
+    given = next(message for message in request.messages if message["role"] == "user")
+    return Step([*given["content"].splitlines(), ANSWER][request.assistant_messages])
+
+
+@contextlib.asynccontextmanager
+async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
+    """Answer each question whether a call happened with what the ledger knows; count them by run."""
+    answered: Counter[str] = Counter()
+
+    async def answer(waiting: Waiting) -> None:
+        arrived = ledger.count(str(waiting.request.arguments["order_id"]))
+        said = "it happened" if arrived else "it did not happen"
+        # Refused if a worker that was killed took this answer, and did not live to say so.
+        with contextlib.suppress(BadRequest):
+            await client.get(waiting.run_id).answer(waiting.request, said, by="clerk")
+            answered[waiting.run_id] += 1
+
+    async def work() -> None:
+        while True:
+            for waiting in (await read_inbox(client)).waiting:
+                await answer(waiting)
+            await asyncio.sleep(1)
+
+    working = asyncio.create_task(work())
+    try:
+        yield answered
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+def table_of(payments: list[Payment], ledger: Ledger, asked: Counter[str]) -> Table:
+    """Return what happened, by tool and by where the kill struck."""
+    rows = []
+    for tool in TOOLS:
+        for place in PLACES:
+            these = [one for one in payments if (one.tool, one.place) == (tool, place)]
+            counts = [ledger.count(one.order_id) for one in these]
+            people = sum(asked[one.run.id] for one in these)
+            rows.append([tool, place, len(these), sum(counts), sum(n > 1 for n in counts), people])
+    title = f"{INTERRUPTED} calls of a `write` in {KILLS} kills -9"
+    columns = ["tool", "killed … the effect", "calls", "effects", "double", "people asked"]
+    return Table(title, columns, rows)
+
+
+@pytest.mark.timeout(300)
+async def test_50_writes_whose_worker_is_killed_happen_once_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payments: list[Payment] = []
+    async with (
+        Ledger() as ledger,
+        site(tmp_path, as_told, agents="tests.long.agents") as on,
+        clerk(on.client, ledger) as asked,
+    ):
+        for kill in range(KILLS):
+            place = PLACES[kill % len(PLACES)]
+            for tool in TOOLS:
+                order_id = f"{tool}-{kill}"
+                ledger.hold(order_id, place)
+                told = calling(tool, order_id=order_id, port=ledger.port)
+                run = await on.client.start("payer", told)
+                payments.append(Payment(order_id, tool, place, run))
+            await reached(lambda: {one.order_id for one in payments} <= ledger.held)
+            await on.worker.kill()
+            await on.worker.start()
+        results = await asyncio.gather(*(one.run.result() for one in payments))
+    with capsys.disabled():
+        print(f"\n{table_of(payments, ledger, asked)}")
+    assert [result.output for result in results] == ["done"] * INTERRUPTED
+    assert Counter(name for name, _ in ledger.arrivals) == {one.order_id: 1 for one in payments}
+    assert len({key for _, key in ledger.arrivals}) == INTERRUPTED
+    unverified = {one.run.id for one in payments if one.tool == "transfer_unverified"}
+    assert set(asked) == unverified
