@@ -52,6 +52,15 @@ async def skipping() -> AsyncIterator[Client]:
         yield environment.client
 
 
+@pytest_asyncio.fixture(scope="module")
+async def skips() -> AsyncIterator[Client]:
+    """A client of one time-skipping server for all tests of a module."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
+    ) as environment:
+        yield environment.client
+
+
 @pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
 def cached(request: pytest.FixtureRequest) -> int:
     """How many runs a worker keeps in memory: with none, each workflow task replays the run."""

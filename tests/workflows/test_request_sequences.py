@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,6 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import _workflow
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
@@ -39,10 +37,8 @@ from outlast import (
 )
 from outlast.human_requests import PendingRequest, hash_of
 from outlast.models import Prompt
-from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.conftest import binary
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
 from workers.settings import Settings
@@ -324,15 +320,6 @@ async def test_whatever_happens_only_what_was_approved_is_done_and_once(
             await play.stop()
     for run, result in zip(play.runs, results, strict=True):
         check(play, run, result, steps)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def skips() -> AsyncIterator[Client]:
-    """A client of one time-skipping server for all sequences."""
-    async with await WorkflowEnvironment.start_time_skipping(
-        plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
-    ) as environment:
-        yield environment.client
 
 
 # Corners, by hand.

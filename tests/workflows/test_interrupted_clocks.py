@@ -1,0 +1,231 @@
+"""Clocks of requests over what interrupts a run: its worker restarts, and it continues as new."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+
+from outlast import Agent, Approval, Escalation, tool
+from outlast.client import Run
+from outlast.testing import ScriptedModel, answer, call
+from tests.stage import Stage, on_stage, staged_settings
+from tests.workflows.test_people import pending
+from tests.workflows.test_request_sequences import jump
+
+DAY = timedelta(days=1).total_seconds()
+
+paid: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_paid() -> None:
+    paid.clear()
+
+
+@tool(effect="read")
+def look_up(order_id: str) -> str:
+    """Look an order up."""
+    return f"order {order_id}"
+
+
+def desk_with(clock: Approval) -> Agent:
+    @tool(effect="irreversible", approval=clock)
+    def refund(order_id: str) -> str:
+        """Refund an order."""
+        paid.append(order_id)
+        return "refunded"
+
+    return Agent(name="desk", instructions="Refund.", tools=[look_up, refund])
+
+
+def model_that_refunds() -> ScriptedModel:
+    return ScriptedModel(
+        [call("look_up", order_id="42"), call("refund", order_id="42"), answer("done")]
+    )
+
+
+REQUEST = "2.1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A clock, what happens before and after the interruption, and how it ends.
+
+    A step is seconds that pass, or the name of a person who approves. `clock_says` are the moments that
+    the run set timers for, in order.
+    """
+
+    clock: Approval
+    before: tuple[float | str, ...]
+    after: tuple[float | str, ...]
+    outcome: str
+    clock_says: tuple[str, ...]
+    audience: str = "desk"
+    approved_by: tuple[str, ...] = ()
+    pays: bool = False
+
+
+REMINDED, EXPIRES = "is reminded of", "expires"
+TO_LEADS, TO_CEO = "escalates to leads", "escalates to ceo"
+TWICE = (Escalation(audience="leads", after_s=400), Escalation(audience="ceo", after_s=800))
+
+CASES = {
+    "reminded": Case(
+        Approval(audience="desk", remind_s=400, expires_s=1_000),
+        before=(500,),
+        after=(),
+        outcome="expired",
+        clock_says=(REMINDED, REMINDED, EXPIRES),
+    ),
+    "escalated_twice_interrupted_before": Case(
+        Approval(audience="desk", escalate=TWICE, expires_s=1_000),
+        before=(200,),
+        after=(),
+        outcome="expired",
+        clock_says=(TO_LEADS, TO_CEO, EXPIRES),
+        audience="ceo",
+    ),
+    "escalated_twice_interrupted_between": Case(
+        Approval(audience="desk", escalate=TWICE, expires_s=1_000),
+        before=(600,),
+        after=(300, "cy"),
+        outcome="approved",
+        clock_says=(TO_LEADS, TO_CEO, EXPIRES),
+        audience="ceo",
+        approved_by=("cy",),
+        pays=True,
+    ),
+    "expired_denied": Case(
+        Approval(audience="desk", expires_s=1_000, on_expiry="deny"),
+        before=(500,),
+        after=(),
+        outcome="expired",
+        clock_says=(EXPIRES,),
+    ),
+    "expired_approved": Case(
+        Approval(audience="desk", expires_s=1_000, on_expiry="approve"),
+        before=(500,),
+        after=(),
+        outcome="expired",
+        clock_says=(EXPIRES,),
+        pays=True,
+    ),
+    "quorum_reached": Case(
+        Approval(audience="desk", quorum=2, expires_s=1_000),
+        before=("ann", 500),
+        after=("ann", "bo"),
+        outcome="approved",
+        clock_says=(EXPIRES,),
+        approved_by=("ann", "bo"),
+        pays=True,
+    ),
+    "quorum_not_reached": Case(
+        Approval(audience="desk", quorum=2, expires_s=1_000),
+        before=("ann", 500),
+        after=("ann",),
+        outcome="expired",
+        clock_says=(EXPIRES,),
+        approved_by=("ann",),
+    ),
+    "thirty_days": Case(
+        Approval(audience="desk", remind_s=14 * DAY, expires_s=31 * DAY),
+        before=(15 * DAY,),
+        after=(15 * DAY, "ann"),
+        outcome="approved",
+        clock_says=(REMINDED, REMINDED, EXPIRES),
+        approved_by=("ann",),
+        pays=True,
+    ),
+}
+
+
+@pytest.fixture
+def continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server suggest, as the test server never does, to continue as new at each turn."""
+
+    def suggested(info: workflow.Info) -> bool:
+        return info.get_current_history_length() > LENGTH_BEFORE_THE_FIRST_TURN
+
+    monkeypatch.setattr(workflow.Info, "is_continue_as_new_suggested", suggested)
+
+
+LENGTH_BEFORE_THE_FIRST_TURN = 12
+"""Events of a run until its first model call, the look-up of its agent included."""
+
+
+async def take(client: Client, run: Run, steps: tuple[float | str, ...]) -> None:
+    for step in steps:
+        if isinstance(step, str):
+            await run.approve(REQUEST, by=step)
+        else:
+            await jump(client, step)
+
+
+async def moments_of(stage: Stage, run: Run) -> tuple[str, ...]:
+    """Return what the timers of a chain of runs were for."""
+    summaries = [
+        event.user_metadata.summary.data.decode().strip('"')
+        for history in await stage.chain(run)
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
+    return tuple(summary.removeprefix(f"request {REQUEST} ") for summary in summaries)
+
+
+async def played(client: Client, case: Case, *, runs: int) -> None:
+    """Play a case whose worker restarts in the middle, on a chain of so many runs."""
+    # Uncached: the test server would ask the worker that is gone, which had the run in memory.
+    own, model, agent = staged_settings(cached=0), model_that_refunds(), desk_with(case.clock)
+    async with on_stage(client, model, [agent], settings=own, visibility=False) as stage:
+        run = await stage.start("desk")
+        opened = await pending(run)
+        await take(client, run, case.before)
+    async with on_stage(client, model, [agent], settings=own, visibility=False):
+        again = await pending(run)
+        await take(client, run, case.after)
+        result = await run.result()
+    await stage.replay()
+    assert (again.request_id, again.opened_at) == (opened.request_id, opened.opened_at)
+    (settled,) = result.requests
+    assert (settled.outcome, settled.audience) == (case.outcome, case.audience)
+    assert tuple(settled.approved_by) == case.approved_by
+    assert paid == ["42"] * case.pays
+    assert await moments_of(stage, run) == case.clock_says
+    assert len(await stage.chain(run)) == runs
+    if settled.outcome == "expired":
+        assert settled.at == opened.opened_at + timedelta(seconds=case.clock.expires_s)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_clock_goes_on_over_a_restart(skips: Client, case: Case) -> None:
+    await played(skips, case, runs=1)
+
+
+@pytest.mark.usefixtures("continues")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_clock_goes_on_where_the_run_is_to_continue_as_new(
+    skips: Client, case: Case
+) -> None:
+    await played(skips, case, runs=3)
+
+
+@pytest.mark.usefixtures("continues")
+async def test_a_decision_in_the_instant_of_the_expiry_stands_though_the_run_continues_as_new(
+    temporal: Client,
+) -> None:
+    own, model = staged_settings(cached=1000), model_that_refunds()
+    desk = desk_with(Approval(audience="desk", expires_s=1))
+    async with on_stage(temporal, model, [desk], settings=own) as stage:
+        run = await stage.start("desk")
+        await pending(run)
+    await asyncio.sleep(1.1)
+    handle = temporal.get_workflow_handle(run.id)
+    await handle.signal("decide", {"request_id": REQUEST, "decision": "approve", "by": "ann"})
+    async with on_stage(temporal, model, [desk], settings=own):
+        (settled,) = (await run.result()).requests
+    await stage.replay()
+    assert (settled.outcome, settled.by, paid) == ("approved", "ann", ["42"])
+    assert len(await stage.chain(run)) == 3
