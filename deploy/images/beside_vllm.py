@@ -34,7 +34,7 @@ async def run(options: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     vllm = await _started([*VLLM, *options, *LISTEN])
-    worker = await _started(WORKER, PYTHONPATH=str(Path(__file__).parent))
+    worker = await _started(WORKER, folder=Path(__file__).parent)
     waiting = [asyncio.create_task(each) for each in (told.wait(), vllm.wait(), worker.wait())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     lost = vllm.returncode is not None
@@ -45,9 +45,9 @@ async def run(options: Sequence[str]) -> int:
     return 1 if lost else status
 
 
-async def _started(command: Sequence[str], **extra: str) -> Process:
+async def _started(command: Sequence[str], folder: Path | None = None) -> Process:
     # In a group of its own, so that Ctrl-C in a terminal reaches this process alone.
-    return await asyncio.create_subprocess_exec(*command, env=os.environ | extra, process_group=0)
+    return await asyncio.create_subprocess_exec(*command, cwd=folder, process_group=0)
 
 
 async def _stopped(name: str, process: Process, *, within_s: float) -> int:

@@ -41,5 +41,7 @@ LABEL org.opencontainers.image.title="outlast-worker-vllm" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="$BUILD_ID"
 USER 10001:10001
+# Not in /app, or vLLM could import what is there.
+WORKDIR /home/outlast
 # What follows the name of the image goes to `vllm serve`: a model, and options.
 ENTRYPOINT ["/opt/outlast/bin/python", "/app/beside_vllm.py"]

@@ -89,7 +89,7 @@ class Rehearsal:
 
     def _copy(self, rest: str) -> None:
         if rest.startswith("--from"):  # the stages share one folder here
-            assert Path(self._moved(rest.split()[-1])).exists(), rest
+            assert Path(self._moved(rest.rsplit(maxsplit=1)[-1])).exists(), rest
             return
         *sources, destination = rest.split()
         for source in sources:

@@ -31,6 +31,8 @@ WORKER = IMAGES / "worker.Dockerfile"
 DOCKERFILES = sorted({*(ROOT / "deploy").rglob("*Dockerfile")})
 SCRIPTS = sorted((ROOT / "deploy").rglob("*.sh"))
 
+pytestmark = pytest.mark.timeout(300)  # the image is made within one of the tests
+
 BUILD_ID = "b1"
 USER = 10001
 STARTS_WITHIN_S = 60.0
@@ -95,7 +97,7 @@ def test_what_an_image_copies_is_there_and_in_the_context(file: Path) -> None:
 
 def test_the_context_leaves_out_what_is_not_named() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")][0] == "*"
+    assert next(line for line in lines if not line.startswith("#")) == "*"
     assert "**/.env" in lines
 
 
@@ -188,6 +190,7 @@ async def test_the_steps_of_the_image_make_a_worker_that_serves_a_run(
     image: Rehearsal, tmp_path: Path
 ) -> None:
     answers = Steps(
+        '{"tool_calls":[{"tool":"read_licence","arguments":{"package":"pydantic"}}]}',
         '{"tool_calls":[{"tool":"read_metadata","arguments":{"package":"pydantic"}}]}',
         '{"answer":{"licence":"MIT","purpose":"Validation.","risk":"low","recommendation":"adopt"}}',
     )
@@ -276,6 +279,7 @@ class Beside:
         vllm.write_text(FAKE_VLLM.format(python=sys.executable, log=self.log, lives_s=vllm_s))
         vllm.chmod(0o755)
         (folder / "workers").mkdir()
+        (folder / "workers" / "__init__.py").touch()
         worker = FAKE_WORKER.format(log=self.log, lives_s=worker_s, status=status)
         (folder / "workers" / "__main__.py").write_text(worker)
         self._process = subprocess.Popen(
