@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,6 +23,7 @@ class WorkerUnderTest:
         path: Path = ROOT,
         drain_s: float = 25,
         roles: str = "workflows,generate,tools",
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._environment = {
             **os.environ,
@@ -32,6 +34,7 @@ class WorkerUnderTest:
             "OUTLAST_DRAIN_S": str(drain_s),
             "OUTLAST_ROLES": roles,
             "PYTHONPATH": str(path),
+            **(settings or {}),
         }
         self._log = log
         self._process: asyncio.subprocess.Process | None = None

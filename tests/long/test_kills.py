@@ -12,7 +12,7 @@ import pytest
 from bench.scripted_model_server import Request, Step
 from bench.tables import Table
 from outlast import BadRequest, Client
-from outlast.client import Run
+from outlast.runs import Run
 from outlast.inbox import Waiting, read_inbox
 from tests.acceptance.test_crashes import ANSWER, calling, reached, site
 from tests.long.ledger import PLACES, Ledger, Place

@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from outlast import RunFailed
-from outlast.client import Run
+from outlast.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
 from tests.acceptance.test_crashes import Site, calling, reached, site
 from tests.long.ledger import PLACES, Ledger, Place

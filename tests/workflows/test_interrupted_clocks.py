@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.client import Client
 
 from outlast import Agent, Approval, Escalation, tool
-from outlast.client import Run
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, staged_settings
 from tests.workflows.test_people import pending
