@@ -70,7 +70,7 @@ def _image(name: str, settings: dict[str, str]) -> modal.Image:
     return image.env(settings).workdir("/app").add_local_python_source("dispatch", "lease")
 
 
-app = modal.App(dispatch.DEPLOYMENT)
+app = modal.App(dispatch.app_of(BUILD_ID))
 
 # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY
 temporal = modal.Secret.from_name("outlast-temporal", required_keys=["TEMPORAL_ADDRESS"])
@@ -153,4 +153,5 @@ class GpuWorker:
 )
 def safety_net() -> None:
     """Do one round of the dispatcher, should it be away."""
-    dispatch.dispatch_all(dispatch.deployed())
+    fleets = dispatch.deployed(BUILD_ID)
+    dispatch.dispatch_all(fleets, demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID)

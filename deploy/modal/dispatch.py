@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections import deque
@@ -113,14 +112,19 @@ class Modal:
     spawn: Callable[[], object]
 
 
-def on_modal(fleet: Fleet) -> Modal:
-    """Return Modal's part for a fleet of the deployed app."""
+def app_of(build_id: str) -> str:
+    """Return the name of a build's app: runs that are pinned to a build need its workers to the end."""
+    return f"{DEPLOYMENT}-{build_id}"
+
+
+def on_modal(fleet: Fleet, build_id: str) -> Modal:
+    """Return Modal's part for a fleet of a build's app."""
     import modal  # noqa: PLC0415 only the dispatcher needs it, the rules do not
 
     if fleet is GPU:
-        function = modal.Cls.from_name(DEPLOYMENT, fleet.function)().serve
+        function = modal.Cls.from_name(app_of(build_id), fleet.function)().serve
     else:
-        function = modal.Function.from_name(DEPLOYMENT, fleet.function)
+        function = modal.Function.from_name(app_of(build_id), fleet.function)
 
     def stats() -> Fleeted:
         told = function.get_current_stats()
@@ -148,10 +152,10 @@ def dispatch(
     return spawns
 
 
-def dispatch_all(fleets: dict[Fleet, tuple[Modal, Expected]]) -> None:
+def dispatch_all(
+    fleets: dict[Fleet, tuple[Modal, Expected]], *, demand_url: str, build_id: str
+) -> None:
     """Do one round for every fleet; what fails is logged, and the next round tries again."""
-    demand_url = os.environ["DEMAND_URL"]
-    build_id = os.environ["TEMPORAL_WORKER_BUILD_ID"]
     for fleet, (modal, expected) in fleets.items():
         try:
             dispatch(fleet, modal, expected, demand_url=demand_url, build_id=build_id)
@@ -159,17 +163,18 @@ def dispatch_all(fleets: dict[Fleet, tuple[Modal, Expected]]) -> None:
             log.exception("no round for %s", fleet.function)
 
 
-def deployed() -> dict[Fleet, tuple[Modal, Expected]]:
-    """Return the fleets of the deployed app, none of whose workers is expected yet."""
-    return {fleet: (on_modal(fleet), Expected()) for fleet in FLEETS}
+def deployed(build_id: str) -> dict[Fleet, tuple[Modal, Expected]]:
+    """Return the fleets of a build's app, none of whose workers is expected yet."""
+    return {fleet: (on_modal(fleet, build_id), Expected()) for fleet in FLEETS}
 
 
 def main() -> None:
     """Dispatch until the process is ended."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    fleets = deployed()
+    demand_url, build_id = os.environ["DEMAND_URL"], os.environ["TEMPORAL_WORKER_BUILD_ID"]
+    fleets = deployed(build_id)
     while True:  # ends with the process
-        dispatch_all(fleets)
+        dispatch_all(fleets, demand_url=demand_url, build_id=build_id)
         time.sleep(EVERY_S)
 
 
