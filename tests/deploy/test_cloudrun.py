@@ -1,0 +1,245 @@
+"""Cloud Run: the pools as Google's types read them, CREMA's configuration, and the controller's command."""
+
+import asyncio
+import json
+import re
+import shlex
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from tests.conftest import binary
+from tests.deploy.placeholders import BUILD_ID, filled
+from tests.deploy.settings import loaded
+from tests.deploy.tools import ROOT, run_python
+from workers.processes import TemporalServer, free_port
+from workers.settings import Settings, load_settings
+from workflows.steps import GENERATE_TIMEOUT
+
+FOLDER = ROOT / "deploy" / "cloudrun"
+POOLS = ["cpu", "gpu"]
+
+GRACE_S = 10
+EXIT_S = 3
+"""What a worker process takes to end, beside its drain."""
+
+STRICT = """
+import sys
+from google.cloud import run_v2
+run_v2.WorkerPool.from_json(sys.argv[1])
+"""
+
+
+def pool(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(filled((FOLDER / f"{kind}.json").read_text()))
+    return found
+
+
+def container(kind: str) -> dict[str, Any]:
+    (only,) = pool(kind)["template"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def settings_of(kind: str) -> Settings:
+    return loaded({each["name"]: each.get("value", "secret") for each in container(kind)["env"]})
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_is_taken_by_googles_own_type(kind: str) -> None:
+    done = run_python("google-cloud-run", STRICT, json.dumps(pool(kind)))
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_field_would_be_refused() -> None:
+    wrong = {**pool("cpu"), "scalling": {}}
+    done = run_python("google-cloud-run", STRICT, json.dumps(wrong))
+    assert done.returncode != 0
+    assert "scalling" in done.stderr
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_the_settings_of_a_pool_are_settings_of_ours(kind: str) -> None:
+    settings = settings_of(kind)
+    assert settings.drain_s + EXIT_S < GRACE_S
+    assert settings.versioning.deployment_name == "outlast"
+    assert settings.versioning.build_id == BUILD_ID
+    assert container(kind)["image"].rpartition(":")[2] == BUILD_ID
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_polls_queues_of_the_serverless_route(kind: str) -> None:
+    settings = settings_of(kind)
+    routes = load_settings(ROOT / "deploy" / "routes" / "serverless.toml")
+    for role in settings.roles:
+        if role != "workflows":
+            legs = routes.route(role).legs
+            assert settings.queue(role) in {leg.task_queue for leg in legs}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_has_limits_an_identity_and_its_secret_by_reference(kind: str) -> None:
+    template = pool(kind)["template"]
+    assert {"cpu", "memory"} <= set(container(kind)["resources"]["limits"])
+    assert template["serviceAccount"].startswith("outlast-worker@")
+    for variable in container(kind)["env"]:
+        if variable["name"].endswith("_KEY"):
+            assert variable["valueSource"]["secretKeyRef"]["version"] != "latest"
+            assert "value" not in variable
+
+
+def test_the_gpu_pool_has_one_l4_and_what_cloud_run_wants_beside_it() -> None:
+    limits = container("gpu")["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "1"
+    assert int(limits["cpu"]) >= 4
+    assert int(limits["memory"].removesuffix("Gi")) >= 16
+    assert pool("gpu")["template"]["nodeSelector"] == {"accelerator": "nvidia-l4"}
+    slots = settings_of("gpu").concurrency.generate
+    assert container("gpu")["args"][-2:] == ["--max-num-seqs", str(slots)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Metadata(Strict):
+    url: str
+    valueLocation: Literal["demand"]  # noqa: N815 KEDA's name
+    targetValue: str  # noqa: N815 KEDA's name; its metadata are strings
+
+
+class Trigger(Strict):
+    type: Literal["metrics-api"]
+    name: str
+    metadata: Metadata
+
+
+class Target(Strict):
+    name: str
+
+
+class Policy(Strict):
+    type: Literal["Pods", "Percent"]
+    value: int
+    periodSeconds: int  # noqa: N815
+
+
+class Rules(Strict):
+    stabilizationWindowSeconds: int  # noqa: N815
+    policies: list[Policy]
+    selectPolicy: Literal["Max", "Min", "Disabled"] = "Max"  # noqa: N815
+
+
+class Behavior(Strict):
+    scaleDown: Rules  # noqa: N815
+    scaleUp: Rules  # noqa: N815
+
+
+class Autoscaler(Strict):
+    behavior: Behavior
+
+
+class Advanced(Strict):
+    horizontalPodAutoscalerConfig: Autoscaler  # noqa: N815
+
+
+class ScaledSpec(Strict):
+    scaleTargetRef: Target  # noqa: N815
+    minReplicaCount: int  # noqa: N815
+    maxReplicaCount: int  # noqa: N815
+    triggers: list[Trigger]
+    advanced: Advanced
+
+
+class Scaled(Strict):
+    spec: ScaledSpec
+
+
+class CremaSpec(Strict):
+    pollingInterval: int  # noqa: N815
+    triggerAuthentications: list[str]  # noqa: N815
+    scaledObjects: list[Scaled]  # noqa: N815
+
+
+class CremaConfig(Strict):
+    """What we use of CREMA's configuration, and nothing else."""
+
+    apiVersion: Literal["crema/v1"]  # noqa: N815
+    kind: Literal["CremaConfig"]
+    spec: CremaSpec
+
+
+def test_crema_scales_each_pool_by_the_demand_of_the_queues_that_it_polls() -> None:
+    config = CremaConfig.model_validate(yaml.safe_load(filled((FOLDER / "crema.yaml").read_text())))
+    assert config.spec.pollingInterval >= 5  # the server's numbers are as old
+    for kind, scaled in zip(POOLS, config.spec.scaledObjects, strict=True):
+        settings = settings_of(kind)
+        assert scaled.spec.scaleTargetRef.name.endswith(f"/workerpools/outlast-{kind}-{BUILD_ID}")
+        slots = {
+            settings.queue(role): getattr(settings.concurrency, role) for role in settings.roles
+        }
+        assert {trigger.name for trigger in scaled.spec.triggers} == set(slots)
+        for trigger in scaled.spec.triggers:
+            url = urlsplit(trigger.metadata.url)
+            assert url.path == f"/demand/{trigger.name}"
+            assert parse_qs(url.query) == {
+                "deployment": ["outlast"],
+                "build_id": [BUILD_ID],
+                "slots": [str(slots[trigger.name])],
+            }
+            assert trigger.metadata.targetValue == str(slots[trigger.name])
+
+
+def commands() -> list[list[str]]:
+    """Return the `temporal` commands of the README, as a shell would split them."""
+    blocks = re.findall(r"```sh\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    lines = filled_commands(" ".join(blocks))
+    return [shlex.split(line) for line in lines]
+
+
+def filled_commands(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ")
+    return [
+        filled(line.strip()) for line in joined.splitlines() if line.strip().startswith("temporal ")
+    ]
+
+
+def test_the_controller_waits_longer_than_the_longest_model_call() -> None:
+    (create,) = [command for command in commands() if "create-version" in command]
+    wait = create[create.index("--gcp-cloud-run-scale-down-stabilization-duration") + 1]
+    assert timedelta(minutes=int(wait.removesuffix("m"))) > GENERATE_TIMEOUT
+    assert create[create.index("--gcp-cloud-run-worker-pool") + 1] == f"outlast-cpu-{BUILD_ID}"
+
+
+async def test_the_server_takes_the_controllers_command_up_to_googles_credentials(
+    tmp_path: Path,
+) -> None:
+    create = [command for command in commands() if {"create", "create-version"} & set(command)]
+    values = (
+        "workercontroller.enabled=true",
+        'workercontroller.compute_providers.enabled=["gcp-cloud-run"]',
+        'workercontroller.scaling_algorithms.enabled=["rate-based"]',
+    )
+    async with TemporalServer(
+        log_dir=tmp_path, port=free_port(), dynamic_config=values
+    ) as temporal:
+        said = [await _run(command, temporal.address) for command in create]
+    assert "Successfully created worker deployment" in said[0]
+    assert "could not find default credentials" in said[1]
+
+
+async def _run(command: list[str], address: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(binary("temporal"), *command[1:], "--address", address),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"HOME": "/nonexistent"},
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    return output.decode()
