@@ -1,0 +1,196 @@
+"""Azure Container Apps: the template's resources as Azure's own models read them, and our rules."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.deploy.arm import evaluated
+from tests.deploy.placeholders import BUILD_ID
+from tests.deploy.settings import loaded
+from tests.deploy.tools import ROOT, run_python
+from workers.settings import Settings, load_settings
+
+TEMPLATE = ROOT / "deploy" / "azure" / "template.json"
+
+GRACE_S = 30
+"""What a job's replica has from SIGTERM to SIGKILL: only apps can name another."""
+
+EXIT_S = 8
+"""What a worker process takes to end, beside its drain, whatever a tool does."""
+
+PARAMETERS = {
+    "registry": "example.azurecr.io",
+    "buildId": BUILD_ID,
+    "identityId": "/subscriptions/s/identity",
+    "apiKeySecretUrl": "https://vault.example.com/secrets/temporal/1",
+    "temporalAddress": "temporal.example.com:7233",
+    "withGpu": True,
+}
+
+STRICT = """
+import enum, json, sys, typing
+from azure.mgmt.appcontainers import models
+from azure.mgmt.appcontainers._configuration import ContainerAppsAPIClientConfiguration
+from azure.mgmt.appcontainers._utils.model_base import Model
+
+KINDS = {
+    "Microsoft.App/managedEnvironments": models.ManagedEnvironment,
+    "Microsoft.App/containerApps": models.ContainerApp,
+    "Microsoft.App/jobs": models.Job,
+}
+ABOUT = {"type", "apiVersion", "name", "dependsOn"}
+NAMES = {**vars(models), "_models": models}
+
+def check(value, hint, at):
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union:
+        parts = [part for part in parts if part is not type(None)]
+        kinds = [part for part in parts if isinstance(part, type) and issubclass(part, enum.Enum)]
+        if kinds:
+            known = [each.value for each in kinds[0]]
+            assert value in known, f"{at}: {value!r} is none of {known}"
+            return
+        check(value, parts[0], at)
+    elif origin is list:
+        assert isinstance(value, list), f"{at}: is no list"
+        for number, each in enumerate(value):
+            check(each, parts[0], f"{at}[{number}]")
+    elif origin is dict:
+        for key, each in value.items():
+            check(each, parts[1], f"{at}.{key}")
+    elif hint is typing.Any:
+        return
+    elif issubclass(hint, Model):
+        fields = {field._rest_name: name for name, field in hint({})._attr_to_rest_field.items()}
+        hints = typing.get_type_hints(hint, NAMES)
+        for key, each in value.items():
+            assert key in fields, f"{at}.{key}: unknown; there are {sorted(fields)}"
+            check(each, hints[fields[key]], f"{at}.{key}")
+    else:
+        right = isinstance(value, (int, float) if hint is float else hint)
+        assert right and not (hint in (int, float) and value is True), f"{at}: {value!r} is no {hint}"
+
+client = ContainerAppsAPIClientConfiguration(credential=object(), subscription_id="s")
+for resource in json.loads(sys.argv[1]):
+    assert resource["apiVersion"] == client.api_version, client.api_version
+    body = {key: value for key, value in resource.items() if key not in ABOUT}
+    check(body, KINDS[resource["type"]], resource["name"])
+"""
+
+
+def resources(**changes: Any) -> dict[str, dict[str, Any]]:
+    template = json.loads(TEMPLATE.read_text())
+    return {each["name"]: each for each in evaluated(template, {**PARAMETERS, **changes})}
+
+
+def job(kind: str) -> dict[str, Any]:
+    return resources()[f"outlast-{kind}-{BUILD_ID}"]
+
+
+def container(resource: dict[str, Any]) -> dict[str, Any]:
+    (only,) = resource["properties"]["template"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def settings_of(resource: dict[str, Any]) -> Settings:
+    return loaded({each["name"]: each.get("value", "…") for each in container(resource)["env"]})
+
+
+def test_every_resource_is_taken_by_azures_own_models() -> None:
+    done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps([*resources().values()]))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value", "said"),
+    [
+        (("configuration",), "replicaRetries", 1, "replicaRetries: unknown"),
+        (("configuration",), "replicaTimeout", "2h", "'2h' is no"),
+        (("configuration",), "triggerType", "Events", "'Events' is none of"),
+        (("template", "containers", 0), "enviroment", [], "enviroment: unknown"),
+    ],
+)
+def test_a_wrong_field_would_be_refused(
+    path: tuple[str | int, ...], key: str, value: object, said: str
+) -> None:
+    wrong = job("cpu")
+    node: Any = wrong["properties"]
+    for step in path:
+        node = node[step]
+    node[key] = value
+    done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps([wrong]))
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_there_is_a_gpu_only_where_one_is_wanted() -> None:
+    without = resources(withGpu=False)
+    assert f"outlast-gpu-{BUILD_ID}" not in without
+    profiles = without["outlast"]["properties"]["workloadProfiles"]
+    assert [profile["name"] for profile in profiles] == ["Consumption"]
+    assert job("gpu")["properties"]["workloadProfileName"] == "gpu"
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_jobs_settings_are_settings_of_ours_and_end_it_when_it_is_idle(kind: str) -> None:
+    settings = settings_of(job(kind))
+    assert settings.drain_s + EXIT_S < GRACE_S
+    assert settings.versioning.deployment_name == "outlast"
+    assert settings.versioning.build_id == BUILD_ID
+    assert container(job(kind))["image"].endswith(f":{BUILD_ID}")
+    variables = {each["name"]: each for each in container(job(kind))["env"]}
+    assert float(variables["OUTLAST_IDLE_EXIT_S"]["value"]) > 0
+    assert "value" not in variables["TEMPORAL_API_KEY"]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_job_is_bounded_and_repeats_nothing_by_itself(kind: str) -> None:
+    configuration = job(kind)["properties"]["configuration"]
+    scale = configuration["eventTriggerConfig"]["scale"]
+    assert configuration["replicaRetryLimit"] == 0
+    assert 0 < configuration["replicaTimeout"] <= 86_400
+    assert scale["minExecutions"] == 0
+    assert 0 < scale["maxExecutions"] <= 100
+    assert 5 <= scale["pollingInterval"] <= 30
+    assert set(container(job(kind))["resources"]) == {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_job_starts_for_the_demand_of_each_queue_that_it_polls(kind: str) -> None:
+    settings = settings_of(job(kind))
+    scale = job(kind)["properties"]["configuration"]["eventTriggerConfig"]["scale"]
+    slots = {settings.queue(role): getattr(settings.concurrency, role) for role in settings.roles}
+    assert {rule["name"] for rule in scale["rules"]} == set(slots)
+    for rule in scale["rules"]:
+        url = urlsplit(rule["metadata"]["url"])
+        assert rule["type"] == "metrics-api"  # "temporal" is refused there
+        assert rule["metadata"]["valueLocation"] == "demand"
+        assert rule["metadata"]["targetValue"] == str(slots[rule["name"]])
+        assert url.path == f"/demand/{rule['name']}"
+        assert parse_qs(url.query) == {
+            "deployment": ["outlast"],
+            "build_id": [BUILD_ID],
+            "slots": [str(slots[rule["name"]])],
+        }
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_job_polls_queues_of_the_serverless_route(kind: str) -> None:
+    settings = settings_of(job(kind))
+    routes = load_settings(ROOT / "deploy" / "routes" / "serverless.toml")
+    for role in settings.roles:
+        if role != "workflows":
+            legs = routes.route(role).legs
+            assert settings.queue(role) in {leg.task_queue for leg in legs}
+
+
+def test_the_demand_service_is_always_there_and_only_inside() -> None:
+    demand = resources()["outlast-demand"]["properties"]
+    assert demand["configuration"]["ingress"]["external"] is False
+    assert demand["configuration"]["ingress"]["targetPort"] == 8070
+    assert demand["template"]["scale"] == {"minReplicas": 1, "maxReplicas": 1}
+    assert container(resources()["outlast-demand"])["args"][0] == "demand"
+    settings_of(resources()["outlast-demand"])
