@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import JsonValue
 from temporalio.api.enums.v1 import EventType
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
@@ -42,7 +43,10 @@ PROFILES = {
 }
 """The targets that have workers under each profile."""
 
-RESOLUTION = {"refunded": True, "message": "We refunded 39.90 USD for your order A-1042."}
+RESOLUTION: dict[str, JsonValue] = {
+    "refunded": True,
+    "message": "We refunded 39.90 USD for your order A-1042.",
+}
 
 TURNS = (
     call("order_status", order_id="A-1042"),

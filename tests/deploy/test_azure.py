@@ -192,5 +192,7 @@ def test_the_demand_service_is_always_there_and_only_inside() -> None:
     assert demand["configuration"]["ingress"]["external"] is False
     assert demand["configuration"]["ingress"]["targetPort"] == 8070
     assert demand["template"]["scale"] == {"minReplicas": 1, "maxReplicas": 1}
-    assert container(resources()["outlast-demand"])["args"][0] == "demand"
+    assert container(resources()["outlast-demand"])["args"] == ["demand"]
     settings_of(resources()["outlast-demand"])
+    listens = {"name": "OUTLAST_DEMAND__HOST", "value": "0.0.0.0"}  # noqa: S104 of its container
+    assert listens in container(resources()["outlast-demand"])["env"]

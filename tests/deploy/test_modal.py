@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -114,7 +114,7 @@ def test_the_settings_of_the_workers_are_settings_of_ours(app: dict[str, Any], k
     assert settings.versioning.build_id == BUILD_ID
     fleet = dispatch.CPU if kind == "cpu" else dispatch.GPU
     assert {settings.queue(role) for role in settings.roles} == set(fleet.task_queues)
-    role = "tools" if kind == "cpu" else "generate"
+    role: Literal["tools", "generate"] = "tools" if kind == "cpu" else "generate"
     assert settings.queue(role) in {leg.task_queue for leg in serverless.route(role).legs}
     assert getattr(settings.concurrency, role) == fleet.slots
 
