@@ -1,0 +1,87 @@
+{{/* A vLLM server: (dict root isSidecar). As a sidecar it starts before the worker and ends after it. */}}
+{{- define "outlast.vllmContainer" -}}
+{{- $vllm := .root.Values.vllm -}}
+name: vllm
+image: {{ $vllm.image }}
+imagePullPolicy: {{ $vllm.pullPolicy }}
+{{- if .isSidecar }}
+restartPolicy: Always
+{{- end }}
+command: [vllm, serve]
+args:
+  - {{ $vllm.model | quote }}
+  - --served-model-name={{ $vllm.servedModelName }}
+  - --host={{ ternary "127.0.0.1" "0.0.0.0" .isSidecar }}
+  - --port=8000
+  {{- if gt (int $vllm.gpus) 1 }}
+  - --tensor-parallel-size={{ $vllm.gpus }}
+  {{- end }}
+  # A sidecar is told to end when its worker has ended: nothing is in flight then.
+  - --shutdown-timeout={{ ternary 2 $vllm.shutdownTimeoutS .isSidecar }}
+  {{- range $vllm.args }}
+  - {{ . | quote }}
+  {{- end }}
+env:
+  - {name: HOME, value: /cache}
+  - {name: HF_HOME, value: /cache/huggingface}
+  - {name: HF_HUB_OFFLINE, value: {{ ternary "0" "1" $vllm.download | quote }}}
+  - {name: VLLM_CACHE_ROOT, value: /cache/vllm}
+  - {name: TRITON_CACHE_DIR, value: /cache/triton}
+  - {name: TORCHINDUCTOR_CACHE_DIR, value: /cache/inductor}
+  # torch asks for the name of a user that the image does not know.
+  - {name: USER, value: outlast}
+  - {name: VLLM_NO_USAGE_STATS, value: "1"}
+  {{- with $vllm.tokenSecret }}
+  - name: HF_TOKEN
+    valueFrom: {secretKeyRef: {name: {{ . }}, key: token}}
+  {{- end }}
+{{- $probe := dict "httpGet" (dict "path" "/health" "port" 8000) }}
+{{- if .isSidecar }}
+{{- $probe = dict "exec" (dict "command" (list "python3" "-c" "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)")) }}
+{{- else }}
+ports:
+  - {name: http, containerPort: 8000}
+lifecycle:
+  preStop: {sleep: {seconds: {{ $vllm.preStopS }}}}
+{{- end }}
+# Nothing ends a server that loads; a load that takes too long starts anew.
+startupProbe:
+  {{- toYaml $probe | nindent 2 }}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: {{ div (add $vllm.startWithinS 9) 10 }}
+readinessProbe:
+  {{- toYaml $probe | nindent 2 }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+livenessProbe:
+  {{- toYaml $probe | nindent 2 }}
+  periodSeconds: 20
+  timeoutSeconds: 10
+  failureThreshold: 6
+resources:
+  {{- $gpu := ternary (dict $vllm.gpuResource $vllm.gpus) (dict) (gt (int $vllm.gpus) 0) }}
+  requests:
+    {{- merge (dict) $vllm.resources.requests $gpu | toYaml | nindent 4 }}
+  limits:
+    {{- merge (dict) $vllm.resources.limits $gpu | toYaml | nindent 4 }}
+securityContext:
+  {{- include "outlast.containerSecurity" . | nindent 2 }}
+volumeMounts:
+  - {name: vllm-cache, mountPath: /cache}
+  - {name: vllm-shm, mountPath: /dev/shm}
+  - {name: vllm-tmp, mountPath: /tmp}
+{{- end }}
+
+{{- define "outlast.vllmVolumes" -}}
+{{- with .Values.vllm -}}
+- name: vllm-cache
+  {{- if .cache.existingClaim }}
+  persistentVolumeClaim: {claimName: {{ .cache.existingClaim }}}
+  {{- else }}
+  emptyDir: {sizeLimit: {{ .cache.size }}}
+  {{- end }}
+- {name: vllm-shm, emptyDir: {medium: Memory, sizeLimit: {{ .sharedMemory }}}}
+- {name: vllm-tmp, emptyDir: {sizeLimit: 4Gi}}
+{{- end }}
+{{- end }}
