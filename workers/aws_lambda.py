@@ -125,7 +125,7 @@ class _Serving(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         (polled,) = queues_of(
-            config["client"],
+            config["client"],  # pyright: ignore[reportTypedDictNotRequiredAccess] a worker has one
             self._settings,
             self._catalog,
             endpoints=self._endpoints,
