@@ -39,6 +39,12 @@ def own_attempt(handed_back: int) -> int:
     return activity.info().attempt - handed_back
 
 
+def waited_s() -> float:
+    """Return how long this attempt waited for its worker."""
+    info = activity.info()
+    return max(0.0, (info.started_time - info.current_attempt_scheduled_time).total_seconds())
+
+
 def is_handed_back(error: BaseException) -> bool:
     """Tell whether an attempt was cut off by the end of its worker, and by nothing else."""
     details = activity.cancellation_details()

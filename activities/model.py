@@ -15,6 +15,7 @@ from activities.attempts import (
     handed_back,
     is_handed_back,
     own_attempt,
+    waited_s,
 )
 from activities.heartbeats import heartbeats
 from activities.recovery import verdict_on
@@ -93,7 +94,7 @@ class ModelActivities:
             self._transcripts.add_decision(workflow_id, generation.decision)
         else:
             self._transcripts.forget(workflow_id)
-        return generation
+        return generation.model_copy(update={"waited_s": round(waited_s(), 3)})
 
     async def _asking(self, wanted: GenerateInput, before: Tokens) -> Asking:
         info = activity.info()

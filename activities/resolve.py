@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.cold_legs import COLD_LEGS
 from outlast.agents import Catalog
 from outlast.contracts import Resolved, ResolveInput, Route, ToolSpec
 from outlast.errors import BadRequest
@@ -42,6 +44,7 @@ class ResolveActivities:
                 channels=self._channels,
                 keys=self._keys,
                 visibility=self._visibility,
+                cold=_cold(),
                 shows_audiences=self._visibility,
             )
         agent = self._catalog.agents.get(input.agent)
@@ -58,6 +61,7 @@ class ResolveActivities:
             channels=self._channels,
             keys=self._keys,
             visibility=self._visibility,
+            cold=_cold(),
             shows_audiences=self._visibility,
         )
 
@@ -87,6 +91,10 @@ class ResolveActivities:
             return tool
         route = self._tool_routes.get(tool.name, self._tools)
         return tool.model_copy(update={"route": route})
+
+
+def _cold() -> dict[str, datetime]:
+    return COLD_LEGS.at(datetime.now(UTC))
 
 
 def _unknown(field: str, name: str, known: Iterable[str]) -> str:

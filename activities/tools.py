@@ -11,11 +11,17 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from activities.attempts import TOOL_ATTEMPTS, handed_back, is_handed_back, own_attempt
+from activities.attempts import (
+    TOOL_ATTEMPTS,
+    handed_back,
+    is_handed_back,
+    own_attempt,
+    waited_s,
+)
 from activities.heartbeats import heartbeats
 from outlast.boundaries import Wire
 from outlast.checkpoints import RUNNING, Checkpoint
-from outlast.effects import EFFECTFUL
+from outlast.effects import EFFECTFUL, WAITED
 from outlast.errors import ToolError
 from outlast.tools import Tool
 
@@ -46,7 +52,8 @@ def tool_activity(tool: Tool[..., Any], memory: ResultMemory) -> Callable[..., A
         info = activity.info()
         if info.workflow_id is not None:
             memory.keep_result(info.workflow_id, info.activity_id, encoded.decode())
-        return RawValue(Payload(metadata={"encoding": b"json/plain"}, data=encoded))
+        metadata = {"encoding": b"json/plain", WAITED: f"{waited_s():.3f}".encode()}
+        return RawValue(Payload(metadata=metadata, data=encoded))
 
     return activity.defn(name=tool.name)(run)
 

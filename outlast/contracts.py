@@ -3,6 +3,7 @@
 Names here are stable; a new field is optional.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -161,6 +162,18 @@ class Usage(Read):
         return self.prompt_tokens + self.completion_tokens
 
 
+class ServedLeg(Read):
+    """What a leg did for a run: the steps that it served, and those that no worker there took in time.
+
+    `waited_s` is how long the steps that it served waited for their workers, all together.
+    """
+
+    task_queue: str
+    steps: int = 0
+    waited_s: float = 0
+    passed_on: int = 0
+
+
 class AgentResult(Read):
     """The result of `AgentWorkflow`."""
 
@@ -174,6 +187,8 @@ class AgentResult(Read):
     """What people decided, in its order; the last hundred."""
     undone: list[UndoneCall] = []
     """What became of the effects of a run that did not complete, the last effect first."""
+    legs: list[ServedLeg] = []
+    """Where the run's steps were served."""
 
 
 class Progress(Read):
@@ -284,6 +299,8 @@ class Resolved(Wire):
     keys: dict[str, dict[str, str]] = {}
     visibility: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
+    cold: dict[str, datetime] | None = None
+    """Task queues to pass over until then, for lately no worker took a step there."""
     shows_audiences: bool = False
     """Whether `AgentAudience`, which is newer than the others, is one of them."""
 

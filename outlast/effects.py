@@ -16,6 +16,9 @@ RESULT = "result"
 """The parameter of a compensating tool that is given what the call returned."""
 
 
+WAITED = "outlast-waited-s"
+"""Metadata of a tool's result: the seconds that the call waited for its worker."""
+
 UNDO_SUFFIX = ".undo"
 VERIFY_SUFFIX = ".verify"
 """What follows a call's id in that of the call of a partner."""

@@ -87,6 +87,8 @@ class Generation(Tokens):
     finish_reason: str = "stop"
     asks: int = 1
     """How often the model was asked, the first time included."""
+    waited_s: float = 0
+    """How long the last attempt waited for its worker."""
     last_prompt_tokens: int = 0
     """Prompt tokens of the last ask: the next turn's prompt has at least as many."""
 

@@ -38,6 +38,7 @@ from workflows.conversation import Replies, heard_more
 from workflows.effects import Effects
 from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
+from workflows.legs import Legs
 from workflows.narration import call_summary
 from workflows.notifying import Notifying
 from workflows.opening import open_run
@@ -45,7 +46,7 @@ from workflows.payloads import NOTHING
 from workflows.presence import Presence
 from workflows.requests import MAX_TRAIL, Requests
 from workflows.state import RunState, carry
-from workflows.steps import Step, generate_options, over_legs, was_not_served
+from workflows.steps import Step, generate_options, was_not_served
 
 PAUSE_TIMEOUT = timedelta(days=30)
 """How long a paused run waits to be resumed before it stops."""
@@ -189,10 +190,11 @@ class AgentWorkflow(Steerable):
             state.use(usage_of(generation, leg))
             return generation
 
-        generation, _ = await over_legs(
+        generation = await Legs(state).serve(
             state.agent.route,
             what=f"turn {state.turn}",
             start=start,
+            waited_s=lambda generation: generation.waited_s,
             moves_on=lambda error: not self._is_stopping() and was_not_served(error),
         )
         # Workers of 0.1.0 tell the sum alone.
@@ -255,6 +257,7 @@ class AgentWorkflow(Steerable):
             tool_calls=self._state.tool_calls,
             usage=self._state.usage,
             requests=list(self._steering.settled.values())[-MAX_TRAIL:],
+            legs=list(self._state.legs.values()),
         )
 
     def _is_cancelled(self) -> bool:

@@ -11,13 +11,22 @@ from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts import Leg, Route, ToolCall, ToolSpec
-from outlast.effects import EFFECTFUL, RESULT, UNDO_SUFFIX, VERIFY_SUFFIX, Partner, UndoneCall
+from outlast.effects import (
+    EFFECTFUL,
+    RESULT,
+    UNDO_SUFFIX,
+    VERIFY_SUFFIX,
+    WAITED,
+    Partner,
+    UndoneCall,
+)
 from outlast.errors import NoWorker, ToolFailed
 from outlast.human_requests import Approval, SettledRequest
 from outlast.schemas import Schema
 from outlast.tools import DEFAULT_AUDIENCE, MAX_RESULT_BYTES
 from outlast.transcripts import to_json
 from workflows.failures import cause_of, failed_call, is_unknown, told_to_model
+from workflows.legs import Legs
 from workflows.narration import call_summary
 from workflows.presence import Presence
 from workflows.requests import Requests
@@ -26,7 +35,6 @@ from workflows.steps import (
     UNREGISTERED_TRIES,
     UNREGISTERED_WAIT,
     Step,
-    over_legs,
     tool_options,
     was_not_registered,
     was_not_started,
@@ -250,7 +258,9 @@ class Effects:
             try:
                 # A call that a worker has begun is not begun elsewhere: that is for its own retries.
                 what = f"{tool.name} (call {call_id})"
-                result, _ = await over_legs(route, what=what, start=start, moves_on=was_not_started)
+                result = await Legs(self._state).serve(
+                    route, what=what, start=start, waited_s=_waited_s, moves_on=was_not_started
+                )
             except ActivityError as error:
                 if not was_not_registered(error):
                     raise
@@ -265,6 +275,14 @@ class Effects:
 
     def _route(self, tool: ToolSpec) -> Route:
         return tool.route or self._state.agent.route
+
+
+def _waited_s(result: RawValue) -> float:
+    """Return how long a call waited for its worker, where that says so."""
+    try:
+        return float(result.payload.metadata.get(WAITED, b"0"))
+    except ValueError:
+        return 0
 
 
 def _spec_of(partner: Partner, route: Route) -> ToolSpec:

@@ -50,6 +50,7 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         mode=wanted.mode,
         visibility=resolved.visibility,
         shows_audiences=resolved.shows_audiences,
+        cold=resolved.cold,
         started_at=workflow.info().start_time,
     )
     if "input" in wanted.model_fields_set:

@@ -10,7 +10,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, JsonValue, TypeAdapter, field_validator
 
 from outlast.boundaries import Wire
-from outlast.contracts import AgentStatus, Limits, Message, PinnedAgent, Route, Say, Steer, Usage
+from outlast.contracts import (
+    AgentStatus,
+    Limits,
+    Message,
+    PinnedAgent,
+    Route,
+    Say,
+    ServedLeg,
+    Steer,
+    Usage,
+)
 from outlast.effects import Partner
 from outlast.errors import RunTooLarge
 from outlast.human_requests import PendingRequest, SettledRequest
@@ -61,6 +71,9 @@ class RunState(BaseModel):
     last_prompt_tokens: int = 0
     last_usage: Usage = Usage()
     undo: list[Undo] = []
+    cold: dict[str, datetime] | None = None
+    """Until when legs are passed over; None in runs that a worker of 0.1.0 opened, which pass over none."""
+    legs: dict[str, ServedLeg] = {}
 
     def add(self, message: Message) -> None:
         """Append an entry to the transcript."""

@@ -1,9 +1,7 @@
-"""Steps over routes: an activity is tried on each leg until a worker takes it."""
+"""Steps: how an activity is scheduled on a leg, and what it means when it fails there."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
@@ -17,7 +15,6 @@ from activities.attempts import (
 )
 from activities.recovery import is_model_failure, moves_on
 from outlast.contracts import Leg, Route, ToolSpec
-from outlast.errors import NoWorker
 
 GENERATE_TIMEOUT = timedelta(minutes=10)
 """One attempt of a model call, its re-asks included."""
@@ -46,34 +43,6 @@ LAST_LEG_RETRY = RetryPolicy(
 UNREGISTERED_WAIT = timedelta(seconds=30)
 UNREGISTERED_TRIES = 40
 """How long, some 20 minutes, a call waits for a worker that knows it, where one without it was started."""
-
-
-_Result = TypeVar("_Result")
-
-
-async def over_legs(
-    route: Route,
-    *,
-    what: str,
-    start: Callable[[Leg], Awaitable[_Result]],
-    moves_on: Callable[[ActivityError], bool],
-) -> tuple[_Result, Leg]:
-    """Start a step on each leg in turn until one serves it; return its result and that leg.
-
-    `moves_on` says of which failures the next leg may make good. Raises `NoWorker` when no worker took
-    it on the last leg either, or the step's own error.
-    """
-    for leg in route.legs:
-        try:
-            return await start(leg), leg
-        except ActivityError as error:
-            last = leg is route.legs[-1]
-            if not was_not_started(error) and (last or not moves_on(error)):
-                raise
-    legs = ", ".join(
-        f"{leg.task_queue!r} within {wait_on(leg, route).total_seconds():g} s" for leg in route.legs
-    )
-    raise NoWorker(f"{what}: no worker took it on {legs}")
 
 
 def wait_on(leg: Leg, route: Route) -> timedelta:
@@ -160,6 +129,6 @@ def _options(step: Step, leg: Leg, route: Route, bounds: _Bounds) -> ActivityCon
         heartbeat_timeout=bounds.heartbeat,
         retry_policy=retry,
         activity_id=step.activity_id,
-        summary=step.summary,
+        summary=f"{step.summary} · {leg.task_queue}" if len(route.legs) > 1 else step.summary,
         priority=step.priority,
     )

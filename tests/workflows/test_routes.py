@@ -1,14 +1,17 @@
 """Routes: a step goes to the first leg whose worker takes it in time."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import Client
 
-from outlast import Agent, Leg, RunFailed, tool
+from activities.cold_legs import ColdLegs
+from outlast import Agent, Leg, Route, RunFailed, tool
 from outlast.errors import ModelError, ModelFailure
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
+from workflows.legs import warm_legs
 
 
 @tool(effect="read")
@@ -27,7 +30,6 @@ async def test_a_step_whose_first_leg_has_no_worker_is_served_by_the_second(
     settings = staged_settings(
         cached=cached,
         generate=[COLD, Leg(task_queue="generate-{own}")],
-        tools=[COLD, Leg(task_queue="tools-{own}")],
     )
     model = ScriptedModel([call("look"), answer("seen")])
     async with on_stage(temporal, model, [agent], settings=settings) as stage:
@@ -35,7 +37,8 @@ async def test_a_step_whose_first_leg_has_no_worker_is_served_by_the_second(
         result = await stage.run("looker")
         assert result.output == "seen"
         assert time.monotonic() - began < 8
-        assert (await stage.activities()).count("look") == 2
+        activities = await stage.activities()
+        assert activities == ["resolve_agent", "generate", "generate", "look", "generate"]
 
 
 async def test_a_step_that_no_leg_serves_ends_the_run_by_name(temporal: Client) -> None:
@@ -79,3 +82,54 @@ async def test_what_is_final_is_not_asked_elsewhere(temporal: Client) -> None:
         with pytest.raises(RunFailed, match="turn 1: I will not") as failed:
             await stage.run("looker")
     assert failed.value.cause_type == ModelFailure.REFUSAL
+
+
+async def test_a_cold_leg_is_waited_for_once_and_then_passed_over(
+    temporal: Client, cached: int
+) -> None:
+    """By the run that found it cold, and by the next run that its worker opens."""
+    settings = staged_settings(
+        cached=cached,
+        generate=[COLD, Leg(task_queue="generate-{own}")],
+        tools=[Leg(task_queue="tools-{own}")],
+    )
+    script = [call("look"), call("look"), answer("seen")]
+    async with on_stage(temporal, ScriptedModel(script * 2), [agent], settings=settings) as stage:
+        first = await stage.run("looker")
+        assert (await stage.activities()).count("generate") == 4, "once on the cold leg"
+        second = await stage.run("looker")
+        assert (await stage.activities()).count("generate") == 3
+    nobody, served, tools = first.legs
+    assert (nobody.steps, nobody.passed_on) == (0, 1)
+    assert (served.steps, tools.steps) == (3, 2)
+    assert served.waited_s < 10
+    assert [leg.steps for leg in second.legs] == [3, 2]
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ROUTE = Route(legs=tuple(Leg(task_queue=name) for name in ("gpu", "pool", "last")))
+
+
+@pytest.mark.parametrize(
+    ("cold", "tried"),
+    [
+        ({}, ["gpu", "pool", "last"]),
+        ({"gpu": 1}, ["pool", "last"]),
+        ({"gpu": 0}, ["gpu", "pool", "last"]),
+        ({"gpu": -5, "pool": 5}, ["gpu", "last"]),
+        ({"gpu": 1, "pool": 1, "last": 1}, ["last"]),
+        ({"other": 1}, ["gpu", "pool", "last"]),
+    ],
+)
+def test_the_legs_that_are_tried_are_those_that_are_not_cold(
+    cold: dict[str, float], tried: list[str]
+) -> None:
+    until = {name: NOW + timedelta(seconds=left) for name, left in cold.items()}
+    assert [leg.task_queue for leg in warm_legs(ROUTE, until, NOW)] == tried
+
+
+def test_what_was_cold_is_forgotten() -> None:
+    cold = ColdLegs()
+    cold.note("gpu", until=NOW + timedelta(seconds=60))
+    assert list(cold.at(NOW + timedelta(seconds=59))) == ["gpu"]
+    assert cold.at(NOW + timedelta(seconds=60)) == {}
