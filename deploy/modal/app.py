@@ -19,7 +19,14 @@ BUILD_ID = os.environ["TEMPORAL_WORKER_BUILD_ID"]
 REGISTRY = os.environ.get("IMAGE_REGISTRY", "registry.example.com")
 
 MODEL = "Qwen/Qwen3-8B"
-VLLM = ("vllm", "serve", MODEL, "--host", "127.0.0.1", "--port", "8000", "--max-num-seqs", "16")
+VLLM = (
+    *("vllm", "serve", MODEL, "--host", "127.0.0.1", "--port", "8000"),
+    *("--structured-outputs-config.backend", "guidance"),
+    *("--structured-outputs-config.disable_any_whitespace", "true"),
+    "--enable-prompt-tokens-details",
+    # What an L4 has left beside the weights.
+    *("--max-model-len", "16384", "--max-num-seqs", str(dispatch.GPU.slots)),
+)
 WORKER = ("/opt/outlast/bin/python", "-m", "workers", "run")
 
 LIFE_S = 3600.0
@@ -61,6 +68,7 @@ GPU_SETTINGS = {
     "OUTLAST_CONCURRENCY__GENERATE": str(dispatch.GPU.slots),
     "OUTLAST_MODEL__URL": "http://127.0.0.1:8000/v1",
     "OUTLAST_MODEL__API": "vllm",
+    "OUTLAST_MODEL__ENGINE": "guidance",
     "OUTLAST_MODEL__NAME": MODEL,
 }
 

@@ -187,6 +187,11 @@ def test_a_job_polls_queues_of_the_serverless_route(kind: str) -> None:
             assert settings.queue(role) in {leg.task_queue for leg in legs}
 
 
+def test_vllm_takes_as_many_requests_as_its_worker_has_slots() -> None:
+    slots = settings_of(job("gpu")).concurrency.generate
+    assert container(job("gpu"))["args"][-2:] == ["--max-num-seqs", str(slots)]
+
+
 def test_the_demand_service_is_always_there_and_only_inside() -> None:
     demand = resources()["outlast-demand"]["properties"]
     assert demand["configuration"]["ingress"]["external"] is False
