@@ -5,9 +5,12 @@ field in them. *Wire* models pass between workers of different versions and are 
 unknown fields are ignored and fields that hold their default are not written.
 """
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+from outlast.errors import DefinitionError
+from outlast.texts import hint
 
 
 class Door(BaseModel):
@@ -26,6 +29,14 @@ class Wire(BaseModel):
     """Something workers send each other: unknown fields pass, defaults are not written."""
 
     model_config = ConfigDict(frozen=True)
+
+    def __new__(cls, *_: Any, **fields: Any) -> Self:
+        """Refuse a field that there is not: in JSON it is a newer worker's, in Python it is a slip."""
+        # Validation makes its instances without arguments.
+        for name in fields.keys() - cls.model_fields.keys():
+            known = hint(name, cls.model_fields)
+            raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {known}")
+        return super().__new__(cls)
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import JsonValue, model_validator
 
 from outlast.boundaries import Wire
+from outlast.texts import hint
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
 
@@ -45,6 +46,24 @@ class Condition(Wire):
         if self.op == "in" and not isinstance(self.value, list):
             raise ValueError("'in' compares with a list of values")
         return self
+
+    def misfit(self, parameters: Mapping[str, JsonValue]) -> str | None:
+        """Return why it can never be told of arguments of this schema, or None."""
+        if self.parts:
+            return next(filter(None, (part.misfit(parameters) for part in self.parts)), None)
+        node: Any = parameters
+        for name in self.path:
+            known = node.get("properties")
+            if not isinstance(known, Mapping):
+                return None
+            if name not in known:
+                return f"there is no argument {'.'.join(self.path)!r}; {hint(name, known)}"
+            node = _resolved(known[name], parameters)
+        if self.op in _ORDERS and isinstance(self.value, str) and _is_numeric(node):
+            return (
+                f"{'.'.join(self.path)!r} is a number, and is compared with the text {self.value!r}"
+            )
+        return None
 
     def holds(self, arguments: Mapping[str, JsonValue]) -> bool:
         """Tell whether it holds for the arguments of a call, or cannot be told."""
@@ -84,6 +103,21 @@ class Condition(Wire):
 
 
 _ABSENT = object()
+
+_ORDERS = ("<", "<=", ">", ">=")
+
+
+def _resolved(node: Any, root: Mapping[str, JsonValue]) -> Mapping[str, Any]:
+    """Return a node of a schema, or what it refers to; `{}` for what says nothing."""
+    definitions = root.get("$defs")
+    if isinstance(node, Mapping) and "$ref" in node and isinstance(definitions, Mapping):
+        node = definitions.get(str(node["$ref"]).rpartition("/")[2])
+    return node if isinstance(node, Mapping) else {}
+
+
+def _is_numeric(node: Mapping[str, Any]) -> bool:
+    options = node.get("anyOf", [node])
+    return any(option.get("type") in ("number", "integer") for option in options)
 
 
 def _found(arguments: Mapping[str, JsonValue], path: tuple[str, ...]) -> Any:

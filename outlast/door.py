@@ -1,6 +1,5 @@
 """The door: reads JSON that a person typed, or says in one line which field is wrong and why."""
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from outlast.contracts import AgentRequest
 from outlast.errors import BadRequest
 from outlast.schema_checks import check_schema
-from outlast.texts import cut
+from outlast.texts import cut, hint
 from outlast.transcripts import to_json
 
 MAX_INPUT_BYTES = 1_000_000
@@ -81,11 +80,7 @@ def _reason(detail: Any, model: type[BaseModel] | None) -> str:
     path = cut(".".join(str(part) for part in location), MAX_PATH_BYTES)
     if detail["type"] == "extra_forbidden" and model is not None:
         known = list(_model_at(model, location[:-1]).model_fields)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known) or 'none'}"
-        )
-        return f"{path}: unknown field; {hint}"
+        return f"{path}: unknown field; {hint(str(location[-1]), known)}"
     if detail["type"] == "missing":
         return f"{path}: is required"
     message = str(detail["msg"]).removeprefix("Value error, ")

@@ -1,5 +1,14 @@
 """Texts for people, cut to what a field takes: the server counts bytes, not characters."""
 
+import difflib
+from collections.abc import Collection
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """Return the known name that an unknown one is likely to mean, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
 
 def cut(text: str, most_bytes: int) -> str:
     """Return one line of at most `most_bytes` bytes in UTF-8, with `…` where something was cut off."""

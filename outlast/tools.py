@@ -108,15 +108,16 @@ def tool(
         hints = _hints(function, tool_name)
         arguments = _arguments_model(function, hints, tool_name)
         returns = hints["return"]
+        parameters = _parameters(arguments, tool_name)
         schema_of(returns, what=f"the result of tool {tool_name!r}", mode="serialization")
         return Tool(
             function=function,
             spec=ToolSpec(
                 name=_named(tool_name),
                 description=_description(function),
-                parameters=_parameters(arguments, tool_name),
+                parameters=parameters,
                 effect=effect,
-                approval=_approval(approval, effect),
+                approval=_checked(_approval(approval, effect), parameters, tool_name),
                 compensate=_partner(compensate, arguments, tool_name, also=(RESULT,)),
                 verify=_partner(verify, arguments, tool_name),
                 max_calls=max_calls,
@@ -188,6 +189,15 @@ def _parameters(arguments: type[BaseModel], name: str) -> Schema:
     except ValueError as error:
         raise DefinitionError(str(error)) from None
     return schema
+
+
+def _checked(approval: Approval | None, parameters: Schema, name: str) -> Approval | None:
+    """Return an approval whose condition fits the arguments, or raise `DefinitionError`."""
+    condition = approval.when if approval else None
+    misfit = None if condition is None else condition.misfit(parameters)
+    if misfit is not None:
+        raise DefinitionError(f"tool {name!r}: when: {misfit}")
+    return approval
 
 
 def _partner(

@@ -1,9 +1,16 @@
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from outlast import Approval, arguments
+from outlast import Approval, DefinitionError, ToolSpec, arguments, tool
 from outlast.conditions import Condition
+from outlast.effects import Partner
+from outlast.human_requests import Escalation
 
 DEAR = arguments.amount_usd > 50
 
@@ -76,3 +83,63 @@ def test_a_clock_has_to_run_forward() -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             Approval.model_validate({"audience": "a", **wrong})
+
+
+class Order(BaseModel):
+    country: str
+    items: int
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (
+            arguments.amount_usd > "50",
+            "'amount_usd' is a number, and is compared with the text '50'",
+        ),
+        (arguments.exact <= "50", "'exact' is a number, and is compared with the text '50'"),
+        (~(DEAR & (arguments.order.items < "1")), "'order.items' is a number"),
+        (DEAR | (arguments.amont_usd > 1), "no argument 'amont_usd'; did you mean 'amount_usd'"),
+        (arguments.order.county == "DE", "no argument 'order.county'; did you mean 'country'"),
+        (DEAR, None),
+        (arguments.exact > 50, None),
+        (arguments.order.country >= "DE", None),
+        (arguments.more.anything > "50", None),
+    ],
+)
+def test_a_condition_that_can_never_be_told_is_refused(
+    condition: Condition, said: str | None
+) -> None:
+    def pay(amount_usd: float, exact: Decimal, order: Order, more: dict[str, str]) -> str:
+        return ""
+
+    approved = tool(effect="write", approval=Approval(audience="leads", when=condition))
+    if said is None:
+        assert approved(pay).spec.approval
+    else:
+        with pytest.raises(DefinitionError, match=f"tool 'pay': when: .*{said}"):
+            approved(pay)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            lambda: Approval(audience="a", quorom=2),
+            "Approval: unknown field 'quorom'; did you mean",
+        ),
+        (lambda: Escalation(audience="a", after_s=1, after=2), "'after'; did you mean 'after_s'"),
+        (lambda: Partner(tool="a", tol="b"), "'tol'; did you mean 'tool'"),
+        (lambda: ToolSpec(name="a", parameters={}, aproval=None), "did you mean 'approval'"),
+    ],
+)
+def test_a_misspelt_field_of_a_definition_is_refused(made: Callable[[], object], said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        made()
+
+
+def test_a_field_of_a_newer_worker_is_ignored() -> None:
+    newer = {"audience": "a", "escalate": [{"audience": "b", "after_s": 1, "new": 1}], "new": 1}
+    older = Approval(audience="a", escalate=(Escalation(audience="b", after_s=1),))
+    assert Approval.model_validate_json(json.dumps(newer)) == older
+    assert Approval.model_validate(newer) == older
