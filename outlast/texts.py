@@ -7,7 +7,7 @@ from collections.abc import Collection
 def hint(name: str, known: Collection[str]) -> str:
     """Return the known name that an unknown one is likely to mean, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
 def cut(text: str, most_bytes: int) -> str:

@@ -39,7 +39,7 @@ from workflows.effects import Effects
 from workflows.failures import cause_of, model_failure_of, tokens_of
 from workflows.handlers import Steerable, typed
 from workflows.legs import Legs
-from workflows.narration import call_summary
+from workflows.narration import call_summary, pause_text
 from workflows.notifying import Notifying
 from workflows.opening import open_run
 from workflows.payloads import NOTHING
@@ -214,7 +214,7 @@ class AgentWorkflow(Steerable):
         paused = self._steering.paused
         if paused is None:
             return True
-        presence.show("paused", f"paused by {paused.by or 'somebody'} {paused.reason}".strip())
+        presence.show("paused", pause_text(paused.by, paused.reason))
         try:
             await workflow.wait_condition(
                 lambda: self._steering.paused is None,

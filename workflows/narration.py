@@ -65,9 +65,15 @@ def _what_is_shown(request: PendingRequest) -> list[str]:
     return [*quoted, "", "```json", _shown({"answer": request.answer_schema}), "```"]
 
 
+def pause_text(by: str, reason: str) -> str:
+    """Return who paused a run, and why."""
+    return f"paused by {_plain(by) or 'somebody'} {_plain(reason)}".strip()
+
+
 def _plain(text: str) -> str:
     """Return what a person typed as words that Markdown makes nothing of."""
-    return "".join(letter for letter in " ".join(text.split()) if letter not in "`*_[]<>#|")
+    words = "".join(letter for letter in text if letter not in "`*_[]<>#|")
+    return " ".join(words.split())
 
 
 def _standing(request: PendingRequest) -> str:
