@@ -105,27 +105,31 @@ async def _shown(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool
 
 async def _review(client: Client) -> AgentResult:
     run = await client.start("dependency-review", PACKAGE)
-    await _tell(run)
+    await _tell(run, [])
     return await run.result()
 
 
 async def _refund(client: Client, stack: Stack) -> AgentResult:
     run = await client.start("refund-desk", ORDER)
-    telling = asyncio.create_task(_tell(run))
-    request = await _pending(run, telling)
+    told: list[Message] = []
+    telling = asyncio.create_task(_tell(run, told))
+    request = await _pending(run, telling, told)
     if request is not None:
         await _approve(run, request, stack)
     await telling
     return await run.result()
 
 
-async def _pending(run: Run, telling: "asyncio.Task[None]") -> PendingRequest | None:
-    """Return the request that the run waits for, or None when it ended without one."""
+async def _pending(
+    run: Run, telling: "asyncio.Task[None]", told: list[Message]
+) -> PendingRequest | None:
+    """Return the request that the run waits for, its call told of; None when it ended without one."""
     while not telling.done():
         await asyncio.sleep(0.2)
         with suppress(RPCError, WorkflowQueryFailedError):  # the run has not begun yet
             pending = await run.pending_requests()
-            if pending:
+            turns = sum(entry.role == "assistant" for entry in told)
+            if pending and turns >= int(pending[0].request_id.partition(".")[0]):
                 return pending[0]
     return None
 
@@ -148,13 +152,14 @@ async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
         say(f"  The command failed: {output.decode().strip()}")
 
 
-async def _tell(run: Run) -> None:
-    """Print each entry of a run's transcript as it comes."""
+async def _tell(run: Run, told: list[Message]) -> None:
+    """Print each entry of a run's transcript as it comes, and add it to what was told."""
     turn = 0
     async for entry in run.stream():
         turn += entry.role == "assistant"
         for line in _lines(entry, turn):
             say(line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 1]}…")
+        told.append(entry)
 
 
 def _lines(entry: Message, turn: int) -> list[str]:

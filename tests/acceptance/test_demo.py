@@ -37,6 +37,7 @@ async def test_the_demo_runs_two_agents_to_their_typed_answers(tmp_path: Path) -
     assert status == 0, output
     assert '"licence": "MIT"' in output
     assert "--name decide" in output
+    assert output.index("calls refund(") < output.index("--name decide")
     assert output.count("completed after") == 2
     assert "refund → " in output
 
