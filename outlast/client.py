@@ -32,7 +32,7 @@ from outlast.contracts import (
 from outlast.door import parse_request
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
-from outlast.runs import ANSWERED_WITHIN, Run, message_of
+from outlast.runs import ANSWERED_WITHIN, Run, check_size, message_of
 from outlast.texts import cut
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -129,9 +129,11 @@ class Client:
             static_summary=_summary(name, "conversation"),
             priority=_priority(options.get("tenant", "default")),
         )
+        said: dict[str, JsonValue] = {"text": text, "by": by}
+        check_size("say", said)
         try:
             await self.temporal.execute_update_with_start_workflow(
-                "say", {"text": text, "by": by}, start_workflow_operation=begun, id=update_id
+                "say", said, start_workflow_operation=begun, id=update_id
             )
         except WorkflowUpdateFailedError as error:
             raise BadRequest(message_of(error)) from error

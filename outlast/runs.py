@@ -24,12 +24,16 @@ from outlast.door import validated
 from outlast.errors import CONTINUED_AS_NEW, BadRequest, RunFailed
 from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.proofs import Signer
+from outlast.transcripts import to_json
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """How often `stream` looks for new entries: each look is a query, which the server bills."""
 
 ANSWERED_WITHIN = timedelta(minutes=5)
 """How long `reply` and `chat` wait for an answer, if nothing is said."""
+
+MAX_UPDATE_BYTES = 1_000_000
+"""An update as JSON: workflow tasks fail for one over the server's 2 MB, and are tried again and again."""
 
 STREAM_TRIES = 20
 """Looks at a run that has ended and whose worker is away, before `stream` gives up."""
@@ -236,6 +240,7 @@ class Run:
         await self._handle.cancel()
 
     async def _update(self, name: str, **payload: JsonValue) -> str:
+        check_size(name, payload)
         try:
             return str(await self._handle.execute_update(name, payload))
         except WorkflowUpdateFailedError as error:
@@ -253,6 +258,16 @@ class Run:
 def type_of(error: WorkflowUpdateFailedError) -> str | None:
     """Return the type of the error that an update failed with."""
     return error.cause.type if isinstance(error.cause, ApplicationError) else None
+
+
+def check_size(name: str, payload: dict[str, JsonValue]) -> None:
+    """Raise `BadRequest` for an update that the server would not take: it would hold the run up."""
+    size = len(to_json(payload).encode(errors="replace"))
+    if size > MAX_UPDATE_BYTES:
+        raise BadRequest(
+            f"{name}: {size:,} bytes are too many; {MAX_UPDATE_BYTES:,} are allowed: pass a reference, such"
+            " as a path or a URL, that a tool can read"
+        )
 
 
 def message_of(error: WorkflowUpdateFailedError) -> str:

@@ -187,3 +187,17 @@ async def test_a_stream_of_a_run_that_does_not_exist_says_so(stage: Stage) -> No
             pass
     with pytest.raises(BadRequest, match="'nothing' has ended, or does not exist"):
         await stage.client.get("nothing").approve("1.1")
+
+
+async def test_an_update_that_the_server_would_not_take_is_not_sent(
+    temporal: TemporalClient,
+) -> None:
+    run = Client(temporal).get("nobody")
+    large = "x" * 3_000_000
+    for sent in (
+        run.say(large),
+        run.pause(reason=large),
+        Client(temporal).chat("nobody", large, agent="scout"),
+    ):
+        with pytest.raises(BadRequest, match="bytes are too many; 1,000,000 are allowed"):
+            await sent
