@@ -22,7 +22,7 @@ from outlast.schemas import Schema
 from outlast.transcripts import to_json
 from workflows.payloads import NOTHING, json_of
 from workflows.state import Steering
-from workflows.steering import refusal_of_decision, refusal_of_message, settle
+from workflows.steering import known_name, refusal_of_decision, refusal_of_message, settle
 
 _CHECKER = SchemaChecker()
 
@@ -91,6 +91,9 @@ class Steerable:
 
     def _settle(self, payload: RawValue) -> str:
         decision = typed(HumanDecision, payload, "decide")
+        name = known_name(decision, self._steering)
+        if name != decision.by and workflow.patched("names-are-folded"):
+            decision = decision.model_copy(update={"by": name})
         return settle(decision, self._steering, now=workflow.now())
 
     @workflow.update(name="say")

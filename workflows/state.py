@@ -24,6 +24,7 @@ from outlast.contracts import (
 from outlast.effects import Partner
 from outlast.errors import RunTooLarge
 from outlast.human_requests import PendingRequest, SettledRequest
+from outlast.texts import cut
 from outlast.transcripts import EMPTY_DIGEST, extended, to_json
 
 MAX_CARRIED_BYTES = 1_800_000
@@ -31,6 +32,9 @@ MAX_CARRIED_BYTES = 1_800_000
 
 MAX_SETTLED = 100
 """Decisions remembered over a continue-as-new, so that a late one is told what was decided."""
+
+MAX_CARRIED_COMMENT_BYTES = 200
+"""Of the comment of each: a hundred of 2,000 characters would take the room of the transcript."""
 
 SMALLEST_COST = Decimal("0.000001")
 SMALLEST_WAIT_S = 0.001
@@ -144,15 +148,21 @@ class Carried(Wire):
 
 def carry(state: RunState, steering: Steering) -> Carried:
     """Return the input of the next run; raises `RunTooLarge` if there is no way to make it fit."""
-    recent = dict(list(steering.settled.items())[-MAX_SETTLED:])
-    settled = {key: made.model_copy(update={"comment": ""}) for key, made in recent.items()}
     carried = Carried(
         state=state.model_copy(update={"messages": []}),
-        steering=steering.model_copy(update={"settled": settled}),
+        steering=steering.model_copy(update={"settled": remembered(steering.settled)}),
         packed="",
     )
     room = MAX_CARRIED_BYTES - len(carried.model_dump_json())
     return carried.model_copy(update={"packed": pack(state.messages, room=room)})
+
+
+def remembered(settled: dict[str, SettledRequest]) -> dict[str, SettledRequest]:
+    """Return the decisions that the next run of a chain is told of, their comments cut."""
+    return {
+        key: made.model_copy(update={"comment": cut(made.comment, MAX_CARRIED_COMMENT_BYTES)})
+        for key, made in list(settled.items())[-MAX_SETTLED:]
+    }
 
 
 def pack(messages: list[Message], *, room: int) -> str:

@@ -72,7 +72,7 @@ def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
     """Tell whether somebody says again what is settled: of the same arguments, the same answer."""
     if settled.outcome != _OUTCOMES[decision.decision]:
         return False
-    if decision.by not in (settled.by, *settled.approved_by):
+    if _folded(decision.by) not in map(_folded, (settled.by, *settled.approved_by)):
         return False
     if decision.arguments is not None:
         return hash_of(decision.arguments) == settled.arguments_hash
@@ -119,6 +119,21 @@ def _wrong(problem: Problem, value: JsonValue, schema: Schema) -> str | None:
         return problem(value, schema)
     except (ModelError, ArithmeticError, RecursionError) as error:
         return f"cannot be checked: {error}"
+
+
+def known_name(decision: HumanDecision, steering: Steering) -> str:
+    """Return the name by which a request knows whoever decides: case and white space make nobody another.
+
+    Signers are told apart by their keys.
+    """
+    request = steering.pending.get(decision.request_id)
+    voted = request.approved_by if request and not request.signers else []
+    same = (name for name in voted if _folded(name) == _folded(decision.by))
+    return next(same, decision.by)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).casefold()
 
 
 def settle(decision: HumanDecision, steering: Steering, *, now: datetime) -> str:

@@ -94,7 +94,7 @@ async def test_two_people_have_to_approve_and_an_edit_voids_what_was_approved(
         with pytest.raises(BadRequest, match="needs 2 people to approve; say who you are"):
             await run.approve(request)
         assert await run.approve(request, by="ann") == "counted for 1.1; 1 more to approve"
-        assert await run.approve(request, by="ann") == "counted for 1.1; 1 more to approve"
+        assert await run.approve(request, by=" Ann") == "counted for 1.1; 1 more to approve"
         await run.edit(request, {"order_id": "42", "amount_usd": 9}, by="bo")
         edited = await pending(run)
         assert (edited.approved_by, edited.edited_by) == (["bo"], "bo")

@@ -22,8 +22,8 @@ from outlast.human_requests import (
 from outlast.schemas import Schema
 from outlast.transcripts import to_json
 from workflows.outcomes import refusal_by, reply_of, trail_of
-from workflows.state import Steering
-from workflows.steering import refusal_of_decision, settle
+from workflows.state import Steering, remembered
+from workflows.steering import known_name, refusal_of_decision, settle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMETERS: Schema = {
@@ -384,3 +384,25 @@ def test_whatever_is_said_nothing_is_approved_but_what_enough_people_saw(
             assert steering.edits.get("1.1", ASKED) == standing
             assert (settled.outcome == "approved") == (said.decision != "deny")
             assert settled.outcome == "denied" or len(voters) >= quorum
+
+
+@pytest.mark.parametrize("name", ["Ann Lee", " ann  lee ", "ANN\tLEE"])
+def test_case_and_white_space_make_nobody_another_person(name: str) -> None:
+    first = call_request(quorum=2, approved_by=["ann lee"])
+    steering = Steering(pending={"1.1": first})
+    assert known_name(decision("approve", by=name), steering) == "ann lee"
+    assert known_name(decision("approve", by="bo"), steering) == "bo"
+    signed = Steering(pending={"1.1": first.model_copy(update={"signers": ["ann lee", name]})})
+    assert known_name(decision("approve", by=name), signed) == name
+
+
+def test_comments_are_carried_on_cut() -> None:
+    steering = Steering(
+        settled={
+            "1.1": SettledRequest(request_id="1.1", outcome="denied", comment="a fraud"),
+            "2.1": SettledRequest(request_id="2.1", outcome="denied", comment="é" * 2_000),
+        }
+    )
+    kept = remembered(steering.settled)
+    assert kept["1.1"].comment == "a fraud"
+    assert 190 < len(kept["2.1"].comment.encode()) <= 200
