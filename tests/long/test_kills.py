@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.scripted_model_server import Request, Step
-from bench.tables import Table
+from bench.tables import Cell, Table
 from outlast import BadRequest, Client
 from outlast.inbox import Waiting, read_inbox
 from outlast.runs import Run
@@ -68,7 +68,7 @@ async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
 
 def table_of(payments: list[Payment], ledger: Ledger, asked: Counter[str]) -> Table:
     """Return what happened, by tool and by where the kill struck."""
-    rows: list[list[str | int]] = []
+    rows: list[list[Cell]] = []
     for tool in TOOLS:
         for place in PLACES:
             these = [one for one in payments if (one.tool, one.place) == (tool, place)]
