@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.measure import Bench, Timed, bench, history_size
+from bench.scaling import scaling as scaled
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio
 from bench.waiting import Waited, Waiter, table_of, waited, waiters_of
@@ -243,6 +244,11 @@ def _against(value: float, values: dict[str, float]) -> tuple[float | None, floa
     return ratio(value, values.get(FLOOR.name)), ratio(value, values.get(NAIVE.name))
 
 
+async def scaling(options: Options) -> list[Table]:
+    """Measure an autoscaler: what its scale-in interrupts, and how long a burst takes."""
+    return await scaled(quick=options.quick)
+
+
 BENCHMARKS = {
     "history": history,
     "latency": latency,
@@ -250,4 +256,5 @@ BENCHMARKS = {
     "memory": memory,
     "startup": startup,
     "waiting": waiting,
+    "scaling": scaling,
 }

@@ -1,4 +1,4 @@
-"""The command line of the worker processes: `python -m workers run|dev|callback|demo`."""
+"""The command line of the worker processes: `python -m workers run|dev|callback|demand|demo`."""
 
 import argparse
 import asyncio
@@ -56,6 +56,8 @@ def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     # Imported here: a worker in production has neither servers nor weights, nor a page to serve.
     if options.command == "callback":
         return _callback(load_settings(options.config))
+    if options.command == "demand":
+        return _demand(load_settings(options.config))
     if options.command == "dev":
         from workers.dev import run_dev  # noqa: PLC0415
 
@@ -71,6 +73,14 @@ async def _callback(settings: Settings) -> int:
     stop = asyncio.Event()
     stop_on_signals(stop)
     return await run_callback(settings, stop=stop)
+
+
+async def _demand(settings: Settings) -> int:
+    from workers.demand.service import run_demand  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    return await run_demand(settings, stop=stop)
 
 
 async def _run(settings: Settings) -> int:
@@ -121,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         "callback", help="serve the page on which people settle requests, from signed links"
     )
     callback.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
+    demand = commands.add_parser(
+        "demand", help="tell KEDA and other scalers how many workers the task queues need"
+    )
+    demand.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
     commands.add_parser("demo", help="run two agents from beginning to end, and stop")
     for command in (run, dev):
         _add_worker_options(command)

@@ -5,7 +5,6 @@ It keeps no state: what is asked is read from the run, and what is decided is to
 
 import asyncio
 import json
-import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -39,6 +37,7 @@ from workers.connection import connect
 from workers.links import Link, Links
 from workers.settings import Settings
 from workers.telemetry import start_telemetry
+from workers.web import listening, serve
 
 ANSWERS_WITHIN = timedelta(seconds=10)
 """A run answers a query or an update in less, unless it has no worker."""
@@ -295,28 +294,11 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
     )
     client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
     app = callback_app(client, Links(told.secret.get_secret_value()))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-    listening = _listening(told.host, told.port)
-    # Not serve(), which takes the signals for itself. No access log: its links are secrets.
-    serving = asyncio.create_task(server._serve([listening]))
-    stopping = asyncio.create_task(stop.wait())
+    listener = listening(told.host, told.port, what="the callback page", key="callback.port")
     try:
         log.info("callback.started", host=told.host, port=told.port)
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await serve(app, listener, stop=stop)
     finally:
-        stopping.cancel()
-        server.should_exit = True
         telemetry.shutdown()
-    await serving
     log.info("callback.stopped")
     return 0
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), backlog=128)
-    except OSError as error:
-        raise NotReady(
-            f"the callback page cannot listen on {host}:{port} ({error.strerror or error}): set "
-            "callback.port (OUTLAST_CALLBACK__PORT) to a free one"
-        ) from None

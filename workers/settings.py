@@ -43,6 +43,7 @@ from workers.tables import (
     AudienceSettings,
     CallbackSettings,
     ConcurrencySettings,
+    DemandSettings,
     HealthSettings,
     ModelSettings,
     Module,
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     idle_exit_s: float | None = Field(default=None, gt=0)
     """After how many seconds without a task the process ends; unset, it never does by itself."""
     health: HealthSettings = HealthSettings()
+    demand: DemandSettings = DemandSettings()
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"

@@ -212,6 +212,32 @@ class HealthSettings(Door):
     port: Port | None = None
 
 
+class WatchedVersion(Door):
+    """A worker deployment version, as far as it serves one task queue."""
+
+    task_queue: QueueName
+    deployment_name: str = Field(min_length=1)
+    build_id: str = Field(min_length=1)
+
+
+class DemandSettings(Door):
+    """The demand service: where it listens, and what it polls for although nobody has asked yet.
+
+    `slots` says how many tasks a worker of a queue takes at once; `*` is for queues that are not named.
+    """
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port = 8070
+    grpc_port: Port = 8071
+    # Servers renew their counts every 5 s: to ask more often tells nothing new.
+    poll_s: float = Field(default=5, ge=0.1, le=3_600)
+    keep_s: float = Field(default=60, ge=0)
+    """How old a reading may be that is given out while Temporal does not answer."""
+    queues: Annotated[tuple[QueueName, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
+    versions: tuple[WatchedVersion, ...] = ()
+    slots: dict[QueueName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+
 class VersioningSettings(Door):
     """The worker deployment version of this process; unset, its workers are not versioned.
 

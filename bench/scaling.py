@@ -1,0 +1,285 @@
+"""Scaling: an autoscaler over real worker processes, played as KEDA and the HPA document themselves.
+
+KEDA takes a deployment from 0 to its minimum and back to 0; in between the HPA goes by
+`ceil(metric / target)`, at the highest that it has wanted within its stabilisation window when it
+scales in, and ends workers that it picks without looking at what they do.
+"""
+
+import asyncio
+import math
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
+from bench.plot import drawn
+from bench.processes import LOGS, temporal_server
+from bench.tables import Cell, Table
+from workers.demand.demand import Question, Reading, Target
+from workers.demand.reading import TemporalSource
+from workers.processes import ChildProcess
+
+FASTER = 10
+"""By how much all times of KEDA, the HPA, workers and work are shortened."""
+
+HPA_SYNC_S = 15 / FASTER
+STABILISATION_S = 300 / FASTER
+COOLDOWN_S = 300 / FASTER
+COLD_START_S = 30 / FASTER
+WORK_S = 60 / FASTER
+SHORT_DRAIN_S = 20 / FASTER
+"""Less than the work takes, so that a worker that is ended at its work is seen to interrupt it."""
+
+LONG_DRAIN_S = 1.6 * WORK_S
+"""More than the work takes."""
+
+HEARTBEAT_S = 1.0
+END_WITHIN_S = 120.0
+SEED = 7
+
+IMAGE = Path(__file__).parent.parent / "docs" / "images" / "scaling.svg"
+
+Trigger = Literal["backlog", "demand"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a deployment is scaled by, within what bounds, and how often it is looked at."""
+
+    trigger: Trigger
+    poll_s: float
+    minimum: int
+    maximum: int = 12
+    slots: int = 1
+    drain_s: float = SHORT_DRAIN_S
+
+    def metric(self, reading: Reading) -> int:
+        """Return what the trigger shows."""
+        answer = Question(Target(TASK_QUEUE), ("activity",), self.slots).answer(reading)
+        return answer.demand if self.trigger == "demand" else answer.backlog
+
+
+@dataclass
+class Scaler:
+    """The loop of KEDA and the HPA, on the processes of one deployment."""
+
+    policy: Policy
+    source: TemporalSource
+    address: str
+    stack: AsyncExitStack
+    seconds: Callable[[], float] = time.monotonic
+    workers: list[ChildProcess] = field(default_factory=list)
+    most: int = 0
+    scaled_in: int = 0
+    wanted: deque[tuple[float, int]] = field(default_factory=deque)
+    samples: list[tuple[float, int, int, int]] = field(default_factory=list)
+    _active_at: float = 0.0
+    _ending: set[asyncio.Task[None]] = field(default_factory=set)
+    _random: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311
+
+    async def run(self) -> None:
+        """Scale until cancelled."""
+        policy = self.policy
+        await self._to(policy.minimum)
+        keda_at = hpa_at = began = self._active_at = self.seconds()
+        while True:
+            now = self.seconds()
+            reading = await self.source.read(Target(TASK_QUEUE))
+            load = reading.loads["activity"]
+            self.samples.append((now - began, load.backlog, load.busy, len(self.workers)))
+            if now >= keda_at:
+                keda_at = now + policy.poll_s
+                await self._activate(policy.metric(reading), now)
+            if now >= hpa_at and self.workers:
+                hpa_at = now + HPA_SYNC_S
+                await self._to(self._recommended(policy.metric(reading), now))
+            await asyncio.sleep(0.25)
+
+    async def _activate(self, metric: int, now: float) -> None:
+        if metric > 0:
+            self._active_at = now
+            if not self.workers:
+                await self._to(max(1, self.policy.minimum))
+        elif self.policy.minimum == 0 and now - self._active_at > COOLDOWN_S:
+            await self._to(0)
+
+    def _recommended(self, metric: int, now: float) -> int:
+        policy = self.policy
+        want = min(max(math.ceil(metric / policy.slots), policy.minimum, 1), policy.maximum)
+        self.wanted.append((now, want))
+        while self.wanted[0][0] < now - STABILISATION_S:
+            self.wanted.popleft()
+        return max(want, min(len(self.workers), max(most for _, most in self.wanted)))
+
+    async def _to(self, count: int) -> None:
+        while len(self.workers) < count:
+            self.workers.append(await self._started())
+        while len(self.workers) > count:
+            leaving = self.workers.pop(self._random.randrange(len(self.workers)))
+            self.scaled_in += 1
+            self._ending.add(asyncio.create_task(leaving.stop(within_s=LONG_DRAIN_S + 10)))
+        self.most = max(self.most, count)
+
+    async def _started(self) -> ChildProcess:
+        options = {
+            "--slots": self.policy.slots,
+            "--drain-s": self.policy.drain_s,
+            "--heartbeat-s": HEARTBEAT_S,
+            "--cold-s": COLD_START_S,
+        }
+        words = [str(word) for option in options.items() for word in option]
+        command = ["/usr/bin/env", f"TEMPORAL_ADDRESS={self.address}", sys.executable]
+        child = ChildProcess(
+            f"napper-{self._random.randrange(10**9)}",
+            [*command, "-m", "bench.napping", *words],
+            log_dir=LOGS,
+        )
+        await child.start(_at_once)
+        self.stack.push_async_callback(child.stop)
+        return child
+
+
+async def _at_once() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many activities, evenly over so many seconds."""
+
+    count: int
+    over_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a load under a policy."""
+
+    activities: int
+    interrupted: int
+    scaled_in: int
+    most: int
+    cleared_s: float
+    samples: list[tuple[float, int, int, int]]
+
+
+async def simulate(policy: Policy, phases: list[Phase]) -> Outcome:
+    """Run a load on a server of its own; `cleared_s` counts from the beginning of the last phase."""
+    async with AsyncExitStack() as stack:
+        _, client = await stack.enter_async_context(temporal_server())
+        await stack.enter_async_context(
+            Worker(client, task_queue=WORKFLOW_QUEUE, workflows=[Napper])
+        )
+        address = client.service_client.config.target_host
+        scaler = Scaler(policy, TemporalSource(client), address, stack)
+        scaling = asyncio.create_task(scaler.run())
+        try:
+            results = []
+            for phase in phases:
+                began = time.monotonic()
+                results += await _arrivals(client, phase)
+            async with asyncio.timeout(END_WITHIN_S):
+                attempts = await asyncio.gather(*results)
+        finally:
+            scaling.cancel()
+        cleared = time.monotonic() - began
+    return Outcome(
+        activities=len(attempts),
+        interrupted=sum(attempts) - len(attempts),
+        scaled_in=scaler.scaled_in,
+        most=scaler.most,
+        cleared_s=cleared,
+        samples=scaler.samples,
+    )
+
+
+async def _arrivals(client: Client, phase: Phase) -> list[asyncio.Task[int]]:
+    results = []
+    chance = random.Random(SEED)  # noqa: S311
+    began = time.monotonic()
+    for number in range(phase.count):
+        due = began + phase.over_s * number / phase.count
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        for_s = WORK_S * chance.uniform(0.5, 1.5)
+        workflow_id = f"napper-{time.monotonic_ns()}"
+        handle = await client.start_workflow(
+            Napper.run, for_s, id=workflow_id, task_queue=WORKFLOW_QUEUE
+        )
+        results.append(asyncio.create_task(handle.result()))
+    await asyncio.sleep(max(0.0, began + phase.over_s - time.monotonic()))
+    return results
+
+
+KEEN_S, SLOW_S = 5 / FASTER, 30 / FASTER
+
+SCALE_IN = {
+    "backlog, 1 slot": Policy("backlog", poll_s=KEEN_S, minimum=1),
+    "demand, 1 slot": Policy("demand", poll_s=KEEN_S, minimum=1),
+    "demand, 4 slots": Policy("demand", poll_s=KEEN_S, minimum=1, slots=4),
+    "demand, 1 slot, drain longer than the work": Policy(
+        "demand", poll_s=KEEN_S, minimum=1, drain_s=LONG_DRAIN_S
+    ),
+}
+
+BURST = {
+    "polling 30 s, minimum 0": Policy("demand", poll_s=SLOW_S, minimum=0),
+    "polling 5 s, minimum 2": Policy("demand", poll_s=KEEN_S, minimum=2),
+}
+
+AT_ONCE = 2
+"""Simulations side by side; workers that nap use little but their start."""
+
+Outcomes = dict[str, Outcome]
+
+
+async def scaling(*, quick: bool) -> list[Table]:
+    """Measure what scale-in interrupts, and how long a burst takes; draws what happened."""
+    share = 0.2 if quick else 1.0
+    steady = Phase(int(60 * share), 75 * share)
+    lull = Phase(int(8 * share), 40 * share)
+    calm = Phase(5, 25)
+    burst = Phase(25, 25)
+    shrinking = await _outcomes(SCALE_IN, [steady, lull])
+    bursting = await _outcomes(BURST, [calm, burst])
+    if not quick:
+        IMAGE.write_text(drawn({name: one.samples for name, one in shrinking.items()}, FASTER))
+    return [
+        Table(
+            f"Scale-in (all times 1/{FASTER}; work {WORK_S * FASTER:.0f} s on average)",
+            ["scaled by", "activities", "scaled in", "interrupted", "per 100", "most workers"],
+            [_scale_in_row(name, one) for name, one in shrinking.items()],
+        ),
+        Table(
+            "Burst of 5 times the steady load (in seconds of the real scale)",
+            ["scaled by", "activities", "burst done after s", "most workers"],
+            [
+                [name, one.activities, round(one.cleared_s * FASTER), one.most]
+                for name, one in bursting.items()
+            ],
+        ),
+    ]
+
+
+def _scale_in_row(name: str, one: Outcome) -> list[Cell]:
+    per_100 = 100 * one.interrupted / one.activities
+    return [name, one.activities, one.scaled_in, one.interrupted, per_100, one.most]
+
+
+async def _outcomes(policies: dict[str, Policy], phases: list[Phase]) -> Outcomes:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def outcome(policy: Policy) -> Outcome:
+        async with places:
+            return await simulate(policy, phases)
+
+    found = await asyncio.gather(*map(outcome, policies.values()))
+    return dict(zip(policies, found, strict=True))

@@ -1,0 +1,1 @@
+"""How many workers a task queue needs, told to whatever starts them."""

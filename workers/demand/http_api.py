@@ -1,0 +1,148 @@
+"""Demand over HTTP: JSON for KEDA's `metrics-api` and for people, and text for Prometheus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from workers.demand.board import Board, Latest
+from workers.demand.demand import TASK_TYPES, Question, Target, Words, read_question
+from workers.demand.reading import NotRead
+
+WORDS = Words()
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+Usual = Callable[[str], int]
+"""The slots of a worker of a task queue, for who does not say them."""
+
+GAUGES: dict[str, str] = {
+    "outlast_demand": "Slots that are needed: tasks that wait, and tasks under way.",
+    "outlast_backlog": "Tasks that wait for a worker.",
+    "outlast_busy_slots": "Slots that workers use.",
+    "outlast_desired_workers": "Workers that have as many slots as are needed.",
+    "outlast_demand_age_seconds": "Age of the last answer of Temporal.",
+}
+
+
+@dataclass(frozen=True)
+class HttpApi:
+    """The answers of the endpoints."""
+
+    board: Board
+    usual_slots: Usual
+
+    async def one(self, request: Request) -> Response:
+        """Tell the demand of one target; 503 where the last reading is missing or too old."""
+        said = {"task_queue": request.path_params["task_queue"], **request.query_params}
+        try:
+            question = read_question(said, WORDS, usual_slots=self.usual_slots)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+        try:
+            latest = await self.board.latest(question.target)
+        except NotRead as error:
+            return JSONResponse({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse(as_json(question, latest))
+
+    async def all(self, _: Request) -> Response:
+        """Tell the demand of every target that is polled for; 503 where one of them cannot be told."""
+        told: list[dict[str, Any]] = []
+        errors: list[str] = []
+        for target in self.board.targets:
+            try:
+                latest = self.board.peek(target)
+            except NotRead as error:
+                errors.append(f"{target.task_queue}: {error}")
+            else:
+                told.append(as_json(self._everything(target), latest))
+        status = HTTPStatus.SERVICE_UNAVAILABLE if errors else HTTPStatus.OK
+        return JSONResponse({"queues": told, **({"errors": errors} if errors else {})}, status)
+
+    async def metrics(self, _: Request) -> Response:
+        """Tell the same to Prometheus: what is too old is left out, its age is not."""
+        lines = {
+            name: [f"# HELP {name} {said}", f"# TYPE {name} gauge"] for name, said in GAUGES.items()
+        }
+        for target in self.board.targets:
+            labels = _labels(target)
+            for name, value in self._gauges(target).items():
+                lines[name].append(f"{name}{{{labels}}} {value}")
+        text = "\n".join(line for some in lines.values() for line in some)
+        return Response(text + "\n", media_type=PROMETHEUS)
+
+    async def health(self, _: Request) -> Response:
+        """Tell that this process answers; that Temporal does, the demand tells."""
+        return PlainTextResponse("ok")
+
+    def _gauges(self, target: Target) -> dict[str, float]:
+        age_s = self.board.age_s(target)
+        age = {} if age_s is None else {"outlast_demand_age_seconds": round(age_s, 3)}
+        try:
+            latest = self.board.peek(target)
+        except NotRead:
+            return age
+        demand = self._everything(target).answer(latest.reading)
+        return {
+            "outlast_demand": demand.demand,
+            "outlast_backlog": demand.backlog,
+            "outlast_busy_slots": demand.busy,
+            "outlast_desired_workers": demand.desired_workers,
+            **age,
+        }
+
+    def _everything(self, target: Target) -> Question:
+        return Question(target, TASK_TYPES, self.usual_slots(target.task_queue))
+
+
+def as_json(question: Question, latest: Latest) -> dict[str, Any]:
+    """Return an answer as callers read it; KEDA reads its `demand`."""
+    target, reading = question.target, latest.reading
+    demand = question.answer(reading)
+    return {
+        "task_queue": target.task_queue,
+        "deployment": target.deployment,
+        "build_id": target.build_id,
+        "backlog": {kind: load.backlog for kind, load in reading.loads.items()},
+        "busy": demand.busy,
+        "demand": demand.demand,
+        "slots_per_worker": demand.slots_per_worker,
+        "desired_workers": demand.desired_workers,
+        "oldest_s": demand.oldest_s,
+        "as_of": reading.as_of.isoformat(timespec="milliseconds"),
+        "age_s": round(latest.age_s, 3),
+        "is_stale": latest.error is not None,
+        "error": latest.error,
+    }
+
+
+def _labels(target: Target) -> str:
+    labels = {
+        "task_queue": target.task_queue,
+        "deployment": target.deployment,
+        "build_id": target.build_id,
+    }
+    return ",".join(f'{name}="{_quoted(value)}"' for name, value in labels.items())
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def http_api(board: Board, usual_slots: Usual) -> Starlette:
+    """Return the application: `/demand`, `/demand/QUEUE`, `/metrics`, `/healthz`."""
+    api = HttpApi(board, usual_slots)
+    return Starlette(
+        routes=[
+            Route("/demand", api.all),
+            # A path, for names of task queues may hold slashes.
+            Route("/demand/{task_queue:path}", api.one),
+            Route("/metrics", api.metrics),
+            Route("/healthz", api.health),
+        ]
+    )

@@ -1,0 +1,116 @@
+"""`python -m workers demand`: tells scalers how many workers the task queues need."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import grpc
+import structlog
+
+from outlast.errors import NotReady
+from workers.connection import connect
+from workers.demand.board import Board
+from workers.demand.demand import Target
+from workers.demand.externalscaler import service_of
+from workers.demand.http_api import http_api
+from workers.demand.reading import TemporalSource
+from workers.demand.scaler import DemandScaler
+from workers.settings import Role, Settings
+from workers.telemetry import start_telemetry
+from workers.web import listening, serve
+
+ENDS_WITHIN_S = 2.0
+"""How long calls under way may take once the service is told to stop; streams have no other end."""
+
+log = structlog.get_logger("outlast.demand")
+
+
+def roles_by_queue(settings: Settings) -> dict[str, set[Role]]:
+    """Return the task queues that the settings speak of, and the roles that serve them."""
+    found: dict[str, set[Role]] = {}
+    for role, queue in _queues(settings):
+        found.setdefault(queue, set()).add(role)
+    return found
+
+
+def _queues(settings: Settings) -> Iterator[tuple[Role, str]]:
+    for role in settings.roles:
+        yield role, settings.queue(role)
+    for leg in settings.route("generate").legs:
+        yield "generate", leg.task_queue
+    for route in (settings.route("tools"), *settings.routes.tool.values()):
+        for leg in route.legs:
+            yield "tools", leg.task_queue
+
+
+def watched(settings: Settings) -> set[Target]:
+    """Return what is polled for although nobody has asked yet."""
+    told = settings.demand
+    versions = {Target(one.task_queue, one.deployment_name, one.build_id) for one in told.versions}
+    return {*map(Target, roles_by_queue(settings)), *map(Target, told.queues), *versions}
+
+
+def slots_of(settings: Settings, task_queue: str) -> int:
+    """Return how many tasks a worker of a queue takes at once, as far as the settings tell it."""
+    told = settings.demand.slots.get(task_queue) or settings.demand.slots.get("*")
+    roles = roles_by_queue(settings).get(task_queue, set())
+    return told or sum(getattr(settings.concurrency, role) for role in roles) or 1
+
+
+async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
+    """Serve until `stop` is set; raises `NotReady` without Temporal or a port."""
+    told = settings.demand
+    telemetry = start_telemetry(
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+        otlp_endpoint=settings.otlp_endpoint,
+    )
+    try:
+        source = TemporalSource(await connect())
+        board = Board(source, watched=watched(settings), poll_s=told.poll_s, keep_s=told.keep_s)
+
+        def usual_slots(task_queue: str) -> int:
+            return slots_of(settings, task_queue)
+
+        with contextlib.closing(_http_socket(settings)) as http:
+            async with (
+                _scaling(settings, DemandScaler(board, usual_slots)),
+                # Where polling breaks, the process ends and says why.
+                asyncio.TaskGroup() as group,
+            ):
+                polling = group.create_task(board.run())
+                log.info("demand.started", host=told.host, port=told.port, grpc_port=told.grpc_port)
+                await serve(http_api(board, usual_slots), http, stop=stop)
+                polling.cancel()
+        log.info("demand.stopped")
+    finally:
+        telemetry.shutdown()
+    return 0
+
+
+def _http_socket(settings: Settings) -> socket.socket:
+    told = settings.demand
+    return listening(told.host, told.port, what="the demand service", key="demand.port")
+
+
+@asynccontextmanager
+async def _scaling(settings: Settings, scaler: DemandScaler) -> AsyncIterator[None]:
+    """Serve KEDA's external scaler for the length of a block."""
+    told = settings.demand
+    # Without the option a second process shares the port, and KEDA asks now one and now the other.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers([service_of(scaler)])
+    try:
+        server.add_insecure_port(f"{told.host}:{told.grpc_port}")
+    except RuntimeError:
+        raise NotReady(
+            f"the demand service cannot listen on {told.host}:{told.grpc_port}: set "
+            "demand.grpc_port (OUTLAST_DEMAND__GRPC_PORT) to a free one"
+        ) from None
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(ENDS_WITHIN_S)
