@@ -257,6 +257,7 @@ async def test_workers_that_drain_or_were_killed_are_not_counted_as_busy(tmp_pat
         await shows(on, path, busy=2)
         os.kill(draining.pid, signal.SIGTERM)
         await shows(on, path, busy=1)
+        await asyncio.sleep(3)  # by now it has said how often it tells how it is
         os.kill(killed.pid, signal.SIGKILL)
         await shows(on, path, busy=0)
 

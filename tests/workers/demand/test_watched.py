@@ -1,0 +1,60 @@
+"""What the settings say of the queues that are watched, and of their workers."""
+
+import pytest
+
+from outlast.contracts import Leg, Route
+from workers.demand.demand import Target
+from workers.demand.service import slots_of, watched
+from workers.settings import Settings
+from workers.tables import (
+    ConcurrencySettings,
+    DemandSettings,
+    QueuesSettings,
+    RoutesSettings,
+    WatchedVersion,
+)
+
+SETTINGS = Settings(
+    roles=("workflows", "tools"),
+    queues=QueuesSettings(tools="tools-own"),
+    concurrency=ConcurrencySettings(workflows=10, generate=4, tools=20),
+    routes=RoutesSettings(
+        generate=Route(legs=(Leg(task_queue="generate-gpu"), Leg(task_queue="elsewhere"))),
+        tool={"scan": Route(legs=(Leg(task_queue="tools-large"),))},
+    ),
+    demand=DemandSettings(
+        queues=("more",),
+        versions=(WatchedVersion(task_queue="agents", deployment_name="outlast", build_id="v1"),),
+        slots={"generate-gpu": 2},
+    ),
+)
+
+
+def test_the_queues_of_roles_and_routes_are_watched_and_those_named() -> None:
+    names = ("agents", "tools-own", "generate-gpu", "elsewhere", "tools-large", "more")
+    assert watched(SETTINGS) == {*map(Target, names), Target("agents", "outlast", "v1")}
+
+
+@pytest.mark.parametrize(
+    ("task_queue", "slots"),
+    [
+        ("generate-gpu", 2),  # as named
+        ("elsewhere", 4),  # as its role has
+        ("tools-large", 20),
+        ("agents", 10),
+        ("more", 1),  # nothing is known
+    ],
+)
+def test_the_slots_of_a_worker_are_those_named_or_those_of_its_role(
+    task_queue: str, slots: int
+) -> None:
+    assert slots_of(SETTINGS, task_queue) == slots
+
+
+def test_a_star_stands_for_the_queues_that_are_not_named() -> None:
+    settings = SETTINGS.model_copy(update={"demand": DemandSettings(slots={"*": 9, "agents": 3})})
+    assert [slots_of(settings, name) for name in ("agents", "more", "elsewhere")] == [3, 9, 9]
+
+
+def test_roles_that_share_a_queue_share_its_slots() -> None:
+    assert slots_of(Settings(), "agents") == 100 + 32 + 100
