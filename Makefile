@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-vllm test-browser check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-serverless test-vllm test-browser check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test: setup ## run the tests; ARGS="-k name"
 
 test-long: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)
+
+test-serverless: setup ## run AWS Lambda's handler for real, invoked by a real Temporal server
+	$(BIN)/python -m pytest tests/serverless -o norecursedirs=".*" -s $(ARGS)
 
 test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=… names a running one
 	@test -n "$(VLLM_BASE_URL)" || $(BIN)/python -m bench.engines.vllm_install

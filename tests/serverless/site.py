@@ -28,6 +28,7 @@ IDLE_EXIT_S = 1.0
 DRAIN_S = 1.0
 
 REGISTERED_WITHIN_S = 60
+ROUTED_WITHIN_S = 2
 
 
 @dataclass
@@ -96,6 +97,8 @@ async def _registered(temporal: TemporalServer, function: FakeLambda) -> None:
     )
     await reached(lambda: bool(function.invocations) and not function.running)
     await _deployment(temporal, "set-current-version", *DEPLOYMENT, "--yes")
+    # What is started before the task queues have heard of it waits on them, and nobody is invoked.
+    await asyncio.sleep(ROUTED_WITHIN_S)
 
 
 async def _deployment(temporal: TemporalServer, *words: str) -> None:

@@ -1,0 +1,110 @@
+"""The Lambda artefacts: what AWS's own validators say of them, and rules of ours."""
+
+import ast
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.deploy.tools import ROOT, run
+from workers.aws_lambda import FLUSH_S
+from workers.serving import CANCEL_S
+from workers.settings import Settings
+
+LAMBDA = ROOT / "deploy" / "lambda"
+TEMPLATE = LAMBDA / "template.yaml"
+
+AWS = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"}
+
+
+class _Tags(yaml.SafeLoader):
+    """Reads CloudFormation's tags as what stands behind them."""
+
+
+def _plain(loader: _Tags, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return f"!{suffix} {loader.construct_scalar(node)}"
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+_Tags.add_multi_constructor("!", _plain)
+
+
+def template() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Loader=_Tags)  # noqa: S506 a SafeLoader
+    return loaded
+
+
+def worker() -> dict[str, Any]:
+    properties: dict[str, Any] = template()["Resources"]["Worker"]["Properties"]
+    return properties
+
+
+def variables() -> dict[str, Any]:
+    found: dict[str, Any] = worker()["Environment"]["Variables"]
+    return found
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    linted = run("cfn-lint", TEMPLATE)
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_sam_finds_it_valid() -> None:
+    validated = run("sam", "validate", "--lint", "--template", TEMPLATE, env=AWS)
+    assert validated.returncode == 0, validated.stdout
+
+
+def test_hadolint_finds_nothing() -> None:
+    linted = run("hadolint", LAMBDA / "Dockerfile")
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_an_invocation_has_time_to_work_before_it_has_to_end() -> None:
+    drain_s, idle_s = (float(variables()[f"OUTLAST_{name}"]) for name in ("DRAIN_S", "IDLE_EXIT_S"))
+    assert worker()["Timeout"] > drain_s + CANCEL_S + FLUSH_S + idle_s + 60
+
+
+def test_the_build_id_is_the_tag_of_the_image() -> None:
+    assert worker()["ImageUri"].endswith(":${BuildId}")
+    assert variables()["TEMPORAL_WORKER_BUILD_ID"] == "!Ref BuildId"
+    assert "latest" not in TEMPLATE.read_text()
+
+
+def test_lambda_does_not_repeat_what_the_controller_repeats() -> None:
+    assert worker()["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+
+
+def test_every_variable_of_ours_is_a_setting() -> None:
+    names = {name.removeprefix("OUTLAST_").partition("__")[0].lower() for name in variables()}
+    ours = {name for name in names if not name.startswith("temporal_")}
+    assert ours <= Settings.model_fields.keys()
+
+
+def test_keys_are_references_to_secrets() -> None:
+    for name, value in variables().items():
+        if name.endswith("_KEY"):
+            assert "{{resolve:secretsmanager:" in str(value), name
+
+
+def test_the_base_image_is_pinned_to_a_build() -> None:
+    (base,) = re.findall(r"^FROM (\S+)", (LAMBDA / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.search(r":3\.\d+\.\d{4}\.\d\d\.\d\d\.\d\d$", base), base
+
+
+def test_the_image_starts_the_function_that_the_tests_run() -> None:
+    module, name = "function", "serve"
+    assert f'CMD ["{module}.{name}"]' in (LAMBDA / "Dockerfile").read_text()
+    tree = ast.parse(Path(LAMBDA / f"{module}.py").read_text())
+    assigned = [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    assert assigned == [name]
