@@ -80,7 +80,7 @@ topologySpreadConstraints:
 {{- $managed := and $versioned $.Values.workerController.enabled -}}
 {{- $builds := list $.Values.image.tag -}}
 {{- if and $versioned (not $managed) -}}
-{{- $builds = concat $builds $.Values.versioning.previous -}}
+{{- $builds = concat $builds ($.Values.versioning.previous | default list) -}}
 {{- end -}}
 {{- $component := printf "%s-%s" (include "outlast.fullname" $) $name -}}
 {{- range $build := $builds -}}

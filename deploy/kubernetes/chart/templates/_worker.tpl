@@ -87,6 +87,10 @@ spec:
 {{- if $instance.versioned }}
 - {name: TEMPORAL_DEPLOYMENT_NAME, value: {{ $root.Values.versioning.deploymentName | quote }}}
 - {name: TEMPORAL_WORKER_BUILD_ID, value: {{ $instance.build | quote }}}
+{{- else }}
+# The image names a version: empty takes it back.
+- {name: TEMPORAL_DEPLOYMENT_NAME, value: ""}
+- {name: TEMPORAL_WORKER_BUILD_ID, value: ""}
 {{- end }}
 {{- end }}
 - {name: OUTLAST_CONFIG, value: /etc/outlast/outlast.toml}

@@ -1,0 +1,154 @@
+"""The Helm chart, rendered: what an install would hand to the cluster."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from tests.deploy.tools import run
+
+CHART = "deploy/kubernetes/chart"
+VALUES = "deploy/kubernetes/values"
+BUILD = "2026-11-24"
+NAMESPACE = "agents-prod"
+
+Object = Mapping[str, Any]
+
+SETS: dict[str, tuple[str, ...]] = {
+    "cpu": ("cpu",),
+    "gpu": ("gpu",),
+    "gpus": ("gpus",),
+    "worker-controller": ("worker-controller",),
+    "previous build": ("gpus", "versioning.previous={2026-11-20}"),
+    "unversioned": ("gpu", "versioning.enabled=false"),
+    "metrics-api": ("gpu", "scaling.trigger=metrics-api"),
+    "mutual TLS": (
+        "cpu",
+        "scaling.trigger=temporal",
+        "temporal.tls.enabled=true",
+        "temporal.tls.clientSecret=temporal-client",
+        "temporal.tls.caSecret=temporal-ca",
+        "temporal.tls.serverName=temporal.internal",
+    ),
+    "sidecar": ("gpu", "workers.generate.modelServer=sidecar", "workers.generate.maxSurge=0"),
+    "jobs on backlog": ("gpus", "scaling.trigger=temporal", "vllm.scale.enabled=false"),
+}
+"""Sets of values: a file of `values/`, and what is said over it."""
+
+
+def arguments(values: str, *options: str, tag: str = BUILD) -> tuple[str, ...]:
+    """Return what tells Helm a file of values and options over it."""
+    said = [word for option in options for word in ("--set", option)]
+    return ("-f", f"{VALUES}/values-{values}.yaml", "--set-string", f"image.tag={tag}", *said)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A template of pods, and the object that makes them."""
+
+    owner: Object
+    template: Object
+
+    @property
+    def name(self) -> str:
+        """The name of the object that makes them."""
+        return str(self.owner["metadata"]["name"])
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The specification of the pods."""
+        spec: Mapping[str, Any] = self.template["spec"]
+        return spec
+
+    @property
+    def containers(self) -> list[Mapping[str, Any]]:
+        """Every container, sidecars first."""
+        return [*self.spec.get("initContainers", []), *self.spec["containers"]]
+
+    @property
+    def main(self) -> Mapping[str, Any]:
+        """The container that the pod is for."""
+        (main,) = self.spec["containers"]
+        container: Mapping[str, Any] = main
+        return container
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of the main container that have values."""
+        return {one["name"]: one["value"] for one in self.main["env"] if "value" in one}
+
+    @property
+    def secrets(self) -> dict[str, Mapping[str, str]]:
+        """The variables of the main container that are keys of Secrets."""
+        return {
+            one["name"]: one["valueFrom"]["secretKeyRef"]
+            for one in self.main["env"]
+            if "valueFrom" in one
+        }
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it polls Temporal."""
+        return bool(self.main["name"] == "worker")
+
+
+@dataclass(frozen=True)
+class Release:
+    """All objects of a rendered set."""
+
+    text: str
+    objects: tuple[Object, ...]
+
+    def of(self, *kinds: str) -> list[Object]:
+        """Return the objects of these kinds."""
+        return [one for one in self.objects if one["kind"] in kinds]
+
+    @property
+    def pods(self) -> list[Pod]:
+        """Return every template of pods, of whatever makes them."""
+        return list(_pods(self.objects))
+
+    @property
+    def workers(self) -> list[Pod]:
+        """Return the templates of pods that poll."""
+        return [pod for pod in self.pods if pod.is_worker]
+
+    @property
+    def scalers(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the specification of each ScaledObject and ScaledJob, with the name of what it scales."""
+        jobs = [(one["metadata"]["name"], one["spec"]) for one in self.of("ScaledJob")]
+        scaled = [
+            (one["spec"]["scaleTargetRef"]["name"], one["spec"]) for one in self.of("ScaledObject")
+        ]
+        templates = [
+            (one["spec"]["workerDeploymentRef"]["name"], one["spec"]["template"]["spec"])
+            for one in self.of("WorkerResourceTemplate")
+        ]
+        return [*jobs, *scaled, *templates]
+
+
+def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
+    for one in objects:
+        if one["kind"] in {"Deployment", "WorkerDeployment"}:
+            yield Pod(one, one["spec"]["template"])
+        elif one["kind"] == "ScaledJob":
+            yield Pod(one, one["spec"]["jobTargetRef"]["template"])
+
+
+@cache
+def rendered(name: str) -> Release:
+    """Return the objects of a set; fails where the chart refuses it."""
+    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *arguments(*SETS[name]))
+    assert done.returncode == 0, done.stdout
+    objects = tuple(one for one in yaml.safe_load_all(done.stdout) if one)
+    return Release(done.stdout, objects)
+
+
+def refusal(values: str, *options: str, tag: str = BUILD) -> str:
+    """Return what Helm says of values that the chart refuses."""
+    said = arguments(values, *options, tag=tag)
+    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *said)
+    assert done.returncode != 0, f"the chart takes {options}"
+    return done.stdout

@@ -1,0 +1,100 @@
+"""What the Helm chart refuses, and that its schema, its values and our settings say the same."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from outlast.contracts import Leg, Price
+from tests.deploy import chart
+from tests.deploy.chart import BUILD
+from tests.deploy.tools import ROOT
+from workers.settings import Role, Settings
+from workers.tables import AudienceSettings, CallbackSettings, ModelSettings, RoutesSettings
+
+CHART_SETS = {"agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s"}
+"""Settings that the chart makes of values of its own."""
+
+
+REFUSED = [
+    ("cpu", "workers.tools.replcas=2", "at '/workers/tools': additional properties 'replcas' not allowed"),
+    ("cpu", "scaling.trigger=keda", "at '/scaling/trigger': value must be one of 'none', 'external'"),
+    ("cpu", "scaling.pollingIntervalS=1", "at '/scaling/pollingIntervalS': minimum: got 1, want 5"),
+    ("cpu", "workers.tool.replicas=2", "at '/workers/tool': missing property 'role'"),
+    ("cpu", "settings.model.api_key=x", "at '/settings/model': additional properties 'api_key'"),
+    ("cpu", "settings.drain_s=5", "at '/settings': additional properties 'drain_s' not allowed"),
+    ("cpu", "image.tag=latest", "an image has the tag latest, which names no build"),
+    ("cpu", "vllm.image=vllm/vllm-openai", "at '/vllm/image': 'vllm/vllm-openai' does not match"),
+    ("cpu", "image.tag=", "image.tag is empty: give the tag of your worker image"),
+    ("cpu", "temporal.address=", "temporal.address is empty: give host:port"),
+    ("cpu", "agents=null", "agents is empty: name the Python modules"),
+    ("gpu", "workers.generate.modelServer=external", "settings.model.url is empty: give the base URL"),
+    ("cpu", "workers.generate.modelServer=sidecar", "vllm.model is empty: name the model"),
+    ("gpu", "workers.generate.modelServer=sidecar,vllm.gpus=0", "a sidecar is for a pod with a GPU"),
+    ("cpu", "scaling.trigger=external", "demand.enabled is false: KEDA would have nobody to ask"),
+    ("cpu", "workers.tools.kind=Job", "workers.tools has kind: Job and is not scaled"),
+    ("cpu", "workers.tools.modelServer=service", "role tools, which asks no model"),
+    ("cpu", "workers.tools.scale.min=20", "workers.tools.scale.min is more than its max"),
+    ("cpu", "scaling.trigger=temporal,workers.tools.scale.min=0", "a new build would never start"),
+    ("gpu", "scaling.trigger=temporal,vllm.scale.enabled=true", "backlog alone would take away a server"),
+    ("cpu", "callback.enabled=true", "settings.callback.url is empty"),
+    ("cpu", "settings.callback.url=https://a.example", "OUTLAST_CALLBACK__SECRET, which signs the links"),
+    ("gpus", "externalQueues=null", "generate-serverless, which no worker here polls"),
+    ("cpu", f"versioning.previous={{{BUILD}}}", "which is image.tag: list only the builds before"),
+    ("cpu", "temporal.apiKeySecret=a,temporal.tls.clientSecret=b", "Temporal takes one of them"),
+    ("worker-controller", "versioning.previous={a}", "keeps previous builds by itself"),
+    ("worker-controller", "versioning.enabled=false", "needs versioning.enabled"),
+    ("worker-controller", "scaling.trigger=external,demand.enabled=true", "needs scaling.trigger temporal"),
+    ("worker-controller", "workers.tools.kind=Job", "set its versioned to false"),
+    ("cpu", "versioning.previous={a.b,a_b}", "tags must differ within 20 letters"),
+    ("cpu", "priorityClass.create=true", "priorityClass.create needs priorityClass.name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "option", "sentence"), REFUSED, ids=[one for _, one, _ in REFUSED]
+)
+def test_values_that_do_not_fit_are_refused_with_a_sentence(
+    values: str, option: str, sentence: str
+) -> None:
+    options = [] if option.startswith("image.tag=") else [option]
+    tag = option.removeprefix("image.tag=") if not options else BUILD
+    assert sentence in chart.refusal(values, *options, tag=tag)
+
+
+def test_the_schema_knows_the_settings_and_no_others() -> None:
+    schema = json.loads((ROOT / chart.CHART / "values.schema.json").read_text())["$defs"]
+    tables = schema["settings"]["properties"]
+    assert set(tables) == set(Settings.model_fields) - CHART_SETS
+    assert _keys(schema["model"]) == set(ModelSettings.model_fields) - {"api_key"}
+    assert _keys(tables["audiences"]["additionalProperties"]) == set(
+        AudienceSettings.model_fields
+    ) - {"secret"}
+    assert _keys(tables["callback"]) == set(CallbackSettings.model_fields) - {
+        "secret",
+        "host",
+        "port",
+    }
+    assert _keys(tables["routes"]) == set(RoutesSettings.model_fields)
+    assert _keys(schema["leg"]) == set(Leg.model_fields)
+    assert _keys(schema["price"]) == set(Price.model_fields)
+    concurrency: type[BaseModel] = type(Settings.model_fields["concurrency"].default)
+    assert _keys(tables["concurrency"]) == set(concurrency.model_fields)
+
+
+def test_every_value_is_explained_and_known_to_the_schema() -> None:
+    schema = json.loads((ROOT / chart.CHART / "values.schema.json").read_text())
+    text = (ROOT / chart.CHART / "values.yaml").read_text()
+    values = yaml.safe_load(text)
+    assert set(schema["properties"]) == {*values, "global"}
+    worker = schema["$defs"]["worker"]["properties"]
+    assert set(worker) == set(values["workerDefaults"])
+    assert set(worker["role"]["enum"]) == {"", *get_args(Role)}
+
+
+def _keys(schema: Mapping[str, Any]) -> set[str]:
+    assert schema["additionalProperties"] is False
+    return set(schema["properties"])
