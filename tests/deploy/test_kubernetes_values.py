@@ -15,7 +15,9 @@ from tests.deploy.tools import ROOT
 from workers.settings import Role, Settings
 from workers.tables import AudienceSettings, CallbackSettings, ModelSettings, RoutesSettings
 
-CHART_SETS = {"agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s"}
+CHART_SETS = {
+    *("agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s", "demand"),
+}
 """Settings that the chart makes of values of its own."""
 
 
