@@ -184,6 +184,7 @@ async def simulate(policy: Policy, phases: list[Phase]) -> Outcome:
         scaling = asyncio.create_task(scaler.run())
         try:
             results = []
+            began = time.monotonic()
             for phase in phases:
                 began = time.monotonic()
                 results += await _arrivals(client, phase)

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from tests.deploy.tools import ROOT, run
-from workers.aws_lambda import FLUSH_S
 from workers.serving import CANCEL_S
 from workers.settings import Settings
+from workers.telemetry import FLUSH_S
 
 LAMBDA = ROOT / "deploy" / "lambda"
 TEMPLATE = LAMBDA / "template.yaml"
@@ -28,6 +28,7 @@ def _plain(loader: _Tags, suffix: str, node: yaml.Node) -> Any:
         return f"!{suffix} {loader.construct_scalar(node)}"
     if isinstance(node, yaml.SequenceNode):
         return {suffix: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
     return {suffix: loader.construct_mapping(node, deep=True)}
 
 

@@ -1,7 +1,7 @@
 """The refund desk under each profile of deploy/routes/: nothing differs but the settings file.
 
 Real server, real worker processes, each polling the queues of one target; the model is scripted. The
-queue that served each step is printed: `make test ARGS="tests/acceptance/test_profiles.py -s"`.
+queue that served each step is printed: `make test-long ARGS="-k profile -s"`.
 """
 
 import json
