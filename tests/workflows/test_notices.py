@@ -133,5 +133,5 @@ async def test_audiences_that_are_not_named_are_told_as_any(
 
 
 def test_an_audience_that_nothing_reaches_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a webhook, a command, or log = true"):
+    with pytest.raises(ValueError, match="needs a webhook, a command, keys, or log = true"):
         AudienceSettings.model_validate({})
