@@ -89,6 +89,38 @@ class Pod:
         }
 
     @property
+    def is_managed(self) -> bool:
+        """Whether the worker controller tells it its version."""
+        return bool(self.owner["kind"] == "WorkerDeployment")
+
+    @property
+    def version(self) -> tuple[str | None, str | None]:
+        """The version that a worker is told; empty strings are for the worker controller to fill in."""
+        if self.is_managed:
+            return "", ""
+        told = self.variables
+        return told["TEMPORAL_DEPLOYMENT_NAME"] or None, told["TEMPORAL_WORKER_BUILD_ID"] or None
+
+    @property
+    def build(self) -> str:
+        """The build id of a worker, where it has one of its own, or that of the release."""
+        if self.is_managed:
+            return str(self.owner["spec"]["workerOptions"]["unsafeCustomBuildID"])
+        return self.version[1] or BUILD
+
+    @property
+    def queue(self) -> str:
+        """The task queue that a worker polls."""
+        return self.variables[f"OUTLAST_QUEUES__{self.variables['OUTLAST_ROLES'].upper()}"]
+
+    @property
+    def slots(self) -> int:
+        """How many tasks a worker does at once."""
+        return int(
+            self.variables[f"OUTLAST_CONCURRENCY__{self.variables['OUTLAST_ROLES'].upper()}"]
+        )
+
+    @property
     def is_worker(self) -> bool:
         """Whether it polls Temporal."""
         return bool(self.main["name"] == "worker")

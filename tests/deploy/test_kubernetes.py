@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import yaml
@@ -175,17 +174,6 @@ def test_a_sidecar_starts_before_its_worker_and_ends_after_it() -> None:
         assert "--host=127.0.0.1" in sidecar["args"]
 
 
-def test_deployment_name_and_build_id_agree_everywhere(release: Release) -> None:
-    version_of = {pod.name: _version(pod) for pod in release.workers}
-    for pod in release.workers:
-        assert pod.main["image"].endswith(f":{_build(pod)}")
-    for target, spec in release.scalers:
-        if target not in version_of:  # vLLM follows the demand of its workers' queues
-            continue
-        for trigger in spec["triggers"]:
-            assert _told_version(trigger) == version_of[target], target
-
-
 def test_the_worker_controller_sets_what_versions_are_called() -> None:
     release = rendered("worker-controller")
     names = {one["metadata"]["name"] for one in release.of("WorkerDeployment")}
@@ -202,46 +190,22 @@ def test_the_worker_controller_sets_what_versions_are_called() -> None:
     assert "--name agents-prod/outlast-workflows" in notes
 
 
-def test_queues_of_scalers_are_those_that_workers_poll(release: Release) -> None:
-    queue_of = {pod.name: _queue(pod) for pod in release.workers}
-    for target, spec in release.scalers:
-        polled = {_told_queue(trigger) for trigger in spec["triggers"]}
-        assert (
-            polled == {queue_of[target]} if target in queue_of else polled <= set(queue_of.values())
-        )
-
-
 def test_queues_of_routes_are_polled_or_named_as_somebody_elses(release: Release) -> None:
     (settings,) = release.of("ConfigMap")
     routes = tomllib.loads(settings["data"]["workflows.toml"]).get("routes", {})
     legs = {leg["task_queue"] for route in routes.values() for leg in route["legs"]}
-    assert legs <= {_queue(pod) for pod in release.workers} | {"generate-serverless"}
+    assert legs <= {pod.queue for pod in release.workers} | {"generate-serverless"}
 
 
 def test_queues_are_those_of_the_roles_where_nothing_else_is_said() -> None:
-    queues = {pod.variables["OUTLAST_ROLES"]: _queue(pod) for pod in rendered("cpu").workers}
+    queues = {pod.variables["OUTLAST_ROLES"]: pod.queue for pod in rendered("cpu").workers}
     assert queues == OWN_QUEUES
-
-
-def test_a_scaler_divides_by_the_slots_that_its_workers_have(release: Release) -> None:
-    slots_of = {pod.name: _slots(pod) for pod in release.workers}
-    for target, spec in release.scalers:
-        for trigger in spec["triggers"]:
-            if target in slots_of:
-                assert _told_slots(trigger) == slots_of[target], target
-
-
-def test_what_is_scaled_has_no_fixed_replicas(release: Release) -> None:
-    scaled = {target for target, _ in release.scalers}
-    for pod in release.pods:
-        if pod.owner["kind"] != "ScaledJob":
-            assert ("replicas" in pod.owner["spec"]) != (pod.name in scaled), pod.name
 
 
 def test_a_previous_build_keeps_its_workers_beside_the_new_ones() -> None:
     builds: dict[str, set[str]] = {}
     for pod in rendered("previous build").workers:
-        builds.setdefault(pod.main["image"].partition(":")[2], set()).add(_queue(pod))
+        builds.setdefault(pod.main["image"].partition(":")[2], set()).add(pod.queue)
     assert builds == {
         "2026-11-20": {"agents", "tools", "generate"},
         BUILD: {"agents", "tools", "generate", "generate-gpu"},
@@ -286,11 +250,11 @@ def test_our_own_settings_accept_what_each_process_is_told(
             settings = _loaded(pod, release, patch, tmp_path)
         if pod.is_worker:
             (role,) = settings.roles
-            assert settings.queue(role) == _queue(pod)
-            assert getattr(settings.concurrency, role) == _slots(pod)
+            assert settings.queue(role) == pod.queue
+            assert getattr(settings.concurrency, role) == pod.slots
             assert settings.health.host == "0.0.0.0"  # noqa: S104 the kubelet asks from outside
             assert settings.health.port == pod.main["ports"][0]["containerPort"]
-            assert settings.versioning.build_id == _version(pod)[1] or _is_managed(pod)
+            assert settings.versioning.build_id == pod.version[1] or pod.is_managed
             assert settings.model.url or role != "generate"
 
 
@@ -299,7 +263,7 @@ def test_the_connection_is_as_temporals_own_reader_takes_it(
 ) -> None:
     (tmp_path / "file.pem").write_text("a certificate, or a key")
     for pod in release.pods:
-        if pod.main["name"] == "vllm" or _is_managed(pod):
+        if pod.main["name"] == "vllm" or pod.is_managed:
             continue
         with no_variables.context() as patch:
             for name, value in {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}.items():
@@ -374,57 +338,3 @@ def _loaded(pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path)
         patch.setenv(name, value)
     patch.setenv("OUTLAST_CONFIG", str(folder / "outlast.toml"))
     return load_settings()
-
-
-def _is_managed(pod: Pod) -> bool:
-    return bool(pod.owner["kind"] == "WorkerDeployment")
-
-
-def _build(pod: Pod) -> str:
-    if _is_managed(pod):
-        return str(pod.owner["spec"]["workerOptions"]["unsafeCustomBuildID"])
-    return pod.variables["TEMPORAL_WORKER_BUILD_ID"] or BUILD
-
-
-def _version(pod: Pod) -> tuple[str | None, str | None]:
-    """Return the version that a worker is told; empty strings are for the worker controller to fill in."""
-    if _is_managed(pod):
-        return "", ""
-    told = pod.variables
-    return told["TEMPORAL_DEPLOYMENT_NAME"] or None, told["TEMPORAL_WORKER_BUILD_ID"] or None
-
-
-def _queue(pod: Pod) -> str:
-    return pod.variables[f"OUTLAST_QUEUES__{pod.variables['OUTLAST_ROLES'].upper()}"]
-
-
-def _slots(pod: Pod) -> int:
-    return int(pod.variables[f"OUTLAST_CONCURRENCY__{pod.variables['OUTLAST_ROLES'].upper()}"])
-
-
-def _asked(trigger: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: values[0]
-        for key, values in parse_qs(urlsplit(trigger["metadata"]["url"]).query).items()
-    }
-
-
-def _told_version(trigger: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    if trigger["type"] == "metrics-api":
-        return _asked(trigger).get("deployment"), _asked(trigger).get("build_id")
-    metadata = trigger["metadata"]
-    return metadata.get("workerDeploymentName"), metadata.get("workerDeploymentBuildId")
-
-
-def _told_queue(trigger: Mapping[str, Any]) -> str:
-    if trigger["type"] == "metrics-api":
-        return unquote(urlsplit(trigger["metadata"]["url"]).path.rpartition("/")[2])
-    return str(trigger["metadata"]["taskQueue"])
-
-
-def _told_slots(trigger: Mapping[str, Any]) -> int:
-    if trigger["type"] == "metrics-api":
-        assert trigger["metadata"]["targetValue"] == _asked(trigger)["slots"]
-        return int(_asked(trigger)["slots"])
-    metadata = trigger["metadata"]
-    return int(metadata.get("slotsPerWorker") or metadata["targetQueueSize"])

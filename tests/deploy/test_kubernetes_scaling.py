@@ -1,0 +1,105 @@
+"""How the chart scales: each scaler asks for the queue, the version and the slots of what it scales."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from tests.deploy.chart import SETS, Release, rendered
+from workers.demand import http_api, scaler
+from workers.demand.demand import Question, Words, read_question
+
+
+@pytest.fixture(params=SETS)
+def release(request: pytest.FixtureRequest) -> Release:
+    return rendered(request.param)
+
+
+def test_deployment_name_and_build_id_agree_everywhere(release: Release) -> None:
+    version_of = {pod.name: pod.version for pod in release.workers}
+    for pod in release.workers:
+        assert pod.main["image"].endswith(f":{pod.build}")
+    for target, spec in release.scalers:
+        if target not in version_of:  # vLLM follows the demand of its workers' queues
+            continue
+        for trigger in spec["triggers"]:
+            assert _told_version(trigger) == version_of[target], target
+
+
+def test_queues_of_scalers_are_those_that_workers_poll(release: Release) -> None:
+    queue_of = {pod.name: pod.queue for pod in release.workers}
+    for target, spec in release.scalers:
+        polled = {_told_queue(trigger) for trigger in spec["triggers"]}
+        assert (
+            polled == {queue_of[target]} if target in queue_of else polled <= set(queue_of.values())
+        )
+
+
+def test_a_scaler_divides_by_the_slots_that_its_workers_have(release: Release) -> None:
+    slots_of = {pod.name: pod.slots for pod in release.workers}
+    for target, spec in release.scalers:
+        for trigger in spec["triggers"]:
+            if target in slots_of:
+                assert _told_slots(trigger) == slots_of[target], target
+
+
+def test_what_is_scaled_has_no_fixed_replicas(release: Release) -> None:
+    scaled = {target for target, _ in release.scalers}
+    for pod in release.pods:
+        if pod.owner["kind"] != "ScaledJob":
+            assert ("replicas" in pod.owner["spec"]) != (pod.name in scaled), pod.name
+
+
+def test_our_demand_service_understands_what_a_scaler_asks() -> None:
+    asked = [
+        (pod, trigger)
+        for name in SETS
+        for pod in rendered(name).workers
+        for target, spec in rendered(name).scalers
+        for trigger in spec["triggers"]
+        if target == pod.name and trigger["type"] != "temporal"
+    ]
+    assert {trigger["type"] for _, trigger in asked} == {"external", "metrics-api"}
+    for pod, trigger in asked:
+        question = _question(trigger)
+        assert question.target.task_queue == pod.queue
+        assert (question.target.deployment or None, question.target.build_id or None) == pod.version
+        assert question.slots == pod.slots
+        assert ("workflow" in question.types) == (pod.variables["OUTLAST_ROLES"] == "workflows")
+
+
+def _question(trigger: Mapping[str, Any]) -> Question:
+    words: Words = scaler.WORDS
+    said = {key: value for key, value in trigger["metadata"].items() if key not in scaler.FOR_KEDA}
+    if trigger["type"] == "metrics-api":
+        words, said = http_api.WORDS, {"task_queue": _told_queue(trigger), **_asked(trigger)}
+    return read_question(said, words, usual_slots=lambda _: 0)
+
+
+def _asked(trigger: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: values[0]
+        for key, values in parse_qs(urlsplit(trigger["metadata"]["url"]).query).items()
+    }
+
+
+def _told_version(trigger: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    if trigger["type"] == "metrics-api":
+        return _asked(trigger).get("deployment"), _asked(trigger).get("build_id")
+    metadata = trigger["metadata"]
+    return metadata.get("workerDeploymentName"), metadata.get("workerDeploymentBuildId")
+
+
+def _told_queue(trigger: Mapping[str, Any]) -> str:
+    if trigger["type"] == "metrics-api":
+        return unquote(urlsplit(trigger["metadata"]["url"]).path.rpartition("/")[2])
+    return str(trigger["metadata"]["taskQueue"])
+
+
+def _told_slots(trigger: Mapping[str, Any]) -> int:
+    if trigger["type"] == "metrics-api":
+        assert trigger["metadata"]["targetValue"] == _asked(trigger)["slots"]
+        return int(_asked(trigger)["slots"])
+    metadata = trigger["metadata"]
+    return int(metadata.get("slotsPerWorker") or metadata["targetQueueSize"])
