@@ -96,6 +96,7 @@ class FakeLambda:
 
     async def cool_down(self) -> None:
         """End all environments, as Lambda does with those that it has kept for a while."""
+        self._waiting.clear()
         for environment in list(self._environments.values()):
             await environment.kill()
         self._environments.clear()
