@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import contextlib
+import signal
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -10,9 +12,6 @@ from temporalio.common import RetryPolicy, VersioningBehavior, WorkerDeploymentV
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Worker, WorkerDeploymentConfig
-
-from workers.process import stop_on_signals
-from workers.serving import serve
 
 TASK_QUEUE = "naps"
 WORKFLOW_QUEUE = "nappers"
@@ -46,8 +45,6 @@ class Napper:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    stop_on_signals(stop)
     runtime = Runtime(
         telemetry=TelemetryConfig(),
         worker_heartbeat_interval=timedelta(seconds=options.heartbeat_s),
@@ -63,7 +60,10 @@ async def _run(options: argparse.Namespace) -> None:
         graceful_shutdown_timeout=timedelta(seconds=options.drain_s),
         deployment_config=_version(options.version),
     )
-    await serve([worker], stop, drain_s=options.drain_s)
+    running = asyncio.create_task(worker.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def _version(told: str) -> WorkerDeploymentConfig | None:

@@ -11,13 +11,14 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
@@ -35,15 +36,21 @@ HPA_SYNC_S = 15 / FASTER
 STABILISATION_S = 300 / FASTER
 COOLDOWN_S = 300 / FASTER
 COLD_START_S = 30 / FASTER
-WORK_S = 60 / FASTER
+SHORT_WORK_S = 60 / FASTER
+LONG_WORK_S = 360 / FASTER
+"""Longer than the stabilisation window, as an agent's long tool or a batch on a GPU is."""
+
 SHORT_DRAIN_S = 20 / FASTER
 """Less than the work takes, so that a worker that is ended at its work is seen to interrupt it."""
 
-LONG_DRAIN_S = 1.6 * WORK_S
+LONG_DRAIN_S = 1.6 * LONG_WORK_S
 """More than the work takes."""
 
 HEARTBEAT_S = 1.0
-END_WITHIN_S = 120.0
+END_WITHIN_S = 60.0
+SETTLE_S = 5.0
+"""What a warm minimum has to start, so that it is warm."""
+
 SEED = 7
 
 IMAGE = Path(__file__).parent.parent / "docs" / "images" / "scaling.svg"
@@ -154,26 +161,63 @@ async def _at_once() -> bool:
 
 @dataclass(frozen=True)
 class Phase:
-    """So many activities, evenly over so many seconds."""
+    """Activities that begin evenly over some seconds, and what passes until the next phase."""
 
     count: int
     over_s: float
+    lasts_s: float
+    work_s: float
+
+
+@dataclass
+class Nap:
+    """An activity that was asked for."""
+
+    handle: WorkflowHandle[Napper, int]
+    began: float
+    for_s: float
+    ended: float | None = None
+    attempts: int = 0
+
+    async def end(self) -> None:
+        """Wait until it is done."""
+        self.attempts = await self.handle.result()
+        self.ended = time.monotonic()
+
+    async def count(self) -> None:
+        """Read how many attempts it has had, if it is not done."""
+        if self.ended is None:
+            pending = (await self.handle.describe()).raw_description.pending_activities
+            self.attempts = max(one.attempt for one in pending)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of a load under a policy."""
 
-    activities: int
-    interrupted: int
+    naps: list[Nap]
     scaled_in: int
     most: int
-    cleared_s: float
     samples: list[tuple[float, int, int, int]]
 
+    @property
+    def interrupted(self) -> int:
+        """The attempts that were cut off: all but the last of each activity."""
+        return sum(nap.attempts - 1 for nap in self.naps)
 
-async def simulate(policy: Policy, phases: list[Phase]) -> Outcome:
-    """Run a load on a server of its own; `cleared_s` counts from the beginning of the last phase."""
+    @property
+    def unfinished(self) -> int:
+        """The activities that were not done when patience ended."""
+        return sum(nap.ended is None for nap in self.naps)
+
+    @property
+    def waits_s(self) -> list[float]:
+        """What each activity took longer than its work."""
+        return [nap.ended - nap.began - nap.for_s for nap in self.naps if nap.ended is not None]
+
+
+async def simulate(policy: Policy, phases: Sequence[Phase]) -> Outcome:
+    """Run a load on a server of its own."""
     async with AsyncExitStack() as stack:
         _, client = await stack.enter_async_context(temporal_server())
         await stack.enter_async_context(
@@ -182,42 +226,35 @@ async def simulate(policy: Policy, phases: list[Phase]) -> Outcome:
         address = client.service_client.config.target_host
         scaler = Scaler(policy, TemporalSource(client), address, stack)
         scaling = asyncio.create_task(scaler.run())
+        await asyncio.sleep(SETTLE_S)
+        naps: list[Nap] = []
+        ends: list[asyncio.Task[None]] = []
         try:
-            results = []
-            began = time.monotonic()
             for phase in phases:
-                began = time.monotonic()
-                results += await _arrivals(client, phase)
-            async with asyncio.timeout(END_WITHIN_S):
-                attempts = await asyncio.gather(*results)
+                async for nap in _arrivals(client, phase):
+                    naps.append(nap)
+                    ends.append(asyncio.create_task(nap.end()))
+            await asyncio.wait(ends, timeout=END_WITHIN_S)
         finally:
             scaling.cancel()
-        cleared = time.monotonic() - began
-    return Outcome(
-        activities=len(attempts),
-        interrupted=sum(attempts) - len(attempts),
-        scaled_in=scaler.scaled_in,
-        most=scaler.most,
-        cleared_s=cleared,
-        samples=scaler.samples,
-    )
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*(nap.count() for nap in naps))
+        return Outcome(naps, scaler.scaled_in, scaler.most, scaler.samples)
 
 
-async def _arrivals(client: Client, phase: Phase) -> list[asyncio.Task[int]]:
-    results = []
+async def _arrivals(client: Client, phase: Phase) -> AsyncIterator[Nap]:
     chance = random.Random(SEED)  # noqa: S311
     began = time.monotonic()
     for number in range(phase.count):
         due = began + phase.over_s * number / phase.count
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        for_s = WORK_S * chance.uniform(0.5, 1.5)
-        workflow_id = f"napper-{time.monotonic_ns()}"
+        for_s = phase.work_s * chance.uniform(0.5, 1.5)
         handle = await client.start_workflow(
-            Napper.run, for_s, id=workflow_id, task_queue=WORKFLOW_QUEUE
+            Napper.run, for_s, id=f"napper-{time.monotonic_ns()}", task_queue=WORKFLOW_QUEUE
         )
-        results.append(asyncio.create_task(handle.result()))
-    await asyncio.sleep(max(0.0, began + phase.over_s - time.monotonic()))
-    return results
+        yield Nap(handle, time.monotonic(), for_s)
+    await asyncio.sleep(max(0.0, began + phase.lasts_s - time.monotonic()))
 
 
 KEEN_S, SLOW_S = 5 / FASTER, 30 / FASTER
@@ -236,7 +273,7 @@ BURST = {
     "polling 5 s, minimum 2": Policy("demand", poll_s=KEEN_S, minimum=2),
 }
 
-AT_ONCE = 2
+AT_ONCE = 4
 """Simulations side by side; workers that nap use little but their start."""
 
 Outcomes = dict[str, Outcome]
@@ -244,38 +281,37 @@ Outcomes = dict[str, Outcome]
 
 async def scaling(*, quick: bool) -> list[Table]:
     """Measure what scale-in interrupts, and how long a burst takes; draws what happened."""
-    share = 0.2 if quick else 1.0
-    steady = Phase(int(60 * share), 75 * share)
-    lull = Phase(int(8 * share), 40 * share)
-    calm = Phase(5, 25)
-    burst = Phase(25, 25)
-    shrinking = await _outcomes(SCALE_IN, [steady, lull])
-    bursting = await _outcomes(BURST, [calm, burst])
+    waves = [Phase(8, 8, 45, LONG_WORK_S)] * (1 if quick else 3)
+    burst = Phase(25, 25, 25, SHORT_WORK_S)
+    shrinking = await _outcomes(SCALE_IN, waves)
+    bursting = await _outcomes(BURST, [burst])
     if not quick:
         IMAGE.write_text(drawn({name: one.samples for name, one in shrinking.items()}, FASTER))
     return [
         Table(
-            f"Scale-in (all times 1/{FASTER}; work {WORK_S * FASTER:.0f} s on average)",
-            ["scaled by", "activities", "scaled in", "interrupted", "per 100", "most workers"],
+            f"Scale-in: waves of long work (times 1/{FASTER} of the real scale)",
+            ["scaled by", "activities", "scaled in", "interrupted", "per 100", "unfinished"],
             [_scale_in_row(name, one) for name, one in shrinking.items()],
         ),
         Table(
-            "Burst of 5 times the steady load (in seconds of the real scale)",
-            ["scaled by", "activities", "burst done after s", "most workers"],
-            [
-                [name, one.activities, round(one.cleared_s * FASTER), one.most]
-                for name, one in bursting.items()
-            ],
+            "Burst (seconds of the real scale)",
+            ["scaled by", "activities", "mean wait s", "longest wait s", "most workers"],
+            [_burst_row(name, one) for name, one in bursting.items()],
         ),
     ]
 
 
 def _scale_in_row(name: str, one: Outcome) -> list[Cell]:
-    per_100 = 100 * one.interrupted / one.activities
-    return [name, one.activities, one.scaled_in, one.interrupted, per_100, one.most]
+    per_100 = 100 * one.interrupted / len(one.naps)
+    return [name, len(one.naps), one.scaled_in, one.interrupted, per_100, one.unfinished]
 
 
-async def _outcomes(policies: dict[str, Policy], phases: list[Phase]) -> Outcomes:
+def _burst_row(name: str, one: Outcome) -> list[Cell]:
+    mean_s, longest_s = fmean(one.waits_s) * FASTER, max(one.waits_s) * FASTER
+    return [name, len(one.naps), round(mean_s), round(longest_s), one.most]
+
+
+async def _outcomes(policies: dict[str, Policy], phases: Sequence[Phase]) -> Outcomes:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def outcome(policy: Policy) -> Outcome:
