@@ -68,15 +68,17 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
         otlp_endpoint=settings.otlp_endpoint,
     )
     try:
-        source = TemporalSource(await connect())
-        board = Board(source, watched=watched(settings), poll_s=told.poll_s, keep_s=told.keep_s)
-
-        def usual_slots(task_queue: str) -> int:
-            return slots_of(settings, task_queue)
-
+        # The ports first: without them there is nothing to connect for.
         with contextlib.closing(_http_socket(settings)) as http:
+            grpc_server = _grpc_server(settings)
+            source = TemporalSource(await connect())
+            board = Board(source, watched=watched(settings), poll_s=told.poll_s, keep_s=told.keep_s)
+
+            def usual_slots(task_queue: str) -> int:
+                return slots_of(settings, task_queue)
+
             async with (
-                _scaling(settings, DemandScaler(board, usual_slots)),
+                _scaling(grpc_server, DemandScaler(board, usual_slots)),
                 # Where polling breaks, the process ends and says why.
                 asyncio.TaskGroup() as group,
             ):
@@ -95,13 +97,10 @@ def _http_socket(settings: Settings) -> socket.socket:
     return listening(told.host, told.port, what="the demand service", key="demand.port")
 
 
-@asynccontextmanager
-async def _scaling(settings: Settings, scaler: DemandScaler) -> AsyncIterator[None]:
-    """Serve KEDA's external scaler for the length of a block."""
+def _grpc_server(settings: Settings) -> grpc.aio.Server:
     told = settings.demand
     # Without the option a second process shares the port, and KEDA asks now one and now the other.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers([service_of(scaler)])
     try:
         server.add_insecure_port(f"{told.host}:{told.grpc_port}")
     except RuntimeError:
@@ -109,6 +108,13 @@ async def _scaling(settings: Settings, scaler: DemandScaler) -> AsyncIterator[No
             f"the demand service cannot listen on {told.host}:{told.grpc_port}: set "
             "demand.grpc_port (OUTLAST_DEMAND__GRPC_PORT) to a free one"
         ) from None
+    return server
+
+
+@asynccontextmanager
+async def _scaling(server: grpc.aio.Server, scaler: DemandScaler) -> AsyncIterator[None]:
+    """Serve KEDA's external scaler for the length of a block."""
+    server.add_generic_rpc_handlers([service_of(scaler)])
     await server.start()
     try:
         yield
