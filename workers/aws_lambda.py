@@ -125,11 +125,7 @@ class _Serving(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         (polled,) = queues_of(
-<<<<<<< HEAD
             config["client"],  # pyright: ignore[reportTypedDictNotRequiredAccess] a worker has one
-=======
-            config["client"],  # pyright: ignore[reportTypedDictNotRequiredAccess] every worker has one
->>>>>>> 3d28eb3 (Name what the tests of deployments need, and satisfy pyright)
             self._settings,
             self._catalog,
             endpoints=self._endpoints,
