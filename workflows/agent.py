@@ -51,6 +51,10 @@ from workflows.steps import Step, generate_options, was_not_served
 PAUSE_TIMEOUT = timedelta(days=30)
 """How long a paused run waits to be resumed before it stops."""
 
+BUILD_OF_TASK = workflow.ContinueAsNewVersioningBehavior.UNSPECIFIED
+BUILD_OF_CONVERSATION = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
+"""A task keeps the build that it began with; a conversation may live for weeks, and goes to the current."""
+
 INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
 """Characters up to which a new entry is told to a model worker outright. What is longer stands in the
 history already, and the worker has kept it or asks for it."""
@@ -125,7 +129,7 @@ class AgentWorkflow(Steerable):
             plan = _plan(state)
             if isinstance(plan, Stop):
                 return self._stopped(plan.reason)
-            await self._continue_as_new_if_suggested(state)
+            await self._continue_as_new_if_due(state)
             generation = await self._generate(state, presence, plan)
             if generation is None:
                 continue
@@ -230,11 +234,17 @@ class AgentWorkflow(Steerable):
             state.add(user_message(message.text))
         self._steering.inbox.clear()
 
-    async def _continue_as_new_if_suggested(self, state: RunState) -> None:
-        if not workflow.info().is_continue_as_new_suggested():
+    async def _continue_as_new_if_due(self, state: RunState) -> None:
+        """Go on as a new run where the server suggests it, or a conversation has a newer build to go to."""
+        info, stays = workflow.info(), state.mode == "task"
+        is_outdated = not stays and info.is_target_worker_deployment_version_changed()
+        if not (is_outdated or info.is_continue_as_new_suggested()):
             return
         await self._replies.end(CONTINUED_AS_NEW)
-        workflow.continue_as_new(carry(state, self._steering))
+        workflow.continue_as_new(
+            carry(state, self._steering),
+            initial_versioning_behavior=BUILD_OF_TASK if stays else BUILD_OF_CONVERSATION,
+        )
 
     def _stopped(self, reason: StopReason) -> AgentResult:
         return self._ended("stopped", reason=reason)

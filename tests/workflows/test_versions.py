@@ -1,0 +1,97 @@
+"""Builds: a task stays on the one that it began with, a conversation goes to the current one."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from outlast import Agent
+from outlast.models import Prompt
+from outlast.testing import ScriptedModel, answer
+from tests.stage import Stage, on_stage, staged_settings
+from workers.settings import Settings
+from workers.tables import VersioningSettings
+
+desk = Agent(name="desk", instructions="Chat.")
+
+
+class Builds:
+    """A worker deployment of which several builds serve the same task queues."""
+
+    def __init__(self, client: Client, stack: AsyncExitStack) -> None:
+        self._client = client
+        self._stack = stack
+        self._name = f"outlast-{uuid.uuid4().hex[:8]}"
+        self._settings = staged_settings(cached=1000)
+
+    async def serve(self, build_id: str) -> Stage:
+        """Start workers of a build, whose model answers with its name."""
+
+        def says(prompt: Prompt) -> dict[str, object]:
+            return answer(f"{build_id}: {prompt.messages[-1]['content']}")
+
+        versioning = VersioningSettings(deployment_name=self._name, build_id=build_id)
+        settings: Settings = self._settings.model_copy(update={"versioning": versioning})
+        model = ScriptedModel([says], repeat_last=True)
+        stage = await self._stack.enter_async_context(
+            on_stage(self._client, model, [desk], settings=settings)
+        )
+        await self._promote(build_id)
+        return stage
+
+    async def _promote(self, build_id: str) -> None:
+        request = SetWorkerDeploymentCurrentVersionRequest(
+            namespace=self._client.namespace,
+            deployment_name=self._name,
+            build_id=build_id,
+            identity="test",
+        )
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await self._client.workflow_service.set_worker_deployment_current_version(
+                        request
+                    )
+                except RPCError:
+                    await asyncio.sleep(0.2)  # its task queues are not registered yet
+                else:
+                    return
+
+
+@asynccontextmanager
+async def builds(client: Client) -> AsyncIterator[Builds]:
+    async with AsyncExitStack() as stack:
+        yield Builds(client, stack)
+
+
+async def version_of(stage: Stage, run_id: str) -> str:
+    described = await stage.client.temporal.get_workflow_handle(run_id).describe()
+    version: WorkerDeploymentVersion = (
+        described.raw_description.workflow_execution_info.versioning_info.deployment_version
+    )
+    return version.build_id
+
+
+async def test_a_conversation_goes_on_with_the_current_build_and_all_that_was_said(
+    temporal: Client,
+) -> None:
+    async with builds(temporal) as of:
+        old = await of.serve("v1")
+        chat = f"chat-{uuid.uuid4().hex[:8]}"
+        options: dict[str, Any] = {"agent": desk, "task_queue": old.task_queue}
+        assert await old.client.chat(chat, "hello", **options) == "v1: hello"
+        new = await of.serve("v2")
+        async with asyncio.timeout(30):
+            while (said := await new.client.chat(chat, "again", **options)) == "v1: again":
+                await asyncio.sleep(0.5)
+        assert said == "v2: again"
+        assert await version_of(new, chat) == "v2"
+        entries = [entry.content for entry in await new.client.get(chat).transcript()]
+        assert entries[:2] == ["hello", '{"answer":"v1: hello"}']
+        await new.client.get(chat).finish()
