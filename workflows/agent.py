@@ -17,7 +17,6 @@ from outlast.contracts import (
     AGENT_WORKFLOW,
     AgentResult,
     Leg,
-    Message,
     PinnedAgent,
     Progress,
     Reply,
@@ -28,11 +27,11 @@ from outlast.contracts import (
 )
 from outlast.effects import UndoneCall
 from outlast.errors import CONTINUED_AS_NEW, BadRequest, Failure, ModelError
-from outlast.generations import GenerateInput, Generation
+from outlast.generations import Generation
 from outlast.human_requests import PendingRequest
 from outlast.schemas import Schema
 from outlast.transcripts import decision_message, page, user_message
-from workflows.budget import Ask, Spent, Stop, left_of, plan_turn, usage_of
+from workflows.budget import Ask, Spent, Stop, plan_turn, usage_of
 from workflows.calls import Calls
 from workflows.conversation import Replies, heard_more
 from workflows.effects import Effects
@@ -44,6 +43,7 @@ from workflows.notifying import Notifying
 from workflows.opening import open_run
 from workflows.payloads import NOTHING
 from workflows.presence import Presence
+from workflows.questions import question_of
 from workflows.requests import MAX_TRAIL, Requests
 from workflows.state import RunState, carry
 from workflows.steps import Step, generate_options, was_not_served
@@ -54,10 +54,6 @@ PAUSE_TIMEOUT = timedelta(days=30)
 BUILD_OF_TASK = workflow.ContinueAsNewVersioningBehavior.UNSPECIFIED
 BUILD_OF_CONVERSATION = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 """A task keeps the build that it began with; a conversation may live for weeks, and goes to the current."""
-
-INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
-"""Characters up to which a new entry is told to a model worker outright. What is longer stands in the
-history already, and the worker has kept it or asks for it."""
 
 
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False)
@@ -185,7 +181,7 @@ class AgentWorkflow(Steerable):
             try:
                 generation = await workflow.execute_activity_method(
                     ModelActivities.generate,
-                    _question(state, plan, leg),
+                    question_of(state, plan, leg),
                     **_options(state, step, leg),
                 )
             except ActivityError as error:
@@ -369,34 +365,6 @@ def _options(state: RunState, step: Step, leg: Leg) -> ActivityConfig:
         # What a cancelled call has used is known once it has ended, and the limits hold for it too.
         options["cancellation_type"] = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     return options
-
-
-def _question(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
-    tokens_left, cost_left_usd = left_of(state.limits, state.usage)
-    return GenerateInput(
-        turn=state.turn,
-        agent_digest=state.agent_digest,
-        length=len(state.messages),
-        digest=state.digest,
-        added=tuple(map(_reference, state.messages[state.sent :])),
-        tools=plan.tools,
-        answer=plan.answer,
-        max_calls=plan.max_calls,
-        max_tokens=None if tokens_left is None else tokens_left - state.last_prompt_tokens,
-        tokens_left=tokens_left,
-        cost_left_usd=cost_left_usd,
-        price=None if cost_left_usd is None else leg.price,
-        server=leg.server,
-        model=leg.model,
-        is_last_leg=leg is state.agent.route.legs[-1],
-    )
-
-
-def _reference(message: Message) -> Message:
-    """Return an entry as a model worker is told of it: without its content where that is long."""
-    if len(message.content or "") <= INLINE[message.role]:
-        return message
-    return message.model_copy(update={"content": None})
 
 
 def _priority(tenant: str) -> Priority:

@@ -33,7 +33,7 @@ class Builds:
     async def serve(self, build_id: str) -> Stage:
         """Start workers of a build, whose model answers with its name."""
 
-        def says(prompt: Prompt) -> dict[str, object]:
+        def says(prompt: Prompt) -> Any:
             return answer(f"{build_id}: {prompt.messages[-1]['content']}")
 
         versioning = VersioningSettings(deployment_name=self._name, build_id=build_id)
