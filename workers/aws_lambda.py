@@ -57,7 +57,11 @@ class LambdaFunction:
             otlp_endpoint=settings.otlp_endpoint,
         )
         self._catalog = load_catalog(settings.agents)
-        self._runtime = core_runtime(settings.log_level, log_format=settings.log_format)
+        self._runtime = core_runtime(
+            settings.log_level,
+            log_format=settings.log_format,
+            otlp_endpoint=settings.otlp_endpoint,
+        )
         self._known: dict[str, ServerFacts] = {}
         self._visibility: bool | None = None
         self._invocations = 0

@@ -79,7 +79,11 @@ async def _connected(settings: Settings, telemetry: Telemetry, address: str | No
         address=address,
         use_profile=address is None,
         plugins=[OutlastPlugin(), *telemetry.plugins],
-        runtime=core_runtime(settings.log_level, log_format=settings.log_format),
+        runtime=core_runtime(
+            settings.log_level,
+            log_format=settings.log_format,
+            otlp_endpoint=settings.otlp_endpoint,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from temporalio.client import Plugin
 from temporalio.runtime import (
     LoggingConfig,
     LoggingFormat,
+    OpenTelemetryConfig,
     Runtime,
     TelemetryConfig,
     TelemetryFilter,
@@ -30,6 +31,9 @@ SERVICE_NAME = "outlast-worker"
 
 BUSY_REPORTED_EVERY = timedelta(seconds=5)
 """How often a worker tells the server how busy it is; demand is read from that."""
+
+METRICS_EVERY = timedelta(seconds=10)
+"""How often a collector is sent metrics."""
 
 EXPORT_TIMEOUT_S = 5.0
 """One export, its retries included: where a collector is away, spans are dropped, not hoarded."""
@@ -98,10 +102,28 @@ def start_telemetry(
     return _start_tracing(otlp_endpoint) if otlp_endpoint else Telemetry()
 
 
-def core_runtime(log_level: LogLevel = "info", *, log_format: LogFormat = "auto") -> Runtime:
-    """Return the runtime of a process, whose workers tell the server how busy they are."""
+def core_runtime(
+    log_level: LogLevel = "info",
+    *,
+    log_format: LogFormat = "auto",
+    otlp_endpoint: str | None = None,
+) -> Runtime:
+    """Return the runtime of a process, whose workers tell the server how busy they are.
+
+    Where there is a collector it is sent the metrics of the SDK: how long steps wait on each task queue, how
+    long they take, how many slots are in use.
+    """
+    metrics = None
+    if otlp_endpoint is not None:
+        metrics = OpenTelemetryConfig(
+            url=f"{otlp_endpoint.rstrip('/')}/v1/metrics",
+            http=True,
+            metric_periodicity=METRICS_EVERY,
+            durations_as_seconds=True,
+        )
+    logging_config = core_logging(log_level, log_format=log_format)
     return Runtime(
-        telemetry=TelemetryConfig(logging=core_logging(log_level, log_format=log_format)),
+        telemetry=TelemetryConfig(logging=logging_config, metrics=metrics),
         worker_heartbeat_interval=BUSY_REPORTED_EVERY,
     )
 

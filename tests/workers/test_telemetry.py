@@ -9,22 +9,28 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
 
+from workers import telemetry
 from workers.processes import ROOT
 from workers.telemetry import (
     SERVICE_NAME,
     TALKATIVE,
     Telemetry,
     core_logging,
+    core_runtime,
     start_telemetry,
 )
 
@@ -60,10 +66,15 @@ class Receiver(ThreadingHTTPServer):
         self.delay_s = delay_s
         self.paths: set[str] = set()
         self.spans: list[tuple[str, str, str]] = []
+        self.metrics: set[str] = set()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def keep_metrics(self, body: bytes) -> None:
+        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            self.metrics |= {m.name for scope in resource.scope_metrics for m in scope.metrics}
 
     def keep(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -80,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.paths.add(self.path)
-        self.server.keep(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        (self.server.keep_metrics if self.path == "/v1/metrics" else self.server.keep)(body)
         time.sleep(self.server.delay_s)
         self.send_response(200)
         self.end_headers()
@@ -135,6 +147,20 @@ async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> No
     assert received["run_id"] == weighed["run_id"]
     assert (weighed["activity_type"], weighed["attempt"]) == ("weigh", 1)
     assert weighed["grams"] == said["parcel.sent"]["grams"] == 250
+
+
+async def test_a_collector_is_sent_the_metrics_of_the_sdk(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "METRICS_EVERY", timedelta(seconds=0.2))
+    with receiving() as receiver:
+        runtime = core_runtime(otlp_endpoint=receiver.endpoint)
+        address = temporal.service_client.config.target_host
+        await Client.connect(address, runtime=runtime)
+        async with asyncio.timeout(20):
+            while "temporal_request_latency" not in receiver.metrics:
+                await asyncio.sleep(0.1)
+    assert receiver.paths == {"/v1/metrics"}
 
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
