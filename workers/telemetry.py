@@ -110,8 +110,8 @@ def core_runtime(
 ) -> Runtime:
     """Return the runtime of a process, whose workers tell the server how busy they are.
 
-    Where there is a collector it is sent the metrics of the SDK: how long steps wait on each task queue, how
-    long they take, how many slots are in use.
+    Where there is a collector it is sent the metrics of the SDK: how long steps wait on each task queue,
+    how long they take, how many slots are in use.
     """
     metrics = None
     if otlp_endpoint is not None:
