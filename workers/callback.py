@@ -28,6 +28,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from outlast.commands import decide_command, decisions_on
 from outlast.contracts import AgentResult
 from outlast.deciding import UNSEEN
 from outlast.errors import NotReady
@@ -202,9 +203,17 @@ class CallbackPage:
             arguments=_pretty(asked.arguments) if asked else "",
             answer_schema=_pretty(asked.answer_schema) if asked else "",
             is_text=_is_text(asked),
+            commands=_commands(link, asked),
             typed=_kept(typed or {}, asked),
         )
         return HTMLResponse(text, status, headers=HEADERS)
+
+
+def _commands(link: Link | None, asked: PendingRequest | None) -> list[str]:
+    """Return what has to be typed instead, where a request is settled by signature."""
+    if link is None or asked is None or not asked.signers:
+        return []
+    return [decide_command(link.workflow_id, asked, one) for one in decisions_on(asked)]
 
 
 def _kept(typed: Mapping[str, str], asked: PendingRequest | None) -> dict[str, str]:

@@ -12,11 +12,14 @@ from temporalio.client import Client
 from outlast import Agent, Approval, ask_human, tool
 from outlast.human_requests import PendingRequest
 from outlast.runs import Run
+from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage
+from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
 from workers.callback import callback_app
 from workers.links import Links
+from workers.settings import Settings
+from workers.tables import AudienceSettings
 
 LINKS = Links("a secret of many letters")
 paid: list[float] = []
@@ -44,12 +47,15 @@ painter = Agent(name="painter", instructions="Paint.", tools=[ask_human(Choice)]
 
 @asynccontextmanager
 async def waiting(
-    temporal: Client, agent: Agent = desk, first: dict[str, object] | None = None
+    temporal: Client,
+    agent: Agent = desk,
+    first: dict[str, object] | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[tuple[Run, PendingRequest, httpx2.AsyncClient, str]]:
     """Yield a run that waits, its request, a browser, and the link."""
     wish = first or call("refund", order_id="<b>42</b>", amount_usd=80)
     model = ScriptedModel([wish, answer("done")], repeat_last=True)  # type: ignore[list-item]  # JSON
-    async with on_stage(temporal, model, [agent]) as stage:
+    async with on_stage(temporal, model, [agent], settings=settings) as stage:
         run = await stage.start(agent.name)
         request = await pending(run)
         transport = httpx2.ASGITransport(callback_app(temporal, LINKS))
@@ -79,6 +85,22 @@ async def test_the_page_shows_what_is_asked_and_settles_nothing(temporal: Client
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert (await pending(run)) == request
         await run.deny(request)
+        await run.result()
+
+
+async def test_a_request_that_is_settled_by_signature_shows_how_and_no_buttons(
+    temporal: Client,
+) -> None:
+    ann = SigningKey.generate("ann")
+    leads = AudienceSettings(keys={"ann": ann.public})
+    settings = staged_settings(cached=1000).model_copy(update={"audiences": {"leads": leads}})
+    async with waiting(temporal, settings=settings) as (run, request, browser, link):
+        page = await browser.get(link)
+        assert f"outlast approve {run.id} 1.1 --key FILE" in page.text
+        assert "<form" not in page.text
+        forced = await browser.post(link, data=form(request, "approve"))
+        assert (forced.status_code, paid) == (422, [])
+        await run.deny(request, signer=ann)
         await run.result()
 
 
