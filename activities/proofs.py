@@ -1,15 +1,16 @@
 """Checks the proof of a decision: who signed it, about which request, and until when it holds."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
-from pydantic import ValidationError
 
 from outlast.human_requests import HumanDecision, PendingRequest
-from outlast.proofs import ALGORITHM, PROOF_TYPE, DecisionClaims, claims_of
+from outlast.proofs import ALGORITHM, PROOF_TYPE, VALID_FOR, DecisionClaims, claims_of
+
+MOST_AHEAD = timedelta(minutes=1)
+"""How much a signer's clock may be ahead of the workflow's."""
 
 _BOUND = {
     "aud": "another audience",
@@ -45,12 +46,23 @@ def refusal_of_proof(
     claims = _claims(decision, keys)
     if isinstance(claims, str):
         return f"signature: {claims}"
-    if claims.exp <= now.timestamp():
-        return f"signature: it was valid until {_told(claims.exp)}; sign again"
     wanted = claims_of(decision, request, run_id=run_id, at=now)
-    for name, about in _BOUND.items():
-        if getattr(claims, name) != getattr(wanted, name):
-            return f"signature: it is of {about}"
+    others = (about for name, about in _BOUND.items() if _differ(name, claims, wanted))
+    about = next(others, None)
+    refusal = f"it is of {about}" if about else _out_of_time(claims, now)
+    return f"signature: {refusal}" if refusal else None
+
+
+def _differ(name: str, claims: DecisionClaims, wanted: DecisionClaims) -> bool:
+    return bool(getattr(claims, name) != getattr(wanted, name))
+
+
+def _out_of_time(claims: DecisionClaims, now: datetime) -> str | None:
+    most_s = VALID_FOR.total_seconds()
+    if claims.exp <= now.timestamp():
+        return f"it was valid until {_told(claims.exp)}; sign again"
+    if claims.exp - claims.iat > most_s or claims.iat > (now + MOST_AHEAD).timestamp():
+        return f"it may be valid for {most_s:.0f} s from now on; it is until {_told(claims.exp)}"
     return None
 
 
@@ -60,11 +72,11 @@ def _claims(decision: HumanDecision, keys: Mapping[str, str]) -> DecisionClaims 
     if public is None:
         signers = ", ".join(sorted(keys))
         return f"{decision.by!r} may not decide this; {signers} may"
-    key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public})
     try:
+        key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public})
         signed = jws.deserialize_compact(decision.signature or "", key, algorithms=[ALGORITHM])
         claims = DecisionClaims.model_validate_json(signed.payload)
-    except (JoseError, ValidationError, ValueError):
+    except Exception:  # noqa: BLE001 whatever a stranger wrote to break the reader, it is no proof
         return f"it is not one of {decision.by!r} over a decision"
     if signed.headers().get("typ") != PROOF_TYPE:
         return "it was made for another purpose"
@@ -75,4 +87,4 @@ def _told(seconds: int) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
-        return "a time long ago"
+        return "a time that is none"

@@ -10,6 +10,7 @@ from activities.cold_legs import COLD_LEGS
 from outlast.agents import Catalog
 from outlast.contracts import Resolved, ResolveInput, Route, ToolSpec
 from outlast.errors import BadRequest
+from outlast.texts import toml_key
 
 
 class ResolveActivities:
@@ -82,7 +83,7 @@ class ResolveActivities:
                 if audience not in self._keys:
                     raise BadRequest(
                         f"tool {tool.name!r} demands signatures of {audience!r}, of whom this worker"
-                        f" knows no keys: give them as audiences.{audience}.keys in its settings"
+                        f" knows no keys: give them as audiences.{toml_key(audience)}.keys in its settings"
                     )
         return checked
 

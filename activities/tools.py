@@ -22,7 +22,7 @@ from activities.heartbeats import heartbeats
 from outlast.boundaries import Wire
 from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.effects import EFFECTFUL, WAITED
-from outlast.errors import ToolError
+from outlast.errors import TOO_SLOW, ToolError
 from outlast.tools import Tool
 
 MARGIN_S = 0.5
@@ -102,7 +102,7 @@ async def _in_time(tool: Tool[..., Any], left: int) -> AsyncIterator[None]:
         if not clock.expired():
             raise
         said = f"{tool.name}: an attempt took too long (at most {given_s:g} s)"
-        raise (ApplicationError(said, type="TooSlow") if left else ToolError(said)) from None
+        raise (ApplicationError(said, type=TOO_SLOW) if left else ToolError(said)) from None
 
 
 def _final(error: Exception) -> ApplicationError:

@@ -28,14 +28,16 @@ def save_checkpoint(value: JsonValue) -> None:
     for what is too large or no JSON.
     """
     try:
-        size = len(json.dumps(value, ensure_ascii=False).encode())
-    except TypeError as error:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:
         raise ValueError(f"a checkpoint is JSON: {error}") from None
     if size > MAX_CHECKPOINT_BYTES:
         raise ValueError(f"a checkpoint may have {MAX_CHECKPOINT_BYTES:,} bytes, not {size:,}")
     running = RUNNING.get()
     if running is not None:
-        running.value = value
+        # As it is now, and as it will be read: tuples are lists, keys are text.
+        running.value = json.loads(text)
 
 
 def last_checkpoint() -> JsonValue:

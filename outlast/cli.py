@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
-from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
@@ -34,7 +33,7 @@ from outlast.inbox import (
     request_lines,
 )
 from outlast.runs import Run
-from outlast.texts import cut
+from outlast.texts import cut, toml_key
 
 CONNECT_WITHIN_S = 4.0
 """A server that is up answers at once; a dropped packet must not hold a person up."""
@@ -143,14 +142,10 @@ def _make_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
         f"{options.file} is the private key of {key.name}: whoever reads it decides in that name.",
         "The settings of the workers (outlast.toml) name its public key:",
         "",
-        f"[audiences.{_toml_key(options.audience)}.keys]",
-        f"{json.dumps(key.name)} = {json.dumps(key.public)}",
+        f"[audiences.{toml_key(options.audience)}.keys]",
+        f"{toml_key(key.name)} = {json.dumps(key.public)}",
     )
     return 0
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 async def _looked_at(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:
@@ -173,11 +168,7 @@ async def _sent(run: Run, decision: HumanDecision) -> str:
     try:
         async with asyncio.timeout(DECIDED_WITHIN_S):
             return await run.decide(decision)
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # Ctrl-C, which the SDK makes this error of.
-            raise asyncio.CancelledError from error
+    except TimeoutError:
         raise BadRequest(
             f"no answer within {DECIDED_WITHIN_S:g} s: it may be decided or not; the same command again"
             " tells, and does no harm"

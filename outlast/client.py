@@ -3,11 +3,12 @@
 Everything crosses as plain JSON, so a wrapped client may have any data converter.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 from temporalio.client import (
@@ -16,6 +17,7 @@ from temporalio.client import (
 from temporalio.client import (
     WithStartWorkflowOperation,
     WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
@@ -32,13 +34,21 @@ from outlast.contracts import (
 from outlast.door import parse_request
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
-from outlast.runs import ANSWERED_WITHIN, Run, check_size, message_of
+from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, check_size, message_of
 from outlast.texts import cut
 
 DEFAULT_ADDRESS = "localhost:7233"
 
 MAX_SUMMARY_BYTES = 120
 """A static summary: the server takes 400 bytes of it, encoded, where one letter may become six."""
+
+
+class Begun(TypedDict, total=False):
+    """How a conversation begins, as `Client.start` takes it."""
+
+    tenant: str
+    limits: Limits | Mapping[str, Any]
+    task_queue: str
 
 
 class Client:
@@ -109,7 +119,7 @@ class Client:
         by: str = "",
         update_id: str | None = None,
         within: timedelta = ANSWERED_WITHIN,
-        **options: Any,
+        **options: Unpack[Begun],
     ) -> JsonValue:
         """Say something in the conversation of that id and return the agent's answer.
 
@@ -118,26 +128,35 @@ class Client:
         message with the `update_id` of an earlier one is not heard twice. Raises what `Run.reply` raises.
         """
         name = agent.name if isinstance(agent, Agent) else agent
-        task_queue = options.pop("task_queue", AGENTS_QUEUE)
-        request = request_json(agent=name, input=None, mode="conversation", **options)
+        tenant = options.get("tenant", "default")
+        request = request_json(
+            agent=name,
+            input=None,
+            mode="conversation",
+            tenant=tenant,
+            limits=options.get("limits"),
+        )
         begun: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             AGENT_WORKFLOW,
             request,
             id=id,
-            task_queue=task_queue,
+            task_queue=options.get("task_queue", AGENTS_QUEUE),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=_summary(name, "conversation"),
-            priority=_priority(options.get("tenant", "default")),
+            priority=_priority(tenant),
         )
         said: dict[str, JsonValue] = {"text": text, "by": by}
         check_size("say", said)
-        try:
-            await self.temporal.execute_update_with_start_workflow(
-                "say", said, start_workflow_operation=begun, id=update_id
-            )
-        except WorkflowUpdateFailedError as error:
-            raise BadRequest(message_of(error)) from error
-        return await self.get(id).reply(within=within)
+        async with asyncio.timeout(within.total_seconds()):
+            try:
+                await self.temporal.execute_update_with_start_workflow(
+                    "say", said, start_workflow_operation=begun, id=update_id
+                )
+            except WorkflowUpdateFailedError as error:
+                raise BadRequest(message_of(error)) from error
+            except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                raise cancelled_or_late("say") from error
+            return await self.get(id).reply(within=within)
 
     def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
         """Return the run of that id."""
@@ -155,7 +174,9 @@ def request_json(
 ) -> dict[str, JsonValue]:
     """Return a request as plain JSON; raises `BadRequest` where the workflow would refuse it."""
     fields: dict[str, Any] = {"tenant": tenant, "mode": mode}
-    fields |= {"input": input} if input is not None or mode == "task" else {}
+    if input is None and mode == "task":
+        raise BadRequest("input: is required, save in a conversation")
+    fields |= {} if input is None else {"input": input}
     fields |= {"agent": agent} if agent is not None else {}
     fields |= {"spec": dict(spec)} if spec is not None else {}
     if limits is not None:

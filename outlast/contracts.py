@@ -5,9 +5,16 @@ Names here are stable; a new field is optional.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from outlast.boundaries import Door, Read, Wire
 from outlast.effects import Effect, Partner, UndoneCall
@@ -63,6 +70,11 @@ class Limits(Door):
     max_cost_usd: Decimal | None = Field(default=None, gt=0)
     deadline_s: float | None = Field(default=None, gt=0, le=31_536_000)
     idle_s: float | None = Field(default=None, gt=0, le=31_536_000)
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not bounded: older workers refuse a limit that they do not know."""
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 class AgentSpec(Door):

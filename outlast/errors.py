@@ -24,6 +24,12 @@ CONTINUED_AS_NEW = "ContinuedAsNew"
 """The type of a `Failure` that says to ask again: the run goes on as the next one of its chain."""
 
 
+TOO_MANY_WAIT = "TooManyWait"
+"""The type of a `Failure` that says to ask again later."""
+
+TOO_SLOW = "TooSlow"
+"""The type of the failure of a tool's attempt that its worker ended, for it took too long."""
+
 WORKER_SHUTDOWN = "WorkerShutdown"
 """The SDK's type of the failure of an activity that the end of its worker cut off."""
 

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.contracts import AgentResult, Message, Progress, TranscriptPage
 from outlast.door import validated
-from outlast.errors import CONTINUED_AS_NEW, BadRequest, RunFailed
+from outlast.errors import CONTINUED_AS_NEW, TOO_MANY_WAIT, BadRequest, RunFailed
 from outlast.human_requests import HumanDecision, PendingRequest
 from outlast.proofs import Signer
 from outlast.transcripts import to_json
@@ -34,6 +34,9 @@ ANSWERED_WITHIN = timedelta(minutes=5)
 
 MAX_UPDATE_BYTES = 1_000_000
 """An update as JSON: workflow tasks fail for one over the server's 2 MB, and are tried again and again."""
+
+ASKED_AGAIN_AFTER_S = 1.0
+"""How soon `reply` asks again where too many wait already."""
 
 STREAM_TRIES = 20
 """Looks at a run that has ended and whose worker is away, before `stream` gives up."""
@@ -213,11 +216,12 @@ class Run:
                 try:
                     answer: JsonValue = await self._handle.execute_update("reply")
                 except WorkflowUpdateFailedError as error:
-                    if type_of(error) != CONTINUED_AS_NEW:
+                    if type_of(error) == TOO_MANY_WAIT:
+                        await asyncio.sleep(ASKED_AGAIN_AFTER_S)
+                    elif type_of(error) != CONTINUED_AS_NEW:
                         raise BadRequest(message_of(error)) from error
-                except WorkflowUpdateRPCTimeoutOrCancelledError:
-                    # What the SDK makes of a cancellation, ours by the timeout too.
-                    raise asyncio.CancelledError from None
+                except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                    raise cancelled_or_late("reply") from error
                 except RPCError as error:
                     raise self._gone(error) from error
                 else:
@@ -245,6 +249,8 @@ class Run:
             return str(await self._handle.execute_update(name, payload))
         except WorkflowUpdateFailedError as error:
             raise BadRequest(message_of(error)) from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise cancelled_or_late(name) from error
         except RPCError as error:
             raise self._gone(error) from error
 
@@ -253,6 +259,14 @@ class Run:
         if error.status is RPCStatusCode.NOT_FOUND:
             return BadRequest(f"the run {self.id!r} has ended, or does not exist")
         return error
+
+
+def cancelled_or_late(name: str) -> BaseException:
+    """Return what the SDK makes one error of: the cancellation of this task, or else a late server."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return asyncio.CancelledError()
+    return TimeoutError(f"{name}: the server did not answer in time")
 
 
 def type_of(error: WorkflowUpdateFailedError) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
+from temporalio import activity
 
 from outlast.contracts import NAME_PATTERN, ToolSpec
 from outlast.door import explain
@@ -63,7 +64,7 @@ class Tool(Generic[_Arguments, _Result]):
         if inspect.iscoroutinefunction(function):
             result = await function(**values)
         else:
-            result = await asyncio.to_thread(function, **values)
+            result = await _in_thread(function, values)
         return self._encoded(result)
 
     def _encoded(self, result: Any) -> bytes:
@@ -131,6 +132,27 @@ def tool(
 
     return define
 
+
+async def _in_thread(function: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """Call a plain function in a thread, which nothing can stop.
+
+    Cut off by the end of its worker it has a moment to notice that (`is_worker_shutdown`): the call is
+    begun anew elsewhere as soon as it is given up here.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, **values))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if activity.in_activity() and activity.is_worker_shutdown():
+            await asyncio.wait([running], timeout=THREAD_ENDS_WITHIN_S)
+        if running.done():
+            return running.result()
+        running.cancel()
+        raise
+
+
+THREAD_ENDS_WITHIN_S = 3.0
+"""Less than what a process that ends leaves cancelled activities."""
 
 RESERVED = frozenset({"generate", "notify", "resolve_agent"})
 """Activity types of outlast's own."""

@@ -80,7 +80,7 @@ class LambdaFunction:
 
     async def _configured(self, config: LambdaWorkerConfig) -> AsyncGenerator[None]:
         settings = self._settings
-        threads = ThreadPoolExecutor(settings.concurrency.tools, thread_name_prefix="tool")
+        threads = _Threads(settings.concurrency.tools, thread_name_prefix="tool")
         asyncio.get_running_loop().set_default_executor(threads)
         if "target_host" not in config.client_connect_config:
             raise NotReady("set TEMPORAL_ADDRESS: a function has no Temporal server beside it")
@@ -88,7 +88,9 @@ class LambdaFunction:
         config.client_connect_config["runtime"] = self._runtime
         async with opened(settings, self._known) as servers:
             endpoints = await servers.probed(asyncio.Event()) if servers else {}
-            serving = _Serving(settings, self._catalog, endpoints, await self._can_see(config))
+            serving = _Serving(
+                settings, self._catalog, endpoints, visibility=await self._can_see(config)
+            )
             idle = IdleExit(settings.idle_exit_s or IDLE_EXIT_S)
             config.worker_config["task_queue"] = self._task_queue
             config.worker_config["plugins"] = [serving, idle]
@@ -111,6 +113,13 @@ class LambdaFunction:
         return bool(self._visibility)
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads that an invocation leaves behind: the end of its event loop would wait for a tool's."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 class _Serving(SimplePlugin):
     """Gives a worker its workflows and activities, which need the client that it was made with."""
 
@@ -119,7 +128,8 @@ class _Serving(SimplePlugin):
         settings: Settings,
         catalog: Catalog,
         endpoints: dict[str, Endpoint],
-        visibility: bool,  # noqa: FBT001 one call, one line away
+        *,
+        visibility: bool,
     ) -> None:
         super().__init__("outlast.Serving")
         self._settings = settings

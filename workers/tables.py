@@ -27,9 +27,6 @@ VERSION_VARIABLES = {
 }
 
 
-PUBLIC_KEY_BYTES = 32
-
-
 def split(value: object) -> object:
     """Let a variable say `a,b` where TOML says `["a", "b"]`."""
     if isinstance(value, str):
@@ -126,14 +123,19 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
 
 
 def _public_key(encoded: str) -> str:
-    try:
-        if len(base64.urlsafe_b64decode(f"{encoded}=")) == PUBLIC_KEY_BYTES:
-            return encoded
-    except ValueError:
-        pass
+    # 32 bytes in base64url, whose last letter holds four bits.
+    if re.fullmatch(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", encoded):
+        return encoded
     raise PydanticCustomError(
         "key", "must be an Ed25519 public key: 43 letters, as `outlast keygen` prints it"
     )
+
+
+def _of_different_people(keys: dict[str, str]) -> dict[str, str]:
+    names = {" ".join(name.split()).casefold() for name in keys}
+    if len(names) < len(keys) or len(set(keys.values())) < len(keys):
+        raise PydanticCustomError("one_person", "has one person twice: each needs a name and a key")
+    return keys
 
 
 PublicKey = Annotated[str, AfterValidator(_public_key)]
@@ -151,7 +153,9 @@ class AudienceSettings(Door):
     secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     log: bool = False
-    keys: dict[PersonName, PublicKey] = Field(default_factory=dict)
+    keys: Annotated[dict[PersonName, PublicKey], AfterValidator(_of_different_people)] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _reaches_somebody(self) -> Self:

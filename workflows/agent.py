@@ -85,6 +85,7 @@ class AgentWorkflow(Steerable):
             await self._fail(error)
         except asyncio.CancelledError:
             result = self._stopped("cancelled")
+        self._replies.let_go(result.stop_reason or result.status)
         result = await self._undone(result)
         await self._replies.end(result.stop_reason or result.status)
         return result
@@ -100,6 +101,7 @@ class AgentWorkflow(Steerable):
     async def _fail(self, error: Failure) -> NoReturn:
         """End the run with an error, once what it did is undone."""
         said = str(error.message)
+        self._replies.let_go("failed")
         if self._effects is not None and self._effects.are_undoable:
             undone = await _shielded(self._effects.undo())
             each = ", ".join(f"{one.tool} (call {one.call_id}): {one.outcome}" for one in undone)
@@ -233,7 +235,11 @@ class AgentWorkflow(Steerable):
     async def _continue_as_new_if_due(self, state: RunState) -> None:
         """Go on as a new run where the server suggests it, or a conversation has a newer build to go to."""
         info, stays = workflow.info(), state.mode == "task"
-        is_outdated = not stays and info.is_target_worker_deployment_version_changed()
+        is_outdated = (
+            not stays
+            and info.is_target_worker_deployment_version_changed()
+            and workflow.patched("conversations-go-on-with-the-current-build")
+        )
         if not (is_outdated or info.is_continue_as_new_suggested()):
             return
         await self._replies.end(CONTINUED_AS_NEW)
@@ -284,6 +290,7 @@ class AgentWorkflow(Steerable):
     def check_reply(self, payload: RawValue = NOTHING) -> None:
         """Refuse a payload that says something."""
         typed(Reply, payload, "reply")
+        self._replies.check()
 
     def interrupt(self) -> bool:
         """Cancel the model call in flight; return whether there was one."""
@@ -291,6 +298,10 @@ class AgentWorkflow(Steerable):
             return False
         self._interrupted = True
         return self._asking.cancel()
+
+    def hears(self) -> bool:
+        """Tell whether there is another turn to hear a message in."""
+        return not self._replies.are_over
 
     def is_conversation(self) -> bool:
         """Tell whether `finish` means anything to this run."""

@@ -13,7 +13,7 @@ from temporalio.exceptions import (
 from activities.recovery import is_model_failure
 from outlast.contracts import ToolSpec
 from outlast.effects import EFFECTFUL
-from outlast.errors import WORKER_SHUTDOWN, Failure, ModelFailure, ToolError
+from outlast.errors import TOO_SLOW, WORKER_SHUTDOWN, Failure, ModelFailure, ToolError
 from outlast.generations import GenerationProgress, Tokens
 
 _OUR_OWN = (*(kind.__name__ for kind in Failure.__subclasses__()), *ModelFailure)
@@ -72,7 +72,7 @@ def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
     can not act on a bug, nor on an effect of which nobody knows whether it happened.
     """
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type == ToolError.__name__:
+    if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TOO_SLOW):
         return _one_line(cause.message)
     if isinstance(cause, TimeoutError) and tool.effect in ("read", "idempotent"):
         return f"{tool.name}: {cause_of(error)} (at most {tool.timeout_s:g} s)"

@@ -22,7 +22,13 @@ from outlast.schemas import Schema
 from outlast.transcripts import to_json
 from workflows.payloads import NOTHING, json_of
 from workflows.state import Steering
-from workflows.steering import known_name, refusal_of_decision, refusal_of_message, settle
+from workflows.steering import (
+    heard_first,
+    known_name,
+    refusal_of_decision,
+    refusal_of_message,
+    settle,
+)
 
 _CHECKER = SchemaChecker()
 
@@ -38,6 +44,10 @@ class Steerable:
     def interrupt(self) -> bool:
         """Cancel the model call in flight; return whether there was one."""
         return False
+
+    def hears(self) -> bool:
+        """Tell whether there is another turn to hear a message in."""
+        return True
 
     def is_conversation(self) -> bool:
         """Tell whether `finish` means anything to this run."""
@@ -99,12 +109,14 @@ class Steerable:
     @workflow.update(name="say")
     async def say(self, payload: RawValue = NOTHING) -> str:
         """Add a user message for the next turn, or interrupt this one with it."""
-        return self._take(typed(Say, payload, "say"))
+        update = workflow.current_update_info()
+        return self._take(typed(Say, payload, "say"), update_id=update.id if update else "")
 
     @say.validator
     def check_say(self, payload: RawValue = NOTHING) -> None:
         """Refuse a message that is malformed, or one too many."""
         typed(Say, payload, "say")
+        _refuse(None if self.hears() else "the run is ending: nobody hears it any more")
         _refuse(refusal_of_message(self._steering))
 
     @workflow.signal(name="say")
@@ -113,7 +125,9 @@ class Steerable:
         if _accepted(self.check_say, payload, "say"):
             self._take(typed(Say, payload, "say"))
 
-    def _take(self, message: Say) -> str:
+    def _take(self, message: Say, *, update_id: str = "") -> str:
+        if not heard_first(update_id, self._steering):
+            return "was heard before"
         self._steering.inbox.append(message)
         if message.when == "now" and self.interrupt():
             return "interrupts the model call in flight"

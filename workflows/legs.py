@@ -40,7 +40,8 @@ class Legs:
         for its worker. Raises `NoWorker` when no worker took it on the last leg either, or else the error
         of the step.
         """
-        for leg in warm_legs(route, self._state.cold or {}, workflow.now()):
+        tried = warm_legs(route, self._state.cold or {}, workflow.now())
+        for leg in tried:
             try:
                 result = await start(leg)
             except ActivityError as error:
@@ -52,11 +53,7 @@ class Legs:
             else:
                 self._count(leg, steps=1, waited_s=waited_s(result))
                 return result
-        legs = ", ".join(
-            f"{leg.task_queue!r} within {wait_on(leg, route).total_seconds():g} s"
-            for leg in route.legs
-        )
-        raise NoWorker(f"{what}: no worker took it on {legs}")
+        raise NoWorker(f"{what}: no worker took it on {_told(route, tried)}")
 
     def _note_cold(self, leg: Leg) -> None:
         self._count(leg, passed_on=1)
@@ -76,6 +73,16 @@ class Legs:
                 "passed_on": known.passed_on + passed_on,
             }
         )
+
+
+def _told(route: Route, tried: list[Leg]) -> str:
+    each = (
+        f"{leg.task_queue!r} within {wait_on(leg, route).total_seconds():g} s"
+        if leg in tried
+        else f"{leg.task_queue!r}, which lately had none"
+        for leg in route.legs
+    )
+    return ", ".join(each)
 
 
 def warm_legs(route: Route, cold: Mapping[str, datetime], now: datetime) -> list[Leg]:

@@ -94,7 +94,10 @@ class Requests:
             return request
         nonce = request.nonce or workflow.uuid4().hex
         signers = sorted(self._keys.get(request.audience, {}))
-        return request.model_copy(update={"signers": signers, "nonce": nonce})
+        changed: dict[str, object] = {"signers": signers, "nonce": nonce}
+        if signers and not request.signers:
+            changed["approved_by"] = []  # what was said without proof counts no more
+        return request.model_copy(update=changed)
 
     async def _wait(self, call_id: str, clock: Approval, is_moot: Callable[[], bool]) -> None:
         """Wait until a request is settled or moot; settle it when its time is up."""

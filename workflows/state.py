@@ -116,6 +116,8 @@ class Steering(BaseModel):
     """What people told a run. It exists before the run's agent is known, for they may be early."""
 
     inbox: list[Say] = []
+    heard: list[str] = []
+    """Ids of the updates of the last messages, over the whole chain."""
     pending: dict[str, PendingRequest] = {}
     settled: dict[str, SettledRequest] = {}
     edits: dict[str, dict[str, JsonValue]] = {}

@@ -23,6 +23,9 @@ from workflows.state import Steering
 MAX_INBOX = 100
 """Messages that wait for a turn: a person does not type more, and a loop that does is refused."""
 
+MAX_HEARD = 100
+"""Messages that are remembered by their updates, which whoever was cut off may send again."""
+
 Problem = Callable[[JsonValue, Schema], str | None]
 """Tells what is wrong with a value by a JSON Schema, in one line."""
 
@@ -194,3 +197,13 @@ def refusal_of_message(steering: Steering) -> str | None:
     if len(steering.inbox) >= MAX_INBOX:
         return f"{MAX_INBOX} messages already wait for the next turn; wait for it"
     return None
+
+
+def heard_first(update_id: str, steering: Steering) -> bool:
+    """Note a message by its update's id; tell whether it is new. Temporal knows those of one run alone."""
+    if not update_id:
+        return True
+    if update_id in steering.heard:
+        return False
+    steering.heard = [*steering.heard[-MAX_HEARD + 1 :], update_id]
+    return True

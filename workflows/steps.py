@@ -89,9 +89,8 @@ def was_not_served(error: ActivityError) -> bool:
 
 def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:
     """Return how a model call is scheduled on a leg."""
-    is_last = leg is route.legs[-1]
-    own, retry = (GENERATE_ATTEMPTS, LAST_LEG_RETRY) if is_last else (SPILL_ATTEMPTS, SPILL_RETRY)
-    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, own, retry, HEARTBEAT_TIMEOUT))
+    retry = LAST_LEG_RETRY if leg is route.legs[-1] else SPILL_RETRY
+    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, retry, HEARTBEAT_TIMEOUT))
 
 
 def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> ActivityConfig:
@@ -106,13 +105,12 @@ def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> Activity
         maximum_interval=timedelta(seconds=30),
         maximum_attempts=attempts,
     )
-    return _options(step, leg, route, _Bounds(timeout, own, retry, heartbeat))
+    return _options(step, leg, route, _Bounds(timeout, retry, heartbeat))
 
 
 @dataclass(frozen=True)
 class _Bounds:
     attempt: timedelta
-    own_attempts: int
     retry: RetryPolicy
     heartbeat: timedelta | None
 
@@ -125,7 +123,7 @@ def _options(step: Step, leg: Leg, route: Route, bounds: _Bounds) -> ActivityCon
         task_queue=leg.task_queue,
         schedule_to_start_timeout=wait,
         start_to_close_timeout=bounds.attempt,
-        schedule_to_close_timeout=bounds.own_attempts * one_attempt,
+        schedule_to_close_timeout=retry.maximum_attempts * one_attempt,
         heartbeat_timeout=bounds.heartbeat,
         retry_policy=retry,
         activity_id=step.activity_id,

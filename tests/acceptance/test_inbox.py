@@ -315,7 +315,7 @@ async def test_a_team_with_keys_decides_with_them_alone(
 ) -> None:
     made = await terminal.run("keygen", "ann", str(tmp_path / "ann.jwk"), "--audience", "leads")
     assert made.status == 0, made.err
-    public = made.out.splitlines()[-1].split('"')[3]
+    public = made.out.splitlines()[-1].split('"')[1]
     model = ScriptedModel([REFUND, answer("done")])
     settings = staged_settings(cached=1000).model_copy(
         update={"audiences": {team: AudienceSettings(keys={"ann": public})}}

@@ -1,5 +1,6 @@
 """Proofs of decisions: every way in which one can be of something else."""
 
+import json
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,6 +55,14 @@ def refusal(said: HumanDecision, *, keys: dict[str, str] = KEYS, now: datetime =
 def forged(header: dict[str, str], key: Any, algorithm: str) -> HumanDecision:
     payload = claims_of(APPROVE, REQUEST, run_id="r1", at=NOW).model_dump_json().encode()
     token = jws.serialize_compact(header, payload, key, algorithms=[algorithm])
+    return APPROVE.model_copy(update={"signature": token})
+
+
+def with_header(**fields: Any) -> HumanDecision:
+    """Return a decision whose token has a header of a stranger's making."""
+    _, payload, signature = str(signed().signature).split(".")
+    header = json.dumps({"alg": "Ed25519", "typ": PROOF_TYPE, **fields}).encode()
+    token = f"{urlsafe_b64encode(header).decode().rstrip('=')}.{payload}.{signature}"
     return APPROVE.model_copy(update={"signature": token})
 
 
@@ -122,6 +131,11 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
             signed(request_id="1.1"), "another request", id="replayed for another request"
         ),
         pytest.param(signed(nonce="0ther"), "before it was edited", id="replayed after an edit"),
+        pytest.param(with_header(crit=5), "it is not one of 'ann'", id="breaks the reader"),
+        pytest.param(with_header(b64=False, crit=["b64"]), "it is not one of", id="unencoded"),
+        pytest.param(
+            signed(at=NOW + timedelta(days=3650)), "it may be valid for 900 s from now", id="ahead"
+        ),
         pytest.param(
             signed(at=NOW - timedelta(minutes=15)),
             "it was valid until 2026-01-02 12:00:00 UTC; sign again",
@@ -141,6 +155,10 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
 )
 def test_a_proof_of_something_else_proves_nothing(said: HumanDecision, why: str) -> None:
     assert why in str(refusal(said))
+
+
+def test_a_key_that_is_none_proves_nothing_and_breaks_nothing() -> None:
+    assert "it is not one of 'ann'" in str(refusal(signed(), keys={"ann": " not+a/key "}))
 
 
 def test_what_a_key_signed_for_another_purpose_proves_nothing() -> None:

@@ -12,7 +12,9 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.worker import Worker
 
-from outlast import Agent, BadRequest, Client, Limits, RunFailed, tool
+from outlast import Agent, BadRequest, Client, Leg, Limits, Route, RunFailed, tool
+from outlast.client import request_json
+from outlast.contracts import Resolved
 from outlast.testing import ScriptedModel, answer, call
 
 with workflow.unsafe.imports_passed_through():
@@ -201,3 +203,17 @@ async def test_an_update_that_the_server_would_not_take_is_not_sent(
     ):
         with pytest.raises(BadRequest, match="bytes are too many; 1,000,000 are allowed"):
             await sent
+
+
+def test_a_limit_that_nobody_set_is_not_sent_to_workers_that_may_not_know_it() -> None:
+    limits = Limits(max_turns=3)
+    assert limits.model_dump(mode="json") == {"max_turns": 3}
+    assert request_json(agent="desk", input="go", limits=limits)["limits"] == {"max_turns": 3}
+    assert Resolved(route=Route(legs=(Leg(task_queue="q"),)), limits=limits).model_dump(
+        mode="json"
+    )["limits"] == {"max_turns": 3}
+
+
+def test_a_task_without_input_is_refused_before_it_starts() -> None:
+    with pytest.raises(BadRequest, match="input: is required, save in a conversation"):
+        request_json(agent="desk", input=None)

@@ -63,7 +63,7 @@ def test_keygen_prints_what_the_workers_have_to_be_told(
     file = tmp_path / "ann.jwk"
     assert run_command(["keygen", "ann", str(file), "--audience", "leads"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-2:] == ["[audiences.leads.keys]", f'"ann" = "{SigningKey.load(file).public}"']
+    assert said[-2:] == ["[audiences.leads.keys]", f'ann = "{SigningKey.load(file).public}"']
     assert run_command(["keygen", "ann", str(file)]) == 1
     assert "File exists" in capsys.readouterr().err
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+import outlast
 from outlast import Agent, BadRequest, RunFailed, tool
 from outlast.models import Prompt
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage
 from tests.workflows.test_long_runs import impatient  # noqa: F401 a fixture
+from tests.workflows.test_people import pending
 
 desk = Agent(name="desk", instructions="Chat.")
 
@@ -160,3 +162,71 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
         chain = await stage.chain(stage.started(run_id))
         assert len(chain) >= 2
         await stage.client.get(run_id).finish()
+
+
+async def test_callers_who_wait_leave_room_for_who_decides(temporal: Client) -> None:
+    @tool(effect="irreversible", approval="leads")
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    payer = Agent(name="payer", instructions="Pay.", tools=[pay])
+    model = ScriptedModel([call("pay"), answer("done")])
+    async with on_stage(temporal, model, [payer]) as stage:
+        run = await stage.start("payer", None, mode="conversation")
+        await run.say("pay")
+        waiting = [asyncio.create_task(run.reply()) for _ in range(12)]
+        request = await pending(run)
+        await asyncio.sleep(1)
+        async with asyncio.timeout(10):
+            await run.approve(request, by="ann")
+        assert await asyncio.gather(*waiting) == ["done"] * 12
+        await run.finish()
+
+
+async def test_a_chat_that_no_worker_serves_is_a_timeout(temporal: Client) -> None:
+    client = outlast.Client(temporal)
+    with pytest.raises(TimeoutError):
+        await client.chat(
+            chat_id(),
+            "hello",
+            agent=desk,
+            task_queue="nobody-at-all",
+            within=timedelta(seconds=1),
+        )
+
+
+async def test_what_is_said_while_a_run_ends_is_refused(temporal: Client) -> None:
+    undoing = asyncio.Event()
+
+    @tool(effect="write")
+    async def unbook() -> str:
+        """Undo."""
+        undoing.set()
+        await asyncio.sleep(1)
+        return "undone"
+
+    @tool(effect="write", compensate=unbook)
+    def book() -> str:
+        """Book."""
+        return "booked"
+
+    async def hang(prompt: Prompt) -> Any:
+        await asyncio.sleep(60)
+
+    booker = Agent(name="booker", instructions="Book.", tools=[book])
+    model = ScriptedModel([call("book"), hang])
+    async with on_stage(temporal, model, [booker], tools=[unbook]) as stage:
+        run = await stage.start("booker", None, mode="conversation")
+        await run.say("book")
+        waiting = asyncio.create_task(run.reply())
+        async with asyncio.timeout(20):
+            while len(model.prompts) < 2:
+                await asyncio.sleep(0.1)
+        await run.cancel()
+        with pytest.raises(BadRequest, match=r"the run has ended \(cancelled\)"):
+            await waiting
+        await undoing.wait()
+        with pytest.raises(BadRequest, match="the run is ending: nobody hears it any more"):
+            await run.say("wait!")
+        assert (await run.result()).stop_reason == "cancelled"

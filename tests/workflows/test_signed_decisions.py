@@ -126,3 +126,41 @@ async def test_an_agent_that_nobody_could_sign_for_is_refused_at_the_start(
 def test_time_does_not_sign() -> None:
     with pytest.raises(ValueError, match="on_expiry must be 'deny'"):
         Approval(audience="leads", signed=True, on_expiry="approve")
+
+
+async def test_what_was_said_without_proof_does_not_count_with_those_who_sign(
+    temporal: Client,
+) -> None:
+    clock = Approval(
+        audience="anybody",
+        quorum=2,
+        escalate=(Escalation(audience="leads", after_s=1.5),),
+        expires_s=3600,
+    )
+    async with on_stage(temporal, model(), [desk(clock)], settings=settings()) as stage:
+        run, request = await opened(stage)
+        assert request.signers == []
+        await run.approve(request, by="the boss")
+        async with asyncio.timeout(30):
+            while not (escalated := await pending(run)).escalations:
+                await asyncio.sleep(0.1)
+        assert escalated.approved_by == []
+        assert await run.approve(escalated, signer=ANN) == "counted for 1.1; 1 more to approve"
+        assert await run.approve(escalated, signer=BOB) == "approved 1.1"
+        await run.result()
+    assert paid == [80]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"ann": ANN.public, "Ann ": BOB.public},
+        {"ann": ANN.public, "bob": ANN.public},
+        {"ann": f" {ANN.public}"},
+        {"ann": ANN.public.replace("-", "+").replace("_", "/") + "="},
+        {"ann": "A" * 42},
+    ],
+)
+def test_keys_that_are_none_or_of_one_person_twice_are_refused(keys: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="one person twice|must be an Ed25519 public key"):
+        AudienceSettings(keys=keys)
