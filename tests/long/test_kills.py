@@ -14,8 +14,8 @@ from bench.tables import Cell, Table
 from outlast import BadRequest, Client
 from outlast.inbox import Waiting, read_inbox
 from outlast.runs import Run
-from tests.acceptance.test_crashes import ANSWER, calling, reached, site
 from tests.long.ledger import PLACES, Ledger, Place
+from tests.long.test_crashes import ANSWER, calling, reached, site
 
 KILLS = 25
 TOOLS = ("transfer_verified", "transfer_unverified")

@@ -10,8 +10,8 @@ from temporalio.api.enums.v1 import EventType
 from outlast import RunFailed
 from outlast.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
-from tests.acceptance.test_crashes import Site, calling, reached, site
 from tests.long.ledger import PLACES, Ledger, Place
+from tests.long.test_crashes import Site, calling, reached, site
 from tests.long.test_kills import as_told
 from tests.workflows.test_people import pending
 
