@@ -41,7 +41,7 @@ def refusal_of_proof(
         signers = ", ".join(sorted(keys))
         return (
             f"signature: {request.audience} decides by signature ({signers}):"
-            f" outlast {decision.decision} --key FILE"
+            f" outlast {decision.decision} {run_id} {request.request_id} --key FILE"
         )
     claims = _claims(decision, keys)
     if isinstance(claims, str):

@@ -30,11 +30,12 @@ from outlast.contracts import (
     AgentRequest,
     AgentResult,
     Limits,
+    Say,
 )
-from outlast.door import parse_request
+from outlast.door import parse_request, validated
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
-from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, check_size, message_of
+from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, message_of
 from outlast.texts import cut
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -145,8 +146,8 @@ class Client:
             static_summary=_summary(name, "conversation"),
             priority=_priority(tenant),
         )
-        said: dict[str, JsonValue] = {"text": text, "by": by}
-        check_size("say", said)
+        # Before a conversation begins with it.
+        said = validated(Say, {"text": text, "by": by}).model_dump(mode="json")
         async with asyncio.timeout(within.total_seconds()):
             try:
                 await self.temporal.execute_update_with_start_workflow(

@@ -124,6 +124,8 @@ def waiting_query(*, audience: str | None = None, tenant: str | None = None) -> 
         f"WorkflowType = '{AGENT_WORKFLOW}'",
         "ExecutionStatus = 'Running'",
         "AgentStatus = 'waiting_for_human'",
+        # Conversations wait too, for whatever is said next, and ask nobody.
+        "AgentAudience IS NOT NULL",
         *([] if audience is None else [f"AgentAudience = {quoted(audience, '--audience')}"]),
         *([] if tenant is None else [f"AgentTenant = {quoted(tenant, '--tenant')}"]),
     ]

@@ -208,8 +208,8 @@ class Run:
     async def reply(self, *, within: timedelta = ANSWERED_WITHIN) -> JsonValue:
         """Wait until the agent has answered all that was said to it, and return the answer.
 
-        Raises `TimeoutError` if that takes longer, and it may be waited for again; `BadRequest` if the run
-        ends without an answer.
+        Of a run that has ended it is the last one. Raises `TimeoutError` if it takes longer, and it may be
+        waited for again; `BadRequest` if the run ends without an answer.
         """
         async with asyncio.timeout(within.total_seconds()):
             while True:  # once more where the run goes on as the next one of its chain
@@ -223,9 +223,23 @@ class Run:
                 except WorkflowUpdateRPCTimeoutOrCancelledError as error:
                     raise cancelled_or_late("reply") from error
                 except RPCError as error:
-                    raise self._gone(error) from error
+                    if error.status is not RPCStatusCode.NOT_FOUND:
+                        raise
+                    return await self._last_answer()
                 else:
                     return answer
+
+    async def _last_answer(self) -> JsonValue:
+        """Return the answer with which a run has ended; raises `BadRequest` for one without."""
+        try:
+            result = await self.result()
+        except RunFailed as error:
+            raise BadRequest(f"the run has failed: {error.message}") from error
+        except RPCError as error:
+            raise self._gone(error) from error
+        if result.status != "completed":
+            raise BadRequest(f"the run has ended without an answer: {result.stop_reason}")
+        return result.output
 
     async def pause(self, *, by: str = "", reason: str = "") -> str:
         """Stop before the next turn."""

@@ -1,17 +1,31 @@
 """The channels on which audiences are told of requests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from activities.notify import Channel, LinkTo
+from activities.notify import ANYBODY, Channel, LinkTo
 from activities.providers.channels import Command, LogLine, Webhook
+from outlast.agents import Catalog
+from outlast.tools import DEFAULT_AUDIENCE
 from workers.links import Links
 from workers.settings import Settings
 from workers.tables import AudienceSettings
 
 
 def channels_of(audiences: Mapping[str, AudienceSettings]) -> dict[str, list[Channel]]:
-    """Return the channels of each audience, in the order in which they are used."""
-    return {name: _channels(told) for name, told in audiences.items()}
+    """Return the channels of each audience that has some, in the order in which they are used.
+
+    One that is named for its keys alone is told as those are that are not named.
+    """
+    found = {name: _channels(told) for name, told in audiences.items()}
+    return {name: channels for name, channels in found.items() if channels}
+
+
+def unasked(audiences: Iterable[str], catalog: Catalog) -> list[str]:
+    """Return the audiences that no tool of the catalog asks: a name may be misspelt."""
+    specs = [spec for agent in catalog.agents.values() for spec in agent.tool_specs]
+    specs += [tool.spec for tool in catalog.tools.values()]
+    asked = {name for spec in specs if spec.approval for name in spec.approval.audiences}
+    return sorted(set(audiences) - asked - {ANYBODY, DEFAULT_AUDIENCE})
 
 
 def link_to(settings: Settings) -> LinkTo | None:

@@ -23,7 +23,7 @@ from activities.tools import tool_activity
 from activities.transcripts import Transcripts
 from outlast.agents import Catalog
 from outlast.errors import DefinitionError, NotReady
-from workers.audiences import channels_of, link_to
+from workers.audiences import channels_of, link_to, unasked
 from workers.idle import IdleExit
 from workers.settings import Settings
 from workflows.agent import AgentWorkflow
@@ -105,6 +105,8 @@ def queues_of(
     if "workflows" in settings.roles:
         source = WorkflowSource(client)
         channels = channels_of(settings.audiences)
+        if others := unasked(settings.audiences, catalog):
+            log.warning("audiences.unasked", audiences=others, reason="no tool here asks them")
         notifying = NotifyActivities(
             source, channels, ui_url=settings.ui_url, link_to=link_to(settings)
         )

@@ -320,8 +320,15 @@ def _tables() -> dict[str, type[BaseModel]]:
 
 
 def _nearest_key(key: str) -> str:
-    models: list[type[BaseModel]] = [Settings, Route, Leg, Price, *_tables().values()]
-    return _nearest(key, {name for model in models for name in model.model_fields})
+    models: list[type[BaseModel]] = [
+        Settings,
+        Route,
+        Leg,
+        Price,
+        AudienceSettings,
+        *_tables().values(),
+    ]
+    return _nearest(key, {name for model in models for name in model.model_fields} - {key})
 
 
 def _nearest_variable(variable: str) -> str:

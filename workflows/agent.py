@@ -101,13 +101,13 @@ class AgentWorkflow(Steerable):
     async def _fail(self, error: Failure) -> NoReturn:
         """End the run with an error, once what it did is undone."""
         said = str(error.message)
-        self._replies.let_go("failed")
+        self._replies.let_go(f"failed: {said}")
         if self._effects is not None and self._effects.are_undoable:
             undone = await _shielded(self._effects.undo())
             each = ", ".join(f"{one.tool} (call {one.call_id}): {one.outcome}" for one in undone)
             said = f"{said}; {each}"
         self._show_failure(said)
-        await self._replies.end("failed")
+        await self._replies.end(f"failed: {said}")
         raise Failure(said, kind=error.type) from None
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:

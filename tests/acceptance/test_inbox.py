@@ -330,3 +330,21 @@ async def test_a_team_with_keys_decides_with_them_alone(
         assert shown.out.endswith("approved 1.1 (by ann)\n"), shown.err
         (settled,) = (await run.result()).requests
     assert (settled.by, paid) == ("ann", [80])
+
+
+async def test_a_conversation_that_waits_for_a_message_is_not_in_the_inbox(
+    temporal: Client, terminal: Terminal, team: str
+) -> None:
+    model = ScriptedModel([answer("hello"), REFUND, answer("done")])
+    async with on_stage(temporal, model, [desk_of(team)]) as stage:
+        chatting = await stage.start("desk", mode="conversation", tenant=team)
+        assert await chatting.reply() == "hello"
+        asking = await stage.start("desk", tenant=team)
+        request = await pending(asking)
+        await until_listed(terminal, "--tenant", team, runs=1)
+        await asking.approve(request)
+        await asking.result()
+        async with asyncio.timeout(30):
+            while "Nothing waits" not in (await terminal.run("inbox", "--tenant", team)).out:
+                await asyncio.sleep(0.5)
+        await chatting.finish()

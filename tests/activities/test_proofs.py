@@ -89,7 +89,9 @@ def test_an_audience_without_keys_has_to_prove_nothing() -> None:
 
 def test_a_decision_without_signature_is_told_who_may_sign() -> None:
     said = refusal(APPROVE)
-    assert said == ("signature: leads decides by signature (ann, bob): outlast approve --key FILE")
+    assert said == (
+        "signature: leads decides by signature (ann, bob): outlast approve r1 2.1 --key FILE"
+    )
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_values_are_quoted_in_visibility_queries() -> None:
             waiting_query(tenant=value)
     assert waiting_query() == (
         "WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'"
-        " AND AgentStatus = 'waiting_for_human'"
+        " AND AgentStatus = 'waiting_for_human' AND AgentAudience IS NOT NULL"
     )
     assert waiting_query(audience="leads", tenant="acme").endswith(
         " AND AgentAudience = 'leads' AND AgentTenant = 'acme'"

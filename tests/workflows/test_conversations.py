@@ -95,8 +95,10 @@ async def test_who_waits_is_told_when_the_conversation_ends_without_an_answer(
         with pytest.raises(BadRequest, match=r"the run has ended \(cancelled\)"):
             await waiting
         assert (await run.result()).stop_reason == "cancelled"
-        with pytest.raises(BadRequest, match="has ended, or does not exist"):
+        with pytest.raises(BadRequest, match="has ended without an answer: cancelled"):
             await run.reply()
+        with pytest.raises(BadRequest, match="has ended, or does not exist"):
+            await stage.client.get("nobody").reply()
 
 
 async def test_an_answer_that_takes_too_long_is_a_timeout_and_can_be_waited_for_again(
@@ -138,8 +140,28 @@ async def test_a_task_needs_an_input(temporal: Client) -> None:
 
 async def test_an_unknown_agent_is_told_to_whoever_chats(temporal: Client) -> None:
     async with on_stage(temporal, ScriptedModel([]), [desk]) as stage:
-        with pytest.raises(BadRequest, match=r"has ended|already completed"):
+        with pytest.raises(BadRequest, match="'dekk' is not registered .* did you mean 'desk'"):
             await chat(stage, chat_id(), "hello", agent="dekk")
+
+
+async def test_a_message_that_is_refused_begins_no_conversation(temporal: Client) -> None:
+    async with on_stage(temporal, ScriptedModel([]), [desk]) as stage:
+        run_id = chat_id()
+        with pytest.raises(BadRequest, match="text: '': string should have at least 1 character"):
+            await chat(stage, run_id, "")
+        with pytest.raises(BadRequest, match="does not exist"):
+            await stage.client.get(run_id).finish()
+
+
+async def test_a_message_that_is_sent_again_after_the_end_has_the_answer_of_before(
+    temporal: Client,
+) -> None:
+    async with on_stage(temporal, echoing(), [desk]) as stage:
+        run_id = chat_id()
+        options: dict[str, Any] = {"update_id": "k1", "limits": {"idle_s": 0.3}}
+        assert await chat(stage, run_id, "hello", **options) == "1: hello"
+        await stage.client.get(run_id).result()
+        assert await chat(stage, run_id, "hello", **options) == "1: hello"
 
 
 async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
