@@ -224,6 +224,16 @@ class WatchedVersion(Door):
     build_id: str = Field(min_length=1)
 
 
+class PodSettings(Door):
+    """Whether the demand service tells Kubernetes which pods are busy, and which pods are workers."""
+
+    enabled: bool = False
+    namespace: str = Field(default="", pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")
+    """Where they are; empty, where the service is."""
+    prefix: str = ""
+    """How their names begin; what else runs workers, or says that it is called so, is let alone."""
+
+
 class DemandSettings(Door):
     """The demand service: where it listens, and what it polls for although nobody has asked yet.
 
@@ -240,6 +250,7 @@ class DemandSettings(Door):
     queues: Annotated[tuple[QueueName, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
     versions: tuple[WatchedVersion, ...] = ()
     slots: dict[QueueName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    pods: PodSettings = PodSettings()
 
 
 class VersioningSettings(Door):

@@ -1,6 +1,7 @@
 """The last reading of each target that is asked for, renewed by one poll for all who ask."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -114,6 +115,14 @@ class Board:
                 f"the last reading is {age_s:.0f} s old: {entry.error or 'polls are late'}"
             )
         return Latest(entry.reading, age_s, entry.error)
+
+    def readings(self) -> list[Reading]:
+        """Return the last reading of every target that `peek` has one of, oldest first."""
+        found: list[Reading] = []
+        for target in self._entries:
+            with contextlib.suppress(NotRead):
+                found.append(self.peek(target).reading)
+        return sorted(found, key=lambda reading: reading.as_of)
 
     def age_s(self, target: Target) -> float | None:
         """Return how old the last reading is, or None."""

@@ -34,11 +34,21 @@ class Load:
 
 
 @dataclass(frozen=True)
+class WorkerLoad:
+    """How many activities a worker has under way, and the host that it runs on: its pod, in Kubernetes."""
+
+    instance_key: str
+    host_name: str
+    activities: int
+
+
+@dataclass(frozen=True)
 class Reading:
     """What the server said of a target."""
 
     loads: Mapping[TaskType, Load]
     as_of: datetime
+    workers: tuple[WorkerLoad, ...] = ()
 
 
 @dataclass(frozen=True)

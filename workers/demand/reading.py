@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.errors import OutlastError
-from workers.demand.demand import TASK_TYPES, Load, Reading, Target, TaskType
+from workers.demand.demand import TASK_TYPES, Load, Reading, Target, TaskType, WorkerLoad
 
 CALL_TIMEOUT = timedelta(seconds=5)
 
@@ -66,11 +66,11 @@ class TemporalSource:
         except RPCError as error:
             said = " ".join(error.message.split()) or error.status.name
             raise NotRead(f"Temporal does not say: {said}") from None
+        workers = alive(workers, at=as_of)
         loads: dict[TaskType, Load] = {
-            kind: load_of(kind, stats.get(kind, TaskQueueStats()), alive(workers, at=as_of))
-            for kind in TASK_TYPES
+            kind: load_of(kind, stats.get(kind, TaskQueueStats()), workers) for kind in TASK_TYPES
         }
-        return Reading(loads=loads, as_of=as_of)
+        return Reading(loads, as_of, tuple(map(_worker_load, workers)))
 
     async def _queue_stats(self, target: Target) -> dict[TaskType, TaskQueueStats]:
         async def of(kind: TaskType) -> TaskQueueStats:
@@ -161,6 +161,14 @@ def load_of(kind: TaskType, stats: TaskQueueStats, workers: Iterable[WorkerHeart
         backlog=backlog,
         busy=sum(_used(kind, worker) for worker in workers),
         oldest_s=age_s if backlog and age_s else None,
+    )
+
+
+def _worker_load(worker: WorkerHeartbeat) -> WorkerLoad:
+    return WorkerLoad(
+        instance_key=worker.worker_instance_key,
+        host_name=worker.host_info.host_name,
+        activities=_used("activity", worker),
     )
 
 

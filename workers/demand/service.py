@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,9 +16,11 @@ from workers.demand.board import Board
 from workers.demand.demand import Target
 from workers.demand.externalscaler import service_of
 from workers.demand.http_api import http_api
+from workers.demand.pods import DeletionCosts, in_cluster
 from workers.demand.reading import TemporalSource
 from workers.demand.scaler import DemandScaler
 from workers.settings import Role, Settings
+from workers.tables import PodSettings
 from workers.telemetry import start_telemetry
 from workers.web import listening, serve
 
@@ -71,6 +74,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
         # The ports first: without them there is nothing to connect for.
         with contextlib.closing(_http_socket(settings)) as http:
             grpc_server = _grpc_server(settings)
+            costs = _deletion_costs(told.pods)
             source = TemporalSource(await connect())
             board = Board(source, watched=watched(settings), poll_s=told.poll_s, keep_s=told.keep_s)
 
@@ -82,14 +86,23 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 # Where polling breaks, the process ends and says why.
                 asyncio.TaskGroup() as group,
             ):
-                polling = group.create_task(board.run())
+                tasks = [group.create_task(board.run())]
+                if costs is not None:
+                    tasks.append(group.create_task(costs.run(board)))
                 log.info("demand.started", host=told.host, port=told.port, grpc_port=told.grpc_port)
                 await serve(http_api(board, usual_slots), http, stop=stop)
-                polling.cancel()
+                for task in tasks:
+                    task.cancel()
         log.info("demand.stopped")
     finally:
         telemetry.shutdown()
     return 0
+
+
+def _deletion_costs(told: PodSettings) -> DeletionCosts | None:
+    if not told.enabled:
+        return None
+    return DeletionCosts(in_cluster(told, os.environ), prefix=told.prefix)
 
 
 def _http_socket(settings: Settings) -> socket.socket:

@@ -1,0 +1,136 @@
+"""A fake of Kubernetes' API server: it knows pods by name, and takes merge patches of their annotations.
+
+Over real TLS, with an authority of its own; the account's folder is as Kubernetes mounts it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from workers.processes import HOST, free_port
+
+NAMESPACE = "agents"
+STARTS_WITHIN_S = 10
+
+
+class FakeKubernetes:
+    """`costs` is what each pod was last patched to, `patched` every patch that it was asked for.
+
+    An answer takes `takes_s`, or only that for `slow_pod` does.
+    """
+
+    def __init__(self, *pods: str) -> None:
+        self.port = free_port()
+        self.token = "first"  # noqa: S105 of a fake
+        self.costs: dict[str, str | None] = dict.fromkeys(pods)
+        self.patched: list[str] = []
+        self.fails_with: int | None = None
+        self.takes_s = 0.0
+        self.slow_pod: str | None = None
+        self.most_at_once = 0
+        self._at_once = 0
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"KUBERNETES_SERVICE_HOST": HOST, "KUBERNETES_SERVICE_PORT": str(self.port)}
+
+    def write_token(self, account: Path) -> None:
+        (account / "token").write_text(self.token + "\n")
+
+    async def patch(self, request: Request) -> Response:
+        pod = request.path_params["pod"]
+        self.patched.append(pod)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(self.takes_s if self.slow_pod in (None, pod) else 0)
+        finally:
+            self._at_once -= 1
+        if request.headers["authorization"] != f"Bearer {self.token}":
+            return _status(401, "Unauthorized")
+        if self.fails_with:
+            return _status(self.fails_with, f'pods "{pod}" is forbidden')
+        if pod not in self.costs:
+            return _status(404, f'pods "{pod}" not found')
+        if request.headers["content-type"] != "application/merge-patch+json":
+            return _status(415, "the body of the request was in an unknown format")
+        change = await request.json()
+        ((key, value),) = change["metadata"]["annotations"].items()
+        assert key == "controller.kubernetes.io/pod-deletion-cost"
+        assert set(change) == {"metadata"}
+        self.costs[pod] = value
+        return JSONResponse({"kind": "Pod", **change})
+
+
+def _status(code: int, message: str) -> Response:
+    return JSONResponse({"kind": "Status", "message": message, "code": code}, code)
+
+
+@asynccontextmanager
+async def serving(fake: FakeKubernetes, account: Path) -> AsyncIterator[FakeKubernetes]:
+    """Serve a fake for the length of a block, and fill the folder of an account."""
+    key_file = _write_certificate(account)
+    (account / "namespace").write_text(NAMESPACE)
+    fake.write_token(account)
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{{pod}}"
+    config = uvicorn.Config(
+        Starlette(routes=[Route(path, fake.patch, methods=["PATCH"])]),
+        host=HOST,
+        port=fake.port,
+        ssl_certfile=account / "ca.crt",
+        ssl_keyfile=key_file,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        yield fake
+    finally:
+        server.should_exit = True
+        await running
+
+
+def _write_certificate(account: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake-kubernetes")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    (account / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file = account / "server.key"
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return key_file
