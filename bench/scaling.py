@@ -2,7 +2,7 @@
 
 KEDA takes a deployment from 0 to its minimum and back to 0; in between the HPA goes by
 `ceil(metric / target)`, at the highest that it has wanted within its stabilisation window when it
-scales in, and ends workers that it picks without looking at what they do.
+scales in. The ReplicaSet ends the worker whose deletion cost is lowest: at random where none was set.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from bench.plot import drawn
 from bench.processes import LOGS, temporal_server
 from bench.tables import Cell, Table
 from workers.demand.demand import Question, Reading, Target
+from workers.demand.pods import busy_pods, changes
 from workers.demand.reading import TemporalSource
 from workers.processes import ChildProcess
 
@@ -53,6 +54,12 @@ SETTLE_S = 5.0
 
 SEED = 7
 
+NAME = "napper-"
+"""How the names of workers begin."""
+
+AS_A_POD = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
+"""Gives a process a host name of its own, as a pod has: on Linux, for root."""
+
 IMAGE = Path(__file__).parent.parent / "docs" / "images" / "scaling.svg"
 
 Trigger = Literal["backlog", "demand"]
@@ -68,6 +75,8 @@ class Policy:
     maximum: int = 12
     slots: int = 1
     drain_s: float = SHORT_DRAIN_S
+    sets_costs: bool = False
+    """Whether the demand service sets deletion costs."""
 
     def metric(self, reading: Reading) -> int:
         """Return what the trigger shows."""
@@ -89,6 +98,7 @@ class Scaler:
     scaled_in: int = 0
     wanted: deque[tuple[float, int]] = field(default_factory=deque)
     samples: list[tuple[float, int, int, int]] = field(default_factory=list)
+    _costs: dict[str, int | None] = field(default_factory=dict)
     _active_at: float = 0.0
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
     _random: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311
@@ -105,6 +115,8 @@ class Scaler:
             self.samples.append((now - began, load.backlog, load.busy, len(self.workers)))
             if now >= keda_at:
                 keda_at = now + policy.poll_s
+                if policy.sets_costs:
+                    self._costs |= changes(self._costs, busy_pods([reading], NAME))
                 await self._activate(policy.metric(reading), now)
             if now >= hpa_at and self.workers:
                 hpa_at = now + HPA_SYNC_S
@@ -131,10 +143,18 @@ class Scaler:
         while len(self.workers) < count:
             self.workers.append(await self._started())
         while len(self.workers) > count:
-            leaving = self.workers.pop(self._random.randrange(len(self.workers)))
+            leaving = self._cheapest()
+            self.workers.remove(leaving)
             self.scaled_in += 1
             self._ending.add(asyncio.create_task(leaving.stop(within_s=LONG_DRAIN_S + 10)))
         self.most = max(self.most, count)
+
+    def _cheapest(self) -> ChildProcess:
+        costs = [self._costs.get(worker.name) or 0 for worker in self.workers]
+        least = min(costs)
+        return self._random.choice(
+            [one for one, cost in zip(self.workers, costs, strict=True) if cost == least]
+        )
 
     async def _started(self) -> ChildProcess:
         options = {
@@ -144,12 +164,10 @@ class Scaler:
             "--cold-s": COLD_START_S,
         }
         words = [str(word) for option in options.items() for word in option]
-        command = ["/usr/bin/env", f"TEMPORAL_ADDRESS={self.address}", sys.executable]
-        child = ChildProcess(
-            f"napper-{self._random.randrange(10**9)}",
-            [*command, "-m", "bench.napping", *words],
-            log_dir=LOGS,
-        )
+        name = f"{NAME}{self._random.randrange(10**9)}"
+        named = [*AS_A_POD, name] if self.policy.sets_costs else []
+        command = ["/usr/bin/env", f"TEMPORAL_ADDRESS={self.address}", *named, sys.executable]
+        child = ChildProcess(name, [*command, "-m", "bench.napping", *words], log_dir=LOGS)
         await child.start(_at_once)
         self.stack.push_async_callback(child.stop)
         return child
@@ -262,6 +280,7 @@ KEEN_S, SLOW_S = 5 / FASTER, 30 / FASTER
 SCALE_IN = {
     "backlog, 1 slot": Policy("backlog", poll_s=KEEN_S, minimum=1),
     "demand, 1 slot": Policy("demand", poll_s=KEEN_S, minimum=1),
+    "demand, 1 slot, deletion cost": Policy("demand", poll_s=KEEN_S, minimum=1, sets_costs=True),
     "demand, 4 slots": Policy("demand", poll_s=KEEN_S, minimum=1, slots=4),
     "demand, 1 slot, drain longer than the work": Policy(
         "demand", poll_s=KEEN_S, minimum=1, drain_s=LONG_DRAIN_S
@@ -273,7 +292,7 @@ BURST = {
     "polling 5 s, minimum 2": Policy("demand", poll_s=KEEN_S, minimum=2),
 }
 
-AT_ONCE = 4
+AT_ONCE = 5
 """Simulations side by side; workers that nap use little but their start."""
 
 Outcomes = dict[str, Outcome]
