@@ -33,6 +33,7 @@ SETS: dict[str, tuple[str, ...]] = {
         "temporal.tls.serverName=temporal.internal",
     ),
     "sidecar": ("gpu", "workers.generate.modelServer=sidecar", "workers.generate.maxSurge=0"),
+    "deletion cost": ("gpu", "demand.deletionCost=true"),
     "jobs on backlog": ("gpus", "scaling.trigger=temporal", "vllm.scale.enabled=false"),
 }
 """Sets of values: a file of `values/`, and what is said over it."""

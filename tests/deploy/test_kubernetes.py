@@ -20,6 +20,7 @@ from tests.deploy.prometheus_operator import PodMonitor, ServiceMonitor
 from tests.deploy.strict import Strict
 from tests.deploy.tools import run
 from tests.deploy.worker_controller import Connection, WorkerDeployment, WorkerResourceTemplate
+from workers.demand.pods import ACCOUNT
 from workers.settings import OWN_QUEUES, Settings, load_settings
 
 KINDS: dict[str, type[Strict]] = {
@@ -85,7 +86,7 @@ def test_objects_of_operators_are_as_their_models_want_them(release: Release) ->
 
 def test_every_object_is_checked_by_somebody(release: Release) -> None:
     ours = {one["kind"] for one in release.objects if "." in one["apiVersion"].partition("/")[0]}
-    assert ours - set(KINDS) <= {"NetworkPolicy", "PriorityClass"}
+    assert ours - set(KINDS) <= {"NetworkPolicy", "PriorityClass", "Role", "RoleBinding"}
 
 
 def test_checkov_finds_nothing_that_is_not_skipped_with_a_reason(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_every_container_has_requests_and_limits(release: Release) -> None:
             assert gpu == resources["requests"].get("nvidia.com/gpu")
 
 
-def test_nothing_runs_as_root_or_holds_a_token(release: Release) -> None:
+def test_nothing_runs_as_root_or_is_given_a_token_unasked(release: Release) -> None:
     for pod in release.pods:
         security = pod.spec["securityContext"]
         assert (security["runAsNonRoot"], security["runAsUser"]) == (True, 10001)
@@ -147,6 +148,43 @@ def test_nothing_runs_as_root_or_holds_a_token(release: Release) -> None:
     accounts = {one["metadata"]["name"]: one for one in release.of("ServiceAccount")}
     assert {pod.spec["serviceAccountName"] for pod in release.pods} == set(accounts)
     assert not any(one["automountServiceAccountToken"] for one in accounts.values())
+
+
+def test_the_demand_service_alone_may_patch_pods_and_only_where_it_is_told_to() -> None:
+    for name in SETS:
+        release = rendered(name)
+        holders = [pod for pod in release.pods if _has_token(pod)]
+        wanted = {"outlast-demand"} if name == "deletion cost" else set()
+        assert {pod.name for pod in holders} == wanted
+        assert {one["metadata"]["name"] for one in release.of("Role", "RoleBinding")} == wanted
+    release = rendered("deletion cost")
+    (role,), (binding,) = release.of("Role"), release.of("RoleBinding")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "outlast-demand", "namespace": chart.NAMESPACE}
+    ]
+
+
+def test_the_demand_service_finds_in_its_pod_what_it_tells_kubernetes_with(
+    no_variables: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    release = rendered("deletion cost")
+    (pod,) = (one for one in release.pods if one.name == "outlast-demand")
+    told = _loaded(pod, release, no_variables, tmp_path).demand.pods
+    assert told.enabled
+    assert all(worker.name.startswith(told.prefix) for worker in release.workers)
+    (mount,) = (one for one in pod.main["volumeMounts"] if one["name"] == "token")
+    assert mount["mountPath"] == str(ACCOUNT)
+    (volume,) = (one for one in pod.spec["volumes"] if one["name"] == "token")
+    assert _paths(volume["projected"]["sources"]) == {"token", "ca.crt", "namespace"}
+    ports = {
+        policy["metadata"]["name"]: {
+            one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]
+        }
+        for policy in release.of("NetworkPolicy")
+    }
+    assert {name for name, open_to in ports.items() if 6443 in open_to} == {"outlast-demand"}
 
 
 def test_no_image_is_latest(release: Release) -> None:
@@ -293,6 +331,21 @@ def test_a_tool_sees_no_secret_of_anybody_else() -> None:
     assert secrets["tools"] == set()
     assert "OUTLAST_CALLBACK__SECRET" in secrets["workflows"]
     assert "audiences" not in tomllib.loads(settings["data"]["tools.toml"])
+
+
+def _has_token(pod: Pod) -> bool:
+    """Whether a pod has a token of its service account."""
+    sources = [
+        source
+        for volume in pod.spec.get("volumes", [])
+        for source in volume.get("projected", {}).get("sources", [])
+    ]
+    return any("serviceAccountToken" in source for source in sources)
+
+
+def _paths(sources: list[dict[str, Any]]) -> set[str]:
+    items = [item for one in sources for kind in one.values() for item in kind.get("items", [kind])]
+    return {item["path"] for item in items}
 
 
 def _written(file: Path, objects: list[Any]) -> Path:

@@ -37,6 +37,8 @@ REFUSED = [
     ("cpu", "workers.generate.modelServer=sidecar", "vllm.model is empty: name the model"),
     ("gpu", "workers.generate.modelServer=sidecar,vllm.gpus=0", "a sidecar is for a pod with a GPU"),
     ("cpu", "scaling.trigger=external", "demand.enabled is false: KEDA would have nobody to ask"),
+    ("cpu", "demand.deletionCost=true", "needs scaling.trigger external or metrics-api: the demand"),
+    ("cpu", "demand.deletionCosts=true", "at '/demand': additional properties 'deletionCosts'"),
     ("cpu", "workers.tools.kind=Job", "workers.tools has kind: Job and is not scaled"),
     ("cpu", "workers.tools.modelServer=service", "role tools, which asks no model"),
     ("cpu", "workers.tools.scale.min=20", "workers.tools.scale.min is more than its max"),

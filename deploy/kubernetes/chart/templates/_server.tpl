@@ -1,4 +1,5 @@
-{{/* The Deployment of a command of ours that serves HTTP: (dict root part args env ports liveness readiness). */}}
+{{/* The Deployment of a command of ours that serves HTTP: (dict root part args env ports liveness readiness
+     hasToken). */}}
 {{- define "outlast.serverDeployment" -}}
 {{- $root := .root -}}
 {{- $name := printf "%s-%s" (include "outlast.fullname" $root) .part -}}
@@ -51,8 +52,23 @@ spec:
             failureThreshold: 6
           resources: {{- toYaml $values.resources | nindent 12 }}
           securityContext: {{- include "outlast.containerSecurity" . | nindent 12 }}
-          volumeMounts: {{- include "outlast.volumeMounts" $root | nindent 12 }}
-      volumes: {{- include "outlast.volumes" (list $root .part) | nindent 8 }}
+          volumeMounts:
+            {{- include "outlast.volumeMounts" $root | nindent 12 }}
+            {{- if .hasToken }}
+            - {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+            {{- end }}
+      volumes:
+        {{- include "outlast.volumes" (list $root .part) | nindent 8 }}
+        {{- if .hasToken }}
+        # As Kubernetes mounts it by itself where automountServiceAccountToken is true.
+        - name: token
+          projected:
+            defaultMode: 0440
+            sources:
+              - serviceAccountToken: {path: token, expirationSeconds: 3600}
+              - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+              - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+        {{- end }}
 ---
 apiVersion: v1
 kind: Service
