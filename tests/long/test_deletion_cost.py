@@ -35,7 +35,7 @@ CAN_NAME_HOSTS = (
 )
 
 
-@pytest.mark.skipif(not CAN_NAME_HOSTS, reason="needs unshare and the rights of root")
+@pytest.mark.skipif(not CAN_NAME_HOSTS, reason="this machine names no process its own host")
 @pytest.mark.timeout(120)
 async def test_the_pod_of_a_busy_worker_costs_more_until_its_work_is_done(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
