@@ -1,6 +1,7 @@
 """The service as its callers see it, with a real Temporal server and real worker processes."""
 
 import asyncio
+import contextlib
 import importlib
 import os
 import shutil
@@ -17,11 +18,18 @@ import grpc
 import httpx2
 import pytest
 from grpc_tools import protoc
+from temporalio.api.workflowservice.v1 import (
+    ListWorkersRequest,
+    SetWorkerDeploymentCurrentVersionRequest,
+)
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
+from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper, nap
 from workers.demand.externalscaler import described
+from workers.demand.reading import ONLY_RUNNING
 from workers.processes import HOST, ChildProcess, TemporalServer, free_port
 
 PROTO = Path(__file__).parent / "externalscaler.proto"
@@ -198,6 +206,8 @@ async def test_demand_is_told_under_load_at_zero_and_with_the_server_down(  # no
         text = (await on.http.get("/metrics")).text
         labels = f'{{task_queue="{TASK_QUEUE}",deployment="",build_id=""}}'
         assert f"outlast_demand{labels} " in text
+        assert f'outlast_backlog{labels[:-1]},type="activity"}} ' in text
+        assert f"outlast_oldest_seconds{labels} " in text
         assert f"outlast_busy_slots{labels} 2\n" in text
         assert f"outlast_desired_workers{labels} " in text
 
@@ -249,6 +259,72 @@ async def test_a_version_has_a_demand_of_its_own_and_a_new_one_has_none(tmp_path
         await shows(on, path + "v1", busy=0)
 
 
+@asynccontextmanager
+async def another_queue_of(on: Site, version: WorkerDeploymentVersion) -> AsyncIterator[None]:
+    """Poll another queue as a version, which is made the current one."""
+    deployed = WorkerDeploymentConfig(
+        version=version,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+    service = on.client.workflow_service
+
+    async def becomes_current() -> bool:
+        request = SetWorkerDeploymentCurrentVersionRequest(
+            namespace=on.client.namespace,
+            deployment_name=version.deployment_name,
+            build_id=version.build_id,
+        )
+        with contextlib.suppress(RPCError):  # until it has polled
+            await service.set_worker_deployment_current_version(request)
+            return True
+        return False
+
+    async with Worker(on.client, task_queue="cpu", activities=[nap], deployment_config=deployed):
+        await until(becomes_current)
+        yield
+
+
+@pytest.mark.timeout(120)
+async def test_the_current_version_starts_from_no_worker_by_what_waits_on_the_bare_queue(
+    tmp_path: Path,
+) -> None:
+    async with site(tmp_path) as on:
+        path = f"/demand/{TASK_QUEUE}?types=activity&deployment=outlast&build_id="
+        async with another_queue_of(on, WorkerDeploymentVersion("outlast", "b1")):
+            await on.naps(1, 60)
+            await shows(on, f"/demand/{TASK_QUEUE}", demand=1)
+            await shows(on, path + "b1", demand=1, desired_workers=1)
+            await shows(on, path + "b0", demand=0)
+            await on.worker("--version", "outlast:b1")
+            answer = await shows(on, path + "b1", busy=1, demand=1)
+            assert answer["backlog"]["activity"] == 0
+
+
+@pytest.mark.timeout(120)
+async def test_workers_that_ended_are_not_listed_by_the_filter_that_is_used(tmp_path: Path) -> None:
+    async with site(tmp_path) as on:
+        ended, running = await on.worker(), await on.worker()
+
+        async def listed(only: str) -> list[int]:
+            query = f'TaskQueue="{TASK_QUEUE}"{only}'
+            request = ListWorkersRequest(namespace=on.client.namespace, query=query)
+            found = await on.client.workflow_service.list_workers(request)
+            return [int(one.worker_heartbeat.host_info.process_id) for one in found.workers_info]
+
+        async def both() -> bool:
+            return len(await listed(ONLY_RUNNING)) == 2
+
+        await until(both)
+        await ended.stop()
+        await until(lambda: _is(listed(ONLY_RUNNING), [running.pid]))
+        assert len(await listed("")) == 2
+
+
+async def _is(found: Awaitable[list[int]], expected: list[int]) -> bool:
+    return await found == expected
+
+
 @pytest.mark.timeout(120)
 async def test_workers_that_drain_or_were_killed_are_not_counted_as_busy(tmp_path: Path) -> None:
     async with site(tmp_path) as on:
@@ -276,6 +352,8 @@ async def test_wrong_questions_and_many_callers(tmp_path: Path, keda: Any) -> No
             await stub.IsActive(wrong)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert refused.value.details() == "'queueType' is not known; did you mean 'queueTypes'?"
+        _, answer = await on.get(f"/demand/{TASK_QUEUE}?task_queue=another")
+        assert answer["task_queue"] == TASK_QUEUE
         answers = await asyncio.gather(*(on.get("/demand/with/slashes") for _ in range(200)))
         assert {status for status, _ in answers} == {200}
         assert len({answer["as_of"] for _, answer in answers}) <= 2, "one poll serves them all"

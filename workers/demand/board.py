@@ -12,7 +12,7 @@ from workers.demand.demand import Reading, Target
 from workers.demand.reading import NotRead, Source
 
 READ_WITHIN_S = 20.0
-"""A reading is three calls, and more pages only where there are thousands of workers."""
+"""A reading is three to six calls, and more pages only where there are thousands of workers."""
 
 READ_AT_ONCE = 10
 """Readings under way together: a poll is not a burst."""

@@ -1,6 +1,6 @@
 """Demand over HTTP: JSON for KEDA's `metrics-api` and for people, and text for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +23,8 @@ Usual = Callable[[str], int]
 
 GAUGES: dict[str, str] = {
     "outlast_demand": "Slots that are needed: tasks that wait, and tasks under way.",
-    "outlast_backlog": "Tasks that wait for a worker.",
+    "outlast_backlog": "Tasks that wait for a worker, by their type.",
+    "outlast_oldest_seconds": "How long the first of them has waited; 0 where none waits.",
     "outlast_busy_slots": "Slots that workers use.",
     "outlast_desired_workers": "Workers that have as many slots as are needed.",
     "outlast_demand_age_seconds": "Age of the last answer of Temporal.",
@@ -39,7 +40,7 @@ class HttpApi:
 
     async def one(self, request: Request) -> Response:
         """Tell the demand of one target; 503 where the last reading is missing or too old."""
-        said = {"task_queue": request.path_params["task_queue"], **request.query_params}
+        said = {**request.query_params, "task_queue": request.path_params["task_queue"]}
         try:
             question = read_question(said, WORDS, usual_slots=self.usual_slots)
         except ValueError as error:
@@ -70,9 +71,8 @@ class HttpApi:
             name: [f"# HELP {name} {said}", f"# TYPE {name} gauge"] for name, said in GAUGES.items()
         }
         for target in self.board.targets:
-            labels = _labels(target)
-            for name, value in self._gauges(target).items():
-                lines[name].append(f"{name}{{{labels}}} {value}")
+            for name, more, value in self._gauges(target):
+                lines[name].append(f"{name}{{{_labels(target, more)}}} {value}")
         text = "\n".join(line for some in lines.values() for line in some)
         return Response(text + "\n", media_type=PROMETHEUS)
 
@@ -80,21 +80,22 @@ class HttpApi:
         """Tell that this process answers; that Temporal does, the demand tells."""
         return PlainTextResponse("ok")
 
-    def _gauges(self, target: Target) -> dict[str, float]:
+    def _gauges(self, target: Target) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Yield the name, the labels beside those of the target, and the value of each."""
         age_s = self.board.age_s(target)
-        age = {} if age_s is None else {"outlast_demand_age_seconds": round(age_s, 3)}
+        if age_s is not None:
+            yield "outlast_demand_age_seconds", {}, round(age_s, 3)
         try:
-            latest = self.board.peek(target)
+            reading = self.board.peek(target).reading
         except NotRead:
-            return age
-        demand = self._everything(target).answer(latest.reading)
-        return {
-            "outlast_demand": demand.demand,
-            "outlast_backlog": demand.backlog,
-            "outlast_busy_slots": demand.busy,
-            "outlast_desired_workers": demand.desired_workers,
-            **age,
-        }
+            return
+        for kind, load in reading.loads.items():
+            yield "outlast_backlog", {"type": kind}, load.backlog
+        demand = self._everything(target).answer(reading)
+        yield "outlast_demand", {}, demand.demand
+        yield "outlast_oldest_seconds", {}, demand.oldest_s or 0
+        yield "outlast_busy_slots", {}, demand.busy
+        yield "outlast_desired_workers", {}, demand.desired_workers
 
     def _everything(self, target: Target) -> Question:
         return Question(target, TASK_TYPES, self.usual_slots(target.task_queue))
@@ -121,11 +122,12 @@ def as_json(question: Question, latest: Latest) -> dict[str, Any]:
     }
 
 
-def _labels(target: Target) -> str:
+def _labels(target: Target, more: Mapping[str, str]) -> str:
     labels = {
         "task_queue": target.task_queue,
         "deployment": target.deployment,
         "build_id": target.build_id,
+        **more,
     }
     return ",".join(f'{name}="{_quoted(value)}"' for name, value in labels.items())
 

@@ -1,16 +1,17 @@
 """What a Temporal server says of a task queue: tasks that wait, and slots that its workers use."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueStats
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
+    DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentVersionRequest,
     ListWorkersRequest,
 )
@@ -26,6 +27,8 @@ PAGE_SIZE = 500
 MAX_PAGES = 20
 """Servers remember workers for a day, also those that have ended."""
 
+ONLY_RUNNING = ' AND Status="Running"'
+
 USUAL_INTERVAL = timedelta(seconds=60)
 """How often workers tell how they are, unless they were told otherwise: their first word does not say."""
 
@@ -37,6 +40,8 @@ _TYPES: Mapping[TaskType, TaskQueueType.ValueType] = {
     "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
 }
+
+Stats = Mapping[TaskType, TaskQueueStats]
 
 
 class NotRead(OutlastError):
@@ -56,11 +61,16 @@ class TemporalSource:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._is_filter_known = False
 
     async def read(self, target: Target) -> Reading:
         """Ask the server for the backlog and for the workers of a target; raises `NotRead`."""
         as_of = datetime.now(UTC)
-        waiting = self._version_stats(target) if target.deployment else self._queue_stats(target)
+        waiting = (
+            self._version_stats(target)
+            if target.deployment
+            else self._queue_stats(target.task_queue, TASK_TYPES)
+        )
         try:
             stats, workers = await asyncio.gather(waiting, self._workers(target))
         except RPCError as error:
@@ -72,21 +82,31 @@ class TemporalSource:
         }
         return Reading(loads, as_of, tuple(map(_worker_load, workers)))
 
-    async def _queue_stats(self, target: Target) -> dict[TaskType, TaskQueueStats]:
+    async def _queue_stats(self, task_queue: str, types: Sequence[TaskType]) -> Stats:
         async def of(kind: TaskType) -> TaskQueueStats:
             request = DescribeTaskQueueRequest(
                 namespace=self._client.namespace,
-                task_queue=TaskQueue(name=target.task_queue),
+                task_queue=TaskQueue(name=task_queue),
                 task_queue_type=_TYPES[kind],
                 report_stats=True,
             )
             service = self._client.workflow_service
             return (await service.describe_task_queue(request, timeout=CALL_TIMEOUT)).stats
 
-        found = await asyncio.gather(*map(of, TASK_TYPES))
-        return dict(zip(TASK_TYPES, found, strict=True))
+        found = await asyncio.gather(*map(of, types))
+        return dict(zip(types, found, strict=True))
 
-    async def _version_stats(self, target: Target) -> dict[TaskType, TaskQueueStats]:
+    async def _version_stats(self, target: Target) -> Stats:
+        polled = await self._polled_stats(target)
+        unpolled = [kind for kind in TASK_TYPES if kind not in polled]
+        bare = await self._queue_stats(target.task_queue, unpolled)
+        # Mostly none waits there, and reads of deployments are few: the server limits them.
+        if not any(stats.approximate_backlog_count for stats in bare.values()):
+            return polled
+        return stats_of_version(target, polled, bare, routing=await self._routing(target))
+
+    async def _polled_stats(self, target: Target) -> Stats:
+        """Return the stats of the types of tasks that the version has polled the queue for."""
         request = DescribeWorkerDeploymentVersionRequest(
             namespace=self._client.namespace,
             deployment_version=WorkerDeploymentVersion(
@@ -109,20 +129,62 @@ class TemporalSource:
             if queue.name == target.task_queue and queue.type == _TYPES[kind]
         }
 
+    async def _routing(self, target: Target) -> RoutingConfig:
+        request = DescribeWorkerDeploymentRequest(
+            namespace=self._client.namespace, deployment_name=target.deployment
+        )
+        service = self._client.workflow_service
+        try:
+            found = await service.describe_worker_deployment(request, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return RoutingConfig()
+            raise
+        return found.worker_deployment_info.routing_config
+
     async def _workers(self, target: Target) -> list[WorkerHeartbeat]:
+        found = await self._listed(target, ONLY_RUNNING)
+        if found:
+            self._is_filter_known = True
+        elif not self._is_filter_known:
+            # A server that does not know the filter finds none, without an error.
+            first, _ = await self._page(self._list_request(target))
+            if any(map(_runs, first)):
+                found = await self._listed(target)
+        return [worker for worker in found if _serves(worker, target)]
+
+    async def _listed(self, target: Target, only: str = "") -> list[WorkerHeartbeat]:
+        request = self._list_request(target, only)
         found: list[WorkerHeartbeat] = []
-        request = ListWorkersRequest(
+        for _ in range(MAX_PAGES):
+            page, request.next_page_token = await self._page(request)
+            found += page
+            if not request.next_page_token:
+                return found
+        raise NotRead(f"{target.task_queue!r} has more than {PAGE_SIZE * MAX_PAGES} workers")
+
+    def _list_request(self, target: Target, only: str = "") -> ListWorkersRequest:
+        return ListWorkersRequest(
             namespace=self._client.namespace,
             page_size=PAGE_SIZE,
-            query=f'TaskQueue="{_escaped(target.task_queue)}"',
+            query=f'TaskQueue="{_escaped(target.task_queue)}"{only}',
         )
-        for _ in range(MAX_PAGES):
-            page = await self._client.workflow_service.list_workers(request, timeout=CALL_TIMEOUT)
-            found += [info.worker_heartbeat for info in page.workers_info]
-            if not page.next_page_token:
-                return [worker for worker in found if _serves(worker, target)]
-            request.next_page_token = page.next_page_token
-        raise NotRead(f"{target.task_queue!r} has more than {PAGE_SIZE * MAX_PAGES} workers")
+
+    async def _page(self, request: ListWorkersRequest) -> tuple[list[WorkerHeartbeat], bytes]:
+        page = await self._client.workflow_service.list_workers(request, timeout=CALL_TIMEOUT)
+        return [info.worker_heartbeat for info in page.workers_info], page.next_page_token
+
+
+def stats_of_version(
+    target: Target, polled: Stats, bare: Stats, *, routing: RoutingConfig
+) -> Stats:
+    """Return what waits for a version: the current one also gets what waits where it has not polled yet.
+
+    Else it would never start from no worker, for a version has a queue only once it has polled it.
+    """
+    current = routing.current_deployment_version
+    is_current = (current.deployment_name, current.build_id) == (target.deployment, target.build_id)
+    return {**bare, **polled} if is_current else polled
 
 
 def _escaped(text: str) -> str:
@@ -135,6 +197,10 @@ def _serves(worker: WorkerHeartbeat, target: Target) -> bool:
     return worker.task_queue == target.task_queue and (ours or not target.deployment)
 
 
+def _runs(worker: WorkerHeartbeat) -> bool:
+    return worker.status == WorkerStatus.WORKER_STATUS_RUNNING
+
+
 def alive(workers: Iterable[WorkerHeartbeat], *, at: datetime) -> list[WorkerHeartbeat]:
     """Return those that were heard of lately, without those that drain: these leave anyway.
 
@@ -143,8 +209,7 @@ def alive(workers: Iterable[WorkerHeartbeat], *, at: datetime) -> list[WorkerHea
     return [
         worker
         for worker in workers
-        if worker.status == WorkerStatus.WORKER_STATUS_RUNNING
-        and at - worker.heartbeat_time.ToDatetime(UTC) <= _silence(worker)
+        if _runs(worker) and at - worker.heartbeat_time.ToDatetime(UTC) <= _silence(worker)
     ]
 
 

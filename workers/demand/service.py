@@ -49,10 +49,14 @@ def _queues(settings: Settings) -> Iterator[tuple[Role, str]]:
 
 
 def watched(settings: Settings) -> set[Target]:
-    """Return what is polled for although nobody has asked yet."""
+    """Return what is polled for although nobody has asked yet.
+
+    A queue shows what its versions have too: beside one of them it would be counted twice.
+    """
     told = settings.demand
     versions = {Target(one.task_queue, one.deployment_name, one.build_id) for one in told.versions}
-    return {*map(Target, roles_by_queue(settings)), *map(Target, told.queues), *versions}
+    bare = roles_by_queue(settings).keys() - {one.task_queue for one in versions}
+    return {*map(Target, bare), *map(Target, told.queues), *versions}
 
 
 def slots_of(settings: Settings, task_queue: str) -> int:
