@@ -171,9 +171,10 @@ def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
 
 
 @cache
-def rendered(name: str) -> Release:
-    """Return the objects of a set; fails where the chart refuses it."""
-    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *arguments(*SETS[name]))
+def rendered(name: str, *more: str) -> Release:
+    """Return the objects of a set, with more options; fails where the chart refuses it."""
+    said = arguments(*SETS[name], *more)
+    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *said)
     assert done.returncode == 0, done.stdout
     objects = tuple(one for one in yaml.safe_load_all(done.stdout) if one)
     return Release(done.stdout, objects)

@@ -4,11 +4,20 @@ import os
 from collections.abc import Mapping
 from unittest import mock
 
+from workers.__main__ import EXIT_WITHIN_S
+from workers.serving import CANCEL_S
 from workers.settings import PREFIX, Settings, load_settings
+
+EXIT_S = CANCEL_S + EXIT_WITHIN_S
+"""A worker is gone so long after its drain at the most."""
 
 
 def loaded(variables: Mapping[str, str]) -> Settings:
     """Return the settings of a worker that has these variables; raises `NotReady` where one is wrong."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith((PREFIX, "TEMPORAL_"))
+    }
     with mock.patch.dict(os.environ, {**kept, **variables}, clear=True):
         return load_settings()

@@ -17,11 +17,13 @@ from tests.deploy import chart
 from tests.deploy.chart import BUILD, SETS, Pod, Release, rendered
 from tests.deploy.keda import ScaledJob, ScaledObject, TriggerAuthentication
 from tests.deploy.prometheus_operator import PodMonitor, ServiceMonitor
+from tests.deploy.settings import EXIT_S, loaded
 from tests.deploy.strict import Strict
-from tests.deploy.tools import run
+from tests.deploy.tools import ROOT, run
+from tests.deploy.vllm import page_engine, starts_as_the_page_says
 from tests.deploy.worker_controller import Connection, WorkerDeployment, WorkerResourceTemplate
 from workers.demand.pods import ACCOUNT
-from workers.settings import OWN_QUEUES, Settings, load_settings
+from workers.settings import OWN_QUEUES, Settings
 
 KINDS: dict[str, type[Strict]] = {
     model.__name__: model
@@ -37,9 +39,6 @@ KINDS: dict[str, type[Strict]] = {
     )
 }
 """No validator knows the schemas of these: the models are ours."""
-
-LEFT_AFTER_DRAIN_S = 8
-"""A worker is gone so long after its drain at the most: docs/workers.md."""
 
 SECRET = "whsec_" + base64.b64encode(b"x" * 32).decode()
 
@@ -120,7 +119,7 @@ def test_graces_add_up(release: Release) -> None:
             before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
             waited = before.get("seconds", 0)
             if pod.is_worker:
-                waited = float(pod.variables["OUTLAST_DRAIN_S"]) + LEFT_AFTER_DRAIN_S
+                waited = float(pod.variables["OUTLAST_DRAIN_S"]) + EXIT_S
             assert waited + shutdown < grace
 
 
@@ -262,6 +261,52 @@ def test_selectors_of_two_deployments_have_no_pod_in_common(release: Release) ->
         assert chosen == [one["metadata"]["name"]]
 
 
+def test_the_settings_of_a_build_stay_when_a_later_one_is_installed() -> None:
+    release = rendered("previous build")
+    (settings,) = release.of("ConfigMap")
+    assert settings["metadata"]["name"] == f"outlast-{BUILD}"
+    assert settings["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    mounted = {
+        (pod.build, one["configMap"]["name"])
+        for pod in release.workers
+        for one in pod.spec["volumes"]
+        if "configMap" in one
+    }
+    assert mounted == {(build, f"outlast-{build}") for build in ("2026-11-20", BUILD)}
+
+
+def test_vllm_starts_as_the_page_says_and_its_workers_know_it(release: Release) -> None:
+    for pod in release.pods:
+        for container in pod.containers:
+            if container["name"] == "vllm":
+                assert starts_as_the_page_says(container["args"])
+        if pod.variables.get("OUTLAST_MODEL__API") == "vllm":
+            assert pod.variables["OUTLAST_MODEL__ENGINE"] == page_engine()
+
+
+def test_claims_that_a_set_names_are_those_that_the_readme_makes() -> None:
+    claims = {
+        (name, one["persistentVolumeClaim"]["claimName"])
+        for name in SETS
+        for pod in rendered(name).pods
+        for one in pod.spec["volumes"]
+        if "persistentVolumeClaim" in one
+    }
+    assert {SETS[name][0] for name, _ in claims} == {"gpus"}
+    readme = (ROOT / "deploy/kubernetes/README.md").read_text()
+    made = [yaml.safe_load(one) for one in re.findall(r"<<'END'\n(.*?)\nEND\n", readme, re.DOTALL)]
+    assert {claim for _, claim in claims} == {
+        one["metadata"]["name"] for one in made if one["kind"] == "PersistentVolumeClaim"
+    }
+
+
+def test_the_readme_makes_every_key_of_a_secret_that_a_set_names() -> None:
+    readme = (ROOT / "deploy/kubernetes/README.md").read_text()
+    for one in ("cpu", "gpu", "gpus"):
+        keys = {key["key"] for pod in rendered(one).pods for key in pod.secrets.values()}
+        assert all(f"--from-literal={key}=" in readme for key in keys), one
+
+
 def test_services_monitors_budgets_and_policies_choose_pods_that_exist(release: Release) -> None:
     labels = [pod.template["metadata"]["labels"].items() for pod in release.pods]
     selectors = [
@@ -381,13 +426,9 @@ def _loaded(pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path)
     (item,) = volume["configMap"]["items"]
     (mount,) = (one for one in pod.main["volumeMounts"] if one["name"] == "settings")
     assert pod.variables["OUTLAST_CONFIG"] == f"{mount['mountPath']}/{item['path']}"
-    (made,) = (
-        one
-        for one in release.of("ConfigMap")
-        if one["metadata"]["name"] == volume["configMap"]["name"]
-    )
+    (made,) = release.of("ConfigMap")
+    assert volume["configMap"]["name"] == f"outlast-{pod.build if pod.is_worker else BUILD}"
     (folder / "outlast.toml").write_text(made["data"][item["key"]])
-    for name, value in {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}.items():
-        patch.setenv(name, value)
-    patch.setenv("OUTLAST_CONFIG", str(folder / "outlast.toml"))
-    return load_settings()
+    patch.chdir(folder)
+    told = {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}
+    return loaded({**told, "OUTLAST_CONFIG": str(folder / "outlast.toml")})

@@ -1,14 +1,17 @@
 """How the chart scales: each scaler asks for the queue, the version and the slots of what it scales."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from tests.deploy.chart import SETS, Release, rendered
+from tests.deploy.chart import NAMESPACE, SETS, Pod, Release, rendered
+from tests.deploy.settings import loaded
 from workers.demand import http_api, scaler
-from workers.demand.demand import Question, Words, read_question
+from workers.demand.demand import Question, Target, Words, read_question
+from workers.demand.service import slots_of, watched
 
 
 @pytest.fixture(params=SETS)
@@ -42,6 +45,30 @@ def test_a_scaler_divides_by_the_slots_that_its_workers_have(release: Release) -
         for trigger in spec["triggers"]:
             if target in slots_of:
                 assert _told_slots(trigger) == slots_of[target], target
+
+
+def test_the_demand_service_watches_the_queue_of_each_worker_with_its_version_and_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in SETS:
+        release = rendered(name, "demand.enabled=true")
+        (service,) = (pod for pod in release.pods if pod.main["name"] == "demand")
+        told = {key: value for key, value in service.variables.items() if "DEMAND" in key}
+        settings = loaded(told)
+        targets = watched(settings)
+        for pod in release.workers:
+            assert Target(pod.queue, *_version_on_the_server(pod)) in targets, (name, pod.name)
+            assert slots_of(settings, pod.queue) == pod.slots, (name, pod.name)
+            if any(pod.version):
+                assert Target(pod.queue) not in targets, (name, pod.name)
+
+
+def _version_on_the_server(pod: Pod) -> tuple[str, str]:
+    if pod.is_managed:
+        return f"{NAMESPACE}/{pod.name}", pod.build
+    deployment, build_id = pod.version
+    return deployment or "", build_id or ""
 
 
 def test_what_is_scaled_has_no_fixed_replicas(release: Release) -> None:

@@ -43,6 +43,11 @@ REFUSED = [
     ("cpu", "workers.tools.modelServer=service", "role tools, which asks no model"),
     ("cpu", "workers.tools.scale.min=20", "workers.tools.scale.min is more than its max"),
     ("cpu", "scaling.trigger=temporal,workers.tools.scale.min=0", "a new build would never start"),
+    (
+        "gpus",
+        "scaling.trigger=temporal,vllm.scale.enabled=false,workers.generate-gpu.versioned=true",
+        "workers.generate-gpu.scale.min is 0: with the temporal trigger a new build would never start",
+    ),
     ("gpu", "scaling.trigger=temporal,vllm.scale.enabled=true", "backlog alone would take away a server"),
     ("cpu", "callback.enabled=true", "settings.callback.url is empty"),
     ("cpu", "settings.callback.url=https://a.example", "OUTLAST_CALLBACK__SECRET, which signs the links"),

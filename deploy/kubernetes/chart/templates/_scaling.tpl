@@ -65,3 +65,27 @@ advanced:
 {{- define "outlast.minReplicas" -}}
 {{ ternary .root.Values.versioning.previousReplicas .instance.worker.scale.min .instance.isPrevious }}
 {{- end }}
+
+{{/* What the demand service watches: the queue of each worker, with its version and its slots. */}}
+{{- define "outlast.demandEnv" -}}
+{{- $versions := list -}}
+{{- $queues := list -}}
+{{- $slots := dict -}}
+{{- range include "outlast.instances" . | fromJsonArray -}}
+{{- $_ := set $slots .queue (int .worker.slots) -}}
+{{- if .versioned -}}
+{{- $deployment := ternary (printf "%s/%s" $.Release.Namespace .component) $.Values.versioning.deploymentName .managed -}}
+{{- $versions = append $versions (dict "task_queue" .queue "deployment_name" $deployment "build_id" .build) -}}
+{{- else -}}
+{{- $queues = append $queues .queue -}}
+{{- end -}}
+{{- end -}}
+- {name: OUTLAST_DEMAND__HOST, value: 0.0.0.0}
+- {name: OUTLAST_DEMAND__VERSIONS, value: {{ $versions | uniq | toJson | quote }}}
+- {name: OUTLAST_DEMAND__QUEUES, value: {{ $queues | uniq | toJson | quote }}}
+- {name: OUTLAST_DEMAND__SLOTS, value: {{ $slots | toJson | quote }}}
+{{- if .Values.demand.deletionCost }}
+- {name: OUTLAST_DEMAND__PODS__ENABLED, value: "true"}
+- {name: OUTLAST_DEMAND__PODS__PREFIX, value: {{ include "outlast.fullname" . }}-}
+{{- end }}
+{{- end }}

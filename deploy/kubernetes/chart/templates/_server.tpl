@@ -58,7 +58,7 @@ spec:
             - {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
             {{- end }}
       volumes:
-        {{- include "outlast.volumes" (list $root .part) | nindent 8 }}
+        {{- include "outlast.volumes" (list $root .part $root.Values.image.tag) | nindent 8 }}
         {{- if .hasToken }}
         # As Kubernetes mounts it by itself where automountServiceAccountToken is true.
         - name: token

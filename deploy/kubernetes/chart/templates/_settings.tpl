@@ -8,6 +8,11 @@
 {{- toToml $settings -}}
 {{- end }}
 
+{{/* The ConfigMap of a build: (list $ build). The pods of another build may not know every key of this one. */}}
+{{- define "outlast.settingsName" -}}
+{{ include "outlast.fullname" (index . 0) }}-{{ include "outlast.slug" (index . 1) }}
+{{- end }}
+
 {{/* The Temporal connection, as temporalio.envconfig reads it. */}}
 {{- define "outlast.temporalEnv" -}}
 {{- with .Values.temporal -}}
@@ -49,13 +54,13 @@
 {{- end }}
 {{- end }}
 
-{{/* Volumes of a process of ours: (list $ part), as outlast.settings. */}}
+{{/* Volumes of a process of ours: (list $ part build), the part as for outlast.settings. */}}
 {{- define "outlast.volumes" -}}
 {{- $root := index . 0 -}}
 - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
 - name: settings
   configMap:
-    name: {{ include "outlast.fullname" $root }}
+    name: {{ include "outlast.settingsName" (list $root (index . 2)) }}
     items: [{key: {{ index . 1 }}.toml, path: outlast.toml}]
 {{- with $root.Values.temporal.tls.clientSecret }}
 - {name: temporal-client, secret: {secretName: {{ . }}, defaultMode: 0440}}

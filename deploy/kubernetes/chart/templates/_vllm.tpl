@@ -18,6 +18,12 @@ args:
   {{- end }}
   # A sidecar is told to end when its worker has ended: nothing is in flight then.
   - --shutdown-timeout={{ ternary 2 $vllm.shutdownTimeoutS .isSidecar }}
+  # As docs/generation.md says: workers are told the same.
+  - --structured-outputs-config.backend
+  - guidance
+  - --structured-outputs-config.disable_any_whitespace
+  - "true"
+  - --enable-prompt-tokens-details
   {{- range $vllm.args }}
   - {{ . | quote }}
   {{- end }}

@@ -72,7 +72,7 @@ spec:
       volumeMounts:
         {{- include "outlast.volumeMounts" $root | nindent 8 }}
   volumes:
-    {{- include "outlast.volumes" (list $root $worker.role) | nindent 4 }}
+    {{- include "outlast.volumes" (list $root $worker.role $instance.build) | nindent 4 }}
     {{- if eq $worker.modelServer "sidecar" }}
     {{- include "outlast.vllmVolumes" $root | nindent 4 }}
     {{- end }}
@@ -112,6 +112,7 @@ spec:
 - {name: OUTLAST_MODEL__URL, value: "http://{{ $host }}:8000/v1"}
 - {name: OUTLAST_MODEL__NAME, value: {{ $root.Values.vllm.servedModelName | quote }}}
 - {name: OUTLAST_MODEL__API, value: vllm}
+- {name: OUTLAST_MODEL__ENGINE, value: guidance}
 - {name: OUTLAST_MODEL__START_WITHIN_S, value: {{ $root.Values.vllm.startWithinS | quote }}}
 {{- end }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_MODEL__" "OUTLAST_SERVERS__") }}
