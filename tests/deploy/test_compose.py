@@ -15,8 +15,10 @@ import yaml
 from bench.engines.vllm_install import outlast_cache
 from tests.deploy import tools
 from tests.deploy.dockerfiles import stages
+from tests.deploy.settings import EXIT_S, loaded
+from tests.deploy.vllm import page_engine, starts_as_the_page_says
 from workers.demand.http_api import GAUGES
-from workers.settings import OWN_QUEUES, Settings, load_settings
+from workers.settings import OWN_QUEUES
 from workers.telemetry import SERVICE_NAME
 
 ROOT = tools.ROOT
@@ -191,6 +193,96 @@ def test_services_start_in_an_order_and_wait_for_what_they_need(services: dict[s
             assert condition == expected, (name, other)
 
 
+def test_vllm_starts_as_the_page_says(services: dict[str, Any]) -> None:
+    for profile in VLLM_PROFILES:
+        assert starts_as_the_page_says(services[f"vllm-{profile}"]["command"])
+
+
+OWN_USERS = {
+    "temporalio/admin-tools",
+    "temporalio/server",
+    "temporalio/ui",
+    "otel/opentelemetry-collector-contrib",
+    "prom/prometheus",
+    "grafana/grafana",
+}
+"""Images whose own user is not root; ours are looked at in test_images.py."""
+
+
+def test_nothing_runs_as_root_that_does_not_say_why(
+    services: dict[str, Any], written: dict[str, Any]
+) -> None:
+    for name, service in services.items():
+        image = service["image"].rpartition(":")[0]
+        of_image = "10001" if image in OWN_USERS or image.startswith(OURS) else "0"
+        user = service.get("user", of_image).partition(":")[0]
+        assert (user in {"0", "root"}) == bool(written[name].get("x-root")), name
+
+
+def test_users_that_are_not_an_images_own_are_given_the_volumes_that_they_write(
+    services: dict[str, Any],
+) -> None:
+    owner = services["volume-owner"]
+    _, user, *given = owner["entrypoint"]
+    volume_of = {volume["target"]: volume["source"] for volume in owner["volumes"]}
+    owned = {volume_of[target] for target in given}
+    for name, service in services.items():
+        volumes = {one["source"] for one in service.get("volumes", []) if one["type"] == "volume"}
+        if service.get("user") == user:
+            assert volumes <= owned, name
+            assert "volume-owner" in service["depends_on"], name
+    assert sorted(one for one, said in services.items() if said.get("user") == user) == [
+        "tempo",
+        "vllm-cpu",
+        "vllm-gpu",
+    ]
+
+
+FAKE_SQL_TOOL = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$*" in *create*) echo "$SAYS" >&2; exit "$STATUS";; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "ends"),
+    [
+        ("", 0, 0),
+        ('pq: database "temporal_visibility" already exists', 1, 0),
+        ("pq: password authentication failed", 1, 1),
+    ],
+)
+def test_the_schema_is_made_where_the_databases_are_or_can_be_made(
+    says: str, status: int, ends: int, tmp_path: Path
+) -> None:
+    tool, calls = tmp_path / "temporal-sql-tool", tmp_path / "calls"
+    tool.write_text(FAKE_SQL_TOOL)
+    tool.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", ROOT / "deploy" / "compose" / "temporal-schema.sh"],
+        env={
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "CALLS": str(calls),
+            "SAYS": says,
+            "STATUS": str(status),
+        },
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert done.returncode == ends, done.stderr
+    assert done.stderr == (
+        f"outlast: the database temporal_visibility cannot be created: {says}\n" if ends else ""
+    )
+    made = [" ".join(line.split()[1:3]) for line in calls.read_text().splitlines()]
+    visibility = ["temporal_visibility setup-schema", "temporal_visibility update-schema"]
+    assert made == [
+        *("temporal setup-schema", "temporal update-schema", "temporal_visibility create"),
+        *(visibility if not ends else []),
+    ]
+
+
 def test_ports_are_published_on_loopback_alone(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
@@ -231,32 +323,31 @@ def test_settings_of_a_service_are_accepted(
     name: str, services: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     service = ours(services)[name]
-    settings = loaded(service["environment"], monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    settings = loaded(in_image(service["environment"]))
     assert settings.versioning.build_id == VARIABLES["BUILD_ID"]
     if name.startswith("generate"):
         assert settings.queue("generate") == OWN_QUEUES["generate"]
         assert settings.model.api == ("vllm" if "vllm" in name else "openai")
+        assert settings.model.engine == (page_engine() if "vllm" in name else None)
     if name == "worker":
         assert settings.queue("workflows") == OWN_QUEUES["workflows"]
         assert settings.queue("tools") == OWN_QUEUES["tools"]
         assert settings.agents
     grace_s = float(service["stop_grace_period"].removesuffix("s"))
-    assert settings.drain_s + 8 < grace_s  # docs/workers.md: gone 8 s after drain_s at the most
+    assert settings.drain_s + EXIT_S < grace_s
 
 
-def loaded(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
-    """Load settings as a container does: with the image's variables, and those of the service."""
-    for name in list(os.environ):
-        if name.startswith(("OUTLAST_", "TEMPORAL_")):
-            monkeypatch.delenv(name)
+def in_image(environment: dict[str, str]) -> dict[str, str]:
+    """Return what a container of ours is told: by its image, and by its service."""
     every = {stage.name: stage for stage in stages(ROOT / "deploy/images/worker.Dockerfile")}
     said = [*every["application"].all("ENV"), *every["worker"].all("ENV")]
     image = dict(word.split("=", 1) for rest in said for word in rest.split())
-    for name, value in {**image, **environment}.items():
-        if name.startswith(("OUTLAST_", "TEMPORAL_")):
-            monkeypatch.setenv(name, value.replace("$BUILD_ID", VARIABLES["BUILD_ID"]))
-    monkeypatch.chdir(folder)
-    return load_settings()
+    return {
+        name: value.replace("$BUILD_ID", VARIABLES["BUILD_ID"])
+        for name, value in {**image, **environment}.items()
+        if name.startswith(("OUTLAST_", "TEMPORAL_"))
+    }
 
 
 def test_every_process_of_ours_is_looked_at(services: dict[str, Any]) -> None:

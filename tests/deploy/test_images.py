@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -22,6 +23,7 @@ from outlast.plugin import OutlastPlugin
 from tests.conftest import binary
 from tests.deploy import tools
 from tests.deploy.dockerfiles import Rehearsal, copied, stages
+from tests.deploy.vllm import page_engine, starts_as_the_page_says
 from workers.connection import SEARCH_ATTRIBUTES
 from workers.processes import TemporalServer, free_port
 
@@ -323,3 +325,11 @@ async def test_a_worker_that_ends_by_itself_ends_vllm(tmp_path: Path, status: in
     beside = Beside(tmp_path, worker_s=1, status=status)
     assert await beside.status() == status
     assert beside.lines()[2:] == ["vllm told"]
+
+
+def test_the_example_of_the_page_starts_vllm_as_the_page_of_generation_says() -> None:
+    page = (ROOT / "deploy" / "images" / "README.md").read_text()
+    (command,) = re.findall(r"^docker run --gpus .+?(?=\n```)", page, re.DOTALL | re.MULTILINE)
+    words = shlex.split(command.replace("\\\n", " "))
+    assert starts_as_the_page_says(words)
+    assert f"OUTLAST_MODEL__ENGINE={page_engine()}" in words
