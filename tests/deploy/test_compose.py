@@ -1,6 +1,5 @@
 """`docker-compose.yml` and what it mounts: what can be said of them without a container engine."""
 
-import json
 import os
 import re
 import shutil
@@ -12,63 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.engines.vllm_install import outlast_cache
 from tests.deploy import tools
+from tests.deploy.compose import FILE, VARIABLES, composed
 from tests.deploy.dockerfiles import stages
 from tests.deploy.settings import EXIT_S, loaded
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
-from workers.demand.http_api import GAUGES
 from workers.settings import OWN_QUEUES
-from workers.telemetry import SERVICE_NAME
 
 ROOT = tools.ROOT
-FILE = ROOT / "docker-compose.yml"
-OBSERVABILITY = ROOT / "deploy" / "observability"
-DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))
 VLLM_PROFILES = ("gpu", "cpu")
 PROFILES = ("embedded", *VLLM_PROFILES, "callback")
 OURS = "outlast-worker"
-
-VARIABLES = {
-    "POSTGRES_PASSWORD": "a",
-    "GRAFANA_PASSWORD": "b",
-    "CALLBACK_SECRET": "c" * 32,
-    "BUILD_ID": "b1",
-}
-
-METRICS = {
-    "outlast_demand": "demand",
-    "outlast_backlog": "demand",
-    "outlast_busy_slots": "demand",
-    "outlast_desired_workers": "demand",
-    "outlast_demand_age_seconds": "demand",
-    "outlast_oldest_seconds": "demand",
-    "traces_span_metrics_calls_total": "spans",
-    "traces_span_metrics_duration_seconds_bucket": "spans",
-    "vllm:num_requests_running": "vllm",
-    "vllm:num_requests_waiting": "vllm",
-    "vllm:prompt_tokens_total": "vllm",
-    "vllm:generation_tokens_total": "vllm",
-    "vllm:time_to_first_token_seconds_bucket": "vllm",
-    "vllm:kv_cache_usage_perc": "vllm",
-}
-"""What the dashboard may ask for, by the job of Prometheus that has it."""
-
-FUNCTIONS = {"by", "histogram_quantile", "max", "rate", "sum"}
-LABELS = {"le", "service_name", "span_name", "task_queue", "type"}
-
-
-def composed(*profiles: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return the services as compose understands them, with the profiles, by their names."""
-    chosen = [word for profile in profiles for word in ("--profile", profile)]
-    done = tools.run(
-        "docker-compose",
-        *("--env-file", "/dev/null", "--file", str(FILE), *chosen, "config", "--format", "json"),
-        env={"PATH": os.environ["PATH"], **(VARIABLES if variables is None else variables)},
-    )
-    assert done.returncode == 0, done.stdout
-    services: dict[str, Any] = json.loads(done.stdout)["services"]
-    return services
 
 
 @pytest.fixture(scope="module")
@@ -353,131 +306,3 @@ def in_image(environment: dict[str, str]) -> dict[str, str]:
 def test_every_process_of_ours_is_looked_at(services: dict[str, Any]) -> None:
     checked = {"worker", "generate", "generate-vllm", "demand", "callback"}
     assert ours(services).keys() == checked
-
-
-def read(name: str) -> Any:
-    return yaml.safe_load((OBSERVABILITY / name).read_text())
-
-
-def test_promtool_accepts_the_configuration() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: it is in Debian's package prometheus")
-    command = [promtool, "check", "config", str(OBSERVABILITY / "prometheus.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_prometheus_scrapes_services_that_there_are(services: dict[str, Any]) -> None:
-    aliases = {
-        alias
-        for service in services.values()
-        for network in (service.get("networks") or {}).values()
-        for alias in (network or {}).get("aliases", [])
-    }
-    for job in read("prometheus.yml")["scrape_configs"]:
-        for static in job.get("static_configs", []):
-            assert {target.partition(":")[0] for target in static["targets"]} <= services.keys()
-        for looked_up in job.get("dns_sd_configs", []):
-            assert set(looked_up["names"]) <= aliases
-
-
-def test_the_collector_sends_spans_to_tempo_and_counts_them(services: dict[str, Any]) -> None:
-    collector = read("otel-collector.yaml")
-    pipelines = collector["service"]["pipelines"]
-    known = {kind: set(collector[kind]) for kind in ("receivers", "processors", "exporters")}
-    connectors = set(collector["connectors"])
-    for pipeline in pipelines.values():
-        assert set(pipeline["receivers"]) <= known["receivers"] | connectors
-        assert set(pipeline.get("processors", [])) <= known["processors"]
-        assert set(pipeline["exporters"]) <= known["exporters"] | connectors
-    assert "spanmetrics" in pipelines["traces"]["exporters"]
-    host, _, port = collector["exporters"]["otlp/tempo"]["endpoint"].partition(":")
-    assert host in services
-    listening = read("tempo.yaml")["distributor"]["receivers"]["otlp"]["protocols"]
-    assert listening["grpc"]["endpoint"].endswith(f":{port}")
-    told = services["worker"]["environment"]["OUTLAST_OTLP_ENDPOINT"]
-    receiving = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    assert told.rpartition(":")[2] == receiving.rpartition(":")[2]
-
-
-def test_tempo_keeps_traces_where_its_volume_is(services: dict[str, Any]) -> None:
-    trace = read("tempo.yaml")["storage"]["trace"]
-    volumes = services["tempo"]["volumes"]
-    (kept,) = [volume["target"] for volume in volumes if volume["type"] == "volume"]
-    assert trace["backend"] == "local"
-    assert trace["wal"]["path"].startswith(kept)
-    assert trace["local"]["path"].startswith(kept)
-
-
-def test_grafana_finds_its_sources_and_dashboards(services: dict[str, Any]) -> None:
-    provisioned = read("grafana/provisioning/datasources/outlast.yaml")["datasources"]
-    for source in provisioned:
-        assert source["url"].removeprefix("http://").partition(":")[0] in services
-    uids = {source["uid"] for source in provisioned}
-    (provider,) = read("grafana/provisioning/dashboards/outlast.yaml")["providers"]
-    targets = {volume["target"] for volume in services["grafana"]["volumes"]}
-    assert provider["options"]["path"] in targets
-    assert {panel["datasource"]["uid"] for panel in panels()} <= uids
-
-
-def panels() -> list[Any]:
-    """Return the panels of the dashboards that show something."""
-    every = [panel for file in DASHBOARDS for panel in json.loads(file.read_text())["panels"]]
-    return [panel for panel in every if panel["type"] != "row"]
-
-
-def asked() -> list[str]:
-    """Return the queries of the dashboards."""
-    return [target["expr"] for panel in panels() for target in panel["targets"]]
-
-
-def names_in(query: str) -> set[str]:
-    """Return the names of metrics in a query."""
-    words = re.findall(r"[a-zA-Z_:][\w:]*", re.sub(r'"[^"]*"|\[\w+\]', "", query))
-    return set(words) - FUNCTIONS - LABELS
-
-
-def test_dashboards_ask_for_metrics_that_are_listed_here() -> None:
-    assert set().union(*map(names_in, asked())) == METRICS.keys()
-
-
-@pytest.mark.parametrize("query", sorted(set(asked())))
-def test_queries_of_dashboards_are_promql(query: str, tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: it is in Debian's package prometheus")
-    rules = tmp_path / "rules.yml"
-    rule = {"record": "checked", "expr": query}
-    rules.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": [rule]}]}))
-    command = [promtool, "check", "rules", str(rules)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_metrics_of_demand_are_those_that_it_serves() -> None:
-    assert {name for name, job in METRICS.items() if job == "demand"} == GAUGES.keys()
-
-
-def test_metrics_of_vllm_are_those_that_it_serves() -> None:
-    installed = (outlast_cache()).glob(
-        "vllm-*/venv/lib/python3*/site-packages/vllm/v1/metrics/loggers.py"
-    )
-    source = next(installed, None)
-    if source is None:
-        pytest.skip("vLLM is not installed: make test-vllm installs it")
-    served = source.read_text()
-    for name in (name for name, job in METRICS.items() if job == "vllm"):
-        # The client library adds the endings, of counters and of histograms.
-        assert f'"{re.sub("(_total|_bucket)$", "", name)}"' in served, name
-
-
-def test_metrics_of_spans_are_those_that_the_collector_makes_of_ours() -> None:
-    made = read("otel-collector.yaml")["connectors"]["spanmetrics"]
-    prefix = made["namespace"].replace(".", "_")
-    unit = {"s": "seconds", "ms": "milliseconds"}[made["histogram"]["unit"]]
-    expected = {f"{prefix}_calls_total", f"{prefix}_duration_{unit}_bucket"}
-    assert {name for name, job in METRICS.items() if job == "spans"} == expected
-    for query in asked():
-        if prefix in query:
-            assert f'service_name="{SERVICE_NAME}"' in query
