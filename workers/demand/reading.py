@@ -98,7 +98,7 @@ class TemporalSource:
 
     async def _version_stats(self, target: Target) -> Stats:
         polled = await self._polled_stats(target)
-        unpolled = [kind for kind in TASK_TYPES if kind not in polled]
+        unpolled: list[TaskType] = [kind for kind in TASK_TYPES if kind not in polled]
         bare = await self._queue_stats(target.task_queue, unpolled)
         # Mostly none waits there, and reads of deployments are few: the server limits them.
         if not any(stats.approximate_backlog_count for stats in bare.values()):
