@@ -284,7 +284,7 @@ def test_vllm_starts_as_the_page_says_and_its_workers_know_it(release: Release) 
             assert pod.variables["OUTLAST_MODEL__ENGINE"] == page_engine()
 
 
-def test_claims_that_a_set_names_are_those_that_the_readme_makes() -> None:
+def test_claims_that_a_set_names_are_those_that_the_readme_makes_and_fills(tmp_path: Path) -> None:
     claims = {
         (name, one["persistentVolumeClaim"]["claimName"])
         for name in SETS
@@ -294,10 +294,16 @@ def test_claims_that_a_set_names_are_those_that_the_readme_makes() -> None:
     }
     assert {SETS[name][0] for name, _ in claims} == {"gpus"}
     readme = (ROOT / "deploy/kubernetes/README.md").read_text()
-    made = [yaml.safe_load(one) for one in re.findall(r"<<'END'\n(.*?)\nEND\n", readme, re.DOTALL)]
-    assert {claim for _, claim in claims} == {
-        one["metadata"]["name"] for one in made if one["kind"] == "PersistentVolumeClaim"
-    }
+    documents = re.findall(r"<<'END'\n(.*?)\nEND\n", readme, re.DOTALL)
+    claim, job = (yaml.safe_load(one) for one in documents)
+    assert {named for _, named in claims} == {claim["metadata"]["name"]}
+    (volume,) = job["spec"]["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (fetch,) = job["spec"]["template"]["spec"]["containers"]
+    (model,) = (pod.main["args"][0] for pod in rendered("gpus").pods if pod.main["name"] == "vllm")
+    assert fetch["command"][-1] == model
+    done = run("kubernetes-validate", "--strict", _written(tmp_path / "made.yaml", [claim, job]))
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_readme_makes_every_key_of_a_secret_that_a_set_names() -> None:
