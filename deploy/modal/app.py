@@ -25,7 +25,7 @@ VLLM = (
     *("--structured-outputs-config.disable_any_whitespace", "true"),
     "--enable-prompt-tokens-details",
     # What an L4 has left beside the weights.
-    *("--max-model-len", "16384", "--max-num-seqs", str(dispatch.GPU.slots)),
+    *("--max-model-len", "16384", "--max-num-seqs", str(dispatch.GENERATE.slots)),
 )
 WORKER = ("/opt/outlast/bin/python", "-m", "workers", "run")
 
@@ -48,7 +48,8 @@ SETTINGS = {
     "OUTLAST_DRAIN_S": f"{lease.DRAIN_S:g}",
     "OUTLAST_IDLE_EXIT_S": "30",
     "OUTLAST_LOG_FORMAT": "json",
-    "PYTHONPATH": "/app",
+    # Modal puts what is added of this folder into /root.
+    "PYTHONPATH": "/root:/app",
     "TEMPORAL_DEPLOYMENT_NAME": dispatch.DEPLOYMENT,
     "TEMPORAL_WORKER_BUILD_ID": BUILD_ID,
 }
@@ -57,15 +58,18 @@ CPU_SETTINGS = {
     **SETTINGS,
     "OUTLAST_AGENTS": "examples.refund_desk",
     "OUTLAST_ROLES": "workflows,tools",
-    "OUTLAST_QUEUES__TOOLS": "tools-serverless",
-    "OUTLAST_CONCURRENCY__TOOLS": str(dispatch.CPU.slots),
+    "OUTLAST_QUEUES__TOOLS": dispatch.TOOLS.name,
+    # Where it sends model calls, for it serves none itself.
+    "OUTLAST_QUEUES__GENERATE": dispatch.GENERATE.name,
+    "OUTLAST_CONCURRENCY__WORKFLOWS": str(dispatch.AGENTS.slots),
+    "OUTLAST_CONCURRENCY__TOOLS": str(dispatch.TOOLS.slots),
 }
 
 GPU_SETTINGS = {
     **SETTINGS,
     "OUTLAST_ROLES": "generate",
-    "OUTLAST_QUEUES__GENERATE": "generate-serverless",
-    "OUTLAST_CONCURRENCY__GENERATE": str(dispatch.GPU.slots),
+    "OUTLAST_QUEUES__GENERATE": dispatch.GENERATE.name,
+    "OUTLAST_CONCURRENCY__GENERATE": str(dispatch.GENERATE.slots),
     "OUTLAST_MODEL__URL": "http://127.0.0.1:8000/v1",
     "OUTLAST_MODEL__API": "vllm",
     "OUTLAST_MODEL__ENGINE": "guidance",

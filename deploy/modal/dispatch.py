@@ -30,20 +30,28 @@ log = logging.getLogger("outlast.dispatch")
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """Workers of one kind: the Modal function that is one, the queues it polls, and how many may run.
+class Queue:
+    """A task queue, and how many of its tasks a worker takes at once."""
 
-    `slots` is how many steps a worker takes at once.
-    """
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Workers of one kind: the Modal function that is one, the queues it polls, and how many may run."""
 
     function: str
-    task_queues: tuple[str, ...]
-    slots: int
+    queues: tuple[Queue, ...]
     at_most: int
 
 
-CPU = Fleet("worker", ("agents", "tools-serverless"), slots=10, at_most=20)
-GPU = Fleet("GpuWorker", ("generate-serverless",), slots=16, at_most=4)
+AGENTS = Queue("agents", slots=100)
+TOOLS = Queue("tools-serverless", slots=10)
+GENERATE = Queue("generate-serverless", slots=16)
+
+CPU = Fleet("worker", (AGENTS, TOOLS), at_most=20)
+GPU = Fleet("GpuWorker", (GENERATE,), at_most=4)
 FLEETS = (CPU, GPU)
 
 
@@ -95,10 +103,11 @@ class Expected:
         return max((count for _, count in self.entries), default=0)
 
 
-def demand_of(base_url: str, task_queue: str, *, build_id: str, slots: int) -> Demand:
+def demand_of(base_url: str, queue: Queue, *, build_id: str) -> Demand:
     """Ask the demand service for one queue; raises `OSError` or `ValueError` when it does not tell."""
-    query = urllib.parse.urlencode({"deployment": DEPLOYMENT, "build_id": build_id, "slots": slots})
-    url = f"{base_url.rstrip('/')}/demand/{urllib.parse.quote(task_queue, safe='')}?{query}"
+    asked = {"deployment": DEPLOYMENT, "build_id": build_id, "slots": queue.slots}
+    path = urllib.parse.quote(queue.name, safe="")
+    url = f"{base_url.rstrip('/')}/demand/{path}?{urllib.parse.urlencode(asked)}"
     with urllib.request.urlopen(url, timeout=ASK_WITHIN_S) as response:  # noqa: S310 the operator's own URL
         told = json.load(response)
     return Demand(int(told["desired_workers"]), bool(told["is_stale"]))
@@ -137,10 +146,7 @@ def dispatch(
     fleet: Fleet, modal: Modal, expected: Expected, *, demand_url: str, build_id: str
 ) -> int:
     """Do one round for a fleet, and return how many workers it spawned."""
-    demands = [
-        demand_of(demand_url, queue, build_id=build_id, slots=fleet.slots)
-        for queue in fleet.task_queues
-    ]
+    demands = [demand_of(demand_url, queue, build_id=build_id) for queue in fleet.queues]
     now, found = time.monotonic(), modal.stats()
     there = Fleeted(found.running, found.waiting, spawned=expected.at(now))
     spawns = decide(demands, there, at_most=fleet.at_most)

@@ -33,6 +33,7 @@ def evaluated(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> lis
 
     ingress = SimpleNamespace(ingress=SimpleNamespace(fqdn=_FQDN))
     functions = {
+        "empty": lambda value: not value,
         "concat": lambda *parts: "".join(parts),
         "if_": lambda condition, yes, no: yes if condition else no,
         "parameters": values.__getitem__,

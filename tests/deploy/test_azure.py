@@ -7,18 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.deploy.arm import evaluated
+from tests.deploy.graces import fits
 from tests.deploy.placeholders import BUILD_ID
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 from workers.settings import Settings, load_settings
 
 TEMPLATE = ROOT / "deploy" / "azure" / "template.json"
-
-GRACE_S = 30
-"""What a job's replica has from SIGTERM to SIGKILL: only apps can name another."""
-
-EXIT_S = 8
-"""What a worker process takes to end, beside its drain, whatever a tool does."""
 
 PARAMETERS = {
     "registry": "example.azurecr.io",
@@ -100,7 +95,8 @@ def settings_of(resource: dict[str, Any]) -> Settings:
 
 
 def test_every_resource_is_taken_by_azures_own_models() -> None:
-    done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps([*resources().values()]))
+    deployed = [*resources().values(), *resources(apiKeySecretUrl="").values()]
+    done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps(deployed))
     assert done.returncode == 0, done.stderr
 
 
@@ -137,7 +133,7 @@ def test_there_is_a_gpu_only_where_one_is_wanted() -> None:
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_a_jobs_settings_are_settings_of_ours_and_end_it_when_it_is_idle(kind: str) -> None:
     settings = settings_of(job(kind))
-    assert settings.drain_s + EXIT_S < GRACE_S
+    assert fits("Azure", settings.drain_s)
     assert settings.versioning.deployment_name == "outlast"
     assert settings.versioning.build_id == BUILD_ID
     assert container(job(kind))["image"].endswith(f":{BUILD_ID}")
@@ -185,6 +181,21 @@ def test_a_job_polls_queues_of_the_serverless_route(kind: str) -> None:
         if role != "workflows":
             legs = routes.route(role).legs
             assert settings.queue(role) in {leg.task_queue for leg in legs}
+
+
+def test_the_cpu_job_sends_steps_to_queues_that_the_jobs_poll() -> None:
+    cpu, gpu = settings_of(job("cpu")), settings_of(job("gpu"))
+    assert [leg.task_queue for leg in cpu.route("generate").legs] == [gpu.queue("generate")]
+    assert [leg.task_queue for leg in cpu.route("tools").legs] == [cpu.queue("tools")]
+
+
+@pytest.mark.parametrize("name", ["outlast-demand", f"outlast-cpu-{BUILD_ID}"])
+def test_a_server_without_a_key_is_spoken_to_in_plain_text(name: str) -> None:
+    without = resources(apiKeySecretUrl="")[name]
+    assert without["properties"]["configuration"]["secrets"] == []
+    variables = {each["name"]: each for each in container(without)["env"]}
+    assert "TEMPORAL_API_KEY" not in variables
+    assert variables["TEMPORAL_TLS"]["value"] == "false"
 
 
 def test_vllm_takes_as_many_requests_as_its_worker_has_slots() -> None:

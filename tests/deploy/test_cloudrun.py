@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from tests.conftest import binary
+from tests.deploy.graces import fits
 from tests.deploy.placeholders import BUILD_ID, filled
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
@@ -23,10 +24,6 @@ from workflows.steps import GENERATE_TIMEOUT
 
 FOLDER = ROOT / "deploy" / "cloudrun"
 POOLS = ["cpu", "gpu"]
-
-GRACE_S = 10
-EXIT_S = 3
-"""What a worker process takes to end, beside its drain."""
 
 STRICT = """
 import sys
@@ -66,7 +63,7 @@ def test_an_unknown_field_would_be_refused() -> None:
 @pytest.mark.parametrize("kind", POOLS)
 def test_the_settings_of_a_pool_are_settings_of_ours(kind: str) -> None:
     settings = settings_of(kind)
-    assert settings.drain_s + EXIT_S < GRACE_S
+    assert fits("Cloud Run", settings.drain_s)
     assert settings.versioning.deployment_name == "outlast"
     assert settings.versioning.build_id == BUILD_ID
     assert container(kind)["image"].rpartition(":")[2] == BUILD_ID
@@ -80,6 +77,12 @@ def test_a_pool_polls_queues_of_the_serverless_route(kind: str) -> None:
         if role != "workflows":
             legs = routes.route(role).legs
             assert settings.queue(role) in {leg.task_queue for leg in legs}
+
+
+def test_the_cpu_pool_sends_steps_to_queues_that_the_pools_poll() -> None:
+    cpu, gpu = settings_of("cpu"), settings_of("gpu")
+    assert [leg.task_queue for leg in cpu.route("generate").legs] == [gpu.queue("generate")]
+    assert [leg.task_queue for leg in cpu.route("tools").legs] == [cpu.queue("tools")]
 
 
 @pytest.mark.parametrize("kind", POOLS)

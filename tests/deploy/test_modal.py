@@ -18,6 +18,7 @@ import pytest
 
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps
 from outlast import Client
+from tests.deploy.graces import EXIT_S, GRACE_S
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 from workers.processes import TemporalServer, free_port
@@ -102,6 +103,8 @@ def test_every_function_is_bounded_and_never_retried_by_modal(app: dict[str, Any
 
 
 def test_the_drain_and_its_exit_fit_in_the_grace() -> None:
+    assert lease.GRACE_S == GRACE_S["Modal"]
+    assert lease.LEAVE_S > EXIT_S
     assert lease.DRAIN_S + lease.LEAVE_S < lease.GRACE_S
 
 
@@ -113,14 +116,25 @@ def test_the_settings_of_the_workers_are_settings_of_ours(app: dict[str, Any], k
     assert settings.versioning.deployment_name == "outlast"
     assert settings.versioning.build_id == BUILD_ID
     fleet = dispatch.CPU if kind == "cpu" else dispatch.GPU
-    assert {settings.queue(role) for role in settings.roles} == set(fleet.task_queues)
+    slots = {settings.queue(role): getattr(settings.concurrency, role) for role in settings.roles}
+    assert slots == {queue.name: queue.slots for queue in fleet.queues}
     role: Literal["tools", "generate"] = "tools" if kind == "cpu" else "generate"
     assert settings.queue(role) in {leg.task_queue for leg in serverless.route(role).legs}
-    assert getattr(settings.concurrency, role) == fleet.slots
+
+
+def test_the_cpu_worker_sends_steps_to_queues_that_the_workers_poll(app: dict[str, Any]) -> None:
+    cpu, gpu = loaded(app["cpu"]), loaded(app["gpu"])
+    assert [leg.task_queue for leg in cpu.route("generate").legs] == [gpu.queue("generate")]
+    assert [leg.task_queue for leg in cpu.route("tools").legs] == [cpu.queue("tools")]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_modals_own_folder_is_not_hidden(app: dict[str, Any], kind: str) -> None:
+    assert app[kind]["PYTHONPATH"].split(":") == ["/root", "/app"]
 
 
 def test_vllm_takes_as_many_requests_as_its_worker_has_slots(app: dict[str, Any]) -> None:
-    assert app["vllm"][-2:] == ["--max-num-seqs", str(dispatch.GPU.slots)]
+    assert app["vllm"][-2:] == ["--max-num-seqs", str(dispatch.GENERATE.slots)]
 
 
 def wants(count: int, *, stale: bool = False) -> Any:
@@ -223,8 +237,9 @@ def test_rounds_come_to_rest_and_a_restarted_dispatcher_spawns_nothing(
     rounds(4)
     rounds(2)
     assert fake.spawned == 3
-    wanted = f"/demand/tools-serverless?deployment=outlast&build_id={BUILD_ID}&slots=10"
-    assert wanted in DemandEndpoint.paths
+    for queue, slots in (("agents", 100), ("tools-serverless", 10)):
+        wanted = f"/demand/{queue}?deployment=outlast&build_id={BUILD_ID}&slots={slots}"
+        assert wanted in DemandEndpoint.paths
 
 
 HOLDING = """
