@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run
 from workers.serving import CANCEL_S
 from workers.settings import Settings
@@ -63,6 +65,22 @@ def test_sam_finds_it_valid() -> None:
 def test_hadolint_finds_nothing() -> None:
     linted = run("hadolint", LAMBDA / "Dockerfile")
     assert linted.returncode == 0, linted.stdout
+
+
+def test_shellcheck_finds_nothing() -> None:
+    checked = run("shellcheck", LAMBDA / "register.sh")
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("roles", ["tools", "generate", "workflows,generate,tools"])
+@pytest.mark.parametrize("task_queue", ["", "elsewhere"])
+def test_a_function_serves_the_queue_that_it_is_told(roles: str, task_queue: str) -> None:
+    told = {"!Ref Roles": roles, "!Ref TaskQueue": task_queue}
+    settings = loaded(
+        {name: told[value] for name, value in variables().items() if str(value) in told}
+    )
+    own = "agents" if "," in roles else roles
+    assert {settings.queue(role) for role in settings.roles} == {task_queue or own}
 
 
 def test_an_invocation_has_time_to_work_before_it_has_to_end() -> None:

@@ -1,8 +1,8 @@
 """A Temporal server whose own worker controller invokes our Lambda function, through a fake of Lambda."""
 
 import asyncio
+import os
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import pytest
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client
 from tests.serverless.fake_lambda import ARN, FakeLambda
-from workers.processes import TemporalServer, free_port
+from workers.processes import ROOT, TemporalServer, free_port
 
 CONTROLLER = (
     "workercontroller.enabled=true",
@@ -22,12 +22,12 @@ CONTROLLER = (
     "workercontroller.compute_providers.aws.require_role_and_external_id=false",
 )
 
-DEPLOYMENT = ("--deployment-name", "outlast", "--build-id", "v1")
+REGISTER = ROOT / "deploy" / "lambda" / "register.sh"
 
 IDLE_EXIT_S = 1.0
 DRAIN_S = 1.0
 
-REGISTERED_WITHIN_S = 60
+REGISTERED_WITHIN_S = 120
 ROUTED_WITHIN_S = 2
 
 
@@ -89,30 +89,24 @@ async def site(
 
 async def _registered(temporal: TemporalServer, function: FakeLambda) -> None:
     """Register the function as its README says, and wait until its first invocation is over."""
-    await _deployment(temporal, "create", "--name", "outlast")
-    await _deployment(
-        temporal,
-        *("create-version", *DEPLOYMENT, "--aws-lambda-function-arn", ARN),
-        "--aws-lambda-skip-role-and-external-id",
-    )
+    await register(temporal)
     await reached(lambda: bool(function.invocations) and not function.running)
-    await _deployment(temporal, "set-current-version", *DEPLOYMENT, "--yes")
     # What is started before the task queues have heard of it waits on them, and nobody is invoked.
     await asyncio.sleep(ROUTED_WITHIN_S)
 
 
-async def _deployment(temporal: TemporalServer, *words: str) -> None:
-    command = str(Path(sys.executable).parent / "temporal")
-    until = time.monotonic() + REGISTERED_WITHIN_S
-    while True:
-        process = await asyncio.create_subprocess_exec(
-            *(command, "worker", "deployment", *words, "--address", temporal.address),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await process.communicate()
-        if process.returncode == 0:
-            return
-        # A new namespace, and a new version, take the server a moment.
-        assert time.monotonic() < until, said.decode()
-        await asyncio.sleep(0.5)
+async def register(temporal: TemporalServer) -> str:
+    """Run the script that registers the function, and return what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(REGISTER), "outlast", "v1", ARN, "--aws-lambda-skip-role-and-external-id"),
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TEMPORAL_ADDRESS": temporal.address,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), REGISTERED_WITHIN_S)
+    assert process.returncode == 0, said.decode()
+    return said.decode()

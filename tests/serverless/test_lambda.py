@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from bench.scripted_model_server import Step, Steps, turns
 from outlast.runs import Run
 from tests.serverless.fake_lambda import FakeLambda
-from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, reached, site
+from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, reached, register, site
 
 ANSWER = '{"answer":"done"}'
 COLD_STARTS = 10
@@ -55,6 +55,15 @@ async def test_a_run_starts_from_nothing(tmp_path: Path) -> None:
         f" ({min(steps):.2f} to {max(steps):.2f}), result of a one-turn run"
         f" {statistics.median(results):.2f} s ({min(results):.2f} to {max(results):.2f})"
     )
+
+
+@pytest.mark.timeout(120)
+async def test_registering_again_changes_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path, turns(1)) as on:
+        said = await register(on.temporal)
+        run = await on.client.start("reader", "go")
+        assert (await run.result()).status == "completed"
+    assert "served by outlast v1" in said
 
 
 @pytest.mark.timeout(120)
