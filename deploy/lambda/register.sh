@@ -10,17 +10,16 @@ fi
 deployment=$1 build_id=$2 function_arn=$3
 shift 3
 
-# A deployment, and a version, are there some moments after they were made.
+# In seconds. A deployment, and a version, are there some moments after they were made.
 KNOWN_WITHIN=15
-# A version is taken once its first invocation polls, which is a cold start.
+# A version can be current once its first invocation polls, which is a cold start.
 POLLED_WITHIN=90
 
 within() {
-    left=$1
+    deadline=$(($(date +%s) + $1))
     shift
     until said=$(temporal worker deployment "$@" 2>&1); do
-        left=$((left - 1))
-        if [ "$left" -le 0 ]; then
+        if [ "$(date +%s)" -ge "$deadline" ]; then
             echo "outlast: $1 of $deployment $build_id: $said" >&2
             return 1
         fi

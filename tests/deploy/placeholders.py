@@ -8,6 +8,8 @@ BUILD_ID = "2026-11-24"
 VALUES = {
     "BUILD_ID": BUILD_ID,
     "DEMAND_URL": "http://demand:8070",
+    "GROUP": "a-group",
+    "IMAGE_REGISTRY": "registry.example.com/outlast",
     "PROJECT": "a-project",
     "REGION": "europe-west1",
     "REGISTRY": "registry.example.com/outlast",

@@ -1,9 +1,9 @@
 """Cloud Run: the pools as Google's types read them, CREMA's configuration, and the controller's command."""
 
-import asyncio
 import json
 import re
-import shlex
+import shutil
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from tests.conftest import binary
 from tests.deploy.graces import fits
 from tests.deploy.placeholders import BUILD_ID, filled
+from tests.deploy.readmes import blocks, commands, ran
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 from workers.processes import TemporalServer, free_port
@@ -23,6 +23,7 @@ from workers.settings import Settings, load_settings
 from workflows.steps import GENERATE_TIMEOUT
 
 FOLDER = ROOT / "deploy" / "cloudrun"
+README = FOLDER / "README.md"
 POOLS = ["cpu", "gpu"]
 
 STRICT = """
@@ -198,22 +199,42 @@ def test_crema_scales_each_pool_by_the_demand_of_the_queues_that_it_polls() -> N
             assert trigger.metadata.targetValue == str(slots[trigger.name])
 
 
-def commands() -> list[list[str]]:
-    """Return the `temporal` commands of the README, as a shell would split them."""
-    blocks = re.findall(r"```sh\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
-    lines = filled_commands(" ".join(blocks))
-    return [shlex.split(line) for line in lines]
+def deployed(command: list[str]) -> dict[str, str]:
+    """Return the options of a `gcloud` command."""
+    pairs = (word[2:].partition("=") for word in command if word.startswith("--"))
+    return {name: value for name, _, value in pairs}
 
 
-def filled_commands(text: str) -> list[str]:
-    joined = text.replace("\\\n", " ")
-    return [
-        filled(line.strip()) for line in joined.splitlines() if line.strip().startswith("temporal ")
-    ]
+def test_the_demand_service_is_one_of_ours_and_only_inside() -> None:
+    (command,) = commands(README, "gcloud run deploy outlast-demand")
+    options = deployed(command)
+    told = dict(each.split("=") for each in options["set-env-vars"].split(","))
+    settings = loaded({**told, "TEMPORAL_API_KEY": "secret"})
+    assert options["args"] == "demand"
+    assert options["port"] == str(settings.demand.port)
+    assert settings.demand.host == "0.0.0.0"  # noqa: S104 of its container
+    assert options["ingress"] == "internal"
+    assert options["min-instances"] == options["max-instances"] == "1"
+    (crema,) = commands(README, "gcloud run deploy outlast-crema")
+    assert deployed(crema)["vpc-egress"] == "all-traffic"  # or internal ingress refuses it
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the README's command needs jq")
+@pytest.mark.parametrize("kind", POOLS)
+def test_the_readme_takes_the_key_out_of_a_manifest(kind: str) -> None:
+    (taking,) = (block for block in blocks(README) if "jq " in block)
+    found = re.search(r"jq '([^']+)'", taking)
+    assert found is not None
+    done = subprocess.run(
+        ["jq", found[1], FOLDER / f"{kind}.json"], capture_output=True, text=True, check=True
+    )
+    (kept,) = json.loads(done.stdout)["template"]["containers"]
+    names = {each["name"] for each in container(kind)["env"]}
+    assert names - {each["name"] for each in kept["env"]} == {"TEMPORAL_API_KEY"}
 
 
 def test_the_controller_waits_longer_than_the_longest_model_call() -> None:
-    (create,) = [command for command in commands() if "create-version" in command]
+    (create,) = [command for command in commands(README, "temporal") if "create-version" in command]
     wait = create[create.index("--gcp-cloud-run-scale-down-stabilization-duration") + 1]
     assert timedelta(minutes=int(wait.removesuffix("m"))) > GENERATE_TIMEOUT
     assert create[create.index("--gcp-cloud-run-worker-pool") + 1] == f"outlast-cpu-{BUILD_ID}"
@@ -222,7 +243,8 @@ def test_the_controller_waits_longer_than_the_longest_model_call() -> None:
 async def test_the_server_takes_the_controllers_command_up_to_googles_credentials(
     tmp_path: Path,
 ) -> None:
-    create = [command for command in commands() if {"create", "create-version"} & set(command)]
+    told = commands(README, "temporal")
+    create = [command for command in told if {"create", "create-version"} & set(command)]
     values = (
         "workercontroller.enabled=true",
         'workercontroller.compute_providers.enabled=["gcp-cloud-run"]',
@@ -231,18 +253,6 @@ async def test_the_server_takes_the_controllers_command_up_to_googles_credential
     async with TemporalServer(
         log_dir=tmp_path, port=free_port(), dynamic_config=values
     ) as temporal:
-        said = [await _run(command, temporal.address) for command in create]
-    assert "Successfully created worker deployment" in said[0]
-    assert "could not find default credentials" in said[1]
-
-
-async def _run(command: list[str], address: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(binary("temporal"), *command[1:], "--address", address),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"HOME": "/nonexistent"},
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    return output.decode()
+        (_, created), (_, refused) = [await ran(command, temporal.address) for command in create]
+    assert "Successfully created worker deployment" in created
+    assert "could not find default credentials" in refused

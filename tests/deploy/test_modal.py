@@ -4,7 +4,9 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import pytest
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps
 from outlast import Client
 from tests.deploy.graces import EXIT_S, GRACE_S
+from tests.deploy.readmes import blocks, commands
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 from workers.processes import TemporalServer, free_port
@@ -81,6 +84,27 @@ def test_the_app_is_taken_by_modal_without_deprecations(app: dict[str, Any]) -> 
     assert set(app["functions"]) == {"worker", "GpuWorker", "safety_net"}
 
 
+def test_the_readme_exports_what_its_commands_read() -> None:
+    exports = [
+        line
+        for line in "\n".join(blocks(FOLDER / "README.md")).splitlines()
+        if line.strip().startswith("export ")
+    ]
+    done = subprocess.run(
+        ["/bin/sh", "-euc", "\n".join([*exports, "env"])],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    exported = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    sources = "".join((FOLDER / f"{name}.py").read_text() for name in ("app", "dispatch"))
+    assert set(re.findall(r'os\.environ\["(\w+)"\]', sources)) <= exported
+    (demand,) = commands(FOLDER / "README.md", "docker run")
+    passed = {demand[at + 1] for at, word in enumerate(demand) if word == "--env"}
+    assert {name for name in passed if "=" not in name} <= exported
+
+
 def test_a_deprecated_parameter_would_be_refused(tmp_path: Path) -> None:
     for script in FOLDER.glob("*.py"):
         text = script.read_text().replace("min_containers=0", "keep_warm=0")
@@ -103,7 +127,7 @@ def test_every_function_is_bounded_and_never_retried_by_modal(app: dict[str, Any
 
 
 def test_the_drain_and_its_exit_fit_in_the_grace() -> None:
-    assert lease.GRACE_S == GRACE_S["Modal"]
+    assert GRACE_S["Modal"] == lease.GRACE_S
     assert lease.LEAVE_S > EXIT_S
     assert lease.DRAIN_S + lease.LEAVE_S < lease.GRACE_S
 

@@ -1,0 +1,76 @@
+"""What the READMEs of the serverless targets tell people, tried on a real server where it can be."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.placeholders import BUILD_ID
+from tests.deploy.readmes import commands, ran
+from tests.deploy.tools import ROOT
+from workers.processes import TemporalServer, free_port
+
+README_OF = {
+    target: ROOT / "deploy" / target / "README.md"
+    for target in ("azure", "cloudrun", "lambda", "modal")
+}
+START = "From nothing to a run"
+
+VERSION = ("--deployment-name", "outlast", "--build-id", BUILD_ID)
+
+CONTROLLER = ("workercontroller.enabled=true",)
+"""Without it a version is made by a worker that polls it, and by no command."""
+
+MADE_WITHIN_S = 10
+
+
+def teardown(target: str) -> list[list[str]]:
+    return commands(README_OF[target], "temporal", "Teardown")
+
+
+async def made(address: str, *words: str) -> None:
+    """Run a command about worker deployments until the server has heard of those before it."""
+    until = time.monotonic() + MADE_WITHIN_S
+    while True:
+        status, said = await ran(["temporal", "worker", "deployment", *words], address)
+        if status == 0:
+            return
+        assert time.monotonic() < until, said
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("target", README_OF)
+def test_every_target_is_torn_down_by_the_same_commands(target: str) -> None:
+    assert teardown(target) == teardown("azure")
+
+
+async def test_a_current_version_whose_workers_are_forgotten_is_torn_down(tmp_path: Path) -> None:
+    async with TemporalServer(
+        log_dir=tmp_path, port=free_port(), dynamic_config=CONTROLLER
+    ) as temporal:
+        await made(temporal.address, "create", "--name", "outlast")
+        # As if its workers had polled, and the server had forgotten them, which takes it 5 minutes.
+        await made(temporal.address, "set-current-version", *VERSION, "--allow-no-pollers", "--yes")
+        for command in teardown("azure"):
+            status, said = await ran(command, temporal.address)
+            assert status == 0, said
+        status, said = await ran(
+            ["temporal", "worker", "deployment", "describe", "--name", "outlast"], temporal.address
+        )
+    assert status != 0
+    assert "no Worker Deployment found" in said or "not found" in said
+
+
+@pytest.mark.parametrize("target", ["azure", "cloudrun", "modal"])
+def test_a_first_run_waits_for_the_queues_of_both_kinds_of_workers(target: str) -> None:
+    told = commands(README_OF[target], "temporal", START)
+    assert [command[3] for command in told] == ["describe-version", "set-current-version", "--type"]
+
+
+def test_both_kinds_of_workers_are_started_once_where_demand_starts_them() -> None:
+    jobs = commands(README_OF["azure"], "az containerapp job start", START)
+    assert [job[-1] for job in jobs] == [f"outlast-cpu-{BUILD_ID}", f"outlast-gpu-{BUILD_ID}"]
+    functions = commands(README_OF["modal"], "modal run", START)
+    named = [command[3].partition("::")[2] for command in functions]
+    assert named == ["worker", "GpuWorker.serve"]
