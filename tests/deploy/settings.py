@@ -4,12 +4,7 @@ import os
 from collections.abc import Mapping
 from unittest import mock
 
-from workers.__main__ import EXIT_WITHIN_S
-from workers.serving import CANCEL_S
 from workers.settings import PREFIX, Settings, load_settings
-
-EXIT_S = CANCEL_S + EXIT_WITHIN_S
-"""A worker is gone so long after its drain at the most."""
 
 
 def loaded(variables: Mapping[str, str]) -> Settings:

@@ -14,7 +14,8 @@ import yaml
 from tests.deploy import tools
 from tests.deploy.compose import FILE, VARIABLES, composed
 from tests.deploy.dockerfiles import stages
-from tests.deploy.settings import EXIT_S, loaded
+from tests.deploy.graces import EXIT_S
+from tests.deploy.settings import loaded
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
 from workers.settings import OWN_QUEUES
 

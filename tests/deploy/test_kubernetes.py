@@ -15,9 +15,10 @@ from temporalio.envconfig import ClientConfig
 
 from tests.deploy import chart
 from tests.deploy.chart import BUILD, SETS, Pod, Release, rendered
+from tests.deploy.graces import EXIT_S
 from tests.deploy.keda import ScaledJob, ScaledObject, TriggerAuthentication
 from tests.deploy.prometheus_operator import PodMonitor, ServiceMonitor
-from tests.deploy.settings import EXIT_S, loaded
+from tests.deploy.settings import loaded
 from tests.deploy.strict import Strict
 from tests.deploy.tools import ROOT, run
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
