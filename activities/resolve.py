@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.cold_legs import COLD_LEGS
+from activities.routes import Routes
 from outlast.agents import Catalog
-from outlast.contracts import Resolved, ResolveInput, Route, ToolSpec
+from outlast.contracts import Resolved, ResolveInput, ToolSpec
 from outlast.errors import BadRequest
 from outlast.texts import toml_key
 
@@ -20,17 +21,13 @@ class ResolveActivities:
         self,
         catalog: Catalog,
         *,
-        generate: Route,
-        tools: Route,
-        tool_routes: Mapping[str, Route] | None = None,
+        routes: Routes,
         channels: Mapping[str, int] | None = None,
         keys: Mapping[str, Mapping[str, str]] | None = None,
         visibility: bool = False,
     ) -> None:
         self._catalog = catalog
-        self._generate = generate
-        self._tools = tools
-        self._tool_routes = dict(tool_routes or {})
+        self._routes = routes
         self._channels = dict(channels or {})
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
         self._visibility = visibility
@@ -41,7 +38,7 @@ class ResolveActivities:
         if input.agent is None:
             return Resolved(
                 tools=self._provable(self._tool(name) for name in input.tools),
-                route=self._generate,
+                route=self._routes.of_model(input.model),
                 channels=self._channels,
                 keys=self._keys,
                 visibility=self._visibility,
@@ -53,7 +50,7 @@ class ResolveActivities:
             raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
         return Resolved(
             tools=self._provable(self._routed(tool) for tool in agent.tool_specs),
-            route=self._generate,
+            route=self._routes.of_model(agent.model),
             instructions=agent.instructions,
             prompt=agent.prompt,
             output_schema=agent.output_schema,
@@ -90,8 +87,7 @@ class ResolveActivities:
     def _routed(self, tool: ToolSpec) -> ToolSpec:
         if tool.kind != "activity" or tool.route is not None:
             return tool
-        route = self._tool_routes.get(tool.name, self._tools)
-        return tool.model_copy(update={"route": route})
+        return tool.model_copy(update={"route": self._routes.of_tool(tool)})
 
 
 def _cold() -> dict[str, datetime]:

@@ -265,6 +265,8 @@ class ToolSpec(Wire):
     first: bool = False
     """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such
     tools the agent's order holds."""
+    tool_class: Name | None = None
+    """What it needs of the workers that run it, by a name of the operator's: their settings route it."""
     timeout_s: float = Field(default=60, gt=0)
     heartbeats: bool = False
     """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""
@@ -295,6 +297,8 @@ class ResolveInput(Wire):
 
     agent: str | None = None
     tools: tuple[str, ...] = ()
+    model: str | None = None
+    """The model that a `spec` asks for; a registered agent names its own."""
 
 
 class Resolved(Wire):

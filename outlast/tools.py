@@ -89,6 +89,7 @@ def tool(
     name: str | None = None,
     max_calls: int | None = None,
     timeout: timedelta = timedelta(minutes=1),
+    tool_class: str | None = None,
     compensate: Tool[..., Any] | None = None,
     verify: Tool[..., Any] | None = None,
 ) -> Callable[[Callable[_Arguments, _Result]], Tool[_Arguments, _Result]]:
@@ -97,7 +98,8 @@ def tool(
     `effect` says what a call does to the world: `read` (nothing), `idempotent` (repeats are harmless),
     `write` (repeats are not) or `irreversible`; it sets retries, and whether a person must approve.
     `approval` names the audience that must approve each call (False: nobody, whatever the effect).
-    `max_calls` bounds the calls in one run, `timeout` one attempt of one call. `compensate` is the tool
+    `max_calls` bounds the calls in one run, `timeout` one attempt of one call. `tool_class` says what it
+    needs of its workers ("gpu"), by a name that routes have for it. `compensate` is the tool
     that undoes a call when its run does not complete; `verify` tells whether a call happened whose worker
     was lost: it returns its result, or None or False. Both are given those of the call's arguments that
     they have parameters for, and what undoes the `result` too. Raises `DefinitionError` for a function
@@ -122,6 +124,7 @@ def tool(
                 compensate=_partner(compensate, arguments, tool_name, also=(RESULT,)),
                 verify=_partner(verify, arguments, tool_name),
                 max_calls=max_calls,
+                tool_class=_class_name(tool_class, tool_name),
                 timeout_s=timeout.total_seconds(),
                 heartbeats=True,
             ),
@@ -167,6 +170,12 @@ def _named(name: str) -> str:
             "most 64 of them; pass name="
         )
     return name
+
+
+def _class_name(name: str | None, tool_name: str) -> str | None:
+    if name is None or re.fullmatch(NAME_PATTERN, name):
+        return name
+    raise DefinitionError(f"tool {tool_name!r}: tool_class {name!r} is no name such as 'gpu'")
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -112,9 +112,7 @@ def queues_of(
         )
         resolve = ResolveActivities(
             catalog,
-            generate=settings.route("generate"),
-            tools=settings.route("tools"),
-            tool_routes=settings.routes.tool,
+            routes=settings.step_routes(),
             channels={name: len(found) for name, found in channels.items()},
             keys={name: told.keys for name, told in settings.audiences.items() if told.keys},
             visibility=visibility,

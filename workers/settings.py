@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from activities.notify import ANYBODY
+from activities.routes import Routes
 from outlast.contracts import (
     AGENTS_QUEUE,
     GENERATE_QUEUE,
@@ -145,9 +146,17 @@ class Settings(BaseSettings):
         """Return the route of a role's steps; a leg that names no price has that of its model server."""
         named: Route | None = getattr(self.routes, role)
         route = named or Route(legs=(Leg(task_queue=self.queue(role)),))
-        if role == "tools":
-            return route
-        return Route(legs=tuple(map(self._priced, route.legs)))
+        return route if role == "tools" else self._priced(route)
+
+    def step_routes(self) -> Routes:
+        """Return the routes of all steps of the runs that this process starts."""
+        return Routes(
+            generate=self.route("generate"),
+            tools=self.route("tools"),
+            by_model={name: self._priced(route) for name, route in self.routes.model.items()},
+            by_tool=self.routes.tool,
+            by_class=self.routes.tool_class,
+        )
 
     @model_validator(mode="after")
     def _keys_are_of_an_audience(self) -> Self:
@@ -161,18 +170,23 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _legs_name_servers_of_ours(self) -> Self:
         """Refuse a leg to this process's own queue that names a model server which it does not have."""
-        route = self.routes.generate
-        for leg in route.legs if route and "generate" in self.roles else ():
+        named = {f"model.{name}": route for name, route in self.routes.model.items()}
+        named |= {"generate": self.routes.generate} if self.routes.generate else {}
+        legs = [(key, leg) for key, route in named.items() for leg in route.legs]
+        for key, leg in legs if "generate" in self.roles else ():
             ours = leg.task_queue == self.queue("generate")
             if ours and leg.server is not None and leg.server not in self.servers:
                 raise PydanticCustomError(
                     "unknown_server",
-                    "routes.generate: a leg names the model server {server}, which [servers] lacks",
-                    {"server": repr(leg.server)},
+                    "routes.{key}: a leg names the model server {server}, which [servers] lacks",
+                    {"key": key, "server": repr(leg.server)},
                 )
         return self
 
-    def _priced(self, leg: Leg) -> Leg:
+    def _priced(self, route: Route) -> Route:
+        return Route(legs=tuple(map(self._priced_leg, route.legs)))
+
+    def _priced_leg(self, leg: Leg) -> Leg:
         server = self.model if leg.server is None else self.servers.get(leg.server)
         if leg.price is not None or server is None or server.price == Price():
             return leg

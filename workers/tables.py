@@ -181,7 +181,10 @@ class CallbackSettings(Door):
 
 
 class RoutesSettings(Door):
-    """Where the steps of the runs that this process starts are served; `tool` is by tool name.
+    """Where the steps of the runs that this process starts are served.
+
+    `model` is by the name of the model that an agent asks for, `tool` by tool name, `tool_class` by what a
+    tool says that it needs; a route of these holds before that of all model calls or tools.
 
     Without a route a step goes to the task queue of its role, as `Settings.queue` tells it.
     """
@@ -189,6 +192,8 @@ class RoutesSettings(Door):
     generate: TypedRoute | None = None
     tools: TypedRoute | None = None
     tool: dict[Name, TypedRoute] = Field(default_factory=dict)
+    tool_class: dict[Name, TypedRoute] = Field(default_factory=dict)
+    model: dict[str, TypedRoute] = Field(default_factory=dict)
 
 
 class QueuesSettings(Door):

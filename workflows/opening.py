@@ -90,7 +90,11 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
     try:
         return await workflow.execute_activity_method(
             ResolveActivities.resolve_agent,
-            ResolveInput(agent=wanted.agent, tools=tuple(spec.tools) if spec else ()),
+            ResolveInput(
+                agent=wanted.agent,
+                tools=tuple(spec.tools) if spec else (),
+                model=spec.model if spec else None,
+            ),
             activity_id="resolve",
             start_to_close_timeout=RESOLVE_TIMEOUT,
             schedule_to_close_timeout=RESOLVE_WAIT,

@@ -8,7 +8,7 @@ import pytest
 from outlast.contracts import Leg, Price, Route
 from outlast.errors import NotReady
 from workers.settings import Role, Settings, load_settings
-from workers.tables import ModelSettings
+from workers.tables import ModelSettings, RoutesSettings
 
 EXAMPLE = """
 agents = ["examples.refund_desk", "mine"]
@@ -224,6 +224,13 @@ def test_roles_share_a_queue_only_in_a_process_that_has_them_all(
     assert tuple(settings.queue(role) for role in roles) == queues
     assert settings.route("generate").legs[0].task_queue == queues[1]
     assert settings.route("tools").legs[0].task_queue == queues[2]
+
+
+def test_a_route_of_a_model_has_the_price_of_its_server() -> None:
+    price = Price(prompt_usd=Decimal("0.15"))
+    large = Route(legs=(Leg(task_queue="generate-large"),))
+    settings = Settings(model=ModelSettings(price=price), routes=RoutesSettings(model={"m": large}))
+    assert settings.step_routes().of_model("m").legs[0].price == price
 
 
 def test_the_price_of_the_model_is_that_of_its_usual_leg() -> None:

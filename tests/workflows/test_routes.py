@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from activities.cold_legs import ColdLegs
 from outlast import Agent, Leg, Route, RunFailed, tool
-from outlast.errors import ModelError, ModelFailure
+from outlast.errors import DefinitionError, ModelError, ModelFailure
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 from workflows.legs import warm_legs
@@ -133,3 +133,38 @@ def test_what_was_cold_is_forgotten() -> None:
     cold.note("gpu", until=NOW + timedelta(seconds=60))
     assert list(cold.at(NOW + timedelta(seconds=59))) == ["gpu"]
     assert cold.at(NOW + timedelta(seconds=60)) == {}
+
+
+async def test_an_agents_model_and_a_tools_class_choose_the_route(temporal: Client) -> None:
+    @tool(effect="read", tool_class="gpu")
+    def scan() -> str:
+        """Scan."""
+        return "scanned"
+
+    settings = staged_settings(cached=1000, generate=[COLD], tools=[COLD])
+    own = settings.routes.model_copy(
+        update={
+            "model": {"large": Route(legs=(Leg(task_queue=settings.queue("generate")),))},
+            "tool_class": {"gpu": Route(legs=(Leg(task_queue=settings.queue("tools")),))},
+        }
+    )
+    settings = settings.model_copy(update={"routes": own})
+    asks = Agent(name="asks", instructions="Scan.", tools=[scan], model="large")
+    spec = {"instructions": "Scan.", "tools": ["scan"], "model": "large"}
+    model = ScriptedModel([call("scan"), answer("done")] * 2)
+    async with on_stage(temporal, model, [asks], tools=[scan], settings=settings) as stage:
+        for result in (await stage.run("asks"), await stage.run(spec=spec)):
+            assert [leg.passed_on for leg in result.legs] == [0, 0]
+            assert {leg.task_queue for leg in result.legs} == {
+                settings.queue("generate"),
+                settings.queue("tools"),
+            }
+
+
+def test_a_tool_class_has_a_name() -> None:
+    with pytest.raises(DefinitionError, match="tool_class 'a b' is no name such as 'gpu'"):
+
+        @tool(effect="read", tool_class="a b")
+        def scan() -> str:
+            """Scan."""
+            return ""

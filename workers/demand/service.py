@@ -41,9 +41,11 @@ def roles_by_queue(settings: Settings) -> dict[str, set[Role]]:
 def _queues(settings: Settings) -> Iterator[tuple[Role, str]]:
     for role in settings.roles:
         yield role, settings.queue(role)
-    for leg in settings.route("generate").legs:
-        yield "generate", leg.task_queue
-    for route in (settings.route("tools"), *settings.routes.tool.values()):
+    routes = settings.step_routes()
+    for route in routes.of_generate():
+        for leg in route.legs:
+            yield "generate", leg.task_queue
+    for route in routes.of_tools():
         for leg in route.legs:
             yield "tools", leg.task_queue
 
