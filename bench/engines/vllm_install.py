@@ -6,18 +6,16 @@ It takes a few minutes and 4 GB the first time, and is then found in no time.
 """
 
 import fcntl
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from activities.providers.embedded import find_weights
+from bench.cache import make_once, outlast_cache
 from outlast.errors import NotReady
 
 VERSION = "0.32.0"
@@ -25,9 +23,6 @@ VERSION = "0.32.0"
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "vllm.txt"
 MODEL_SCRIPT = Path(__file__).parent / "vllm_model.py"
-
-STAMP = ".ready"
-"""Written last, with a digest of what the rest was made from: without that very one, all is made anew."""
 
 INSTALL_WITHIN_S = 1_800.0
 """On a slow line; 100 s with the wheels at hand."""
@@ -42,11 +37,6 @@ class Installation:
 
     python: Path
     model: Path
-
-
-def outlast_cache() -> Path:
-    """Return the folder of the user's cache that keeps what takes long to install."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outlast"
 
 
 def cache() -> Path:
@@ -78,20 +68,6 @@ def pinned(distribution: str) -> str:
         if name == distribution:
             return version.partition(";")[0]
     raise NotReady(f"{REQUIREMENTS.name} does not name {distribution!r}")
-
-
-def make_once(target: Path, made_from: bytes, make: Callable[[Path], None]) -> None:
-    """Make a folder unless it was made to its end, and from the same; what was half made is removed."""
-    digest = hashlib.sha256(made_from).hexdigest()
-    stamp = target / STAMP
-    if stamp.is_file() and stamp.read_text() == digest:
-        return
-    shutil.rmtree(target, ignore_errors=True)
-    began = time.monotonic()
-    print(f"making {target} …", file=sys.stderr, flush=True)
-    make(target)
-    stamp.write_text(digest)
-    print(f"made in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _make_environment(target: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines.vllm_install import Installation, make_once
+from bench.cache import make_once
+from bench.engines.vllm_install import Installation
 from bench.engines.vllm_server import BASE_URL_VARIABLE, VllmServer, vllm
 from outlast.errors import NotReady
 from workers.processes import free_port

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.engines.vllm_install import outlast_cache
+from bench.cache import outlast_cache
 from tests.deploy.compose import composed
 from tests.deploy.tools import ROOT
 from workers.demand.http_api import GAUGES

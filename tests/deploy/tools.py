@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.engines.vllm_install import make_once, outlast_cache
+from bench.cache import make_once, outlast_cache
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import pytest
 from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
-from tests.long.test_crashes import ANSWER, calling, reached
+from tests.long.site import ANSWER, calling, reached
 from workers.processes import TemporalServer, free_port
 
 DRAIN_S = 1.0

@@ -15,7 +15,7 @@ from outlast import BadRequest, Client
 from outlast.inbox import Waiting, read_inbox
 from outlast.runs import Run
 from tests.long.ledger import PLACES, Ledger, Place
-from tests.long.test_crashes import ANSWER, calling, reached, site
+from tests.long.site import ANSWER, calling, reached, site
 
 KILLS = 25
 TOOLS = ("transfer_verified", "transfer_unverified")

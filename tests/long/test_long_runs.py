@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.scripted_model_server import turns
-from tests.long.test_crashes import site
+from tests.long.site import site
 
 
 @pytest.mark.timeout(110)

@@ -11,7 +11,7 @@ from outlast import RunFailed
 from outlast.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
 from tests.long.ledger import PLACES, Ledger, Place
-from tests.long.test_crashes import Site, calling, reached, site
+from tests.long.site import Site, calling, reached, site
 from tests.long.test_kills import as_told
 from tests.workflows.test_people import pending
 

@@ -1,0 +1,61 @@
+"""A site: a Temporal server, a scripted model and a worker, each a process of its own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.scripted_model_server import Script, ScriptedModelServer
+from outlast import Client
+from tests.acceptance.processes import WorkerUnderTest
+from workers.processes import TemporalServer, free_port
+
+
+@dataclass
+class Site:
+    temporal: TemporalServer
+    model: ScriptedModelServer
+    worker: WorkerUnderTest
+    client: Client
+
+
+@asynccontextmanager
+async def site(
+    tmp_path: Path,
+    script: Script,
+    *,
+    drain_s: float = 25,
+    agents: str = "tests.acceptance.agents",
+    roles: str = "workflows,generate,tools",
+) -> AsyncIterator[Site]:
+    temporal = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
+    async with temporal, ScriptedModelServer(script) as model:
+        worker = WorkerUnderTest(
+            address=temporal.address,
+            model_url=model.url,
+            agents=agents,
+            log=tmp_path / "worker.log",
+            drain_s=drain_s,
+            roles=roles,
+        )
+        await worker.start()
+        client = await Client.connect(target_host=temporal.address)
+        try:
+            yield Site(temporal, model, worker, client)
+        finally:
+            await worker.terminate()
+
+
+def calling(tool: str, **arguments: object) -> str:
+    return json.dumps({"tool_calls": [{"tool": tool, "arguments": arguments}]})
+
+
+ANSWER = '{"answer":"done"}'
+
+
+async def reached(condition: Callable[[], bool], within_s: float = 20) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.02)
