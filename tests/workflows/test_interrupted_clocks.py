@@ -11,9 +11,9 @@ from temporalio.client import Client
 from outlast import Agent, Approval, Escalation, tool
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
+from tests.long.test_request_sequences import jump
 from tests.stage import Stage, on_stage, staged_settings
 from tests.workflows.test_people import pending
-from tests.workflows.test_request_sequences import jump
 
 DAY = timedelta(days=1).total_seconds()
 
