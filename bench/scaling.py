@@ -20,6 +20,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from outlast_workers.demand.demand import Question, Reading, Target
+from outlast_workers.demand.pods import busy_pods, changes
+from outlast_workers.demand.reading import TemporalSource
+from outlast_workers.local.servers import ChildProcess
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
@@ -27,10 +31,6 @@ from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from bench.plot import drawn
 from bench.processes import LOGS, temporal_server
 from bench.tables import Cell, Table
-from workers.demand.demand import Question, Reading, Target
-from workers.demand.pods import busy_pods, changes
-from workers.demand.reading import TemporalSource
-from workers.processes import ChildProcess
 
 FASTER = 10
 """By how much all times of KEDA, the HPA, workers and work are shortened."""

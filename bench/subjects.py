@@ -100,7 +100,7 @@ class Outlast:
 
     def worker(self, model_url: str) -> list[str]:
         """Return the command of the worker process."""
-        worker = [sys.executable, "-m", "workers", "run"]
+        worker = [sys.executable, "-m", "outlast_workers", "run"]
         return [*worker, "--agents", "bench.agents", "--model-url", model_url]
 
     async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:

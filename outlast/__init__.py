@@ -8,13 +8,15 @@ from outlast.agents import Agent
 from outlast.checkpoints import last_checkpoint, save_checkpoint
 from outlast.children import run_agent
 from outlast.client import Client
-from outlast.conditions import arguments
-from outlast.contracts import AgentResult, Leg, Limits, Progress, Route, ToolSpec, Usage
-from outlast.effects import idempotency_key
+from outlast.contracts.agents import Leg, Route, ToolSpec
+from outlast.contracts.conditions import arguments
+from outlast.contracts.effects import idempotency_key
+from outlast.contracts.human import Approval, Escalation
+from outlast.contracts.limits import Limits
+from outlast.contracts.results import AgentResult, Progress, Usage
 from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
-from outlast.human_requests import Approval, Escalation
+from outlast.human_tools import ask_human
 from outlast.plugin import OutlastPlugin
-from outlast.questions import ask_human
 from outlast.runs import Run
 from outlast.tools import tool
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from outlast.contracts import MAX_INSTRUCTIONS, NAME_PATTERN, Limits, ToolSpec
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.limits import Limits
+from outlast.contracts.names import NAME_PATTERN
+from outlast.contracts.requests import MAX_INSTRUCTIONS
 from outlast.errors import DefinitionError
-from outlast.schema_checks import check_derived, check_schema
-from outlast.schemas import Schema, schema_of
+from outlast.jsonschema.schema_checks import check_derived, check_schema
+from outlast.jsonschema.schemas import Schema, schema_of
 from outlast.tools import RESERVED, Tool
 
 AGENT_PARAMETERS: Schema = {

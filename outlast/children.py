@@ -9,7 +9,9 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
 from outlast.client import request_json
-from outlast.contracts import AGENT_WORKFLOW, AGENTS_QUEUE, AgentResult, Limits
+from outlast.contracts.limits import Limits
+from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
+from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
 
 

@@ -24,19 +24,15 @@ from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from outlast.agents import Agent
-from outlast.contracts import (
-    AGENT_WORKFLOW,
-    AGENTS_QUEUE,
-    AgentRequest,
-    AgentResult,
-    Limits,
-    Say,
-)
-from outlast.door import parse_request, validated
+from outlast.contracts.limits import Limits
+from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
+from outlast.contracts.requests import AgentRequest, Say
+from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
 from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, message_of
 from outlast.texts import cut
+from outlast.validation import parse_request, validated
 
 DEFAULT_ADDRESS = "localhost:7233"
 

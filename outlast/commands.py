@@ -5,7 +5,7 @@ import shlex
 
 from pydantic import JsonValue
 
-from outlast.human_requests import PendingRequest
+from outlast.contracts.human import PendingRequest
 
 
 def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:

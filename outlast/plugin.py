@@ -24,10 +24,10 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from outlast.contracts import AGENT_WORKFLOW
+from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.errors import BadRequest, Failure, OutlastError
 
-PASSED_THROUGH = ("outlast", "activities", "pydantic", "pydantic_core", "annotated_types")
+PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")
 """Imported once a process. The sandbox would import what is not named here again for every run."""
 
 

@@ -19,12 +19,13 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.contracts import AgentResult, Message, Progress, TranscriptPage
-from outlast.door import validated
+from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.messages import Message, TranscriptPage
+from outlast.contracts.proofs import Signer
+from outlast.contracts.results import AgentResult, Progress
 from outlast.errors import CONTINUED_AS_NEW, TOO_MANY_WAIT, BadRequest, RunFailed
-from outlast.human_requests import HumanDecision, PendingRequest
-from outlast.proofs import Signer
 from outlast.transcripts import to_json
+from outlast.validation import validated
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """How often `stream` looks for new entries: each look is a query, which the server bills."""

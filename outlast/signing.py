@@ -13,9 +13,9 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest
+from outlast.contracts.proofs import ALGORITHM, PROOF_TYPE, claims_of
 from outlast.errors import NotReady
-from outlast.human_requests import MAX_BY, HumanDecision, PendingRequest
-from outlast.proofs import ALGORITHM, PROOF_TYPE, claims_of
 
 
 class SigningKey:

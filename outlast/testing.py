@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from outlast.models import Completion, OnTokens, Prompt
+from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.transcripts import to_json
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import PydanticSerializationError
 from temporalio import activity
 
-from outlast.contracts import NAME_PATTERN, ToolSpec
-from outlast.door import explain
-from outlast.effects import RESULT, Effect, Partner
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.effects import RESULT, Effect, Partner
+from outlast.contracts.human import Approval
+from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import DefinitionError, ToolError, ToolFailed
-from outlast.human_requests import Approval
-from outlast.schema_checks import check_derived
-from outlast.schemas import Schema, schema_of
+from outlast.jsonschema.schema_checks import check_derived
+from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.validation import explain
 
 MAX_RESULT_BYTES = 256_000
 """An encoded tool result: about 64,000 tokens, more than a model reads well, and far under 2 MB."""

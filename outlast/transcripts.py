@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import JsonValue
 
-from outlast.contracts import Decision, Message, PinnedAgent, TranscriptPage
+from outlast.contracts.agents import PinnedAgent
+from outlast.contracts.messages import Decision, Message, TranscriptPage
 
 PAGE_BYTES = 1_000_000
 """Content of one page, as it is encoded; the server takes 2 MB for the answer of a query."""

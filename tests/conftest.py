@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from outlast_workers.connection import ensure_search_attributes
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from outlast.plugin import OutlastPlugin
-from workers.connection import ensure_search_attributes
 
 LIFTED = [
     "--dynamic-config-value",

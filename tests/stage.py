@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from outlast_activities.generation.activity import DEFAULT_SERVER
+from outlast_activities.generation.attempt import Endpoint
+from outlast_workers.serving import build_workers, serve
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import ConcurrencySettings, QueuesSettings, RoutesSettings
+from outlast_workflows.agent import AgentWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 import outlast
-from activities.asking import Endpoint
-from activities.model import DEFAULT_SERVER
 from outlast.agents import Agent, Catalog
 from outlast.client import Client
-from outlast.contracts import Leg, Route
-from outlast.models import Model
+from outlast.contracts.agents import Leg, Route
+from outlast.model_server import Model
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from outlast.tools import Tool
-from workers.serving import build_workers, serve
-from workers.settings import Settings
-from workers.tables import ConcurrencySettings, QueuesSettings, RoutesSettings
-from workflows.agent import AgentWorkflow
 
 
 class Stage:

@@ -1,6 +1,5 @@
 """What is shipped, and whose modules are imported."""
 
-import importlib
 import subprocess
 import sys
 import zipfile
@@ -11,13 +10,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["outlast", "workflows", "activities", "workers", "examples"])
-def test_a_package_of_a_common_name_is_the_one_of_this_repository(name: str) -> None:
-    module = importlib.import_module(name)
-    assert module.__file__ is not None
-    assert Path(module.__file__).parent == ROOT / name
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
@@ -26,16 +18,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_outlast_alone(wheel: Path) -> None:
+def test_the_wheel_has_no_name_that_a_project_on_temporal_may_have_too(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"outlast"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "outlast",
+        "outlast_activities",
+        "outlast_examples",
+        "outlast_workers",
+        "outlast_workflows",
+    }
     assert "outlast/py.typed" in names
+    assert any(name.startswith("outlast_workers/callback/pages/") for name in names)
 
 
 def test_the_wheel_brings_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (scripts,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "outlast = outlast.cli:main" in archive.read(scripts).decode()
+    assert "outlast = outlast.terminal.cli:main" in archive.read(scripts).decode()
 
 
 def test_the_wheel_works_without_the_tree(wheel: Path, tmp_path: Path) -> None:
@@ -43,7 +42,7 @@ def test_the_wheel_works_without_the_tree(wheel: Path, tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "import outlast; assert outlast.__file__.startswith(sys.argv[1]), outlast.__file__;"
         "from outlast import Agent, Client, tool;"
-        "import outlast.cli, outlast.testing;"
+        "import outlast.terminal.cli, outlast.testing;"
         "print(Agent(name='a', instructions='Do.', output=int).output_schema)"
     )
     done = subprocess.run(

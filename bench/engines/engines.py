@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from outlast_workers.local.servers import EmbeddedModel, free_port
 
 from bench.engines.cases import Schema
 from bench.engines.judge import Answer, Outcome
 from bench.engines.keyword_table import AUTO
 from bench.engines.vllm_install import Installation, pinned
 from bench.engines.vllm_server import VllmServer
-from workers.processes import EmbeddedModel, free_port
 
 MAX_TOKENS = 64
 """What the longest goad needs, twice over."""

@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from outlast_activities.generation.attempt import Asking, Endpoint, Question
+from outlast_activities.generation.prompts import chat_messages
+from outlast_activities.policies.allowance import Allowance
+from outlast_activities.policies.recovery import RULES
+from outlast_activities.policies.schema_checker import SchemaChecker
 from pydantic import TypeAdapter, ValidationError
 
-from activities.allowance import Allowance
-from activities.asking import Asking, Endpoint, Question
-from activities.checking import SchemaChecker
-from activities.prompting import chat_messages
-from activities.recovery import RULES
 from bench.engines.types import OutputType
 from outlast.agents import Agent
-from outlast.contracts import Leg, Message, PinnedAgent, Route
+from outlast.contracts.agents import Leg, PinnedAgent, Route
+from outlast.contracts.generation import Generation, Tokens
+from outlast.contracts.messages import Message
 from outlast.errors import ModelError, ModelFailure
-from outlast.generations import Generation, Tokens
-from outlast.models import Completion, Model, OnTokens, Prompt
-from outlast.schemas import decision_schema
+from outlast.jsonschema.schemas import decision_schema
+from outlast.model_server import Completion, Model, OnTokens, Prompt
 from outlast.transcripts import to_json
 
 INSTRUCTIONS = "You answer questions briefly, in JSON."

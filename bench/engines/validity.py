@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 import httpx2
+from outlast_activities.constraints.constraints import Engine as EngineName
+from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.prompts import without_fences
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.probe import probe
 
-from activities.asking import Endpoint
-from activities.constraints import Engine as EngineName
-from activities.prompting import without_fences
-from activities.providers.chat_completions import ChatCompletions, Server
-from activities.providers.probing import probe
 from bench.engines.engines import ENGINES, Engine
 from bench.engines.keyword_table import AUTO, DOCUMENT, today, write_between
 from bench.engines.questions import asked_for, is_of, unconstrained_messages

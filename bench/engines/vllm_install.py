@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities.providers.embedded import find_weights
+from outlast_workers.local.embedded_model import find_weights
+
 from bench.cache import make_once, outlast_cache
 from outlast.errors import NotReady
 

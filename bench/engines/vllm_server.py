@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
+from outlast_workers.local.servers import HOST, ChildProcess, free_port
 
 from bench.engines.vllm_install import Installation, install
 from outlast.errors import NotReady
-from workers.processes import HOST, ChildProcess, free_port
 
 MODEL = "smollm2"
 MAX_MODEL_LEN = 4_096

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 VLLM = ("vllm", "serve")
-WORKER = (sys.executable, "-m", "workers", "run")
+WORKER = (sys.executable, "-m", "outlast_workers", "run")
 
 LISTEN = ("--host", "127.0.0.1", "--port", "8000")
 """Where the worker of this image looks for its model server: nobody outside is served."""

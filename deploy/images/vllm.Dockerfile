@@ -6,19 +6,19 @@ USER 0
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
 COPY outlast outlast
+COPY activities activities
+COPY examples examples
+COPY workers workers
+COPY workflows workflows
 # An environment of its own, beside vLLM's: their dependencies need not agree.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/outlast \
-    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]'
+    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
 # With a home, for vLLM keeps weights and compiled kernels in it.
 RUN groupadd --gid 10001 outlast \
     && useradd --uid 10001 --gid outlast --create-home outlast
 WORKDIR /app
-COPY activities activities
-COPY workers workers
-COPY workflows workflows
 COPY deploy/images/healthcheck.py deploy/images/beside_vllm.py ./
-RUN /opt/outlast/bin/python -m compileall -q .
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/home/outlast \

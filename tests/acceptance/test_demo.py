@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import free_port
 
 from outlast import Client
 from tests.acceptance.processes import ROOT
-from workers.processes import free_port
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -18,7 +18,13 @@ pytestmark = pytest.mark.timeout(150)
 async def outlast_command(*arguments: str, log: Path) -> asyncio.subprocess.Process:
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers", *arguments, cwd=ROOT, stdout=output, stderr=output
+            sys.executable,
+            "-m",
+            "outlast_workers",
+            *arguments,
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
         )
 
 

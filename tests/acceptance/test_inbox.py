@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
+from outlast_workers.settings_sections import AudienceSettings
 from pydantic import BaseModel
 from temporalio.client import Client
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.human_requests import hash_of
-from outlast.inbox import TITLES
+from outlast.contracts.human import hash_of
+from outlast.terminal.inbox import TITLES
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.acceptance.processes import ROOT
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
-from workers.tables import AudienceSettings
 
 paid: list[float] = []
 
@@ -64,7 +64,7 @@ class Terminal:
         self, *words: str, stdin: int = asyncio.subprocess.DEVNULL
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outlast.cli", *words),
+            *(sys.executable, "-m", "outlast.terminal.cli", *words),
             env={**os.environ, "TEMPORAL_ADDRESS": self.address, "LOGNAME": "osuser"},
             cwd=ROOT,
             stdin=stdin,

@@ -7,10 +7,11 @@ import re
 import sys
 from pathlib import Path
 
+from outlast_workers.local.servers import TemporalServer, free_port
+
 from bench.scripted_model_server import ScriptedModelServer, Steps
-from outlast.door import parse_request
+from outlast.validation import parse_request
 from tests.acceptance.processes import ROOT, WorkerUnderTest
-from workers.processes import TemporalServer, free_port
 
 README = (ROOT / "README.md").read_text()
 

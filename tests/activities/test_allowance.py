@@ -3,10 +3,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from outlast_activities.policies.allowance import SMALLEST_ANSWER_TOKENS, Allowance
 
-from activities.allowance import SMALLEST_ANSWER_TOKENS, Allowance
-from outlast.contracts import Price
-from outlast.generations import Tokens
+from outlast.contracts.agents import Price
+from outlast.contracts.generation import Tokens
 
 DEAR = Price(prompt_usd=Decimal(100), completion_usd=Decimal(1000))
 NOTHING = Tokens()

@@ -7,9 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
-from activities.allowance import Allowance
-from activities.asking import (
+from outlast_activities.generation.attempt import (
     MAX_SHOWN,
     MORE_PATIENCE,
     MOST_TIMES,
@@ -18,14 +16,17 @@ from activities.asking import (
     Endpoint,
     Question,
 )
-from activities.checking import SchemaChecker
-from activities.prompting import TRIMMED
-from activities.recovery import MAX_ASKS
-from outlast.contracts import Decision, Leg, Message, PinnedAgent, Price, Route, ToolCall
+from outlast_activities.generation.prompts import TRIMMED
+from outlast_activities.policies.allowance import Allowance
+from outlast_activities.policies.recovery import MAX_ASKS
+from outlast_activities.policies.schema_checker import SchemaChecker
+
+from outlast.contracts.agents import Leg, PinnedAgent, Price, Route
+from outlast.contracts.generation import Generation, Tokens
+from outlast.contracts.messages import Decision, Message, ToolCall
 from outlast.errors import ModelError, ModelFailure
-from outlast.generations import Generation, Tokens
-from outlast.models import LOOP_TOKENS, Completion, Model, OnTokens, Prompt
-from outlast.schemas import decision_schema
+from outlast.jsonschema.schemas import decision_schema
+from outlast.model_server import LOOP_TOKENS, Completion, Model, OnTokens, Prompt
 from outlast.testing import ScriptedModel, Step, answer
 from outlast.transcripts import decision_message, tool_message
 

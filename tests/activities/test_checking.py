@@ -1,6 +1,5 @@
 import pytest
-
-from activities.checking import SchemaChecker
+from outlast_activities.policies.schema_checker import SchemaChecker
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from outlast_activities.constraints.constraints import (
+    MAX_ITEMS,
+    MAX_LENGTH,
+    Constraint,
+    Engine,
+    constraint_for,
+)
+from outlast_activities.constraints.portable_formats import PATTERNS
 from pydantic import BaseModel, Field
 
-from activities.constraints import MAX_ITEMS, MAX_LENGTH, Constraint, Engine, constraint_for
-from activities.portable_formats import PATTERNS
 from outlast import Agent, tool
-from outlast.contracts import Leg, PinnedAgent, Route
-from outlast.schemas import decision_schema
+from outlast.contracts.agents import Leg, PinnedAgent, Route
+from outlast.jsonschema.schemas import decision_schema
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")

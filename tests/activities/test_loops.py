@@ -2,10 +2,15 @@ import json
 import random
 
 import pytest
+from outlast_activities.generation.loops import (
+    BLANK_CHARACTERS,
+    BLANK_TOKENS,
+    LoopWatch,
+    is_looping,
+)
 
-from activities.loops import BLANK_CHARACTERS, BLANK_TOKENS, LoopWatch, is_looping
 from outlast.errors import ModelFailure
-from outlast.models import LOOP_TOKENS
+from outlast.model_server import LOOP_TOKENS
 
 
 def cut_at(pieces: list[str], loop_tokens: int = LOOP_TOKENS) -> tuple[int, ModelFailure | None]:

@@ -3,10 +3,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from activities.formats import format_checker
-from activities.portable_formats import PATTERNS
-from activities.portable_patterns import is_portable
+from outlast_activities.constraints.portable_formats import PATTERNS
+from outlast_activities.constraints.portable_patterns import is_portable
+from outlast_activities.policies.formats import format_checker
 
 
 @pytest.mark.parametrize("name", PATTERNS)

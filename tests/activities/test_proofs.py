@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from joserfc import jws
 from joserfc.jwk import OctKey, OKPKey
+from outlast_activities.policies.signatures import refusal_of_proof
 from pydantic import JsonValue
 
-from activities.proofs import refusal_of_proof
-from outlast.human_requests import HumanDecision, PendingRequest, hash_of
-from outlast.proofs import PROOF_TYPE, claims_of, nonce_after
+from outlast.contracts.human import HumanDecision, PendingRequest, hash_of
+from outlast.contracts.proofs import PROOF_TYPE, claims_of, nonce_after
 from outlast.signing import SigningKey
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -2,8 +2,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-
-from activities.recovery import (
+from outlast_activities.policies.recovery import (
     MAX_ASKS,
     PATIENCE,
     RULES,
@@ -15,6 +14,7 @@ from activities.recovery import (
     remedy_for,
     verdict_on,
 )
+
 from outlast.errors import ModelFailure as Failed
 
 SHORT, LONG = PATIENCE / 2, PATIENCE * 2

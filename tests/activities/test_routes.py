@@ -1,8 +1,8 @@
 """Routes: the most particular one holds."""
 
 import pytest
+from outlast_activities.policies.routes import Routes
 
-from activities.routes import Routes
 from outlast import Leg, Route, ToolSpec
 
 

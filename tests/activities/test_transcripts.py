@@ -1,11 +1,12 @@
 """The worker's memory: right or empty, never wrong, and bounded."""
 
 import pytest
+from outlast_activities.generation.transcript_cache import ENTRY_OVERHEAD_BYTES, Transcripts
 
-from activities.transcripts import ENTRY_OVERHEAD_BYTES, Transcripts
-from outlast.contracts import Decision, Leg, Message, PinnedAgent, Route, ToolCall
+from outlast.contracts.agents import Leg, PinnedAgent, Route
+from outlast.contracts.generation import GenerateInput
+from outlast.contracts.messages import Decision, Message, ToolCall
 from outlast.errors import ModelError
-from outlast.generations import GenerateInput
 from outlast.transcripts import agent_digest, decision_message, digest_of, tool_message
 
 AGENT = PinnedAgent(

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import free_port
 
 from bench.cache import make_once
 from bench.engines.vllm_install import Installation
 from bench.engines.vllm_server import BASE_URL_VARIABLE, VllmServer, vllm
 from outlast.errors import NotReady
-from workers.processes import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="vLLM is packaged for Linux")
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import httpx2
 import pytest
 import pytest_asyncio
+from outlast_workers.callback.links import Links
+from outlast_workers.local.servers import TemporalServer, free_port
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client, Run
-from outlast.human_requests import PendingRequest
+from outlast.contracts.human import PendingRequest
 from tests.acceptance.processes import ROOT, WorkerUnderTest
 from tests.workflows.test_people import pending
-from workers.links import Links
-from workers.processes import TemporalServer, free_port
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 SECRET = "a secret of many letters"  # noqa: S105 of this test
@@ -93,7 +93,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         worker = WorkerUnderTest(
             address=temporal.address,
             model_url=model.url,
-            agents="examples.refund_desk,tests.browser.agents",
+            agents="outlast_examples.refund_desk,tests.browser.agents",
             log=logs / "worker.log",
             drain_s=2,
         )
@@ -107,7 +107,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def _callback(address: str, log: Path) -> AsyncIterator[str]:
-    """Run `python -m workers callback`, and yield its base URL."""
+    """Run `outlast worker callback`, and yield its base URL."""
     port = free_port()
     told = {
         "TEMPORAL_ADDRESS": address,
@@ -116,7 +116,7 @@ async def _callback(address: str, log: Path) -> AsyncIterator[str]:
     }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "workers", "callback"),
+            *(sys.executable, "-m", "outlast_workers", "callback"),
             env={**os.environ, **told},
             cwd=ROOT,
             stdout=output,

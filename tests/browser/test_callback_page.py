@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from outlast_workers.callback.links import Links
 from playwright.async_api import Browser, Page, expect
 from temporalio.api.enums.v1 import EventType
 
-from outlast.human_requests import SettledRequest
+from outlast.contracts.human import SettledRequest
 from tests.browser.conftest import LOOKS_WITHIN_MS, Asked, Site
-from workers.links import Links
 
 Picture = Callable[[Page, str], Awaitable[None]]
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, trace
+from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.probe import ServerFacts, probe
 
 import outlast
-from activities.asking import Endpoint
-from activities.providers.chat_completions import ChatCompletions, Server
-from activities.providers.probing import ServerFacts, probe
 from bench.engines.questions import asked, asked_for, is_of, pinned, question_of, said
 from bench.engines.types import MAX_TOKENS, TYPES, OutputType
-from outlast.contracts import PinnedAgent
+from outlast.contracts.agents import PinnedAgent
 from outlast.errors import ModelError, ModelFailure
-from outlast.models import Completion, Decoding, Prompt
+from outlast.model_server import Completion, Decoding, Prompt
 
 TEMPERATURE = 0.7
 

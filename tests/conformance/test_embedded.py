@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from outlast_activities.providers.chat_completions import Server
+from outlast_workers.local.embedded_model import PARALLEL
+from outlast_workers.local.servers import EmbeddedModel, free_port
 
-from activities.providers.chat_completions import Server
-from activities.providers.embedded import PARALLEL
 from bench.engines.types import TYPES
 from tests.conformance.suite import TEMPERATURE, Conformance, Served, served
-from workers.processes import EmbeddedModel, free_port
 
 
 @pytest_asyncio.fixture(scope="module")

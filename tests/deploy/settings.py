@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from unittest import mock
 
-from workers.settings import PREFIX, Settings, load_settings
+from outlast_workers.settings import PREFIX, Settings, load_settings
 
 
 def loaded(variables: Mapping[str, str]) -> Settings:

@@ -5,13 +5,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from outlast_workers.settings import Settings, load_settings
 
 from tests.deploy.arm import evaluated
 from tests.deploy.graces import fits
 from tests.deploy.placeholders import BUILD_ID
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
-from workers.settings import Settings, load_settings
 
 TEMPLATE = ROOT / "deploy" / "azure" / "template.json"
 

@@ -11,6 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.settings import Settings, load_settings
+from outlast_workflows.activity_options import GENERATE_TIMEOUT
 from pydantic import BaseModel, ConfigDict
 
 from tests.deploy.graces import fits
@@ -18,9 +21,6 @@ from tests.deploy.placeholders import BUILD_ID, filled
 from tests.deploy.readmes import blocks, commands, ran
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
-from workers.processes import TemporalServer, free_port
-from workers.settings import Settings, load_settings
-from workflows.steps import GENERATE_TIMEOUT
 
 FOLDER = ROOT / "deploy" / "cloudrun"
 README = FOLDER / "README.md"

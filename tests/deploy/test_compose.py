@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_workers.settings import OWN_QUEUES
 
 from tests.deploy import tools
 from tests.deploy.compose import FILE, VARIABLES, composed
@@ -17,7 +18,6 @@ from tests.deploy.dockerfiles import stages
 from tests.deploy.graces import EXIT_S
 from tests.deploy.settings import loaded
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
-from workers.settings import OWN_QUEUES
 
 ROOT = tools.ROOT
 VLLM_PROFILES = ("gpu", "cpu")
@@ -264,7 +264,7 @@ def test_what_is_mounted_exists_and_state_is_in_named_volumes(services: dict[str
 
 
 def ours(services: dict[str, Any]) -> dict[str, Any]:
-    """Return the services that run `python -m workers`."""
+    """Return the services that run `outlast worker`."""
     return {
         name: service
         for name, service in services.items()

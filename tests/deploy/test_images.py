@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from outlast_workers.connection import SEARCH_ATTRIBUTES
+from outlast_workers.local.servers import TemporalServer, free_port
 from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import ScriptedModelServer, Steps
@@ -24,8 +26,6 @@ from tests.conftest import binary
 from tests.deploy import tools
 from tests.deploy.dockerfiles import Rehearsal, copied, stages
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
-from workers.connection import SEARCH_ATTRIBUTES
-from workers.processes import TemporalServer, free_port
 
 ROOT = tools.ROOT
 IMAGES = ROOT / "deploy" / "images"
@@ -145,7 +145,7 @@ async def running(
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *as_user(interpreter()),
-            *image.command("python", "-m", "workers", "run"),
+            *image.command("outlast", "worker", "run"),
             cwd=image.root / "app",
             env={**image.environment, "HOME": "/nonexistent", **environment},
             stdout=output,
@@ -201,7 +201,7 @@ async def test_the_steps_of_the_image_make_a_worker_that_serves_a_run(
         await asyncio.to_thread(set_up, temporal.address)
         told = {
             "TEMPORAL_ADDRESS": temporal.address,
-            "OUTLAST_AGENTS": "examples.dependency_review",
+            "OUTLAST_AGENTS": "outlast_examples.dependency_review",
             "OUTLAST_MODEL__URL": model.url,
             "OUTLAST_HEALTH__PORT": str(free_port()),
         }
@@ -280,10 +280,10 @@ class Beside:
         vllm = folder / "vllm"
         vllm.write_text(FAKE_VLLM.format(python=sys.executable, log=self.log, lives_s=vllm_s))
         vllm.chmod(0o755)
-        (folder / "workers").mkdir()
-        (folder / "workers" / "__init__.py").touch()
+        (folder / "outlast_workers").mkdir()
+        (folder / "outlast_workers" / "__init__.py").touch()
         worker = FAKE_WORKER.format(log=self.log, lives_s=worker_s, status=status)
-        (folder / "workers" / "__main__.py").write_text(worker)
+        (folder / "outlast_workers" / "__main__.py").write_text(worker)
         self._process = subprocess.Popen(
             [sys.executable, folder / "beside_vllm.py", "a-model", "--max-model-len", "4096"],
             env={"PATH": f"{folder}:/usr/bin:/bin"},

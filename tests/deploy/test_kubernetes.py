@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_workers.demand.pods import ACCOUNT
+from outlast_workers.settings import OWN_QUEUES, Settings
 from temporalio.envconfig import ClientConfig
 
 from tests.deploy import chart
@@ -23,8 +25,6 @@ from tests.deploy.strict import Strict
 from tests.deploy.tools import ROOT, run
 from tests.deploy.vllm import page_engine, starts_as_the_page_says
 from tests.deploy.worker_controller import Connection, WorkerDeployment, WorkerResourceTemplate
-from workers.demand.pods import ACCOUNT
-from workers.settings import OWN_QUEUES, Settings
 
 KINDS: dict[str, type[Strict]] = {
     model.__name__: model

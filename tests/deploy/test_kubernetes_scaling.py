@@ -6,12 +6,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from outlast_workers.demand import http_api, scaler
+from outlast_workers.demand.demand import Question, Target, Words, read_question
+from outlast_workers.demand.service import slots_of, watched
 
 from tests.deploy.chart import NAMESPACE, SETS, Pod, Release, rendered
 from tests.deploy.settings import loaded
-from workers.demand import http_api, scaler
-from workers.demand.demand import Question, Target, Words, read_question
-from workers.demand.service import slots_of, watched
 
 
 @pytest.fixture(params=SETS)

@@ -6,14 +6,19 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from outlast_workers.settings import Role, Settings
+from outlast_workers.settings_sections import (
+    AudienceSettings,
+    CallbackSettings,
+    ModelSettings,
+    RoutesSettings,
+)
 from pydantic import BaseModel
 
-from outlast.contracts import Leg, Price
+from outlast.contracts.agents import Leg, Price
 from tests.deploy import chart
 from tests.deploy.chart import BUILD
 from tests.deploy.tools import ROOT
-from workers.settings import Role, Settings
-from workers.tables import AudienceSettings, CallbackSettings, ModelSettings, RoutesSettings
 
 CHART_SETS = {
     *("agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s", "demand"),

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_workers.serving import CANCEL_S
+from outlast_workers.settings import Settings
+from outlast_workers.telemetry import FLUSH_S
 
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run
-from workers.serving import CANCEL_S
-from workers.settings import Settings
-from workers.telemetry import FLUSH_S
 
 LAMBDA = ROOT / "deploy" / "lambda"
 TEMPLATE = LAMBDA / "template.yaml"

@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 import pytest
+from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.settings import load_settings
 
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps
 from outlast import Client
@@ -24,8 +26,6 @@ from tests.deploy.graces import EXIT_S, GRACE_S
 from tests.deploy.readmes import blocks, commands
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
-from workers.processes import TemporalServer, free_port
-from workers.settings import load_settings
 
 FOLDER = ROOT / "deploy" / "modal"
 BUILD_ID = "2026-11-24"
@@ -271,7 +271,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import lease
 try:
-    status = lease.hold([sys.executable, "-m", "workers", "run"], seconds=float(sys.argv[2]))
+    status = lease.hold([sys.executable, "-m", "outlast_workers", "run"], seconds=float(sys.argv[2]))
 except KeyboardInterrupt:
     status = 130
 sys.exit(status)

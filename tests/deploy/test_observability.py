@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_workers.demand.http_api import GAUGES
+from outlast_workers.telemetry import SERVICE_NAME
 
 from bench.cache import outlast_cache
 from tests.deploy.compose import composed
 from tests.deploy.tools import ROOT
-from workers.demand.http_api import GAUGES
-from workers.telemetry import SERVICE_NAME
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
 DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import TemporalServer, free_port
 
 from tests.deploy.placeholders import BUILD_ID
 from tests.deploy.readmes import commands, ran
 from tests.deploy.tools import ROOT
-from workers.processes import TemporalServer, free_port
 
 README_OF = {
     target: ROOT / "deploy" / target / "README.md"

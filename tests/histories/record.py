@@ -4,6 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from outlast_workers.connection import ensure_search_attributes
 from temporalio.testing import WorkflowEnvironment
 
 from outlast import Agent, Approval, tool
@@ -11,7 +12,6 @@ from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.conftest import LIFTED, binary
 from tests.stage import on_stage
-from workers.connection import ensure_search_attributes
 
 FOLDER = Path(__file__).parent
 

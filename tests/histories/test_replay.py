@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from outlast_workflows.agent import AgentWorkflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from outlast.plugin import OutlastPlugin
-from workflows.agent import AgentWorkflow
 
 RECORDED = sorted(Path(__file__).parent.glob("*/*.json"))
 

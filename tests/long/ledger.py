@@ -5,8 +5,9 @@ import json
 from collections import Counter
 from typing import Literal, Self
 
+from outlast_workers.local.servers import HOST
+
 from outlast import idempotency_key
-from workers.processes import HOST
 
 Place = Literal["before", "during", "after"]
 PLACES: tuple[Place, ...] = ("before", "during", "after")

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from outlast_workers.local.servers import TemporalServer, free_port
+
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
-from workers.processes import TemporalServer, free_port
 
 
 @dataclass

@@ -15,23 +15,25 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from outlast_activities.generation.activity import DEFAULT_SERVER
+from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.providers import breaker
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_workers.settings import Settings
+from outlast_workflows import activity_options
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 
-from activities.asking import Endpoint
-from activities.model import DEFAULT_SERVER
-from activities.providers import breaker
-from activities.providers.chat_completions import ChatCompletions, Server
 from bench.scripted_model_server import Chaos, Request, ScriptedModelServer, Step, turns
 from bench.streams import Engine
 from outlast import Agent, Leg, RunFailed, tool
-from outlast.contracts import Limits, Price, Route, Usage
+from outlast.contracts.agents import Price, Route
+from outlast.contracts.generation import Tokens
+from outlast.contracts.limits import Limits
+from outlast.contracts.results import Usage
 from outlast.errors import ModelFailure
-from outlast.generations import Tokens
 from outlast.runs import Run
 from tests.stage import on_stage, staged_settings
-from workers.settings import Settings
-from workflows import steps
 
 RUNS = 13
 TURNS = 5
@@ -142,7 +144,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
         maximum_interval=timedelta(seconds=1),
         maximum_attempts=40,
     )
-    monkeypatch.setattr(steps, "LAST_LEG_RETRY", retry)
+    monkeypatch.setattr(activity_options, "LAST_LEG_RETRY", retry)
     for name in ("FIRST_REST_S", "LONGEST_REST_S"):
         monkeypatch.setattr(breaker, name, 0.5)
 

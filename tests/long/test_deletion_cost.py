@@ -9,20 +9,20 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import ChildProcess, TemporalServer, free_port
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from bench.scaling import AS_A_POD
 from tests.workers.demand.fake_kubernetes import FakeKubernetes, serving
-from workers.processes import ChildProcess, TemporalServer, free_port
 
 PODS = ("outlast-tools-a", "outlast-tools-b")
 
 ELSEWHERE = """
 import functools, pathlib, sys
-from workers.__main__ import main
-from workers.demand import service
+from outlast_workers.__main__ import main
+from outlast_workers.demand import service
 account = pathlib.Path(sys.argv.pop(1))
 service.in_cluster = functools.partial(service.in_cluster, account=account)
 main()

@@ -18,6 +18,9 @@ import grpc
 import httpx2
 import pytest
 from grpc_tools import protoc
+from outlast_workers.demand.externalscaler import described
+from outlast_workers.demand.reading import ONLY_RUNNING
+from outlast_workers.local.servers import HOST, ChildProcess, TemporalServer, free_port
 from temporalio.api.workflowservice.v1 import (
     ListWorkersRequest,
     SetWorkerDeploymentCurrentVersionRequest,
@@ -28,9 +31,6 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper, nap
-from workers.demand.externalscaler import described
-from workers.demand.reading import ONLY_RUNNING
-from workers.processes import HOST, ChildProcess, TemporalServer, free_port
 
 PROTO = Path(__file__).parent / "externalscaler.proto"
 ENV = shutil.which("env") or "/usr/bin/env"
@@ -111,7 +111,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await stack.enter_async_context(http)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"{HOST}:{grpc_port}"))
         on = Site(temporal, client, temporal, http, channel, stack, tmp_path)
-        command = [sys.executable, "-m", "workers", "demand", "--config", str(config)]
+        command = [sys.executable, "-m", "outlast_workers", "demand", "--config", str(config)]
         on.demand = await on.started("demand", command)
         await until(lambda: _answers(http))
         yield on
@@ -381,7 +381,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line(key: str, tmp_path: Path
         )
         async with TemporalServer(log_dir=tmp_path, port=free_port()) as temporal:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "workers", "demand", "--config", str(config)),
+                *(sys.executable, "-m", "outlast_workers", "demand", "--config", str(config)),
                 env={**os.environ, "TEMPORAL_ADDRESS": temporal.address},
                 stderr=asyncio.subprocess.PIPE,
             )

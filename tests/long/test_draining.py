@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import TemporalServer, free_port
 
 from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
 from tests.long.site import ANSWER, calling, reached
-from workers.processes import TemporalServer, free_port
 
 DRAIN_S = 1.0
 HANDED_BACK_WITHIN_S = DRAIN_S + 8

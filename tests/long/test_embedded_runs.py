@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from outlast_examples.dependency_review import Review
+from outlast_workers.local.servers import EmbeddedModel, TemporalServer, free_port
 
-from examples.dependency_review import Review
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
-from workers.processes import EmbeddedModel, TemporalServer, free_port
 
 PACKAGES = (
     "pydantic",
@@ -30,7 +30,7 @@ async def test_20_runs_on_the_embedded_model_give_20_typed_answers(tmp_path: Pat
         worker = WorkerUnderTest(
             address=temporal.address,
             model_url=model.url,
-            agents="examples.dependency_review",
+            agents="outlast_examples.dependency_review",
             log=tmp_path / "worker.log",
         )
         await worker.start()

@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from outlast_workers.__main__ import main
+from outlast_workers.idle import IdleExit
+from outlast_workers.serving import serve
 from structlog.testing import capture_logs
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
-
-from workers.__main__ import main
-from workers.idle import IdleExit
-from workers.serving import serve
 
 AFTER_S = 1.5
 
@@ -132,9 +131,16 @@ async def test_a_busy_worker_keeps_the_others_of_its_process(temporal: Client) -
 
 
 async def test_a_process_that_is_idle_exits_with_0(temporal: Client) -> None:
-    options = ("--roles", "workflows", "--agents", "examples.refund_desk", "--idle-exit", "1")
+    options = (
+        "--roles",
+        "workflows",
+        "--agents",
+        "outlast_examples.refund_desk",
+        "--idle-exit",
+        "1",
+    )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "workers", "run", *options),
+        *(sys.executable, "-m", "outlast_workers", "run", *options),
         env={**os.environ, "TEMPORAL_ADDRESS": temporal.service_client.config.target_host},
         stderr=asyncio.subprocess.PIPE,
     )

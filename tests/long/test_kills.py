@@ -12,8 +12,8 @@ import pytest
 from bench.scripted_model_server import Request, Step
 from bench.tables import Cell, Table
 from outlast import BadRequest, Client
-from outlast.inbox import Waiting, read_inbox
 from outlast.runs import Run
+from outlast.terminal.inbox import Waiting, read_inbox
 from tests.long.ledger import PLACES, Ledger, Place
 from tests.long.site import ANSWER, calling, reached, site
 

@@ -15,17 +15,21 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from outlast_activities.constraints.constraints import Engine
+from outlast_activities.generation.activity import DEFAULT_SERVER
+from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.providers.breaker import FIRST_REST_S
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.request_fields import Api
+from outlast_workers.connection import ensure_search_attributes
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import ConcurrencySettings
+from outlast_workflows import activity_options
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.testing import WorkflowEnvironment
 
-from activities.asking import Endpoint
-from activities.constraints import Engine
-from activities.model import DEFAULT_SERVER
-from activities.providers.breaker import FIRST_REST_S
-from activities.providers.chat_completions import ChatCompletions, Server
-from activities.providers.dialects import Api
 from bench.chaos import BAD_GATEWAY, BLANK, MAINTENANCE, REPEATED
 from bench.scripted_model_server import (
     Request,
@@ -37,17 +41,13 @@ from bench.scripted_model_server import (
     turns,
 )
 from outlast import Agent, Leg, RunFailed, tool
-from outlast.contracts import Route
+from outlast.contracts.agents import Route
 from outlast.errors import ModelError, ModelFailure
-from outlast.models import Prompt
+from outlast.model_server import Prompt
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from tests.conftest import LIFTED, binary
 from tests.stage import Stage, on_stage, staged_settings
-from workers.connection import ensure_search_attributes
-from workers.settings import Settings
-from workers.tables import ConcurrencySettings
-from workflows import steps
 
 TEMPERATURE = 0.2
 GAP_S = 0.5
@@ -176,7 +176,7 @@ SEEN: dict[ModelFailure, Seen] = {}
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the last leg be asked twice only, where it takes 18 minutes to give up."""
     retry = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_attempts=2)
-    monkeypatch.setattr(steps, "LAST_LEG_RETRY", retry)
+    monkeypatch.setattr(activity_options, "LAST_LEG_RETRY", retry)
 
 
 @dataclass(frozen=True)
@@ -619,7 +619,7 @@ async def test_a_cancelled_run_leaves_its_model_server_at_once_where_temporal_pu
 async def test_a_cancelled_run_leaves_its_model_server_with_the_next_heartbeat_elsewhere(
     temporal: Client,
 ) -> None:
-    assert await cancelled_in(temporal) < steps.HEARTBEAT_TIMEOUT.total_seconds()
+    assert await cancelled_in(temporal) < activity_options.HEARTBEAT_TIMEOUT.total_seconds()
 
 
 ERROR = {"message": "Internal server error", "type": "InternalServerError", "code": 500}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.settings import load_settings
 from pydantic import JsonValue
 from temporalio.api.enums.v1 import EventType
 
@@ -22,8 +24,6 @@ from outlast.runs import Run
 from outlast.testing import answer, call
 from tests.acceptance.processes import ROOT, WorkerUnderTest
 from tests.workflows.test_people import pending
-from workers.processes import TemporalServer, free_port
-from workers.settings import load_settings
 
 ROUTES = ROOT / "deploy" / "routes"
 
@@ -85,7 +85,7 @@ async def served(
             worker = WorkerUnderTest(
                 address=temporal.address,
                 model_url=model.url,
-                agents="examples.refund_desk",
+                agents="outlast_examples.refund_desk",
                 log=log_dir / f"{name}.log",
                 settings={"OUTLAST_CONFIG": str(ROUTES / f"{profile}.toml"), **settings},
             )

@@ -11,6 +11,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from outlast_workers.settings import Settings
+from outlast_workflows import agent as agent_module
+from outlast_workflows.run_start import open_run
+from outlast_workflows.state import RunState, Steering
 from pydantic import JsonValue
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
@@ -35,16 +39,12 @@ from outlast import (
     ask_human,
     tool,
 )
-from outlast.human_requests import PendingRequest, hash_of
-from outlast.models import Prompt
+from outlast.contracts.human import PendingRequest, hash_of
+from outlast.model_server import Prompt
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
-from workers.settings import Settings
-from workflows import agent as agent_module
-from workflows.opening import open_run
-from workflows.state import RunState, Steering
 
 HOUR = 3_600
 

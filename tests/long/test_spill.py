@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import TemporalServer, free_port
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
 
@@ -17,7 +18,6 @@ from outlast import Agent, Client, Leg, RunFailed
 from outlast.testing import ScriptedModel, answer
 from tests.acceptance.processes import WorkerUnderTest
 from tests.stage import Stage, on_stage, staged_settings
-from workers.processes import TemporalServer, free_port
 
 START_WITHIN_S = 2.0
 LATE_S = 1.0

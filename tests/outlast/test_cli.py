@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from outlast import BadRequest
-from outlast.cli import parse_arguments, run_command
-from outlast.deciding import answer_of, chosen, decision_lines, decision_of
-from outlast.human_requests import PendingRequest, hash_of
-from outlast.inbox import (
+from outlast.contracts.human import PendingRequest, hash_of
+from outlast.terminal.cli import parse_arguments, run_command
+from outlast.terminal.decisions import answer_of, chosen, decision_lines, decision_of
+from outlast.terminal.inbox import (
     MAX_RUNS,
     Inbox,
     Unanswered,

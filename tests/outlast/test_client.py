@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from outlast import Agent, BadRequest, Client, Leg, Limits, Route, RunFailed, tool
 from outlast.client import request_json
-from outlast.contracts import Resolved
+from outlast.contracts.agents import Resolved
 from outlast.testing import ScriptedModel, answer, call
 
 with workflow.unsafe.imports_passed_through():

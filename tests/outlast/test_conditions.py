@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from outlast import Approval, DefinitionError, ToolSpec, arguments, tool
-from outlast.conditions import Condition
-from outlast.effects import Partner
-from outlast.human_requests import Escalation
+from outlast.contracts.conditions import Condition
+from outlast.contracts.effects import Partner
+from outlast.contracts.human import Escalation
 
 DEAR = arguments.amount_usd > 50
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, conlist
 
 from outlast import Agent, DefinitionError, ToolSpec, tool
-from outlast.schema_checks import MAX_SCHEMA_BYTES, check_derived, check_schema
+from outlast.jsonschema.schema_checks import MAX_SCHEMA_BYTES, check_derived, check_schema
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}

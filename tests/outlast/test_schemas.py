@@ -5,8 +5,8 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from outlast import Agent, tool
-from outlast.contracts import Leg, PinnedAgent, Route
-from outlast.schemas import MAX_CALLS_PER_TURN, Schema, decision_schema
+from outlast.contracts.agents import Leg, PinnedAgent, Route
+from outlast.jsonschema.schemas import MAX_CALLS_PER_TURN, Schema, decision_schema
 
 
 class Tree(BaseModel):

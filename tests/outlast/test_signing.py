@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import OKPKey, RSAKey
 
-from outlast.cli import parse_arguments, run_command
 from outlast.errors import NotReady
 from outlast.signing import SigningKey
+from outlast.terminal.cli import parse_arguments, run_command
 
 
 def test_a_key_is_kept_in_a_file_that_its_owner_alone_reads(tmp_path: Path) -> None:

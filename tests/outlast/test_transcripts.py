@@ -1,6 +1,6 @@
 import pytest
 
-from outlast.contracts import Message
+from outlast.contracts.messages import Message
 from outlast.transcripts import PAGE_BYTES, page
 
 

@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from outlast_workers.local.servers import HOST, ROOT, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-
-from workers.processes import HOST, ROOT, free_port
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:outlast:1"
 

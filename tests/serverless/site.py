@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from outlast_workers.local.servers import ROOT, TemporalServer, free_port
 
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client
 from tests.serverless.fake_lambda import ARN, FakeLambda
-from workers.processes import ROOT, TemporalServer, free_port
 
 CONTROLLER = (
     "workercontroller.enabled=true",

@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from outlast_activities.providers.chat_completions import Server
 
-from activities.providers.chat_completions import Server
 from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
 from bench.engines.vllm_server import vllm as serving
 from tests.conformance.suite import TEMPERATURE, Served, served

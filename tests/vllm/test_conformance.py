@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from outlast_activities.providers.probe import probe
 
-from activities.providers.probing import probe
 from bench.engines.vllm_server import Endpoint
 from outlast.errors import ModelError, ModelFailure
-from outlast.models import Prompt
+from outlast.model_server import Prompt
 from tests.conformance.suite import (
     HELLO,
     PAIR,

@@ -3,14 +3,19 @@
 import asyncio
 
 import pytest
+from outlast_activities.providers.probe import ServerFacts
+from outlast_workers.model_servers import opened
+from outlast_workers.serverless.aws_lambda import (
+    SERVER_WAIT_S,
+    LambdaFunction,
+    _impatient,
+    _task_queue,
+)
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import ModelSettings, QueuesSettings, VersioningSettings
 
-from activities.providers.probing import ServerFacts
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import NotReady
-from workers.aws_lambda import SERVER_WAIT_S, LambdaFunction, _impatient, _task_queue
-from workers.model_servers import opened
-from workers.settings import Settings
-from workers.tables import ModelSettings, QueuesSettings, VersioningSettings
 
 VERSION = VersioningSettings(deployment_name="outlast", build_id="v1")
 

@@ -6,20 +6,20 @@ from typing import Literal
 
 import httpx2
 import pytest
+from outlast_workers.callback.links import Links
+from outlast_workers.callback.page import callback_app
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import AudienceSettings
 from pydantic import BaseModel
 from temporalio.client import Client
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.human_requests import PendingRequest
+from outlast.contracts.human import PendingRequest
 from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
-from workers.callback import callback_app
-from workers.links import Links
-from workers.settings import Settings
-from workers.tables import AudienceSettings
 
 LINKS = Links("a secret of many letters")
 paid: list[float] = []

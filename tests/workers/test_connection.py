@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from outlast_workers.connection import (
+    SEARCH_ATTRIBUTES,
+    connect,
+    create_command,
+    ensure_search_attributes,
+)
+from outlast_workers.local.servers import free_port
+from outlast_workflows.run_display import AGENT_NAME
 from structlog.testing import capture_logs
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import (
@@ -19,9 +27,6 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
-from workers.connection import SEARCH_ATTRIBUTES, connect, create_command, ensure_search_attributes
-from workers.processes import free_port
-from workflows.presence import AGENT_NAME
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from outlast_workers.health import Health, serve_health
 
 from outlast.errors import NotReady
-from workers.health import Health, serve_health
 
 READY = Health(
     roles=("workflows", "tools"),

@@ -2,14 +2,14 @@ import asyncio
 import time
 
 import pytest
+from outlast_activities.generation.attempt import Endpoint
+from outlast_workers.local.servers import free_port
+from outlast_workers.model_servers import opened
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import ModelSettings
 
-from activities.asking import Endpoint
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import NotReady
-from workers.model_servers import opened
-from workers.processes import free_port
-from workers.settings import Settings
-from workers.tables import ModelSettings
 
 
 async def endpoints_of(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import HealthSettings, ModelSettings
+from outlast_workers.worker_process import run_process
 
 from bench.scripted_model_server import ScriptedModelServer, turns
-from workers.process import run_process
-from workers.processes import TemporalServer, free_port
-from workers.settings import Settings
-from workers.tables import HealthSettings, ModelSettings
 
 
 def look(port: int) -> tuple[int, dict[str, Any]]:
@@ -29,14 +29,14 @@ def look(port: int) -> tuple[int, dict[str, Any]]:
 async def test_health_tells_what_a_process_can_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.process.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("outlast_workers.worker_process.LOOK_EVERY_S", 0.2)
     port = free_port()
     stop, ready = asyncio.Event(), asyncio.Event()
     temporal = TemporalServer(log_dir=tmp_path, port=free_port())
     async with temporal:
         async with ScriptedModelServer(turns(1)) as model:
             settings = Settings(
-                agents=("examples.refund_desk",),
+                agents=("outlast_examples.refund_desk",),
                 model=ModelSettings(url=model.url),
                 health=HealthSettings(port=port),
                 log_level="error",

@@ -10,12 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
-from temporalio.client import Client
-
-from outlast.errors import NotReady
-from workers.connection import ensure_search_attributes
-from workers.processes import (
+from outlast_workers.connection import ensure_search_attributes
+from outlast_workers.local.servers import (
     HOST,
     ROOT,
     ChildProcess,
@@ -23,6 +19,10 @@ from workers.processes import (
     TemporalServer,
     free_port,
 )
+from structlog.testing import capture_logs
+from temporalio.client import Client
+
+from outlast.errors import NotReady
 
 IGNORES_SIGTERM = """
 import signal, time
@@ -33,7 +33,7 @@ time.sleep(60)
 
 PARENT_OF_A_SERVER = """
 import asyncio, pathlib, sys
-from workers.processes import TemporalServer, free_port
+from outlast_workers.local.servers import TemporalServer, free_port
 async def main():
     async with TemporalServer(log_dir=pathlib.Path(sys.argv[1]), port=free_port()) as server:
         print(server.pid, flush=True)
@@ -170,7 +170,7 @@ async def test_a_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(
-    not importlib.util.find_spec("activities.providers.embedded"), reason="not written yet"
+    not importlib.util.find_spec("outlast_workers.local.embedded_model"), reason="not written yet"
 )
 async def test_an_embedded_model_answers_at_its_url(tmp_path: Path) -> None:
     async with EmbeddedModel(log_dir=tmp_path, port=free_port()) as model:

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outlast_workers.settings import Role, Settings, load_settings
+from outlast_workers.settings_sections import ModelSettings, RoutesSettings
 
-from outlast.contracts import Leg, Price, Route
+from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
-from workers.settings import Role, Settings, load_settings
-from workers.tables import ModelSettings, RoutesSettings
 
 EXAMPLE = """
-agents = ["examples.refund_desk", "mine"]
+agents = ["outlast_examples.refund_desk", "mine"]
 roles = ["generate"]
 drain_s = 5
 
@@ -61,7 +61,7 @@ def test_without_a_file_every_setting_has_a_default() -> None:
 def test_a_file_is_read_into_plain_contracts() -> None:
     write(EXAMPLE)
     settings = load_settings()
-    assert settings.agents == ("examples.refund_desk", "mine")
+    assert settings.agents == ("outlast_examples.refund_desk", "mine")
     assert settings.roles == ("generate",)
     assert settings.model.price == Price(prompt_usd=Decimal("0.15"), completion_usd=Decimal("0.6"))
     gpu = Leg(task_queue="gpu", start_within_s=5)

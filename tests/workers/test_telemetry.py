@@ -19,13 +19,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from temporalio import activity, workflow
-from temporalio.client import Client
-from temporalio.runtime import LoggingFormat
-
-from workers import telemetry
-from workers.processes import ROOT
-from workers.telemetry import (
+from outlast_workers import telemetry
+from outlast_workers.local.servers import ROOT
+from outlast_workers.telemetry import (
     SERVICE_NAME,
     TALKATIVE,
     Telemetry,
@@ -33,10 +29,13 @@ from workers.telemetry import (
     core_runtime,
     start_telemetry,
 )
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.runtime import LoggingFormat
 
 NOTHING_IMPORTED = """
 import sys
-from workers.telemetry import start_telemetry
+from outlast_workers.telemetry import start_telemetry
 start_telemetry().shutdown()
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """

@@ -10,9 +10,8 @@ from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     import structlog
-
-    from workers.connection import connect
-    from workers.telemetry import core_logging, start_telemetry
+    from outlast_workers.connection import connect
+    from outlast_workers.telemetry import core_logging, start_telemetry
 
 
 @activity.defn

@@ -2,9 +2,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from outlast_workflows.budget import Ask, Spent, Stop, plan_turn, tighter
 
-from outlast.contracts import Limits, ToolSpec, Usage
-from workflows.budget import Ask, Spent, Stop, plan_turn, tighter
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.limits import Limits
+from outlast.contracts.results import Usage
 
 
 def named(name: str, **fields: Any) -> ToolSpec:

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from outlast_workflows.people.escalation import Moment, after, next_moment
 
 from outlast import Approval, Escalation
-from outlast.human_requests import PendingRequest
-from workflows.clock import Moment, after, next_moment
+from outlast.contracts.human import PendingRequest
 
 OPENED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 import outlast
 from outlast import Agent, BadRequest, RunFailed, tool
-from outlast.models import Prompt
+from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage
 from tests.workflows.test_long_runs import impatient  # noqa: F401 a fixture

@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from outlast_activities.run_queries import WorkflowSource
+from outlast_workflows.state import pack, unpack
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from activities.sources import WorkflowSource
 from outlast import Agent, tool
-from outlast.contracts import Message
+from outlast.contracts.messages import Message
 from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call
 from tests.conftest import LIFTED, binary
 from tests.stage import on_stage, staged_settings
-from workflows.state import pack, unpack
 
 
 @tool(effect="read")

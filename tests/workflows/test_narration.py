@@ -1,6 +1,6 @@
 """What people see of a run holds none of the markup that somebody typed."""
 
-from workflows.narration import pause_text
+from outlast_workflows.display_text import pause_text
 
 
 def test_a_reason_to_pause_is_shown_as_words() -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import AudienceSettings
 from temporalio.client import Client
 
 from outlast import Agent, Approval, Escalation, tool
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 from tests.workflows.test_people import pending
-from workers.settings import Settings
-from workers.tables import AudienceSettings
 
 SECRET = base64.b64encode(b"sixteen bytes or more").decode()
 

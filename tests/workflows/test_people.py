@@ -10,8 +10,8 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, tool
-from outlast.human_requests import PendingRequest
-from outlast.models import Completion, OnTokens, Prompt
+from outlast.contracts.human import PendingRequest
+from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings

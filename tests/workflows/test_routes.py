@@ -4,14 +4,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from outlast_activities.cold_legs import ColdLegs
+from outlast_workflows.legs import warm_legs
 from temporalio.client import Client
 
-from activities.cold_legs import ColdLegs
 from outlast import Agent, Leg, Route, RunFailed, tool
 from outlast.errors import DefinitionError, ModelError, ModelFailure
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
-from workflows.legs import warm_legs
 
 
 @tool(effect="read")

@@ -3,17 +3,17 @@
 import asyncio
 
 import pytest
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import AudienceSettings
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, RunFailed, tool
-from outlast.human_requests import HumanDecision, PendingRequest
+from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, staged_settings
 from tests.workflows.test_people import pending
-from workers.settings import Settings
-from workers.tables import AudienceSettings
 
 ANN, BOB, FAY = (SigningKey.generate(name) for name in ("ann", "bob", "fay"))
 paid: list[float] = []

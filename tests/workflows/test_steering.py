@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_workflows.people.outcomes import refusal_by, reply_of, trail_of
+from outlast_workflows.people.steering import known_name, refusal_of_decision, settle
+from outlast_workflows.state import Steering, remembered
 from pydantic import JsonValue, ValidationError
 
-from activities.checking import SchemaChecker
 from outlast import Approval, arguments
-from outlast.conditions import Condition
-from outlast.human_requests import (
+from outlast.contracts.conditions import Condition
+from outlast.contracts.human import (
     MAX_VALUE_BYTES,
     MAX_VALUE_DEPTH,
     HumanDecision,
@@ -19,11 +22,8 @@ from outlast.human_requests import (
     SettledRequest,
     hash_of,
 )
-from outlast.schemas import Schema
+from outlast.jsonschema.schemas import Schema
 from outlast.transcripts import to_json
-from workflows.outcomes import refusal_by, reply_of, trail_of
-from workflows.state import Steering, remembered
-from workflows.steering import known_name, refusal_of_decision, settle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMETERS: Schema = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from outlast import Agent, Limits, RunFailed, ToolError, tool
-from outlast.contracts import Leg, Price
+from outlast.contracts.agents import Leg, Price
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import on_stage, staged_settings
 

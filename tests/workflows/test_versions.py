@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import VersioningSettings
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from outlast import Agent
-from outlast.models import Prompt
+from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer
 from tests.stage import Stage, on_stage, staged_settings
-from workers.settings import Settings
-from workers.tables import VersioningSettings
 
 desk = Agent(name="desk", instructions="Chat.")
 

@@ -1,8 +1,8 @@
 from datetime import timedelta
 
 import pytest
+from outlast_activities.providers.breaker import FAILURES, FIRST_REST_S, LONGEST_REST_S, Breaker
 
-from activities.providers.breaker import FAILURES, FIRST_REST_S, LONGEST_REST_S, Breaker
 from outlast.errors import ModelError, ModelFailure
 
 DOWN = ModelError("cannot be reached", kind=ModelFailure.CONNECTION)

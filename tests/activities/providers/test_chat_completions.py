@@ -7,14 +7,14 @@ import pytest
 import pytest_asyncio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
+from outlast_activities.policies.recovery import RULES
+from outlast_activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions, Server
+from outlast_activities.providers.request_fields import Api
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
 
-from activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions, Server
-from activities.providers.dialects import Api
-from activities.recovery import RULES
 from outlast.errors import ModelError, ModelFailure
-from outlast.models import Completion, Prompt
+from outlast.model_server import Completion, Prompt
 from tests.activities.providers.fake_model_server import (
     FakeModelServer,
     Reply,

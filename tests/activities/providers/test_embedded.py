@@ -14,16 +14,16 @@ import jsonschema
 import psutil
 import pytest
 import pytest_asyncio
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.probe import probe
+from outlast_workers.local import embedded_model as embedded
+from outlast_workers.local.embedded_model import find_weights
 
-from activities.providers import embedded
-from activities.providers.chat_completions import ChatCompletions, Server
-from activities.providers.embedded import find_weights
-from activities.providers.probing import probe
 from outlast.errors import ModelError, NotReady
-from outlast.models import Completion, Prompt
+from outlast.model_server import Completion, Prompt
 
 ROOT = Path(__file__).parents[3]
-COMMAND = [sys.executable, "-m", "activities.providers.embedded", "--port"]
+COMMAND = [sys.executable, "-m", "outlast_workers.local.embedded_model", "--port"]
 PATIENCE_S = 30.0
 
 

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from outlast_activities.providers.error_classes import MAX_RETRY_AFTER, failure_of_answer, told_wait
 
-from activities.providers.failures import MAX_RETRY_AFTER, failure_of_answer, told_wait
 from outlast.errors import ModelFailure as Failed
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

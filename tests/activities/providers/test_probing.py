@@ -1,9 +1,9 @@
 import pytest
+from outlast_activities.constraints.constraints import Engine
+from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.probe import ServerFacts, needed, probe
+from outlast_activities.providers.request_fields import Api
 
-from activities.constraints import Engine
-from activities.providers.chat_completions import ChatCompletions, Server
-from activities.providers.dialects import Api
-from activities.providers.probing import ServerFacts, needed, probe
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import ModelError, ModelFailure
 

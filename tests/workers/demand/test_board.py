@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-
-from workers.demand import board as boards
-from workers.demand.board import Board
-from workers.demand.demand import Load, Reading, Target
-from workers.demand.reading import NotRead
+from outlast_workers.demand import board as boards
+from outlast_workers.demand.board import Board
+from outlast_workers.demand.demand import Load, Reading, Target
+from outlast_workers.demand.reading import NotRead
 
 Q = Target("q")
 

@@ -4,9 +4,16 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-
-from workers.demand import http_api, scaler
-from workers.demand.demand import Demand, Load, Question, Reading, Target, TaskType, read_question
+from outlast_workers.demand import http_api, scaler
+from outlast_workers.demand.demand import (
+    Demand,
+    Load,
+    Question,
+    Reading,
+    Target,
+    TaskType,
+    read_question,
+)
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 READING = Reading({"workflow": Load(2, 1, 3.0), "activity": Load(5, 4, 1.5)}, NOW)

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from outlast_workers.demand import pods
+from outlast_workers.demand.board import Board
+from outlast_workers.demand.demand import Reading, Target, WorkerLoad
+from outlast_workers.demand.pods import DeletionCosts, Told, busy_pods, changes, in_cluster
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import PodSettings
 from structlog.testing import capture_logs
 
 from outlast.errors import NotReady
 from tests.workers.demand.fake_kubernetes import NAMESPACE, FakeKubernetes, serving
-from workers.demand import pods
-from workers.demand.board import Board
-from workers.demand.demand import Reading, Target, WorkerLoad
-from workers.demand.pods import DeletionCosts, Told, busy_pods, changes, in_cluster
-from workers.settings import Settings
-from workers.tables import PodSettings
 
 
 def reading(*workers: tuple[str, str, int]) -> Reading:

@@ -7,6 +7,15 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from outlast_workers.demand.demand import Load, Target
+from outlast_workers.demand.reading import (
+    MAX_PAGES,
+    ONLY_RUNNING,
+    TemporalSource,
+    alive,
+    load_of,
+    stats_of_version,
+)
 from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueueStats
@@ -15,16 +24,6 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueResponse,
     ListWorkersRequest,
     ListWorkersResponse,
-)
-
-from workers.demand.demand import Load, Target
-from workers.demand.reading import (
-    MAX_PAGES,
-    ONLY_RUNNING,
-    TemporalSource,
-    alive,
-    load_of,
-    stats_of_version,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

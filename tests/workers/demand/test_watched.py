@@ -1,18 +1,18 @@
 """What the settings say of the queues that are watched, and of their workers."""
 
 import pytest
-
-from outlast.contracts import Leg, Route
-from workers.demand.demand import Target
-from workers.demand.service import slots_of, watched
-from workers.settings import Settings
-from workers.tables import (
+from outlast_workers.demand.demand import Target
+from outlast_workers.demand.service import slots_of, watched
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import (
     ConcurrencySettings,
     DemandSettings,
     QueuesSettings,
     RoutesSettings,
     WatchedVersion,
 )
+
+from outlast.contracts.agents import Leg, Route
 
 SETTINGS = Settings(
     roles=("workflows", "tools"),

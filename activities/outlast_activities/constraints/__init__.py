@@ -1,0 +1,1 @@
+"""The part of a JSON Schema that a decoding engine can enforce."""

@@ -1,0 +1,1 @@
+"""The activity that asks a model for the next decision."""

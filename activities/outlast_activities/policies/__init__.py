@@ -1,0 +1,1 @@
+"""Pure rules that workflows may import."""

@@ -1,0 +1,102 @@
+"""The activity that looks up what a run pins: a registered agent, or the tools that a spec names."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from outlast.agents import Catalog
+from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
+from outlast.errors import BadRequest
+from outlast.texts import toml_key
+from outlast_activities.cold_legs import COLD_LEGS
+from outlast_activities.policies.routes import Routes
+
+
+class ResolveActivities:
+    """Answers from the catalog of this worker and its routes."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        routes: Routes,
+        channels: Mapping[str, int] | None = None,
+        keys: Mapping[str, Mapping[str, str]] | None = None,
+        visibility: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._routes = routes
+        self._channels = dict(channels or {})
+        self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
+        self._visibility = visibility
+
+    @activity.defn(name="resolve_agent")
+    async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
+        """Return what the run pins; `BadRequest` names what is not known here, and what is."""
+        if input.agent is None:
+            return Resolved(
+                tools=self._provable(self._tool(name) for name in input.tools),
+                route=self._routes.of_model(input.model),
+                channels=self._channels,
+                keys=self._keys,
+                visibility=self._visibility,
+                cold=_cold(),
+                shows_audiences=self._visibility,
+            )
+        agent = self._catalog.agents.get(input.agent)
+        if agent is None:
+            raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
+        return Resolved(
+            tools=self._provable(self._routed(tool) for tool in agent.tool_specs),
+            route=self._routes.of_model(agent.model),
+            instructions=agent.instructions,
+            prompt=agent.prompt,
+            output_schema=agent.output_schema,
+            model=agent.model,
+            limits=agent.limits,
+            channels=self._channels,
+            keys=self._keys,
+            visibility=self._visibility,
+            cold=_cold(),
+            shows_audiences=self._visibility,
+        )
+
+    def _tool(self, name: str) -> ToolSpec:
+        known = {
+            spec.name: spec for agent in self._catalog.agents.values() for spec in agent.tool_specs
+        } | {tool.name: tool.spec for tool in self._catalog.tools.values()}
+        if name not in known:
+            raise BadRequest(_unknown("spec.tools", name, known))
+        return self._routed(known[name].model_copy(update={"first": False}))
+
+    def _provable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
+        """Return the tools; raises `BadRequest` for one whose decisions nobody could sign."""
+        checked = tuple(tools)
+        for tool in checked:
+            clock = tool.approval if tool.approval and tool.approval.signed else None
+            for audience in clock.audiences if clock else ():
+                if audience not in self._keys:
+                    raise BadRequest(
+                        f"tool {tool.name!r} demands signatures of {audience!r}, of whom this worker"
+                        f" knows no keys: give them as audiences.{toml_key(audience)}.keys in its settings"
+                    )
+        return checked
+
+    def _routed(self, tool: ToolSpec) -> ToolSpec:
+        if tool.kind != "activity" or tool.route is not None:
+            return tool
+        return tool.model_copy(update={"route": self._routes.of_tool(tool)})
+
+
+def _cold() -> dict[str, datetime]:
+    return COLD_LEGS.at(datetime.now(UTC))
+
+
+def _unknown(field: str, name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = ", ".join(names) or "none (start the worker with --agents)"
+    return f"{field}: {name!r} is not registered with this worker; {hint}registered: {listed}"

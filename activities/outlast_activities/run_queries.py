@@ -1,0 +1,52 @@
+"""Asks running workflows, over a Temporal client, for what a worker's memory lacks."""
+
+from datetime import timedelta
+
+from temporalio.client import Client
+
+from outlast.contracts.agents import PinnedAgent
+from outlast.contracts.human import PendingRequest
+from outlast.contracts.messages import Message, TranscriptPage
+from outlast.contracts.requests import TranscriptQuery
+
+QUERY_TIMEOUT = timedelta(seconds=10)
+"""Bound of one query; a workflow worker that does not answer makes the step's attempt fail."""
+
+
+class WorkflowSource:
+    """Fulfils `RunSource` and `RequestSource` with queries of `AgentWorkflow`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def agent(self, workflow_id: str, run_id: str) -> PinnedAgent:
+        """Return the agent that the run pinned."""
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        agent: PinnedAgent = await handle.query(
+            "agent", result_type=PinnedAgent, rpc_timeout=QUERY_TIMEOUT
+        )
+        return agent
+
+    async def messages(self, workflow_id: str, run_id: str, since: int) -> list[Message]:
+        """Return the transcript from entry `since` to its end, page by page."""
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        messages: list[Message] = []
+        start: int | None = since
+        while start is not None:  # each page has an entry more, or is the last
+            page: TranscriptPage = await handle.query(
+                "transcript",
+                TranscriptQuery(since=start),
+                result_type=TranscriptPage,
+                rpc_timeout=QUERY_TIMEOUT,
+            )
+            messages.extend(page.messages)
+            start = page.next
+        return messages
+
+    async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
+        """Return the requests to people that nobody has settled yet."""
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        requests: list[PendingRequest] = await handle.query(
+            "pending_requests", result_type=list[PendingRequest], rpc_timeout=QUERY_TIMEOUT
+        )
+        return requests

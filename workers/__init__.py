@@ -1,1 +1,0 @@
-"""Processes that serve workflows and activities: `python -m workers`."""

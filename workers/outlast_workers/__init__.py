@@ -1,0 +1,1 @@
+"""Processes that serve workflows and activities: `outlast worker`."""

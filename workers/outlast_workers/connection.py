@@ -1,0 +1,222 @@
+"""The connection of a process to Temporal, and the search attributes that runs are found by."""
+
+import asyncio
+import re
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from outlast_workflows.run_display import (
+    AGENT_AUDIENCE,
+    AGENT_COST_USD,
+    AGENT_NAME,
+    AGENT_STATUS,
+    AGENT_TENANT,
+    AGENT_TURNS,
+)
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client, Plugin
+from temporalio.common import SearchAttributeIndexedValueType, SearchAttributeKey
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from outlast.errors import NotReady
+
+DEFAULT_ADDRESS = "localhost:7233"
+
+CONNECT_WAIT_S = 30.0
+"""Long enough for a server that starts beside the worker, as under compose."""
+
+ATTEMPT_S = 5.0
+"""A dropped packet must not use up the whole wait."""
+
+RETRY_EVERY_S = 0.1
+
+LISTED_WITHIN_S = 15.0
+"""Servers reread their namespaces every 10 s at most: later, something is wrong."""
+
+MAX_REASON_CHARS = 200
+
+CALL_TIMEOUT = timedelta(seconds=10)
+
+_KEYS: tuple[SearchAttributeKey[Any], ...] = (
+    AGENT_NAME,
+    AGENT_TENANT,
+    AGENT_STATUS,
+    AGENT_TURNS,
+    AGENT_COST_USD,
+    AGENT_AUDIENCE,
+)
+Types = Mapping[str, SearchAttributeIndexedValueType]
+
+SEARCH_ATTRIBUTES: Types = {key.name: key.indexed_value_type for key in _KEYS}
+"""What a run is found by: names, and the types that the namespace must give them."""
+
+_REFUSALS = ("Unauthenticated", "PermissionDenied")
+
+log = structlog.get_logger(__name__)
+
+
+async def connect(
+    *,
+    address: str | None = None,
+    namespace: str | None = None,
+    plugins: Sequence[Plugin] = (),
+    runtime: Runtime | None = None,
+    wait_s: float = CONNECT_WAIT_S,
+    use_profile: bool = True,
+) -> Client:
+    """Return a client that has reached the server and found its namespace.
+
+    Address, namespace, TLS and keys are those of `temporalio.envconfig` (its TOML file and
+    `TEMPORAL_*`); `address` and `namespace` override them, and without `use_profile` they stand
+    alone, as for a server that this process started itself. Raises `NotReady` when the server does
+    not answer within `wait_s`, or at once when it refuses.
+    """
+    options = _options(address, namespace, use_profile=use_profile)
+    target = options.pop("target_host")
+    deadline = time.monotonic() + wait_s
+    told = False
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(max(min(ATTEMPT_S, left_s), RETRY_EVERY_S)):
+                client = await Client.connect(target, plugins=plugins, runtime=runtime, **options)
+                await _find_namespace(client)
+                return client
+        except (RuntimeError, TimeoutError, RPCError) as error:
+            reason = _reason(error)
+        if reason.startswith(_REFUSALS):
+            raise NotReady(f"Temporal at {target} refuses this process: {reason}")
+        if left_s <= RETRY_EVERY_S:
+            raise NotReady(_unreachable(target, reason, wait_s))
+        if not told:
+            log.info("temporal.awaited", address=target, reason=reason, wait_s=wait_s)
+            told = True
+        await asyncio.sleep(RETRY_EVERY_S)
+
+
+def _options(address: str | None, namespace: str | None, *, use_profile: bool) -> dict[str, Any]:
+    overrides = {"target_host": address, "namespace": namespace}
+    return {
+        "target_host": DEFAULT_ADDRESS,
+        **(_profile() if use_profile else {}),
+        **{name: value for name, value in overrides.items() if value},
+    }
+
+
+def _profile() -> ClientConnectConfig:
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise NotReady(f"the Temporal profile (TEMPORAL_*, temporal.toml): {reason}") from None
+
+
+async def _find_namespace(client: Client) -> None:
+    request = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        await client.workflow_service.describe_namespace(request, timeout=CALL_TIMEOUT)
+    except RPCError as error:
+        # A key may be allowed to work in a namespace and not to describe it.
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
+
+
+def _reason(error: RuntimeError | TimeoutError | RPCError) -> str:
+    """Pick what a person can use out of the text of the SDK's transport errors."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, RPCError):
+        return error.message
+    text = str(error)
+    code = re.search(r"code: ([A-Z]\w+)", text)
+    said = re.findall(r'(?:message|error): "([^"]+)"', text)
+    found = ": ".join([*([code[1]] if code else []), *said[-1:]]) or text
+    return " ".join(found.split())[:MAX_REASON_CHARS]
+
+
+def _unreachable(target: str, reason: str, wait_s: float) -> str:
+    return (
+        f"no Temporal namespace could be reached at {target} in {wait_s:g} s ({reason}): start a"
+        " server (`temporal server start-dev`), or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+    )
+
+
+async def ensure_search_attributes(client: Client) -> bool:
+    """Create the search attributes that are missing; return whether the server has them all.
+
+    Waits until the server lists them, for upserting an unknown one blocks a run. Where creating is
+    refused, as in Temporal Cloud, or one has another type, it logs the command that an operator
+    runs, and returns False: runs work without them. Repeating it is harmless.
+    """
+    absent = dict(SEARCH_ATTRIBUTES)
+    try:
+        listed = await _listed(client)
+        absent = {name: kind for name, kind in absent.items() if name not in listed}
+        if absent:
+            await _create(client, absent)
+            listed = await _until_listed(client, absent)
+    except RPCError as error:
+        _warn(client, absent, f"creating them was refused: {error.message}")
+        return False
+    wrong = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if listed.get(name) != kind}
+    if wrong:
+        _warn(client, wrong, "not listed, or of another type, and then to be removed first")
+    return not wrong
+
+
+async def _listed(client: Client) -> dict[str, int]:
+    request = ListSearchAttributesRequest(namespace=client.namespace)
+    listed = await client.operator_service.list_search_attributes(
+        request, retry=True, timeout=CALL_TIMEOUT
+    )
+    return {name: int(kind) for name, kind in listed.custom_attributes.items()}
+
+
+async def _create(client: Client, absent: Types) -> None:
+    types = {name: IndexedValueType.ValueType(int(kind)) for name, kind in absent.items()}
+    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=types)
+    try:
+        await client.operator_service.add_search_attributes(request, timeout=CALL_TIMEOUT)
+    except RPCError as error:
+        # Another worker of the same deployment was faster.
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+
+async def _until_listed(client: Client, awaited: Types) -> dict[str, int]:
+    deadline = time.monotonic() + LISTED_WITHIN_S
+    while True:
+        listed = await _listed(client)
+        if awaited.keys() <= listed.keys() or time.monotonic() > deadline:
+            return listed
+        await asyncio.sleep(RETRY_EVERY_S)
+
+
+def _warn(client: Client, missing: Types, reason: str) -> None:
+    log.warning(
+        "search_attributes.unusable",
+        reason=reason,
+        missing=sorted(missing),
+        command=create_command(client.namespace, missing),
+    )
+
+
+def create_command(namespace: str, missing: Types) -> str:
+    """Return the `temporal` command that creates search attributes: one call for each type."""
+    calls: list[str] = []
+    for kind in dict.fromkeys(missing.values()):
+        names = " ".join(f"--name {name}" for name, other in missing.items() if other == kind)
+        words = f"--namespace {shlex.quote(namespace)} {names} --type {kind.name.title().replace('_', '')}"
+        calls.append(f"temporal operator search-attribute create {words}")
+    return " && ".join(calls)

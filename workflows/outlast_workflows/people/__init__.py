@@ -1,0 +1,1 @@
+"""What people decide and say: human requests, steering and conversations."""

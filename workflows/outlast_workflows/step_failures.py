@@ -1,0 +1,100 @@
+"""Failures: what a failed step means, for the model or for the run."""
+
+from outlast_activities.policies.recovery import is_model_failure
+from pydantic import ValidationError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    TimeoutError,  # noqa: A004 Temporal's word
+    TimeoutType,
+)
+
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.effects import EFFECTFUL
+from outlast.contracts.generation import GenerationProgress, Tokens
+from outlast.errors import TOO_SLOW, WORKER_SHUTDOWN, Failure, ModelFailure, ToolError
+
+_OUR_OWN = (*(kind.__name__ for kind in Failure.__subclasses__()), *ModelFailure)
+_TIMEOUTS = {
+    TimeoutType.START_TO_CLOSE: "an attempt took too long",
+    TimeoutType.SCHEDULE_TO_CLOSE: "all attempts together took too long",
+    TimeoutType.HEARTBEAT: "its worker was lost",
+    TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
+}
+
+OUTSIDE = (WORKER_SHUTDOWN, "ActivityPause", "ActivityReset")
+"""Types of failures with which the SDK ends an activity that had not ended by itself."""
+
+MAX_CAUSE = 1_000
+"""Characters of a cause: one line that a person reads in a terminal."""
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the innermost cause of a step's failure in one line."""
+    while isinstance(error, ActivityError | ChildWorkflowError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, TimeoutError):
+        return _TIMEOUTS.get(error.type or TimeoutType.START_TO_CLOSE, "timed out")
+    if isinstance(error, ApplicationError):
+        named = "" if error.type in (*_OUR_OWN, None, "") else f"{error.type}: "
+        return _one_line(f"{named}{error.message}")
+    message = error.message if isinstance(error, FailureError) else str(error)
+    return _one_line(message)
+
+
+def model_failure_of(error: BaseException) -> ModelFailure:
+    """Return the class of a failed model call; of one whose worker failed, the nearest."""
+    cause = error.__cause__
+    if isinstance(cause, ApplicationError) and cause.type and is_model_failure(cause.type):
+        return ModelFailure(cause.type)
+    return ModelFailure.TIMEOUT if isinstance(cause, TimeoutError) else ModelFailure.SERVER_ERROR
+
+
+def tokens_of(error: ActivityError) -> Tokens:
+    """Return what the attempts of a failed model call used, as far as it is known."""
+    cause = error.cause
+    try:
+        if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
+            return Tokens.model_validate(cause.details[0])
+        if isinstance(cause, TimeoutError) and cause.last_heartbeat_details:
+            return GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used
+    except ValidationError:
+        pass
+    return Tokens()
+
+
+def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
+    """Return what the model is told of a failed call, or None where it must end the run.
+
+    A model can act on a tool's own `ToolError`, and on a call that changed nothing and was too slow. It
+    can not act on a bug, nor on an effect of which nobody knows whether it happened.
+    """
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TOO_SLOW):
+        return _one_line(cause.message)
+    if isinstance(cause, TimeoutError) and tool.effect in ("read", "idempotent"):
+        return f"{tool.name}: {cause_of(error)} (at most {tool.timeout_s:g} s)"
+    return None
+
+
+def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:
+    """Tell whether nobody knows if a call that failed has happened all the same.
+
+    What the tool itself raised is in its own words; anything else ended it from outside.
+    """
+    ended_by_itself = isinstance(error.cause, ApplicationError) and error.cause.type not in OUTSIDE
+    return not ended_by_itself and tool.effect in EFFECTFUL
+
+
+def failed_call(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
+    """Return the line with which a failed call ends a run."""
+    unknown = "; whether it happened is unknown, so it is not repeated"
+    outcome = unknown if is_unknown(error, tool) else ""
+    return f"{tool.name} (call {call_id}): {cause_of(error)}{outcome}"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_CAUSE else f"{line[: MAX_CAUSE - 1]}…"
