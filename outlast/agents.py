@@ -97,7 +97,7 @@ def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tu
     """Return the tools with those that a run begins with first, in their order, and marked so."""
     opening = {name: position for position, name in enumerate(begin_with)}
     ordered = sorted(specs, key=lambda spec: opening.get(spec.name, len(opening)))
-    return tuple(spec.model_copy(update={"first": spec.name in opening}) for spec in ordered)
+    return tuple(spec.model_copy(update={"begins_run": spec.name in opening}) for spec in ordered)
 
 
 def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
@@ -147,7 +147,7 @@ class Catalog:
             if isinstance(entry, Agent) and _added(agents, entry.name, entry, "agents"):
                 found.extend(entry.tools)
             elif isinstance(entry, Tool) and _added(tools, entry.name, entry, "tools"):
-                found.extend(entry.partners)
+                found.extend(entry.companions)
         both = sorted(agents.keys() & tools.keys())
         if both:
             raise DefinitionError(f"{both[0]!r} is the name of both an agent and a tool")

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from temporalio import activity
 
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.effects import RESULT, Effect, Partner
+from outlast.contracts.effects import RESULT, CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import DefinitionError, ToolError, ToolFailed
@@ -39,7 +39,7 @@ class Tool(Generic[_Arguments, _Result]):
     spec: ToolSpec
     arguments: type[BaseModel]
     result: TypeAdapter[Any]
-    partners: "tuple[Tool[..., Any], ...]" = ()
+    companions: "tuple[Tool[..., Any], ...]" = ()
 
     @property
     def name(self) -> str:
@@ -131,7 +131,7 @@ def tool(
             ),
             arguments=arguments,
             result=TypeAdapter(returns),
-            partners=tuple(one for one in (compensate, verify) if one is not None),
+            companions=tuple(one for one in (compensate, verify) if one is not None),
         )
 
     return define
@@ -233,29 +233,29 @@ def _checked(approval: Approval | None, parameters: Schema, name: str) -> Approv
 
 
 def _partner(
-    partner: Tool[..., Any] | None,
+    companion: Tool[..., Any] | None,
     arguments: type[BaseModel],
     name: str,
     *,
     also: tuple[str, ...] = (),
-) -> Partner | None:
+) -> CompanionTool | None:
     """Return how a tool is called about a call of another; what it must be given has to be there."""
-    if partner is None:
+    if companion is None:
         return None
-    if not isinstance(partner, Tool):
-        raise DefinitionError(f"tool {name!r}: {partner!r} is no tool; decorate it with @tool")
+    if not isinstance(companion, Tool):
+        raise DefinitionError(f"tool {name!r}: {companion!r} is no tool; decorate it with @tool")
     offered = {*arguments.model_fields, *also}
-    takes = partner.arguments.model_fields
+    takes = companion.arguments.model_fields
     missing = [one for one in takes if takes[one].is_required() and one not in offered]
     if missing:
         raise DefinitionError(
-            f"tool {name!r}: {partner.name} takes {missing[0]!r}, which is none of its arguments"
+            f"tool {name!r}: {companion.name} takes {missing[0]!r}, which is none of its arguments"
         )
-    return Partner(
-        tool=partner.name,
+    return CompanionTool(
+        tool=companion.name,
         takes=tuple(one for one in takes if one in offered),
-        effect=partner.spec.effect,
-        timeout_s=partner.spec.timeout_s,
+        effect=companion.spec.effect,
+        timeout_s=companion.spec.timeout_s,
     )
 
 

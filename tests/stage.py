@@ -127,7 +127,7 @@ async def on_stage(
     tools: Iterable[Tool[..., Any]] = (),
     settings: Settings | None = None,
     cached: int = 1000,
-    visibility: bool = True,
+    has_search_attributes: bool = True,
 ) -> AsyncIterator[Stage]:
     """Serve the agents until the block ends, then replay what ran in it.
 
@@ -140,7 +140,9 @@ async def on_stage(
         if isinstance(model, Mapping)
         else {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
     )
-    workers = build_workers(client, settings, catalog, endpoints=endpoints, visibility=visibility)
+    workers = build_workers(
+        client, settings, catalog, endpoints=endpoints, has_search_attributes=has_search_attributes
+    )
     stage = Stage(client, settings)
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(workers, stop, drain_s=settings.drain_s))

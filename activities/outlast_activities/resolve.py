@@ -24,13 +24,13 @@ class ResolveActivities:
         routes: Routes,
         channels: Mapping[str, int] | None = None,
         keys: Mapping[str, Mapping[str, str]] | None = None,
-        visibility: bool = False,
+        has_search_attributes: bool = False,
     ) -> None:
         self._catalog = catalog
         self._routes = routes
         self._channels = dict(channels or {})
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
-        self._visibility = visibility
+        self._has_search_attributes = has_search_attributes
 
     @activity.defn(name="resolve_agent")
     async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
@@ -41,9 +41,9 @@ class ResolveActivities:
                 route=self._routes.of_model(input.model),
                 channels=self._channels,
                 keys=self._keys,
-                visibility=self._visibility,
+                has_search_attributes=self._has_search_attributes,
                 cold=_cold(),
-                shows_audiences=self._visibility,
+                has_audience_attribute=self._has_search_attributes,
             )
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
@@ -58,9 +58,9 @@ class ResolveActivities:
             limits=agent.limits,
             channels=self._channels,
             keys=self._keys,
-            visibility=self._visibility,
+            has_search_attributes=self._has_search_attributes,
             cold=_cold(),
-            shows_audiences=self._visibility,
+            has_audience_attribute=self._has_search_attributes,
         )
 
     def _tool(self, name: str) -> ToolSpec:
@@ -69,7 +69,7 @@ class ResolveActivities:
         } | {tool.name: tool.spec for tool in self._catalog.tools.values()}
         if name not in known:
             raise BadRequest(_unknown("spec.tools", name, known))
-        return self._routed(known[name].model_copy(update={"first": False}))
+        return self._routed(known[name].model_copy(update={"begins_run": False}))
 
     def _provable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
         """Return the tools; raises `BadRequest` for one whose decisions nobody could sign."""

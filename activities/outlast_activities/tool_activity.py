@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from outlast.checkpoints import RUNNING, Checkpoint
-from outlast.contracts.base import Wire
+from outlast.contracts.base import WireModel
 from outlast.contracts.effects import EFFECTFUL, WAITED
 from outlast.errors import TOO_SLOW, ToolError
 from outlast.tools import Tool
@@ -29,7 +29,7 @@ MARGIN_S = 0.5
 """How much sooner an attempt is ended than Temporal would: a failure has to arrive in that time."""
 
 
-class ToolProgress(Wire):
+class ToolProgress(WireModel):
     """The heartbeat of a tool call: how far it has come, and how often workers handed it back."""
 
     handed_back: int = 0

@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from outlast.contracts.base import Wire
-from outlast.contracts.effects import Effect, Partner
+from outlast.contracts.base import WireModel
+from outlast.contracts.effects import CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
 
 
-class Price(Wire):
+class Price(WireModel):
     """US dollars for a million tokens. Cached prompt tokens cost what others do, if nothing is said."""
 
     prompt_usd: Decimal = Field(default=Decimal(0), ge=0)
@@ -21,7 +21,7 @@ class Price(Wire):
     completion_usd: Decimal = Field(default=Decimal(0), ge=0)
 
 
-class Leg(Wire):
+class Leg(WireModel):
     """One place that can serve a step: a task queue, and how long to wait for a worker there.
 
     Of a model call it may say which of the worker's model servers is asked (`server`, a name from its
@@ -35,13 +35,13 @@ class Leg(Wire):
     price: Price | None = None
 
 
-class Route(Wire):
+class Route(WireModel):
     """The legs of a step in the order in which they are tried."""
 
     legs: tuple[Leg, ...] = Field(min_length=1)
 
 
-class ToolSpec(Wire):
+class ToolSpec(WireModel):
     """A tool as the run sees it: an activity type (or an agent) of its name, with a JSON argument."""
 
     name: Name
@@ -53,13 +53,13 @@ class ToolSpec(Wire):
     """Who is asked: to approve a call, or, of a `question`, to answer it."""
     answer_schema: dict[str, JsonValue] | None = None
     """Of a `question`: the JSON Schema of the answer."""
-    compensate: Partner | None = None
+    compensate: CompanionTool | None = None
     """What undoes a call, should its run not complete."""
-    verify: Partner | None = None
+    verify: CompanionTool | None = None
     """What finds out whether a call happened, should its worker be lost: it returns the call's result, or
     null or false."""
     max_calls: int | None = Field(default=None, ge=1)
-    first: bool = False
+    begins_run: bool = False
     """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such
     tools the agent's order holds."""
     tool_class: Name | None = None
@@ -70,7 +70,7 @@ class ToolSpec(Wire):
     route: Route | None = None
 
 
-class PinnedAgent(Wire):
+class PinnedAgent(WireModel):
     """An agent as one run uses it from its first turn to its last."""
 
     name: str
@@ -89,7 +89,7 @@ class PinnedAgent(Wire):
         return next((tool for tool in self.tools if tool.name == name), None)
 
 
-class ResolveInput(Wire):
+class ResolveInput(WireModel):
     """Asks for what the worker knows: a registered agent, or the tools that a `spec` names."""
 
     agent: str | None = None
@@ -98,7 +98,7 @@ class ResolveInput(Wire):
     """The model that a `spec` asks for; a registered agent names its own."""
 
 
-class Resolved(Wire):
+class Resolved(WireModel):
     """What a run pins. `instructions` and `output_schema` are absent where the request has them."""
 
     tools: tuple[ToolSpec, ...] = ()
@@ -110,9 +110,9 @@ class Resolved(Wire):
     limits: Limits = Limits()
     channels: dict[str, int] = {}
     keys: dict[str, dict[str, str]] = {}
-    visibility: bool = False
+    has_search_attributes: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
     cold: dict[str, datetime] | None = None
     """Task queues to pass over until then, for lately no worker took a step there."""
-    shows_audiences: bool = False
+    has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, is one of them."""

@@ -1,8 +1,8 @@
 """The three kinds of models that cross a boundary, by who writes them.
 
-*Door* models come from people, so an unknown field is refused. *Read* models go to people, with every
-field in them. *Wire* models pass between workers of different versions and are recorded in histories:
-unknown fields are ignored and fields that hold their default are not written.
+People write `InputModel`s, so an unknown field is refused. People read `OutputModel`s, so every field is
+written. Workers of different versions exchange `WireModel`s, which are recorded in histories: unknown
+fields are ignored, and fields with their default value are not written.
 """
 
 from typing import Any, Self
@@ -13,19 +13,19 @@ from outlast.errors import DefinitionError
 from outlast.texts import hint
 
 
-class Door(BaseModel):
+class InputModel(BaseModel):
     """Something a person types: an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Read(BaseModel):
+class OutputModel(BaseModel):
     """Something a person reads: every field is written."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Wire(BaseModel):
+class WireModel(BaseModel):
     """Something workers send each other: unknown fields pass, defaults are not written."""
 
     model_config = ConfigDict(frozen=True)

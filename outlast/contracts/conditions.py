@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import JsonValue, model_validator
 
-from outlast.contracts.base import Wire
+from outlast.contracts.base import WireModel
 from outlast.texts import hint
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
@@ -28,7 +28,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class Condition(Wire):
+class Condition(WireModel):
     """A comparison of one argument (`path`) with a value, or other conditions joined."""
 
     op: Literal["<", "<=", ">", ">=", "==", "!=", "in", "and", "or", "not"]

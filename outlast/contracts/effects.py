@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from temporalio import activity
 
-from outlast.contracts.base import Read, Wire
+from outlast.contracts.base import OutputModel, WireModel
 
 Effect = Literal["read", "idempotent", "write", "irreversible"]
 
@@ -21,10 +21,10 @@ WAITED = "outlast-waited-s"
 
 UNDO_SUFFIX = ".undo"
 VERIFY_SUFFIX = ".verify"
-"""What follows a call's id in that of the call of a partner."""
+"""What follows a call's id in that of the call of a companion."""
 
 
-class Partner(Wire):
+class CompanionTool(WireModel):
     """Another tool that is called about a call: to undo it, or to find out whether it happened.
 
     It `takes` those of the call's arguments that it has parameters for; one that undoes may take the
@@ -37,7 +37,7 @@ class Partner(Wire):
     timeout_s: float = Field(default=60, gt=0)
 
 
-class UndoneCall(Read):
+class CompensationOutcome(OutputModel):
     """What became of an effect after its run did not complete; `detail` says why it is not undone."""
 
     call_id: str

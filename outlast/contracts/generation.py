@@ -4,14 +4,14 @@ from decimal import Decimal
 from typing import Literal
 
 from outlast.contracts.agents import Price
-from outlast.contracts.base import Wire
+from outlast.contracts.base import WireModel
 from outlast.contracts.messages import Decision, Message
 
 MILLION = 1_000_000
 """Prices are for that many tokens."""
 
 
-class GenerateInput(Wire):
+class GenerateInput(WireModel):
     """One model call, by reference: the transcript itself is not in it.
 
     `length` and `digest` say which transcript is meant; `added` are the messages since the last model
@@ -40,7 +40,7 @@ class GenerateInput(Wire):
     is_last_leg: bool = True
 
 
-class Tokens(Wire):
+class Tokens(WireModel):
     """Tokens that model calls used; `cached_prompt_tokens` are some of the `prompt_tokens`."""
 
     prompt_tokens: int = 0
@@ -94,7 +94,7 @@ class Generation(Tokens):
     """Prompt tokens of the last ask: the next turn's prompt has at least as many."""
 
 
-class GenerationProgress(Wire):
+class GenerationProgress(WireModel):
     """The heartbeat of a model call: which ask it is at, and the tokens of its answer so far.
 
     `spent` is what this attempt and those before it used, without the answer in flight.

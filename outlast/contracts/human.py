@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from outlast.contracts.base import Door, Read, Wire
+from outlast.contracts.base import InputModel, OutputModel, WireModel
 from outlast.contracts.conditions import Condition
 
 MAX_BY = 200
@@ -38,14 +38,14 @@ MAX_REMINDERS = 50
 SHORTEST_WAIT_S = 1.0
 
 
-class Escalation(Wire):
+class Escalation(WireModel):
     """Another audience, which is asked instead when nobody answered `after_s` from the opening on."""
 
     audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
     after_s: float = Field(gt=0, le=MAX_WAIT_S)
 
 
-class Approval(Wire):
+class Approval(WireModel):
     """Who must approve a call, on which clock, and what happens when nobody answers.
 
     `quorum` people have to approve, one denial is enough to deny. A reminder comes every `remind_s`.
@@ -84,7 +84,7 @@ class Approval(Wire):
         return self
 
 
-class HumanDecision(Door):
+class HumanDecision(InputModel):
     """The payload of `decide`: settles a pending human request, or is one vote of its quorum.
 
     `arguments` come with `edit`, `answer` with `answer`. `arguments_hash` is that of the request as the
@@ -120,7 +120,7 @@ class HumanDecision(Door):
         return self
 
 
-class PendingRequest(Read):
+class PendingRequest(OutputModel):
     """A question to a person that is not settled yet.
 
     An `approval` is about a call of `tool` with `arguments`; a `question` is to be answered with JSON of
@@ -147,7 +147,7 @@ class PendingRequest(Read):
     expires_at: datetime
 
 
-class SettledRequest(Read):
+class SettledRequest(OutputModel):
     """How a request ended, who said so, and when: the trail of a run's human decisions.
 
     `expired` is the outcome of a request that nobody answered; `approved_by` are all who approved.

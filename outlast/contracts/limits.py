@@ -5,13 +5,13 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from outlast.contracts.base import Door
+from outlast.contracts.base import InputModel
 
 DEFAULT_MAX_TURNS = 20
 """Turns of a run whose request and agent name no limit: a bound, for a run must end."""
 
 
-class Limits(Door):
+class Limits(InputModel):
     """Bounds of one run. Of a request's and its agent's, the tighter holds.
 
     `idle_s` is how long a conversation waits for the next message: a day, if nothing is said.

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.contracts.base import Wire
+from outlast.contracts.base import WireModel
 
 
-class Message(Wire):
+class Message(WireModel):
     """One entry of a transcript.
 
     `content` is text for the roles `user` and `assistant` (there a decision as compact JSON) and JSON
@@ -22,21 +22,21 @@ class Message(Wire):
     """Of a tool's result: who approved, edited or answered, in words; the model does not read it."""
 
 
-class ToolCall(Wire):
+class ToolCall(WireModel):
     """A model's wish to call a tool."""
 
     tool: str
     arguments: dict[str, JsonValue] = {}
 
 
-class Decision(Wire):
+class Decision(WireModel):
     """What a model answers each turn: calls to make, or (with none) the final answer."""
 
     tool_calls: tuple[ToolCall, ...] = ()
     answer: JsonValue = None
 
 
-class TranscriptPage(Wire):
+class TranscriptPage(WireModel):
     """The answer of the query `transcript`: entries from `since`, and where the next page begins."""
 
     messages: tuple[Message, ...] = ()

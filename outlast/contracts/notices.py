@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.contracts.base import Read, Wire
+from outlast.contracts.base import OutputModel, WireModel
 from outlast.contracts.human import PendingRequest
 
 Reason = Literal["opened", "reminded", "escalated"]
 
 
-class NotifyInput(Wire):
+class NotifyInput(WireModel):
     """Asks for one notice on one of the channels of an audience; the request is asked of the run itself."""
 
     request_id: str
@@ -21,7 +21,7 @@ class NotifyInput(Wire):
     """Of the notices of a request: their keys tell one from the other."""
 
 
-class Notice(Read):
+class Notice(OutputModel):
     """What a channel is given: all that a person needs to decide, and nothing to look up.
 
     `key` is the same in every attempt to send it.

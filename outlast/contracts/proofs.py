@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue
 
-from outlast.contracts.base import Door
+from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest, sha256_of
 
 ALGORITHM = "Ed25519"
@@ -18,7 +18,7 @@ VALID_FOR = timedelta(minutes=15)
 """From the signature until the run has it: a decision is sent at once."""
 
 
-class DecisionClaims(Door):
+class DecisionClaims(InputModel):
     """What a signature vouches for: claims of RFC 7519 where there are any, and what they are about.
 
     `sub` is who decides, `aud` the audience that was asked, `iat` and `exp` seconds since 1970. `nonce` is

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from outlast.contracts.base import Door
+from outlast.contracts.base import InputModel
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
 
@@ -30,7 +30,7 @@ def _of_at_most(most_bytes: int) -> AfterValidator:
 Tenant = Annotated[str, Field(min_length=1), _of_at_most(MAX_TENANT_BYTES)]
 
 
-class AgentSpec(Door):
+class AgentSpec(InputModel):
     """A whole agent in JSON: its tools are named, and registered with a worker."""
 
     instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
@@ -52,7 +52,7 @@ class AgentSpec(Door):
         return self
 
 
-class AgentRequest(Door):
+class AgentRequest(InputModel):
     """The input of `AgentWorkflow`. A conversation without `input` begins with the first message."""
 
     agent: Name | None = None
@@ -75,7 +75,7 @@ class AgentRequest(Door):
         return self
 
 
-class Say(Door):
+class Say(InputModel):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
     text: Annotated[str, Field(min_length=1), _of_at_most(MAX_SAY_BYTES)]
@@ -83,17 +83,17 @@ class Say(Door):
     when: Literal["next_turn", "now"] = "next_turn"
 
 
-class Reply(Door):
+class Reply(InputModel):
     """The payload of `reply`, which waits for the agent's answer and has nothing to say."""
 
 
-class TranscriptQuery(Door):
+class TranscriptQuery(InputModel):
     """The argument of the query `transcript`: entries from `since`, counted from 0."""
 
     since: int = Field(default=0, ge=0)
 
 
-class Steer(Door):
+class Steer(InputModel):
     """The payload of `pause`, `resume` and `finish`."""
 
     by: str = Field(default="", max_length=200)

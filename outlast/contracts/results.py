@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.contracts.base import Read
-from outlast.contracts.effects import UndoneCall
+from outlast.contracts.base import OutputModel
+from outlast.contracts.effects import CompensationOutcome
 from outlast.contracts.human import PendingRequest, SettledRequest
 
 AgentStatus = Literal[
@@ -15,7 +15,7 @@ AgentStatus = Literal[
 StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled"]
 
 
-class Usage(Read):
+class Usage(OutputModel):
     """What the model calls of a run used: re-asks, answers that were cut and failed attempts included.
 
     `cached_prompt_tokens` are those of `prompt_tokens` that the engine had in its prefix cache, where it
@@ -42,7 +42,7 @@ class Usage(Read):
         return self.prompt_tokens + self.completion_tokens
 
 
-class ServedLeg(Read):
+class ServedLeg(OutputModel):
     """What a leg did for a run: the steps that it served, and those that no worker there took in time.
 
     `waited_s` is how long the steps that it served waited for their workers, all together.
@@ -54,7 +54,7 @@ class ServedLeg(Read):
     passed_on: int = 0
 
 
-class AgentResult(Read):
+class AgentResult(OutputModel):
     """The result of `AgentWorkflow`."""
 
     status: Literal["completed", "stopped"]
@@ -63,15 +63,15 @@ class AgentResult(Read):
     turns: int = 0
     tool_calls: int = 0
     usage: Usage = Usage()
-    requests: list[SettledRequest] = []
+    decisions: list[SettledRequest] = []
     """What people decided, in its order; the last hundred."""
-    undone: list[UndoneCall] = []
+    compensations: list[CompensationOutcome] = []
     """What became of the effects of a run that did not complete, the last effect first."""
     legs: list[ServedLeg] = []
     """Where the run's steps were served."""
 
 
-class Progress(Read):
+class Progress(OutputModel):
     """The answer of the query `progress`: what a run does now and what it has used."""
 
     agent: str

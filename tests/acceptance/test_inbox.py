@@ -157,7 +157,7 @@ async def test_what_waits_is_listed_shown_and_approved(
             "    amount_usd: 80",
             "approved 1.1 (by osuser)",
         ]
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
         assert (settled.outcome, settled.by) == ("approved", "osuser")
         nothing = await terminal.run("inbox", "--audience", team)
         assert nothing == (f"Nothing waits for {team}.\n", "", 0)
@@ -198,7 +198,7 @@ async def test_each_audience_sees_its_own_and_a_question_is_answered(
         denied = await terminal.run("deny", first.id, "--by", "ann", "--comment", "a fraud")
         assert denied.out.endswith("  comment: a fraud\ndenied 1.1 (by ann)\n")
         await second.result()
-        (settled,) = (await first.result()).requests
+        (settled,) = (await first.result()).decisions
     assert (settled.outcome, settled.comment) == ("denied", "a fraud")
     assert paid == []
 
@@ -328,7 +328,7 @@ async def test_a_team_with_keys_decides_with_them_alone(
         assert "is decided by signature: --key FILE, the key of ann" in bare.err
         shown = await terminal.run("approve", run.id, "--key", str(tmp_path / "ann.jwk"))
         assert shown.out.endswith("approved 1.1 (by ann)\n"), shown.err
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert (settled.by, paid) == ("ann", [80])
 
 

@@ -16,7 +16,7 @@ expect.set_options(timeout=LOOKS_WITHIN_MS)
 
 
 async def outcome(asked: Asked) -> SettledRequest:
-    (settled,) = (await asked.run.result()).requests
+    (settled,) = (await asked.run.result()).decisions
     return settled
 
 

@@ -185,7 +185,11 @@ class Play:
         if not self._serves:
             await self._workers.enter_async_context(
                 on_stage(
-                    self._client, model_by_turn(), [clerk], settings=self._own, visibility=False
+                    self._client,
+                    model_by_turn(),
+                    [clerk],
+                    settings=self._own,
+                    has_search_attributes=False,
                 )
             )
         self._serves = True
@@ -255,9 +259,9 @@ async def jump(client: Client, seconds: float) -> None:
 
 def check(play: Play, run: Run, result: AgentResult, steps: Sequence[Any]) -> None:
     """Check what a run did against the trail of its result."""
-    trail = {one.request_id: one for one in result.requests}
+    trail = {one.request_id: one for one in result.decisions}
     mine = [(call_id, values) for workflow_id, call_id, values in made if workflow_id == run.id]
-    assert len(trail) == len(result.requests), steps
+    assert len(trail) == len(result.decisions), steps
     assert max(Counter(call_id for call_id, _ in mine).values(), default=1) == 1, steps
     for call_id, values in mine:
         settled, policy = trail[call_id], POLICY[call_id]
@@ -305,7 +309,7 @@ async def test_whatever_happens_only_what_was_approved_is_done_and_once(
     own = staged_settings(cached=0)
     others = own.model_copy(update={"roles": ("generate", "tools")})
     async with on_stage(
-        skips, model_by_turn(), [clerk], settings=others, visibility=False
+        skips, model_by_turn(), [clerk], settings=others, has_search_attributes=False
     ) as stage:
         play = Play(skips, own)
         try:
@@ -361,7 +365,7 @@ async def test_a_decision_in_the_same_workflow_task_as_the_expiry_stands(
     handle = temporal.get_workflow_handle(run.id)
     await handle.signal("decide", {"request_id": "1.1", "decision": "approve", "by": "ann"})
     async with on_stage(temporal, model, [desk], settings=own):
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     await stage.replay()
     assert (settled.outcome, settled.by) == ("approved", "ann")
     assert amounts_made() == [80]
@@ -370,10 +374,12 @@ async def test_a_decision_in_the_same_workflow_task_as_the_expiry_stands(
 async def test_what_was_edited_and_not_approved_in_time_is_not_done_whatever_the_policy(
     skipping: Client,
 ) -> None:
-    async with on_stage(skipping, refunds(80.0), [desk_that_wires], visibility=False) as stage:
+    async with on_stage(
+        skipping, refunds(80.0), [desk_that_wires], has_search_attributes=False
+    ) as stage:
         run = await stage.start("desk")
         await run.edit(await pending(run), EDITED, by="ann")
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert (settled.outcome, settled.edited_by) == ("expired", "ann")
     assert amounts_made() == []
 
@@ -424,7 +430,7 @@ async def test_an_edit_counts_as_the_one_call_that_a_tool_admits(temporal: Clien
         # The condition does not hold for the new arguments: who edits has looked all the same.
         await run.edit(await pending(run), EDITED, by="ann")
         result = await run.result()
-    assert (result.tool_calls, result.requests[0].outcome) == (1, "approved")
+    assert (result.tool_calls, result.decisions[0].outcome) == (1, "approved")
     assert amounts_made() == [9]
 
 
@@ -437,7 +443,7 @@ async def test_a_hundred_signals_at_once_are_as_many_voices(temporal: Client, ca
         voice = {"request_id": "1.1", "decision": "approve", "comment": "x" * 2_000}
         every = (handle.signal("decide", {**voice, "by": f"{n % 50}"}) for n in range(100))
         await asyncio.gather(*every)
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert len(set(settled.approved_by)) == 20
     assert amounts_made() == [80]
 
@@ -465,7 +471,7 @@ async def test_a_run_that_ends_while_it_waits_makes_no_call(
         result = await run.result()
         with pytest.raises(BadRequest, match="has ended"):
             await run.approve("1.1", by="bo")
-    assert (result.status, result.requests) == ("stopped", [])
+    assert (result.status, result.decisions) == ("stopped", [])
     assert result.stop_reason == ("deadline" if limits else "cancelled")
     assert made == []
 
@@ -503,7 +509,7 @@ async def test_after_a_reset_a_decision_about_the_arguments_before_is_refused(
         with pytest.raises(BadRequest, match="are others by now"):
             await again.approve(seen, by="ann")
         await again.deny("1.1", by="ann")
-        assert (await again.result()).requests[0].outcome == "denied"
+        assert (await again.result()).decisions[0].outcome == "denied"
     assert amounts_made() == [80]
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from outlast import Approval, DefinitionError, ToolSpec, arguments, tool
 from outlast.contracts.conditions import Condition
-from outlast.contracts.effects import Partner
+from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import Escalation
 
 DEAR = arguments.amount_usd > 50
@@ -129,7 +129,7 @@ def test_a_condition_that_can_never_be_told_is_refused(
             "Approval: unknown field 'quorom'; did you mean",
         ),
         (lambda: Escalation(audience="a", after_s=1, after=2), "'after'; did you mean 'after_s'"),
-        (lambda: Partner(tool="a", tol="b"), "'tol'; did you mean 'tool'"),
+        (lambda: CompanionTool(tool="a", tol="b"), "'tol'; did you mean 'tool'"),
         (lambda: ToolSpec(name="a", parameters={}, aproval=None), "did you mean 'approval'"),
     ],
 )

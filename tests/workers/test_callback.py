@@ -108,7 +108,7 @@ async def test_an_approval_on_the_page_is_one(temporal: Client) -> None:
     async with waiting(temporal) as (run, request, browser, link):
         page = await browser.post(link, data=form(request, "approve"))
         assert (page.status_code, "Thank you: approved 1.1." in page.text) == (200, True)
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
         assert settled.by == "ann"
         again = await browser.post(link, data=form(request, "approve"))
         assert (again.status_code, "1.1&#39; is already approved by" in again.text) == (410, True)
@@ -134,7 +134,7 @@ async def test_an_edit_that_the_tool_does_not_take_is_said_and_kept(temporal: Cl
 async def test_a_denial_says_why(temporal: Client) -> None:
     async with waiting(temporal) as (run, request, browser, link):
         await browser.post(link, data=form(request, "deny", comment="a fraud"))
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert (settled.outcome, settled.comment) == ("denied", "a fraud")
     assert paid == []
 

@@ -14,8 +14,8 @@ def named(name: str, **fields: Any) -> ToolSpec:
 
 
 FREE, TWICE = named("free"), named("twice", max_calls=2)
-MUST = named("must", first=True, max_calls=1)
-ALSO = named("also", first=True)
+MUST = named("must", begins_run=True, max_calls=1)
+ALSO = named("also", begins_run=True)
 
 
 def used(tokens: int = 0, cost: str = "0") -> Usage:

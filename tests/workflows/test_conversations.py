@@ -177,7 +177,9 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
     script = [call("look", n=n) for n in range(25)]
     model = ScriptedModel([*script, answer("seen it all")])
     limits = {"max_turns": 60}
-    async with on_stage(impatient, model, [looker], cached=cached, visibility=False) as stage:
+    async with on_stage(
+        impatient, model, [looker], cached=cached, has_search_attributes=False
+    ) as stage:
         run_id = chat_id()
         said = await chat(stage, run_id, "look", agent=looker, limits=limits)
         assert said == "seen it all"

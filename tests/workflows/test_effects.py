@@ -94,14 +94,14 @@ async def test_what_was_done_is_undone_when_the_run_is_cancelled(
         await cancelled_after_booking(run)
         result = await run.result()
     assert (result.status, result.stop_reason) == ("stopped", "cancelled")
-    assert [(one.call_id, one.outcome) for one in result.undone] == [("1.1", "undone")]
+    assert [(one.call_id, one.outcome) for one in result.compensations] == [("1.1", "undone")]
     assert world == ["booked 1A", "cancelled 1A ticket-1A"]
 
 
 async def test_a_run_that_completes_undoes_nothing(temporal: Client) -> None:
     async with on_stage(temporal, ScriptedModel([*BOTH, answer("bon voyage")]), [trip]) as stage:
         run = await stage.start("trip")
-        assert (await run.result()).undone == []
+        assert (await run.result()).compensations == []
     assert world == ["booked 1A", "booked 2B"]
     assert keys == [
         f"{run.id}/{run.first_execution_run_id}/{call_id}" for call_id in ("1.1", "2.1")
@@ -119,7 +119,7 @@ async def test_what_cannot_be_undone_is_put_to_a_person(temporal: Client, cached
         assert "cancel_flight could not undo book_flight" in (request.question or "")
         assert "the airline is closed" in (request.question or "")
         await run.answer(request, "undone by hand", by="ann")
-        (undone,) = (await run.result()).undone
+        (undone,) = (await run.result()).compensations
     assert undone.outcome == "undone_by_hand"
     assert "ann answered" in undone.detail
 
@@ -189,7 +189,7 @@ async def test_a_call_that_may_have_happened_is_verified(
 async def test_a_question_that_nobody_answers_ends_the_run(skipping: Client) -> None:
     bank, attempts = slow_transfer()
     model = ScriptedModel([call("transfer", amount_usd=5.0)])
-    async with on_stage(skipping, model, [bank], visibility=False) as stage:
+    async with on_stage(skipping, model, [bank], has_search_attributes=False) as stage:
         with pytest.raises(RunFailed, match="is unknown.*nobody of operators answered"):
             await stage.run("bank")
     assert len(attempts) == 1

@@ -179,17 +179,17 @@ async def played(client: Client, case: Case, *, runs: int) -> None:
     """Play a case whose worker restarts in the middle, on a chain of so many runs."""
     # Uncached: the test server would ask the worker that is gone, which had the run in memory.
     own, model, agent = staged_settings(cached=0), model_that_refunds(), desk_with(case.clock)
-    async with on_stage(client, model, [agent], settings=own, visibility=False) as stage:
+    async with on_stage(client, model, [agent], settings=own, has_search_attributes=False) as stage:
         run = await stage.start("desk")
         opened = await pending(run)
         await take(client, run, case.before)
-    async with on_stage(client, model, [agent], settings=own, visibility=False):
+    async with on_stage(client, model, [agent], settings=own, has_search_attributes=False):
         again = await pending(run)
         await take(client, run, case.after)
         result = await run.result()
     await stage.replay()
     assert (again.request_id, again.opened_at) == (opened.request_id, opened.opened_at)
-    (settled,) = result.requests
+    (settled,) = result.decisions
     assert (settled.outcome, settled.audience) == (case.outcome, case.audience)
     assert tuple(settled.approved_by) == case.approved_by
     assert paid == ["42"] * case.pays
@@ -225,7 +225,7 @@ async def test_a_decision_in_the_instant_of_the_expiry_stands_though_the_run_con
     handle = temporal.get_workflow_handle(run.id)
     await handle.signal("decide", {"request_id": REQUEST, "decision": "approve", "by": "ann"})
     async with on_stage(temporal, model, [desk], settings=own):
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     await stage.replay()
     assert (settled.outcome, settled.by, paid) == ("approved", "ann", ["42"])
     assert len(await stage.chain(run)) == 3

@@ -48,7 +48,9 @@ async def test_a_run_continues_as_new_and_ends_as_if_it_had_not(
 ) -> None:
     script = [call("read", n=n) for n in range(29)]
     model = ScriptedModel([*script, answer("read it all")])
-    async with on_stage(impatient, model, [reader], cached=cached, visibility=False) as stage:
+    async with on_stage(
+        impatient, model, [reader], cached=cached, has_search_attributes=False
+    ) as stage:
         run = await stage.start("reader", limits={"max_turns": 40})
         result = await run.result()
         assert (result.output, result.turns, result.tool_calls) == ("read it all", 30, 29)

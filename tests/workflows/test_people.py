@@ -85,7 +85,7 @@ async def test_a_denied_call_does_not_happen_and_the_model_hears_why(
 
 async def test_a_request_that_nobody_answers_is_denied(skipping: Client) -> None:
     model = ScriptedModel([call("refund", order_id="42"), answer("sorry")])
-    async with on_stage(skipping, model, [desk], visibility=False) as stage:
+    async with on_stage(skipping, model, [desk], has_search_attributes=False) as stage:
         assert (await stage.run("desk")).output == "sorry"
     assert paid == []
     assert "nobody of support-leads answered within 3600 s" in str(model.prompts[1].messages)

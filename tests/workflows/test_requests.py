@@ -62,7 +62,7 @@ async def test_an_edited_call_is_made_with_the_arguments_of_the_person(
         entries = [entry async for entry in run.stream()]
     assert paid == [("42", 50.0)]
     assert '"arguments_edited_to":{"order_id":"42","amount_usd":50.0}' in read_by(model)
-    (settled,) = result.requests
+    (settled,) = result.decisions
     assert (settled.outcome, settled.by, settled.edited_by) == ("approved", "ann", "ann")
     assert settled.at is not None
     assert [entry.decided for entry in entries if entry.role == "tool"] == [
@@ -101,7 +101,7 @@ async def test_two_people_have_to_approve_and_an_edit_voids_what_was_approved(
         with pytest.raises(BadRequest, match="are others by now"):
             await run.approve(request, by="ann")
         assert await run.approve(edited, by="ann") == "approved 1.1"
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert settled.approved_by == ["bo", "ann"]
     assert paid == [("42", 9)]
 
@@ -122,7 +122,7 @@ async def test_one_denial_denies_whatever_the_quorum(temporal: Client) -> None:
 async def test_a_call_that_the_condition_does_not_hold_for_needs_nobody(temporal: Client) -> None:
     large = Approval(audience="leads", when=arguments.amount_usd > 50)
     async with on_stage(temporal, model_that_refunds(50), [desk_with(large)]) as stage:
-        assert (await stage.run("desk")).requests == []
+        assert (await stage.run("desk")).decisions == []
     async with on_stage(temporal, model_that_refunds(51), [desk_with(large)]) as stage:
         run = await stage.start("desk")
         await run.approve(await pending(run), by="ann")
@@ -151,7 +151,7 @@ async def test_a_question_is_answered_with_its_type(temporal: Client, cached: in
         with pytest.raises(BadRequest, match="is a question: 'answer' it, or 'deny'"):
             await run.approve(request, by="cy")
         await run.answer(request, {"colour": "blue"}, by="cy")
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
         assert await stage.activities() == ["resolve_agent", "generate", "generate"]
     assert '{"answer":{"colour":"blue"}}' in read_by(model)
     assert (settled.outcome, settled.by) == ("answered", "cy")
@@ -204,7 +204,7 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
 ) -> None:
     model = model_that_refunds()
     async with on_stage(
-        skipping, model, [desk_with(CLOCK)], cached=cached, visibility=False
+        skipping, model, [desk_with(CLOCK)], cached=cached, has_search_attributes=False
     ) as stage:
         result = await stage.run("desk")
         timers = await timers_of(stage)
@@ -216,7 +216,7 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
         "request 1.1 is reminded of",
         "request 1.1 expires",
     ]
-    (settled,) = result.requests
+    (settled,) = result.decisions
     assert (settled.outcome, settled.audience) == ("expired", "ceo")
     assert paid == []
     assert "nobody of ceo answered within 10000 s" in read_by(model)
@@ -225,9 +225,9 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
 async def test_an_expired_request_may_be_approved_by_its_policy(skipping: Client) -> None:
     lenient = Approval(audience="leads", expires_s=60, on_expiry="approve")
     async with on_stage(
-        skipping, model_that_refunds(), [desk_with(lenient)], visibility=False
+        skipping, model_that_refunds(), [desk_with(lenient)], has_search_attributes=False
     ) as stage:
-        (settled,) = (await stage.run("desk")).requests
+        (settled,) = (await stage.run("desk")).decisions
     assert settled.outcome == "expired"
     assert len(paid) == 1
 
@@ -235,10 +235,10 @@ async def test_an_expired_request_may_be_approved_by_its_policy(skipping: Client
 async def test_a_quorum_that_is_not_reached_says_how_far_it_came(skipping: Client) -> None:
     both = Approval(audience="leads", quorum=2, expires_s=60)
     model = model_that_refunds()
-    async with on_stage(skipping, model, [desk_with(both)], visibility=False) as stage:
+    async with on_stage(skipping, model, [desk_with(both)], has_search_attributes=False) as stage:
         run = await stage.start("desk")
         await run.approve(await pending(run), by="ann")
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert settled.approved_by == ["ann"]
     assert "1 of 2 people of leads approved within 60 s" in read_by(model)
     assert paid == []
@@ -247,7 +247,7 @@ async def test_a_quorum_that_is_not_reached_says_how_far_it_came(skipping: Clien
 async def test_a_request_waits_for_30_days(skipping: Client) -> None:
     patient = Approval(audience="leads", expires_s=timedelta(days=31).total_seconds())
     async with on_stage(
-        skipping, model_that_refunds(), [desk_with(patient)], visibility=False
+        skipping, model_that_refunds(), [desk_with(patient)], has_search_attributes=False
     ) as stage:
         run = await stage.start("desk")
         request = await pending(run)
@@ -261,7 +261,7 @@ async def test_a_question_that_nobody_answers_is_told_to_the_model(skipping: Cli
     asks = ask_human(expires=timedelta(minutes=1))
     agent = Agent(name="asker", instructions="Ask.", tools=[asks])
     model = ScriptedModel([call("ask_human", question="a?"), answer("ok")])
-    async with on_stage(skipping, model, [agent], visibility=False) as stage:
+    async with on_stage(skipping, model, [agent], has_search_attributes=False) as stage:
         await stage.run("asker")
     assert '"unanswered":"nobody of operators answered in time"' in read_by(model)
 

@@ -67,7 +67,7 @@ async def test_a_call_is_made_once_somebody_of_the_audience_has_signed(
             await run.approve(other, signer=ANN)
         assert paid == []
         assert await run.approve(request, signer=ANN) == "approved 1.1"
-        (settled,) = (await run.result()).requests
+        (settled,) = (await run.result()).decisions
     assert settled.by == "ann"
     assert paid == [80]
 

@@ -71,10 +71,12 @@ def build_workers(
     catalog: Catalog,
     *,
     endpoints: Mapping[str, Endpoint],
-    visibility: bool,
+    has_search_attributes: bool,
 ) -> list[Worker]:
     """Return the workers of this process; the role `generate` asks the `endpoints`."""
-    queues = queues_of(client, settings, catalog, endpoints=endpoints, visibility=visibility)
+    queues = queues_of(
+        client, settings, catalog, endpoints=endpoints, has_search_attributes=has_search_attributes
+    )
     plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
     workers = []
     for name, polled in queues.items():
@@ -90,7 +92,7 @@ def queues_of(
     catalog: Catalog,
     *,
     endpoints: Mapping[str, Endpoint],
-    visibility: bool,
+    has_search_attributes: bool,
 ) -> dict[str, Queue]:
     """Return what each task queue of this process is polled for; raises `NotReady` where it is nothing."""
     transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
@@ -115,7 +117,7 @@ def queues_of(
             routes=settings.step_routes(),
             channels={name: len(found) for name, found in channels.items()},
             keys={name: told.keys for name, told in settings.audiences.items() if told.keys},
-            visibility=visibility,
+            has_search_attributes=has_search_attributes,
         )
         slots = settings.concurrency.workflows
         add(

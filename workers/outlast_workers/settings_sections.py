@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from outlast.contracts.agents import Price, Route
-from outlast.contracts.base import Door
+from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY
 from outlast.contracts.names import Name
 
@@ -75,7 +75,7 @@ TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
 
 
-class ModelSettings(Door):
+class ModelSettings(InputModel):
     """A model server that the role `generate` asks, and what its tokens cost."""
 
     url: Url | None = None
@@ -143,7 +143,7 @@ PublicKey = Annotated[str, AfterValidator(_public_key)]
 PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY)]
 
 
-class AudienceSettings(Door):
+class AudienceSettings(InputModel):
     """How an audience is told that a request waits for it: on each of these, in this order.
 
     `secret` signs what the webhook is sent. `keys` are the public keys of its people, by name: with them
@@ -165,7 +165,7 @@ class AudienceSettings(Door):
         return self
 
 
-class CallbackSettings(Door):
+class CallbackSettings(InputModel):
     """The page on which people settle requests: where it listens, and what signs its links."""
 
     url: Url | None = None
@@ -181,7 +181,7 @@ class CallbackSettings(Door):
         return self
 
 
-class RoutesSettings(Door):
+class RoutesSettings(InputModel):
     """Where the steps of the runs that this process starts are served.
 
     `model` is by the name of the model that an agent asks for, `tool` by tool name, `tool_class` by what a
@@ -197,7 +197,7 @@ class RoutesSettings(Door):
     model: dict[str, TypedRoute] = Field(default_factory=dict)
 
 
-class QueuesSettings(Door):
+class QueuesSettings(InputModel):
     """The task queue that each role of this process polls, where it is not the usual one."""
 
     workflows: QueueName | None = None
@@ -205,7 +205,7 @@ class QueuesSettings(Door):
     tools: QueueName | None = None
 
 
-class ConcurrencySettings(Door):
+class ConcurrencySettings(InputModel):
     """How many tasks of each role run at once, and how many runs stay in memory between tasks."""
 
     # Temporal's core refuses one workflow task at a time while it caches workflows.
@@ -215,14 +215,14 @@ class ConcurrencySettings(Door):
     cached_workflows: int = Field(default=1000, ge=0)
 
 
-class HealthSettings(Door):
+class HealthSettings(InputModel):
     """Where the health endpoint listens; without a port there is none."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port | None = None
 
 
-class WatchedVersion(Door):
+class WatchedVersion(InputModel):
     """A worker deployment version, as far as it serves one task queue."""
 
     task_queue: QueueName
@@ -230,7 +230,7 @@ class WatchedVersion(Door):
     build_id: str = Field(min_length=1)
 
 
-class PodSettings(Door):
+class PodSettings(InputModel):
     """Whether the demand service tells Kubernetes which pods are busy, and which pods are workers."""
 
     enabled: bool = False
@@ -240,7 +240,7 @@ class PodSettings(Door):
     """How their names begin; what else runs workers, or says that it is called so, is let alone."""
 
 
-class DemandSettings(Door):
+class DemandSettings(InputModel):
     """The demand service: where it listens, and what it polls for although nobody has asked yet.
 
     `slots` says how many tasks a worker of a queue takes at once; `*` is for queues that are not named.
@@ -259,7 +259,7 @@ class DemandSettings(Door):
     pods: PodSettings = PodSettings()
 
 
-class VersioningSettings(Door):
+class VersioningSettings(InputModel):
     """The worker deployment version of this process; unset, its workers are not versioned.
 
     `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are read too: the Kubernetes worker

@@ -50,14 +50,18 @@ async def run_process(
         catalog = load_catalog(settings.agents)
         async with opened(settings) as servers:
             client = await _connected(settings, telemetry, address)
-            visibility = await ensure_search_attributes(client)
+            has_search_attributes = await ensure_search_attributes(client)
             started = asyncio.Event()
             async with _health_served(settings, client, servers, started, stop):
                 endpoints = await servers.probed(stop) if servers else {}
                 if stop.is_set():
                     return
                 workers = build_workers(
-                    client, settings, catalog, endpoints=endpoints, visibility=visibility
+                    client,
+                    settings,
+                    catalog,
+                    endpoints=endpoints,
+                    has_search_attributes=has_search_attributes,
                 )
                 log.info(
                     "worker.started",

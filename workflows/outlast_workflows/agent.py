@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts.agents import Leg, PinnedAgent
-from outlast.contracts.effects import UndoneCall
+from outlast.contracts.effects import CompensationOutcome
 from outlast.contracts.generation import Generation
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import TranscriptPage
@@ -89,7 +89,7 @@ class AgentWorkflow(Steerable):
             return result
         undone = await _shielded(self._effects.undo())
         ended = self._ended(result.status, reason=result.stop_reason)
-        return ended.model_copy(update={"undone": undone})
+        return ended.model_copy(update={"compensations": undone})
 
     async def _fail(self, error: Failure) -> NoReturn:
         """End the run with an error, once what it did is undone."""
@@ -261,7 +261,7 @@ class AgentWorkflow(Steerable):
             turns=self._state.turn,
             tool_calls=self._state.tool_calls,
             usage=self._state.usage,
-            requests=list(self._steering.settled.values())[-MAX_TRAIL:],
+            decisions=list(self._steering.settled.values())[-MAX_TRAIL:],
             legs=list(self._state.legs.values()),
         )
 
@@ -353,7 +353,9 @@ def _plan(state: RunState) -> Ask | Stop:
     return plan_turn(state.agent.tools, state.limits, spent)
 
 
-async def _shielded(undoing: Coroutine[Any, Any, list[UndoneCall]]) -> list[UndoneCall]:
+async def _shielded(
+    undoing: Coroutine[Any, Any, list[CompensationOutcome]],
+) -> list[CompensationOutcome]:
     """Finish what undoes a run, though the run is cancelled meanwhile: there is nothing left to stop."""
     task = asyncio.ensure_future(undoing)
     while not task.done():  # a run is cancelled once

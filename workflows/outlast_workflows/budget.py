@@ -100,7 +100,7 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int]) -> Ask:
         for tool in tools
     }
     allowed = tuple(name for name, count in left.items() if count > 0)
-    first = next((tool.name for tool in tools if tool.first and tool.name not in calls), None)
+    first = next((tool.name for tool in tools if tool.begins_run and tool.name not in calls), None)
     if first is not None:
         allowed = (first,)
     most = min(sum(left[name] for name in allowed), MAX_CALLS_PER_TURN)

@@ -17,8 +17,8 @@ from outlast.contracts.effects import (
     UNDO_SUFFIX,
     VERIFY_SUFFIX,
     WAITED,
-    Partner,
-    UndoneCall,
+    CompanionTool,
+    CompensationOutcome,
 )
 from outlast.contracts.human import Approval, SettledRequest
 from outlast.contracts.messages import ToolCall
@@ -108,7 +108,7 @@ class Effects:
         """Whether anything was done that can be undone."""
         return bool(self._state.undo)
 
-    async def undo(self) -> list[UndoneCall]:
+    async def undo(self) -> list[CompensationOutcome]:
         """Undo what the run did, the last first; return what became of each."""
         outcomes = []
         while self._state.undo:
@@ -139,17 +139,17 @@ class Effects:
             Undo(
                 call_id=call_id,
                 tool=tool.name,
-                partner=tool.compensate,
+                companion=tool.compensate,
                 arguments=given,
                 route=self._route(tool),
                 audience=audience,
             )
         )
 
-    async def _undone(self, done: Undo) -> UndoneCall:
-        spec = _spec_of(done.partner, done.route)
+    async def _undone(self, done: Undo) -> CompensationOutcome:
+        spec = _spec_of(done.companion, done.route)
         call = ToolCall(tool=spec.name, arguments=done.arguments)
-        told = UndoneCall(call_id=done.call_id, tool=done.tool, outcome="undone")
+        told = CompensationOutcome(call_id=done.call_id, tool=done.tool, outcome="undone")
         try:
             await self._activity(f"{done.call_id}{UNDO_SUFFIX}", call, spec)
         except (ActivityError, ToolFailed, NoWorker) as error:
@@ -209,10 +209,10 @@ class Effects:
         raise ToolFailed(f"{failed}; asked, {_by(settled)}")
 
     async def _verified(
-        self, call_id: str, call: ToolCall, tool: ToolSpec, partner: Partner
+        self, call_id: str, call: ToolCall, tool: ToolSpec, companion: CompanionTool
     ) -> str:
-        spec = _spec_of(partner, self._route(tool))
-        asked = ToolCall(tool=spec.name, arguments=_given(partner, call.arguments))
+        spec = _spec_of(companion, self._route(tool))
+        asked = ToolCall(tool=spec.name, arguments=_given(companion, call.arguments))
         return _json_of(await self._activity(f"{call_id}{VERIFY_SUFFIX}", asked, spec), spec)
 
     async def _asked(
@@ -286,19 +286,19 @@ def _waited_s(result: RawValue) -> float:
         return 0
 
 
-def _spec_of(partner: Partner, route: Route) -> ToolSpec:
+def _spec_of(companion: CompanionTool, route: Route) -> ToolSpec:
     return ToolSpec(
-        name=partner.tool,
+        name=companion.tool,
         parameters={},
-        effect=partner.effect,
-        timeout_s=partner.timeout_s,
+        effect=companion.effect,
+        timeout_s=companion.timeout_s,
         heartbeats=True,
         route=route,
     )
 
 
-def _given(partner: Partner, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: arguments[name] for name in partner.takes if name in arguments}
+def _given(companion: CompanionTool, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: arguments[name] for name in companion.takes if name in arguments}
 
 
 def _by(settled: SettledRequest | None) -> str:

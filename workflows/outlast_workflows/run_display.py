@@ -46,11 +46,11 @@ class Presence:
         self._steering.status, self._steering.doing = status, doing
         workflow.set_current_details(details(self.progress(), workflow.info().workflow_id))
         now = workflow.now()
-        if not self._state.visibility:
+        if not self._state.has_search_attributes:
             return
         audiences = sorted({request.audience for request in self._steering.pending.values()})
         due = is_upsert_due(self._shown, status, now - self._shown_at)
-        if due or (self._state.shows_audiences and audiences != self._audiences):
+        if due or (self._state.has_audience_attribute and audiences != self._audiences):
             workflow.upsert_search_attributes(self._attributes(audiences))
             self._shown, self._shown_at, self._audiences = status, now, audiences
 
@@ -85,6 +85,6 @@ class Presence:
         ]
 
     def _audience(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
-        if not self._state.shows_audiences or not (audiences or self._audiences):
+        if not self._state.has_audience_attribute or not (audiences or self._audiences):
             return []
         return [AGENT_AUDIENCE.value_set(audiences)]

@@ -49,8 +49,8 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
         limits=tighter(wanted.limits, wanted.spec.limits if wanted.spec else resolved.limits),
         tenant=wanted.tenant,
         mode=wanted.mode,
-        visibility=resolved.visibility,
-        shows_audiences=resolved.shows_audiences,
+        has_search_attributes=resolved.has_search_attributes,
+        has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,
         started_at=workflow.info().start_time,
     )

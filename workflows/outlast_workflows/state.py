@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, JsonValue, TypeAdapter, field_validator
 
 from outlast.contracts.agents import PinnedAgent, Route
-from outlast.contracts.base import Wire
-from outlast.contracts.effects import Partner
+from outlast.contracts.base import WireModel
+from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
@@ -42,7 +42,7 @@ class Undo(BaseModel):
 
     call_id: str
     tool: str
-    partner: Partner
+    companion: CompanionTool
     arguments: dict[str, JsonValue]
     route: Route
     audience: str
@@ -56,8 +56,8 @@ class RunState(BaseModel):
     limits: Limits
     tenant: str = "default"
     mode: Literal["task", "conversation"] = "task"
-    visibility: bool = False
-    shows_audiences: bool = False
+    has_search_attributes: bool = False
+    has_audience_attribute: bool = False
     started_at: datetime
     messages: list[Message] = []
     digest: str = EMPTY_DIGEST
@@ -134,7 +134,7 @@ class Steering(BaseModel):
         }
 
 
-class Carried(Wire):
+class Carried(WireModel):
     """The input of the next run of a chain: the state, its transcript packed, and what people said."""
 
     state: RunState

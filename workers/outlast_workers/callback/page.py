@@ -174,7 +174,7 @@ class CallbackPage:
             result = await handle.result(follow_runs=False, rpc_timeout=ANSWERS_WITHIN)
         except (WorkflowFailureError, WorkflowContinuedAsNewError):
             return GONE
-        asked = (one for one in result.requests if one.request_id == link.request_id)
+        asked = (one for one in result.decisions if one.request_id == link.request_id)
         return next((f"{what_became(one)}." for one in asked), GONE)
 
     def _away(self, error: RPCError) -> Response:

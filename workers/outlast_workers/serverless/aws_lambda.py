@@ -63,7 +63,7 @@ class LambdaFunction:
             otlp_endpoint=settings.otlp_endpoint,
         )
         self._known: dict[str, ServerFacts] = {}
-        self._visibility: bool | None = None
+        self._has_search_attributes: bool | None = None
         self._invocations = 0
         self._run = run_worker(self._version, self._configured)
 
@@ -89,7 +89,10 @@ class LambdaFunction:
         async with opened(settings, self._known) as servers:
             endpoints = await servers.probed(asyncio.Event()) if servers else {}
             serving = _Serving(
-                settings, self._catalog, endpoints, visibility=await self._can_see(config)
+                settings,
+                self._catalog,
+                endpoints,
+                has_search_attributes=await self._can_see(config),
             )
             idle = IdleExit(settings.idle_exit_s or IDLE_EXIT_S)
             config.worker_config["task_queue"] = self._task_queue
@@ -107,10 +110,10 @@ class LambdaFunction:
 
     async def _can_see(self, config: LambdaWorkerConfig) -> bool:
         """Return whether runs may have search attributes, which is looked up once."""
-        if self._visibility is None and "workflows" in self._settings.roles:
+        if self._has_search_attributes is None and "workflows" in self._settings.roles:
             client = await Client.connect(**config.client_connect_config)
-            self._visibility = await ensure_search_attributes(client)
-        return bool(self._visibility)
+            self._has_search_attributes = await ensure_search_attributes(client)
+        return bool(self._has_search_attributes)
 
 
 class _Threads(ThreadPoolExecutor):
@@ -129,13 +132,13 @@ class _Serving(SimplePlugin):
         catalog: Catalog,
         endpoints: dict[str, Endpoint],
         *,
-        visibility: bool,
+        has_search_attributes: bool,
     ) -> None:
         super().__init__("outlast.Serving")
         self._settings = settings
         self._catalog = catalog
         self._endpoints = endpoints
-        self._visibility = visibility
+        self._has_search_attributes = has_search_attributes
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         (polled,) = queues_of(
@@ -143,7 +146,7 @@ class _Serving(SimplePlugin):
             self._settings,
             self._catalog,
             endpoints=self._endpoints,
-            visibility=self._visibility,
+            has_search_attributes=self._has_search_attributes,
         ).values()
         return {**config, **worker_options(self._settings, polled)}
 

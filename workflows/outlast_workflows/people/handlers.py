@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from outlast.contracts.base import Door
+from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.requests import Say, Steer
 from outlast.errors import BadRequest
@@ -32,7 +32,7 @@ from outlast_workflows.state import Steering
 
 _CHECKER = SchemaChecker()
 
-_DoorModel = TypeVar("_DoorModel", bound=Door)
+_Input = TypeVar("_Input", bound=InputModel)
 
 
 class Steerable:
@@ -195,7 +195,7 @@ class Steerable:
         return "ends after this turn"
 
 
-def typed(model: type[_DoorModel], payload: RawValue, what: str) -> _DoorModel:
+def typed(model: type[_Input], payload: RawValue, what: str) -> _Input:
     """Read a payload as a door model, or raise `BadRequest`; a missing one counts as `{}`."""
     return parse(model, json_of(payload) or b"{}", what=f"the payload of {what}")
 
