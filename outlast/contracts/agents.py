@@ -112,7 +112,7 @@ class Resolved(WireModel):
     keys: dict[str, dict[str, str]] = {}
     has_search_attributes: bool = False
     """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
-    cold: dict[str, datetime] | None = None
+    cold: dict[str, datetime] = {}
     """Task queues to pass over until then, for lately no worker took a step there."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, is one of them."""

@@ -30,8 +30,6 @@ class GenerateInput(WireModel):
     tools: tuple[str, ...] | None = None
     answer: bool = True
     max_calls: int | None = None
-    max_tokens: int | None = None
-    """Completion tokens: what workers of 0.1.0 keep to, who do not know `tokens_left`."""
     tokens_left: int | None = None
     cost_left_usd: Decimal | None = None
     price: Price | None = None

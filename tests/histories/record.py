@@ -2,16 +2,19 @@
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast_workers.connection import ensure_search_attributes
+from pydantic import JsonValue
 from temporalio.testing import WorkflowEnvironment
 
-from outlast import Agent, Approval, tool
+from outlast import Agent, Approval, ask_human, tool
 from outlast.plugin import OutlastPlugin
+from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.conftest import LIFTED, binary
-from tests.stage import on_stage
+from tests.stage import Stage, on_stage
 
 FOLDER = Path(__file__).parent
 
@@ -28,17 +31,83 @@ def leave(place: str) -> str:
     return f"left {place}"
 
 
+@tool(effect="idempotent")
+def lower_flag(place: str, result: str) -> str:
+    """Lower a flag."""
+    return f"lowered the {result} on {place}"
+
+
+@tool(effect="write", compensate=lower_flag)
+def raise_flag(place: str) -> str:
+    """Raise a flag."""
+    return "flag"
+
+
+ask_crew = ask_human(str, name="ask_crew", audience="crew")
+
 scout = Agent(name="scout", instructions="Look around.", tools=[look, leave], begin_with=["look"])
 lead = Agent(name="lead", instructions="Lead.", tools=[scout, look])
+captain = Agent(name="captain", instructions="Command.", tools=[look, raise_flag, ask_crew])
 
-SCRIPTS = {
-    "tools": ("scout", [call("look", place="Mars"), answer("quiet")]),
+
+async def _tools(stage: Stage) -> Run:
+    return await stage.start("scout", "go", limits={"deadline_s": 600})
+
+
+async def _approval(stage: Stage) -> Run:
+    run = await stage.start("scout", "go", limits={"deadline_s": 600})
+    await _pending(run)
+    await run.approve("2.1", by="ann")
+    return run
+
+
+async def _child(stage: Stage) -> Run:
+    return await stage.start("lead", "go", limits={"deadline_s": 600})
+
+
+async def _compensation(stage: Stage) -> Run:
+    """Raise a flag, ask the crew, and be cancelled meanwhile: the flag is lowered again."""
+    run = await stage.start("captain", "go", limits={"max_tokens": 100_000})
+    await _pending(run)
+    await run.cancel()
+    return run
+
+
+async def _question(stage: Stage) -> Run:
+    """Pause, resume and send a message by signal, and answer a question."""
+    run = await stage.start("captain", "go")
+    handle = stage.client.temporal.get_workflow_handle(run.id)
+    for name, payload in (("pause", {"by": "ann"}), ("resume", {}), ("say", {"text": "hurry"})):
+        await handle.signal(name, payload)
+    await _pending(run)
+    await handle.signal("decide", {"request_id": "none", "decision": "approve"})
+    await run.answer("1.1", "north", by="bo")
+    return run
+
+
+async def _conversation(stage: Stage) -> Run:
+    """Begin with a message, as one update with the start, and end after a second one."""
+    await stage.client.chat("chat", "hello", agent="captain", task_queue=stage.task_queue)
+    await stage.client.chat("chat", "again", agent="captain", task_queue=stage.task_queue)
+    run = stage.started("chat")
+    await run.finish()
+    return run
+
+
+async def _pending(run: Run) -> None:
+    async with asyncio.timeout(30):
+        while not await run.pending_requests():
+            await asyncio.sleep(0.1)
+
+
+SCENARIOS: dict[str, tuple[Callable[[Stage], Awaitable[Run]], list[dict[str, JsonValue]]]] = {
+    "tools": (_tools, [call("look", place="Mars"), answer("quiet")]),
     "approval": (
-        "scout",
+        _approval,
         [call("look", place="Mars"), call("leave", place="Mars"), answer("left")],
     ),
     "child": (
-        "lead",
+        _child,
         [
             calls(call("scout", input="Mars"), call("look", place="Moon")),
             call("look", place="Mars"),
@@ -46,11 +115,20 @@ SCRIPTS = {
             answer("all quiet"),
         ],
     ),
+    "compensation": (
+        _compensation,
+        [call("raise_flag", place="Mars"), call("ask_crew", question="Where to?")],
+    ),
+    "question": (
+        _question,
+        [call("ask_crew", question="Where to?"), answer("north")],
+    ),
+    "conversation": (_conversation, [answer("hi"), answer("hi again")]),
 }
 
 
 async def record(version: str) -> None:
-    """Run each script on a server of its own and keep the history of its first run."""
+    """Run each scenario on a server of its own and keep the history of its first run."""
     folder = FOLDER / version
     folder.mkdir()
     async with await WorkflowEnvironment.start_local(
@@ -59,12 +137,10 @@ async def record(version: str) -> None:
         dev_server_extra_args=LIFTED,
     ) as environment:
         await ensure_search_attributes(environment.client)
-        for name, (agent, script) in SCRIPTS.items():
-            async with on_stage(environment.client, ScriptedModel(script), [lead]) as stage:
-                run = await stage.start(agent, "go", limits={"deadline_s": 600})
-                if name == "approval":
-                    await asyncio.sleep(2)
-                    await run.approve("2.1", by="ann")
+        for name, (scenario, script) in SCENARIOS.items():
+            model = ScriptedModel(script)
+            async with on_stage(environment.client, model, [lead, captain]) as stage:
+                run = await scenario(stage)
                 await run.result()
                 (history,) = await stage.chain(run)
                 (folder / f"{name}.json").write_text(history.to_json())

@@ -192,9 +192,7 @@ class AgentWorkflow(Steerable):
             waited_s=lambda generation: generation.waited_s,
             moves_on=lambda error: not self._is_stopping() and was_not_served(error),
         )
-        # Workers of 0.1.0 tell the sum alone.
-        last = generation.last_prompt_tokens or generation.prompt_tokens // generation.asks
-        state.last_prompt_tokens = last
+        state.last_prompt_tokens = generation.last_prompt_tokens
         return generation
 
     async def _goes_on(self, state: RunState, presence: Presence) -> bool:
@@ -228,11 +226,7 @@ class AgentWorkflow(Steerable):
     async def _continue_as_new_if_due(self, state: RunState) -> None:
         """Go on as a new run where the server suggests it, or a conversation has a newer build to go to."""
         info, stays = workflow.info(), state.mode == "task"
-        is_outdated = (
-            not stays
-            and info.is_target_worker_deployment_version_changed()
-            and workflow.patched("conversations-go-on-with-the-current-build")
-        )
+        is_outdated = not stays and info.is_target_worker_deployment_version_changed()
         if not (is_outdated or info.is_continue_as_new_suggested()):
             return
         await self._replies.end(CONTINUED_AS_NEW)
@@ -367,7 +361,7 @@ async def _shielded(
 def _options(state: RunState, step: Step, leg: Leg) -> ActivityConfig:
     options = generate_options(step, leg, state.agent.route)
     is_bounded = state.limits.max_tokens is not None or state.limits.max_cost_usd is not None
-    if is_bounded and workflow.patched("bounded-calls-are-waited-for"):
+    if is_bounded:
         # What a cancelled call has used is known once it has ended, and the limits hold for it too.
         options["cancellation_type"] = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     return options

@@ -89,7 +89,7 @@ class Effects:
                 if is_cancelled_exception(error):
                     await self._note_if_happened(call_id, call, tool)
                     raise asyncio.CancelledError from error
-                if not is_unknown(error, tool) or not workflow.patched("unknown-is-cleared-up"):
+                if not is_unknown(error, tool):
                     return _told(error, tool, call_id)
                 asking = f"{call_id}.happened" if number == 1 else f"{call_id}.happened.{number}"
                 happened = await self._cleared_up(call_id, call, tool, error, is_moot, asking)
@@ -244,7 +244,7 @@ class Effects:
         route = self._route(tool)
         step = Step(call_id, call_summary(call), self._priority)
         # What a cancelled run has under way counts: it may have happened, and has to be undone then.
-        waits = tool.effect in EFFECTFUL and workflow.patched("effects-are-waited-for")
+        waits = tool.effect in EFFECTFUL
 
         async def start(leg: Leg) -> RawValue:
             options = tool_options(tool, step, leg, route)

@@ -23,7 +23,6 @@ def question_of(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
         tools=plan.tools,
         answer=plan.answer,
         max_calls=plan.max_calls,
-        max_tokens=None if tokens_left is None else tokens_left - state.last_prompt_tokens,
         tokens_left=tokens_left,
         cost_left_usd=cost_left_usd,
         price=None if cost_left_usd is None else leg.price,

@@ -41,7 +41,7 @@ class Legs:
         for its worker. Raises `NoWorker` when no worker took it on the last leg either, or else the error
         of the step.
         """
-        tried = warm_legs(route, self._state.cold or {}, workflow.now())
+        tried = warm_legs(route, self._state.cold, workflow.now())
         for leg in tried:
             try:
                 result = await start(leg)
@@ -58,8 +58,6 @@ class Legs:
 
     def _note_cold(self, leg: Leg) -> None:
         self._count(leg, passed_on=1)
-        if self._state.cold is None:
-            return  # a run that a worker of 0.1.0 opened
         until = workflow.now() + COLD_FOR
         self._state.cold[leg.task_queue] = until
         if not workflow.unsafe.is_replaying():

@@ -5,9 +5,9 @@ import json
 import zlib
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, JsonValue, TypeAdapter, field_validator
+from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from outlast.contracts.agents import PinnedAgent, Route
 from outlast.contracts.base import WireModel
@@ -69,8 +69,8 @@ class RunState(BaseModel):
     last_prompt_tokens: int = 0
     last_usage: Usage = Usage()
     undo: list[Undo] = []
-    cold: dict[str, datetime] | None = None
-    """Until when legs are passed over; None in runs that a worker of 0.1.0 opened, which pass over none."""
+    cold: dict[str, datetime] = {}
+    """Until when legs are skipped, by task queue."""
     legs: dict[str, ServedLeg] = {}
 
     def add(self, message: Message) -> None:
@@ -120,18 +120,6 @@ class Steering(BaseModel):
     finished: bool = False
     status: AgentStatus = "thinking"
     doing: str = "starting"
-
-    @field_validator("settled", mode="before")
-    @classmethod
-    def _as_they_are_now(cls, settled: Any) -> Any:
-        """Leave out what a worker of 0.1.0 carried: it remembered decisions, and not outcomes."""
-        if not isinstance(settled, dict):
-            return settled
-        return {
-            key: one
-            for key, one in settled.items()
-            if isinstance(one, SettledRequest) or "outcome" in one
-        }
 
 
 class Carried(WireModel):

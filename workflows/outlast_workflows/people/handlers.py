@@ -102,9 +102,8 @@ class Steerable:
     def _settle(self, payload: RawValue) -> str:
         decision = typed(HumanDecision, payload, "decide")
         name = known_name(decision, self._steering)
-        if name != decision.by and workflow.patched("names-are-folded"):
-            decision = decision.model_copy(update={"by": name})
-        return settle(decision, self._steering, now=workflow.now())
+        named = decision.model_copy(update={"by": name})
+        return settle(named, self._steering, now=workflow.now())
 
     @workflow.update(name="say")
     async def say(self, payload: RawValue = NOTHING) -> str:
