@@ -16,7 +16,6 @@ SHARE_OF_LONG = 0.02
 
 PENDING = frozenset(
     {
-        "README.md",
         "deploy/azure/README.md",
         "deploy/cloudrun/README.md",
         "deploy/images/README.md",
