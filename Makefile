@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-serverless test-vllm test-browser check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-serverless test-vllm test-browser test-install check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=â
 test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=â€¦ names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
+
+test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
+	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)
 
 check: setup ## format, lint, types, import rules, CHANGELOG
 	$(BIN)/ruff format --check
