@@ -22,7 +22,6 @@ PENDING = frozenset(
         "deploy/kubernetes/README.md",
         "deploy/lambda/README.md",
         "deploy/modal/README.md",
-        "docs/agents.md",
         "docs/compose.md",
         "docs/compute.md",
         "docs/decisions/0001-transcripts-by-reference.md",
