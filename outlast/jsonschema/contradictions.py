@@ -1,205 +1,162 @@
-"""Contradictions in JSON Schemas: what no finite value satisfies.
+"""Contradictions in well-formed JSON Schemas: mistakes that leave no value, reported at their place.
 
-A schema is empty when its own keywords exclude each other or when it needs an empty one. References make
-that a fixpoint: a definition has a finite instance once all that it needs have one. In doubt it has.
+This is not a solver. It finds the mistakes that people make (docs/decisions/0017): limits that cross,
+values of another type, required properties that are forbidden, and definitions that contain themselves
+without end.
 """
 
-import math
-import re
-from collections import deque
+import graphlib
 from collections.abc import Iterator
 from typing import Any
 
-from outlast.jsonschema.node_contradictions import (
-    Contradiction,
-    crossed,
-    kinds_of,
-    numbers,
-    strings,
-    values,
-)
 from outlast.jsonschema.schemas import Schema
 
-_IN_PLACE = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else")
+Place = tuple[str, str]
+"""A path in a schema, and what is wrong there."""
+
+_LIMITS = (
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minProperties", "maxProperties"),
+    ("minimum", "maximum"),
+)
+_EXCLUSIVE_LIMITS = (
+    ("minimum", "exclusiveMaximum"),
+    ("exclusiveMinimum", "maximum"),
+    ("exclusiveMinimum", "exclusiveMaximum"),
+)
+_SAME_VALUE = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else")
+"""Keywords whose schemas are about the same value as the schema that they stand in."""
 
 
-def contradiction_in(schema: Schema, path: str) -> Contradiction | None:
-    """Return the first contradiction of a well-formed schema, or None.
+def contradiction_in(node: Schema, path: str) -> Place | None:
+    """Return what makes one schema, without the schemas in it, impossible to satisfy, or None."""
+    for low, high in (*_LIMITS, *_EXCLUSIVE_LIMITS):
+        least: Any = node.get(low)
+        most: Any = node.get(high)
+        if least is None or most is None:
+            continue
+        if least > most or (least == most and (low, high) in _EXCLUSIVE_LIMITS):
+            return f"{path}.{low}", f"{least} leaves no value, because {high} is {most}"
+    return _wrong_values(node, path) or _forbidden_property(node, path)
 
-    Properties and items that may be left out count too: what can never be given was not meant. Branches
-    count only if no other is left, and nothing inside `not`, `if`, `then` and `else` does.
+
+def _wrong_values(node: Schema, path: str) -> Place | None:
+    declared: Any = node.get("type")
+    if declared is None:
+        return None
+    types = {declared} if isinstance(declared, str) else set(declared)
+    for keyword in ("enum", "const"):
+        values: Any = node.get(keyword, []) if keyword == "enum" else [node.get(keyword)]
+        if keyword in node and not any(types & set(types_of(value)) for value in values):
+            return f"{path}.{keyword}", f"has no value of type {' or '.join(sorted(types))}"
+    return None
+
+
+def _forbidden_property(node: Schema, path: str) -> Place | None:
+    if node.get("additionalProperties") is not False or "patternProperties" in node:
+        return None
+    properties: Any = node.get("properties", {})
+    required: Any = node.get("required", [])
+    for name in required:
+        if name not in properties:
+            reason = "is not in 'properties', and additionalProperties is false"
+            return f"{path}.required", f"{name!r} {reason}; add it to 'properties'"
+    return None
+
+
+def types_of(value: Any) -> tuple[str, ...]:
+    """Return the JSON Schema types of a JSON value."""
+    if isinstance(value, bool):
+        return ("boolean",)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return ("integer", "number")
+    names = {float: "number", str: "string", list: "array", dict: "object"}
+    return (names.get(type(value), "null"),)
+
+
+def endless_reference(schema: Schema, path: str) -> Place | None:
+    """Return a reference that no finite value satisfies, or that a validator follows without end.
+
+    The work is bounded by the size of the schema and the number of its definitions.
     """
-    return _circle(schema, path) or _Search(schema, path).first()
+    definitions = {name: (node, place) for name, node, place in _definitions(schema, path)}
+    follows = {name: _references(node, same_value=True) for name, (node, _) in definitions.items()}
+    try:
+        graphlib.TopologicalSorter(follows).prepare()
+    except graphlib.CycleError as error:
+        name = error.args[1][0]
+        return definitions[name][1], f"{name!r} refers to itself in a circle; write out its type"
+    finite = _finite(definitions)
+    for name, (node, place) in definitions.items():
+        if name not in finite:
+            return _unending(node, place, finite)
+    return None
 
 
-class _Search:
-    """Finds the empty parts of one schema."""
+def _finite(definitions: dict[str, tuple[Any, str]]) -> set[str]:
+    """Return the definitions with a finite value: all that they need is finite as well."""
+    needed_by: dict[str, set[str]] = {}
+    for name, (node, _) in definitions.items():
+        for reference in _references(node, same_value=False):
+            needed_by.setdefault(reference, set()).add(name)
+    finite: set[str] = set()
+    waiting = set(definitions)
+    while waiting:  # each round adds a definition to `finite`, or is the last
+        added = {name for name in waiting if _unending(*definitions[name], finite) is None}
+        finite |= added
+        waiting = {user for name in added for user in needed_by.get(name, ())} - finite
+    return finite
 
-    def __init__(self, schema: Schema, path: str) -> None:
-        self._path = path
-        self._nodes: dict[str, tuple[Any, str]] = dict(_definitions(schema, path))
-        self._finite: set[str] = set()
-        self._known: dict[int, Contradiction | None] = {}
-        self._find_finite()
 
-    def first(self) -> Contradiction | None:
-        waiting = deque([self._nodes["#"]])
-        seen: set[int] = set()
-        while waiting:
-            node, path = waiting.popleft()
-            if not isinstance(node, dict) or id(node) in seen:
-                continue
-            seen.add(id(node))
-            found = self._why(node, path)
-            if found is not None:
-                return self._explained(found)
-            waiting.extend(_parts(node, path))
-            reference = node.get("$ref")
-            if isinstance(reference, str):
-                waiting.append(self._nodes[reference])
+def _unending(node: Any, path: str, finite: set[str]) -> Place | None:
+    """Return the first reference that every value of a schema needs, and that is not finite."""
+    if not isinstance(node, dict) or "enum" in node or "const" in node:
         return None
+    reference = node.get("$ref")
+    if reference is not None and reference not in finite:
+        reason = (
+            "contains itself without end; make it optional, nullable, or a list that may be empty"
+        )
+        return f"{path}.$ref", f"{reference!r} {reason}"
+    for keyword in ("anyOf", "oneOf"):
+        branches = [
+            _unending(branch, f"{path}.{keyword}.{index}", finite)
+            for index, branch in enumerate(node.get(keyword, ()))
+        ]
+        if branches and all(branches):
+            return branches[0]
+    needed = (_unending(part, f"{path}.{place}", finite) for part, place in _needed(node))
+    return next(filter(None, needed), None)
 
-    def _find_finite(self) -> None:
-        needed_by: dict[str, set[str]] = {}
-        for name, (node, _) in self._nodes.items():
-            for reference in _references(node):
-                needed_by.setdefault(reference, set()).add(name)
-        waiting = list(self._nodes)
-        while waiting:
-            again: set[str] = set()
-            for name in waiting:
-                self._known.clear()
-                if name not in self._finite and self._why(*self._nodes[name]) is None:
-                    self._finite.add(name)
-                    again |= needed_by.get(name, set())
-            waiting = [name for name in again if name not in self._finite]
-        self._known.clear()
 
-    def _explained(self, found: Contradiction) -> Contradiction:
-        seen: set[str] = set()
-        while found.target is not None and found.target not in seen:
-            seen.add(found.target)
-            inner = self._why(*self._nodes[found.target])
-            if inner is None:
-                break
-            found = inner
-        return found
-
-    def _why(self, node: Any, path: str) -> Contradiction | None:
-        if isinstance(node, bool):
-            return None if node else Contradiction(path, "false admits nothing; leave it out")
-        if id(node) not in self._known:
-            self._known[id(node)] = self._why_object(node, path)
-        return self._known[id(node)]
-
-    def _why_object(self, node: Schema, path: str) -> Contradiction | None:
-        reference = node.get("$ref")
-        if isinstance(reference, str) and reference not in self._finite:
-            return Contradiction(
-                f"{path}.$ref",
-                f"{reference!r} needs itself without end; make it optional, nullable, or a list that "
-                "may be empty",
-                target=reference,
-            )
-        if node.get("not") in ({}, True):
-            return Contradiction(f"{path}.not", "excludes everything; leave it out")
-        return values(node, path) or self._branches(node, path) or self._of_types(node, path)
-
-    def _branches(self, node: Schema, path: str) -> Contradiction | None:
-        for keyword in ("allOf", "anyOf", "oneOf"):
-            branches = node.get(keyword)
-            if not isinstance(branches, list):
-                continue
-            whole = keyword == "allOf"
-            reasons: list[Contradiction] = []
-            for index, branch in enumerate(branches):
-                found = self._why(branch, f"{path}.{keyword}.{index}")
-                if found is not None:
-                    reasons.append(found)
-                if (found is None) != whole:
-                    break
-            if reasons and (whole or len(reasons) == len(branches)):
-                return reasons[0]
-        return None
-
-    def _of_types(self, node: Schema, path: str) -> Contradiction | None:
-        """Return why the first type is empty, if all are. Without a type, its keywords tell it."""
-        if "enum" in node or "const" in node:
-            return None
-        checks = {
-            "number": numbers,
-            "integer": numbers,
-            "string": strings,
-            "array": self._arrays,
-            "object": self._objects,
-        }
-        reasons = [checks[kind](node, path) if kind in checks else None for kind in kinds_of(node)]
-        return reasons[0] if reasons and all(reasons) else None
-
-    def _arrays(self, node: Schema, path: str) -> Contradiction | None:
-        least: Any = node.get("minItems", 0)
-        backwards = crossed(node, path, "minItems", "maxItems")
-        if backwards is not None:
-            return backwards
-        first: Any = node.get("prefixItems", [])
-        for index, item in enumerate(first[:least]):
-            if (found := self._why(item, f"{path}.prefixItems.{index}")) is not None:
-                return found
-        if least > len(first):
-            if node.get("items") is False:
-                return Contradiction(f"{path}.minItems", f"{least} items, and 'items' forbids them")
-            return self._why(node.get("items", True), f"{path}.items")
-        return None
-
-    def _objects(self, node: Schema, path: str) -> Contradiction | None:
-        backwards = crossed(node, path, "minProperties", "maxProperties")
-        if backwards is not None:
-            return backwards
+def _needed(node: Schema) -> Iterator[tuple[Any, str]]:
+    """Yield the schemas inside of a schema that every value of it satisfies somewhere."""
+    parts: Any = node.get("allOf", [])
+    yield from ((part, f"allOf.{index}") for index, part in enumerate(parts))
+    if node.get("type", "object") == "object":
         properties: Any = node.get("properties", {})
-        patterns: Any = node.get("patternProperties", {})
-        others: Any = node.get("additionalProperties", True)
         required: Any = node.get("required", [])
-        if len(set(required)) > node.get("maxProperties", math.inf):  # type: ignore[operator]
-            return Contradiction(f"{path}.maxProperties", "is less than the properties required")
-        closed = others is False and not patterns
-        if closed and node.get("minProperties", 0) > len(properties):  # type: ignore[operator]
-            return Contradiction(f"{path}.minProperties", "is more than the properties there are")
-        for name in required:
-            found = None
-            if name in properties:
-                found = self._why(properties[name], f"{path}.properties.{name}")
-            elif not any(re.search(pattern, name) for pattern in patterns):
-                found = self._why(others, f"{path}.additionalProperties")
-                if others is False:
-                    reason = f"{name!r} is no property, and additionalProperties forbids others"
-                    return Contradiction(f"{path}.required", f"{reason}; add it to 'properties'")
-            if found is not None:
-                return found
-        return None
+        yield from ((properties.get(name), f"properties.{name}") for name in required)
+    least: Any = node.get("minItems", 0)
+    if least and node.get("type", "array") == "array":
+        first: Any = node.get("prefixItems", [])
+        yield from ((part, f"prefixItems.{index}") for index, part in enumerate(first[:least]))
+        if least > len(first):
+            yield node.get("items"), "items"
 
 
-def _parts(node: Schema, path: str) -> Iterator[tuple[Any, str]]:
-    for keyword in ("properties", "patternProperties"):
-        group: Any = node.get(keyword, {})
-        yield from ((part, f"{path}.{keyword}.{name}") for name, part in group.items())
-    for keyword in ("items", "additionalProperties"):
-        yield node.get(keyword), f"{path}.{keyword}"
-    for keyword in ("prefixItems", "allOf"):
-        group = node.get(keyword, [])
-        yield from ((part, f"{path}.{keyword}.{index}") for index, part in enumerate(group))
-
-
-def _definitions(schema: Schema, path: str) -> Iterator[tuple[str, tuple[Any, str]]]:
-    yield "#", (schema, path)
+def _definitions(schema: Schema, path: str) -> Iterator[tuple[str, Any, str]]:
     for group in ("$defs", "definitions"):
         inner: Any = schema.get(group, {})
         for name, node in inner.items():
-            yield f"#/{group}/{name}", (node, f"{path}.{group}.{name}")
+            yield f"#/{group}/{name}", node, f"{path}.{group}.{name}"
+    yield "#", schema, path
 
 
-def _references(node: Any, *, in_place: bool = False) -> set[str]:
-    """Return the references of a schema: all, or those that are about the same value as it is."""
-    found: set[str] = set()
+def _references(node: Any, *, same_value: bool) -> set[str]:
+    """Return the references of a schema: all, or those that are about the same value."""
+    references: set[str] = set()
     waiting = [node]
     while waiting:
         part = waiting.pop()
@@ -207,34 +164,7 @@ def _references(node: Any, *, in_place: bool = False) -> set[str]:
             waiting.extend(part)
         elif isinstance(part, dict):
             if isinstance(part.get("$ref"), str):
-                found.add(part["$ref"])
-            keys = _IN_PLACE if in_place else (key for key in part if key not in ("$defs",))
+                references.add(part["$ref"])
+            keys = _SAME_VALUE if same_value else part.keys() - {"$defs", "definitions"}
             waiting.extend(part[key] for key in keys if key in part)
-    return found
-
-
-def _circle(schema: Schema, path: str) -> Contradiction | None:
-    """Find references that only go in circles: a validator would follow them for ever."""
-    nodes = dict(_definitions(schema, path))
-    follows = {name: _references(node, in_place=True) for name, (node, _) in nodes.items()}
-    leads_to = {name: len(names) for name, names in follows.items()}
-    reached_from: dict[str, list[str]] = {}
-    for name, names in follows.items():
-        for other in names:
-            reached_from.setdefault(other, []).append(name)
-    done = [name for name, count in leads_to.items() if not count]
-    while done:
-        for name in reached_from.get(done.pop(), []):
-            leads_to[name] -= 1
-            if not leads_to[name]:
-                done.append(name)
-    circling = [name for name, count in leads_to.items() if count]
-    if not circling:
-        return None
-    name = circling[0]
-    passed: set[str] = set()
-    while name not in passed:
-        passed.add(name)
-        name = min(other for other in follows[name] if leads_to[other])
-    reason = f"{name!r} refers to itself in a circle; write out what it is"
-    return Contradiction(nodes[name][1], reason)
+    return references

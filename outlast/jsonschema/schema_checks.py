@@ -1,29 +1,32 @@
-"""The door for JSON Schemas: well formed, small, and satisfiable, or refused at their place."""
+"""Checks of JSON Schemas: each is well formed, small, and free of contradictions, or rejected by path."""
 
 import difflib
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 
 from pydantic import JsonValue
 
-from outlast.jsonschema.contradictions import contradiction_in
-from outlast.jsonschema.patterns import parsed
+from outlast.jsonschema.contradictions import contradiction_in, endless_reference
 from outlast.jsonschema.schemas import Schema
 from outlast.texts import cut
 
 MAX_SCHEMA_BYTES = 64_000
-"""A schema in compact JSON: it is pinned into every run, put into prompts and compiled by the engine."""
+"""A schema as compact JSON. Every run records it, every prompt contains it, and the engine compiles it."""
 
 MAX_SCHEMA_DEPTH = 64
-"""Nesting at which a schema is refused: engines compile it recursively."""
+"""Levels of nesting: engines compile a schema recursively."""
+
+MAX_PATTERN = 2_000
+"""Characters of a pattern: engines compile it, and Python's parser is recursive."""
 
 MAX_QUOTED = 80
-"""Bytes of a value that a message quotes."""
+"""Bytes of a value in a message."""
 
 MAX_PATH = 300
-"""Bytes of a path in a message; names of properties may be of any length."""
+"""Bytes of a path in a message: names of properties have no limit."""
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -31,7 +34,7 @@ _COUNTS = (
     *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
     *("minContains", "maxContains"),
 )
-_REFUSED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$anchor", "$id")
+_UNSUPPORTED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$anchor", "$id")
 _SCHEMA_KEYWORDS = (
     *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
     *("unevaluatedProperties", "unevaluatedItems", "contentSchema"),
@@ -46,27 +49,27 @@ _ANNOTATIONS = (
 
 
 def check_schema(schema: JsonValue, path: str, *, arguments: bool = False) -> None:
-    """Raise `ValueError`, naming the place, unless a JSON Schema that a person wrote can be used.
+    """Raise `ValueError`, with the path of the mistake, if a JSON Schema that a person wrote is unusable.
 
-    It must constrain something, be satisfiable by a finite value and contain no unknown keyword. An answer
-    must be able to say something; `arguments` of a tool may be empty.
+    It must constrain something, contain no contradiction and no unknown keyword. An answer must have
+    content; `arguments` of a tool may be empty.
     """
     if not isinstance(schema, dict):
         raise ValueError(
-            f"{path}: {_quoted(schema)} is no JSON Schema; give an object with a 'type'"
+            f"{path}: {_quoted(schema)} is not a JSON Schema; give an object with a 'type'"
         )
     if not any(keyword in schema for keyword in _DEFINING):
-        found = ", ".join(_quoted(key) for key in list(schema)[:3]) or "nothing"
+        keywords = ", ".join(_quoted(key) for key in list(schema)[:3]) or "nothing"
         raise ValueError(
-            f"{path}: no JSON Schema: has {found}, needs one of {', '.join(_DEFINING)}"
+            f"{path}: not a JSON Schema: it has {keywords}, and needs one of {', '.join(_DEFINING)}"
         )
     _check(schema, path, arguments=arguments, written=True)
 
 
 def check_derived(schema: Schema, path: str, *, arguments: bool = False) -> None:
-    """Raise `ValueError` unless the schema of a type can be used: as `check_schema`, but with extras.
+    """Raise `ValueError` if the schema of a type is unusable.
 
-    What a type adds to its schema (`json_schema_extra`) constrains nothing and is let through.
+    Unlike `check_schema` it accepts unknown keywords: a type may add some (`json_schema_extra`).
     """
     _check(schema, path, arguments=arguments, written=False)
 
@@ -74,18 +77,18 @@ def check_derived(schema: Schema, path: str, *, arguments: bool = False) -> None
 def _check(schema: Schema, path: str, *, arguments: bool, written: bool) -> None:
     _check_size(schema, path)
     _check_node(schema, path, schema, 0, written=written)
-    found = contradiction_in(schema, path)
-    if found is not None:
-        raise ValueError(f"{cut(found.path, MAX_PATH)}: {found.reason}")
-    if not arguments and _says_nothing(schema):
+    endless = endless_reference(schema, path)
+    if endless is not None:
+        raise ValueError(f"{cut(endless[0], MAX_PATH)}: {endless[1]}")
+    if not arguments and _has_no_content(schema):
         raise ValueError(
-            f"{path}: an object without properties says nothing; name its properties, or set "
+            f"{path}: an object without properties has no content; name its properties, or set "
             "additionalProperties to true or to a schema"
         )
 
 
 def _check_size(schema: Schema, path: str) -> None:
-    # In pieces, so that a huge schema is not written out before it is refused.
+    # Encode in pieces, to reject a huge schema before all of it is encoded.
     pieces = json.JSONEncoder(
         ensure_ascii=False, separators=(",", ":"), allow_nan=False
     ).iterencode(schema)
@@ -98,7 +101,7 @@ def _check_size(schema: Schema, path: str) -> None:
     except RecursionError:
         raise ValueError(f"{path}: nested deeper than {MAX_SCHEMA_DEPTH}") from None
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no JSON: {error}") from None
+        raise ValueError(f"{path}: not JSON: {error}") from None
     if size > MAX_SCHEMA_BYTES:
         raise ValueError(
             f"{path}: larger than {MAX_SCHEMA_BYTES:,} bytes of JSON; give a smaller type, and let a tool "
@@ -106,7 +109,7 @@ def _check_size(schema: Schema, path: str) -> None:
         )
 
 
-def _says_nothing(schema: Schema) -> bool:
+def _has_no_content(schema: Schema) -> bool:
     node: JsonValue = schema
     while isinstance(node, dict) and isinstance(node.get("$ref"), str):
         node = _referred(str(node["$ref"]), schema)
@@ -124,7 +127,7 @@ def _check_node(node: JsonValue, path: str, root: Schema, depth: int, *, written
         return
     if not isinstance(node, dict):
         raise ValueError(
-            f"{cut(path, MAX_PATH)}: {_quoted(node)} is no JSON Schema; give an object"
+            f"{cut(path, MAX_PATH)}: {_quoted(node)} is not a JSON Schema; give an object"
         )
     if depth > MAX_SCHEMA_DEPTH:
         raise ValueError(f"{cut(path, MAX_PATH)}: nested deeper than {MAX_SCHEMA_DEPTH}")
@@ -136,6 +139,9 @@ def _check_node(node: JsonValue, path: str, root: Schema, depth: int, *, written
             )
         if written and keyword not in _KNOWN and not keyword.startswith("x-"):
             raise ValueError(f"{cut(path, MAX_PATH)}: {_unknown(keyword)}")
+    contradiction = contradiction_in(node, path)
+    if contradiction is not None:
+        raise ValueError(f"{cut(contradiction[0], MAX_PATH)}: {contradiction[1]}")
     for child, place in _children(node):
         _check_node(child, f"{path}.{place}", root, depth + 1, written=written)
 
@@ -205,7 +211,7 @@ def _is_flag(value: JsonValue, _: Schema) -> bool:
     return isinstance(value, bool)
 
 
-def _is_refused(_value: JsonValue, _root: Schema) -> bool:
+def _is_unsupported(_value: JsonValue, _root: Schema) -> bool:
     return False
 
 
@@ -214,10 +220,14 @@ def _is_patterns(value: JsonValue, root: Schema) -> bool:
 
 
 def _is_pattern(value: JsonValue, _: Schema) -> bool:
-    try:
-        return isinstance(value, str) and parsed(value) is not None
-    except ValueError:
+    if not isinstance(value, str) or len(value) > MAX_PATTERN:
         return False
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def _is_reference(value: JsonValue, root: Schema) -> bool:
@@ -225,7 +235,7 @@ def _is_reference(value: JsonValue, root: Schema) -> bool:
 
 
 def _referred(reference: str, root: Schema) -> JsonValue:
-    """Return what a reference names. A name with a `~` or a `%` would have to be escaped in it."""
+    """Return the schema of a reference. Names with `~` or `%`, which need escapes, are not supported."""
     if reference == "#":
         return root
     named = re.fullmatch(r"#/(\$defs|definitions)/([^/~%]+)", reference)
@@ -247,13 +257,13 @@ _KEYWORDS: dict[str, Callable[[JsonValue, Schema], bool]] = {
     "patternProperties": _is_patterns,
     **dict.fromkeys(_BRANCHES, _is_list),
     **dict.fromkeys(_BOUNDS, _is_number),
-    **dict.fromkeys(_REFUSED, _is_refused),
+    **dict.fromkeys(_UNSUPPORTED, _is_unsupported),
     **dict.fromkeys(_COUNTS, _is_count),
 }
 _ALLOWED = {
     "type": f"one of {', '.join(_TYPES)}",
     "required": "a list of property names",
-    "pattern": "a regular expression",
+    "pattern": f"a regular expression of at most {MAX_PATTERN:,} characters",
     "$ref": "a reference to a definition of this schema, such as '#/$defs/Name'",
     "format": "the name of a format",
     "uniqueItems": "true or false",
@@ -262,7 +272,9 @@ _ALLOWED = {
     **dict.fromkeys(_GROUPS, "an object of schemas"),
     "patternProperties": "an object of regular expressions and schemas",
     **dict.fromkeys(_BOUNDS, "a number"),
-    **dict.fromkeys(_REFUSED, "supported; write the definition where it is used, or under $defs"),
+    **dict.fromkeys(
+        _UNSUPPORTED, "supported; write the definition where it is used, or under $defs"
+    ),
     **dict.fromkeys(("enum", *_BRANCHES), "a list with an entry"),
     **dict.fromkeys(_COUNTS, "a whole number from 0"),
 }

@@ -60,16 +60,16 @@ def of(**properties: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    ("schema", "reason"),
     [
-        ("object", "out: 'object' is no JSON Schema"),
-        ({}, "out: no JSON Schema: has nothing, needs one of"),
-        ({"title": "x"}, "out: no JSON Schema: has 'title'"),
+        ("object", "out: 'object' is not a JSON Schema"),
+        ({}, "out: not a JSON Schema: it has nothing, and needs one of"),
+        ({"title": "x"}, "out: not a JSON Schema: it has 'title'"),
         ({"type": "text"}, "out.type: 'text' is not one of array"),
         ({"type": ["string", "text"]}, "out.type"),
         ({"type": "object", "properties": ["a"]}, "out.properties: ['a'] is not an object"),
         ({"type": "object", "properties": {"a": {"type": 3}}}, "out.properties.a.type: 3"),
-        ({"type": "object", "properties": {"a": 3}}, "out.properties.a: 3 is no JSON Schema"),
+        ({"type": "object", "properties": {"a": 3}}, "out.properties.a: 3 is not a JSON Schema"),
         ({"type": "object", "required": "a"}, "out.required: 'a' is not a list of property names"),
         ({"type": "array", "items": {"type": "x"}}, "out.items.type"),
         ({"enum": []}, "out.enum: [] is not a list with an entry"),
@@ -82,127 +82,103 @@ def of(**properties: Any) -> dict[str, Any]:
         ({"type": "object", "$defs": {"A": {"type": "x"}}}, "out.$defs.A.type"),
     ],
 )
-def test_what_is_no_schema_is_refused_at_its_place(schema: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=".") as refused:
+def test_what_is_no_schema_is_rejected_at_its_place(schema: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=".") as error:
         check_schema(schema, "out")
-    assert said in str(refused.value)
+    assert reason in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    ("schema", "reason"),
     [
         ({**TEXT, "maxLenght": 3}, "out: unknown keyword 'maxLenght'; did you mean 'maxLength'?"),
         (of(a={**TEXT, "foo": 3}), "out.properties.a: unknown keyword 'foo'; leave it out, or"),
-        ({"type": "array", "items": [TEXT]}, "out.items: [{'type': 'string'}] is no JSON Schema"),
+        (
+            {"type": "array", "items": [TEXT]},
+            "out.items: [{'type': 'string'}] is not a JSON Schema",
+        ),
         ({**TEXT, "pattern": "(" * 900 + ")" * 900}, "out.pattern: "),
         ({**TEXT, "pattern": "a" * 5_000}, "out.pattern: "),
-        ({"const": float("nan")}, "out: no JSON"),
-        ({"const": object()}, "out: no JSON"),
+        ({"const": float("nan")}, "out: not JSON"),
+        ({"const": object()}, "out: not JSON"),
         ({"enum": ["x" * 70_000]}, f"out: larger than {MAX_SCHEMA_BYTES:,} bytes"),
         ({"$ref": "#/$defs/a~1b", "$defs": {"a~1b": TEXT}}, "out.$ref: '#/$defs/a~1b' is not"),
     ],
 )
-def test_what_no_engine_could_use_is_refused_at_its_place(schema: Any, said: str) -> None:
-    refused(schema, said)
+def test_what_no_engine_could_use_is_rejected_at_its_place(schema: Any, reason: str) -> None:
+    assert_rejected(schema, reason)
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    ("schema", "reason"),
     [
-        ({**WHOLE, "minimum": 5, "maximum": 3}, "out: no number is above 5 and below 3"),
-        ({"minimum": 5, "maximum": 3, "enum": [4]}, None),
-        ({**WHOLE, "exclusiveMinimum": 3, "maximum": 3}, "out: no number is above 3"),
-        ({**WHOLE, "exclusiveMinimum": 3, "exclusiveMaximum": 4}, "out: no integer lies between"),
-        ({**WHOLE, "minimum": 3.2, "maximum": 3.8}, "out: no integer lies between 3.2 and 3.8"),
-        ({"type": "number", "minimum": 3.2, "maximum": 3.8}, None),
+        (
+            {**WHOLE, "minimum": 5, "maximum": 3},
+            "out.minimum: 5 leaves no value, because maximum is 3",
+        ),
+        ({**WHOLE, "minimum": 3, "exclusiveMaximum": 3}, "out.minimum: 3 leaves no value"),
+        ({**WHOLE, "exclusiveMinimum": 3, "maximum": 3}, "out.exclusiveMinimum: 3 leaves no value"),
+        ({**WHOLE, "exclusiveMinimum": 3, "exclusiveMaximum": 3}, "out.exclusiveMinimum: 3 leaves"),
+        ({**WHOLE, "minimum": 3, "maximum": 3}, None),
         ({"type": "number", "exclusiveMinimum": 3, "exclusiveMaximum": 4}, None),
-        ({**WHOLE, "minimum": 6, "maximum": 9, "multipleOf": 5}, "out: no multiple of 5 lies"),
-        ({"type": ["integer", "string"], "minimum": 5, "maximum": 3}, None),
-        ({**TEXT, "minLength": 5, "maxLength": 3}, "out.minLength: 5 is above maxLength"),
-        ({"type": "array", "minItems": 2, "maxItems": 1}, "out.minItems: 2 is above maxItems"),
-        ({"type": "array", "minItems": 1, "items": False}, "out.minItems: 1 items, and 'items'"),
-        ({"type": "array", "items": False}, None),
-        ({"type": "array", "minItems": 1, "prefixItems": [False]}, "out.prefixItems.0: false"),
-        ({"type": "array", "items": {**TEXT, "pattern": "a^b"}}, "out.items.pattern: no text"),
+        ({**TEXT, "minLength": 5, "maxLength": 3}, "out.minLength: 5 leaves no value"),
+        ({"type": "array", "minItems": 2, "maxItems": 1}, "out.minItems: 2 leaves no value"),
+        (
+            {"type": "array", "items": {**TEXT, "minLength": 2, "maxLength": 1}},
+            "out.items.minLength",
+        ),
+        ({"type": "object", "minProperties": 2, "maxProperties": 1}, "out.minProperties: 2 leaves"),
         ({"enum": [1, 2], "type": "string"}, "out.enum: has no value of type string"),
         ({"const": True, "type": "integer"}, "out.const: has no value of type integer"),
+        (
+            {"const": None, "type": ["integer", "string"]},
+            "out.const: has no value of type integer or",
+        ),
         ({"enum": [1.0, "a"], "type": "integer"}, None),
-        (of(a=False), "out.properties.a: false admits nothing"),
-        ({"type": "object", "properties": {"a": False, "b": TEXT}}, None),
         (
             {**of(a=TEXT), "required": ["b"], "additionalProperties": False},
-            "out.required: 'b' is no property, and additionalProperties forbids others",
+            "out.required: 'b' is not in 'properties', and additionalProperties is false; add it",
         ),
         ({**of(a=TEXT), "required": ["b"]}, None),
-        ({"type": "object", "minProperties": 2, "maxProperties": 1}, "out.minProperties: 2 is"),
-        (of(a={"anyOf": [False, {**TEXT, "pattern": "$a"}]}), "out.properties.a.anyOf.0: false"),
-        ({"anyOf": [{**WHOLE, "minimum": 5, "maximum": 3}, {"type": "null"}]}, None),
+        (
+            {"anyOf": [{**WHOLE, "minimum": 5, "maximum": 3}, {"type": "null"}]},
+            "out.anyOf.0.minimum: 5 leaves no value",
+        ),
         ({"oneOf": [{"type": "array", "minItems": 2, "maxItems": 1}]}, "out.oneOf.0.minItems"),
-        ({"allOf": [TEXT, {"pattern": "(?!)"}]}, "out.allOf.1.pattern: no text matches"),
-        ({**TEXT, "not": {}}, "out.not: excludes everything"),
-        ({**TEXT, "not": {**TEXT, "pattern": "a^b"}}, None),
+        ({"type": "object", "properties": {"a": False, "b": TEXT}}, None),
         (
             {"type": "object", "properties": {"a": {**TEXT, "minLength": 2, "maxLength": 1}}},
-            "out.properties.a.minLength: 2 is above",
+            "out.properties.a.minLength: 2 leaves no value",
         ),
         ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, "in a circle"),
         (
             {"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, TEXT]}}},
             "out.$defs.A: '#/$defs/A' refers to itself in a circle",
         ),
-        (of(next={"$ref": "#"}), "out.properties.next.$ref: '#' needs itself without end"),
+        (of(next={"$ref": "#"}), "out.properties.next.$ref: '#' contains itself without end"),
         ({"type": "object", "properties": {"next": {"$ref": "#"}}}, None),
+        (of(next={"anyOf": [{"$ref": "#"}, {"type": "null"}]}), None),
         (
-            {**of(a={"$ref": "#/$defs/A"}), "$defs": {"A": {**TEXT, "pattern": "$a"}}},
-            "out.$defs.A.pattern: no text matches",
+            of(next={"anyOf": [{"$ref": "#"}, of(a={"$ref": "#"})]}),
+            "out.properties.next.anyOf.0.$ref",
+        ),
+        (
+            {"type": "array", "minItems": 1, "prefixItems": [{"$ref": "#"}]},
+            "out.prefixItems.0.$ref: '#' contains itself without end",
+        ),
+        ({"type": "array", "minItems": 1, "prefixItems": [TEXT, {"$ref": "#"}]}, None),
+        ({"allOf": [of(a={"$ref": "#"})]}, "out.allOf.0.properties.a.$ref"),
+        (
+            {
+                **of(a={"$ref": "#/$defs/A"}),
+                "$defs": {"A": {**TEXT, "minLength": 2, "maxLength": 1}},
+            },
+            "out.$defs.A.minLength: 2 leaves no value",
         ),
     ],
 )
-def test_what_no_value_satisfies_is_refused_at_its_place(schema: Any, said: str | None) -> None:
-    refused(schema, said) if said else check_schema(schema, "out")
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    ["a^b", "$a", "(?!)", r"[^\s\S]", "(a|b)^", r"^a\Zb$", "(?=[^\\d\\D])a", "^(?!.*)a$"],
-)
-def test_a_pattern_without_a_match_is_refused(pattern: str) -> None:
-    refused({**TEXT, "pattern": pattern}, f"out.pattern: no text matches {pattern!r}")
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        "",
-        "^$",
-        "$",
-        "^a|b$",
-        "(a^)?b",
-        "(?m)a^b",
-        "(?m:a$)b",
-        "a$\n",
-        "^(?!b).*$",
-        r"^(a)\1$",
-        "x*^a",
-    ],
-)
-def test_a_pattern_that_may_have_a_match_is_accepted(pattern: str) -> None:
-    check_schema({**TEXT, "pattern": pattern}, "out")
-
-
-@pytest.mark.parametrize(
-    ("schema", "said"),
-    [
-        ({"pattern": "^a{2}$", "minLength": 3}, "matches no text of at least 3 characters"),
-        ({"pattern": "^(a|bc)$", "minLength": 3}, "matches no text of at least 3 characters"),
-        ({"pattern": "a{4}", "maxLength": 3}, "matches no text of at most 3 characters"),
-        ({"pattern": "^a{2}", "minLength": 3}, None),
-        ({"pattern": "^a+$", "minLength": 3, "maxLength": 3}, None),
-    ],
-)
-def test_a_pattern_and_lengths_must_agree(schema: dict[str, Any], said: str | None) -> None:
-    schema = {**TEXT, **schema}
-    refused(schema, f"out.pattern: {said}") if said else check_schema(schema, "out")
+def test_a_contradiction_is_rejected_at_its_place(schema: Any, reason: str | None) -> None:
+    assert_rejected(schema, reason) if reason else check_schema(schema, "out")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +189,10 @@ def test_a_pattern_and_lengths_must_agree(schema: dict[str, Any], said: str | No
         {"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {}}}},
     ],
 )
-def test_an_answer_that_can_say_nothing_is_refused_and_arguments_are_not(schema: Any) -> None:
-    refused(schema, "out: an object without properties says nothing")
+def test_an_answer_without_content_is_rejected_and_arguments_without_any_are_not(
+    schema: Any,
+) -> None:
+    assert_rejected(schema, "out: an object without properties has no content")
     check_schema(schema, "out", arguments=True)
 
 
@@ -231,26 +209,31 @@ def test_annotations_are_no_unknown_keywords() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "reason"),
     [
-        (Endless, "$defs.Endless.properties.next.$ref: '#/$defs/Endless' needs itself without end"),
-        (Branching, "properties.branches.items.$ref: '#/$defs/Branching' needs itself without"),
-        (One, "needs itself without end; make it optional, nullable, or a list that may be empty"),
-        (Empty, "an object without properties says nothing"),
-        (Crossed, "properties.amount: no number is above 5 and below 3"),
-        (Annotated[str, Field(pattern="a^b")], "pattern: no text matches 'a^b'"),
+        (
+            Endless,
+            "$defs.Endless.properties.next.$ref: '#/$defs/Endless' contains itself without end",
+        ),
+        (Branching, "properties.branches.items.$ref: '#/$defs/Branching' contains itself without"),
+        (
+            One,
+            "contains itself without end; make it optional, nullable, or a list that may be empty",
+        ),
+        (Empty, "an object without properties has no content"),
+        (Crossed, "properties.amount.minimum: 5 leaves no value"),
         (list[Annotated[str, Field(pattern=r"\p{L}")]], "items.pattern: "),
-        (conlist(int, min_length=2, max_length=1), "minItems: 2 is above maxItems"),
+        (conlist(int, min_length=2, max_length=1), "minItems: 2 leaves no value"),
         (Literal[tuple("x" * 90 + str(n) for n in range(1_000))], "larger than 64,000 bytes"),
     ],
 )
-def test_types_that_no_answer_satisfies_are_refused_when_the_agent_is_defined(
-    output: Any, said: str
+def test_types_that_no_answer_satisfies_are_rejected_when_the_agent_is_defined(
+    output: Any, reason: str
 ) -> None:
     with pytest.raises(DefinitionError) as error:
         Agent(name="a", instructions="Do.", output=output)
     assert str(error.value).startswith("the output of agent 'a'")
-    assert said in str(error.value)
+    assert reason in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -262,7 +245,7 @@ def test_types_that_some_answer_satisfies_are_accepted(output: Any) -> None:
     Agent(name="a", instructions="Do.", output=output)
 
 
-def test_arguments_that_no_call_satisfies_are_refused_when_the_tool_is_defined() -> None:
+def test_arguments_that_no_call_satisfies_are_rejected_when_the_tool_is_defined() -> None:
     def walk(to: Endless) -> str:
         """Walk."""
         return ""
@@ -306,7 +289,7 @@ def _star(length: int) -> dict[str, Any]:
         {**TEXT, "pattern": "(a*)*" * 300 + "^"},
     ],
 )
-def test_hostile_schemas_are_settled_soon(schema: Any) -> None:
+def test_hostile_schemas_are_checked_in_time(schema: Any) -> None:
     began = time.monotonic()
     with contextlib.suppress(ValueError):
         check_schema(schema, "out")
@@ -316,13 +299,13 @@ def test_hostile_schemas_are_settled_soon(schema: Any) -> None:
 def test_a_list_that_contains_itself_is_no_schema() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    refused({"enum": endless}, "out: ")
+    assert_rejected({"enum": endless}, "out: ")
 
 
-def refused(schema: Any, said: str) -> None:
+def assert_rejected(schema: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=".") as error:
         check_schema(schema, "out")
-    assert said in str(error.value)
+    assert reason in str(error.value)
     assert "\n" not in str(error.value)
 
 

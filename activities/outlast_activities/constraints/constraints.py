@@ -9,7 +9,7 @@ format as `outlast_activities.constraints.portable_formats` bounds it.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from outlast.jsonschema.node_contradictions import types_of
+from outlast.jsonschema.contradictions import types_of
 from outlast.jsonschema.schemas import Schema
 from outlast_activities.constraints.portable_patterns import is_portable
 from outlast_activities.constraints.portable_schemas import Reads, in_other_words

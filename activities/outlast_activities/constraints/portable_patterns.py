@@ -1,15 +1,17 @@
 """Regular expressions that decoding engines and Python read alike."""
 
+import re
+import warnings
 from collections.abc import Iterator
-from re import _constants  # type: ignore[attr-defined]
-from typing import Any
 
-from outlast.jsonschema.patterns import matches_of, parsed
+# Python's own parser, which is private: another parser of its dialect would differ in details.
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any
 
 MAX_REPEATS = 100
 """Counted repeats in a pattern: xgrammar 0.2.8 fails from 129 on."""
 
-_PLAIN = parsed("").state.flags
+_PLAIN_FLAGS = re.UNICODE
 _READABLE = ("LITERAL", "NOT_LITERAL", "IN", "ANY", "BRANCH", "SUBPATTERN", "MAX_REPEAT")
 
 
@@ -20,11 +22,12 @@ def is_portable(pattern: str, *, anchored: bool, escaped: bool, classes: bool) -
     `classes`: it knows those that are written as a backslash and a letter.
     """
     try:
-        tree, matches = parsed(pattern), matches_of(pattern)
-    except ValueError:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            tree: Any = _parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError):
         return False
     whole = _is_whole(tree)
-    if matches is None or (anchored and not whole) or tree.state.flags != _PLAIN:
+    if (anchored and not whole) or tree.state.flags != _PLAIN_FLAGS:
         return False
     return all(
         _is_plain(item, escaped=escaped, classes=classes)
