@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import CompanionTool, Effect
 from outlast.contracts.human import Approval
-from outlast.contracts.limits import Limits
+from outlast.contracts.limits import RunLimits
 from outlast.contracts.names import Name
 
 
@@ -107,7 +107,7 @@ class Resolved(WireModel):
     prompt: str = "{input}"
     output_schema: dict[str, JsonValue] | None = None
     model: str | None = None
-    limits: Limits = Limits()
+    limits: RunLimits = RunLimits()
     channels: dict[str, int] = {}
     keys: dict[str, dict[str, str]] = {}
     has_search_attributes: bool = False

@@ -1,20 +1,19 @@
 """The limits of a run."""
 
 from decimal import Decimal
-from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field
 
-from outlast.contracts.base import InputModel
+from outlast.contracts.base import WireModel
 
 DEFAULT_MAX_TURNS = 20
-"""Turns of a run whose request and agent name no limit: a bound, for a run must end."""
+"""Turns of a run without a limit of its own: every run must end."""
 
 
-class Limits(InputModel):
-    """Bounds of one run. Of a request's and its agent's, the tighter holds.
+class RunLimits(WireModel):
+    """Limits as a run carries them, in payloads that workers of other versions read.
 
-    `idle_s` is how long a conversation waits for the next message: a day, if nothing is said.
+    A limit that this build does not know is ignored.
     """
 
     max_turns: int | None = Field(default=None, ge=1, le=10_000)
@@ -23,7 +22,12 @@ class Limits(InputModel):
     deadline_s: float | None = Field(default=None, gt=0, le=31_536_000)
     idle_s: float | None = Field(default=None, gt=0, le=31_536_000)
 
-    @model_serializer(mode="wrap")
-    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not bounded: older workers refuse a limit that they do not know."""
-        return {name: value for name, value in serialize(self).items() if value is not None}
+
+class Limits(RunLimits):
+    """Limits as a person types them: an unknown one is rejected.
+
+    A request and its agent may both have limits: the lower of the two applies. `idle_s` is how long a
+    conversation waits for the next message; the default is a day.
+    """
+
+    model_config = ConfigDict(extra="forbid")

@@ -5,7 +5,7 @@ import pytest
 from outlast_workflows.budget import Ask, Spent, Stop, plan_turn, tighter
 
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.limits import Limits
+from outlast.contracts.limits import RunLimits
 from outlast.contracts.results import Usage
 
 
@@ -77,15 +77,15 @@ def used(tokens: int = 0, cost: str = "0") -> Usage:
 def test_a_turn_is_planned_within_its_budgets(
     tools: list[ToolSpec], limits: dict[str, Any], spent: Spent, plan: Ask | Stop
 ) -> None:
-    assert plan_turn(tools, tighter(Limits(**limits), Limits()), spent) == plan
+    assert plan_turn(tools, tighter(RunLimits(**limits), RunLimits()), spent) == plan
 
 
 def test_of_two_limits_the_tighter_holds_field_by_field() -> None:
-    first = Limits(max_turns=5, max_tokens=100)
-    second = Limits(max_turns=3, max_tokens=200, deadline_s=60)
-    assert tighter(first, second) == Limits(max_turns=3, max_tokens=100, deadline_s=60)
+    first = RunLimits(max_turns=5, max_tokens=100)
+    second = RunLimits(max_turns=3, max_tokens=200, deadline_s=60)
+    assert tighter(first, second) == RunLimits(max_turns=3, max_tokens=100, deadline_s=60)
 
 
 def test_every_run_has_a_bound_on_its_turns() -> None:
-    assert tighter(Limits(), Limits()).max_turns == 20
-    assert tighter(Limits(max_turns=500), Limits()).max_turns == 500
+    assert tighter(RunLimits(), RunLimits()).max_turns == 20
+    assert tighter(RunLimits(max_turns=500), RunLimits()).max_turns == 500

@@ -8,7 +8,7 @@ from outlast_activities.policies.allowance import SMALLEST_ANSWER_TOKENS
 
 from outlast.contracts.agents import Leg, ToolSpec
 from outlast.contracts.generation import Tokens
-from outlast.contracts.limits import DEFAULT_MAX_TURNS, Limits
+from outlast.contracts.limits import DEFAULT_MAX_TURNS, RunLimits
 from outlast.contracts.results import StopReason, Usage
 from outlast.jsonschema.schemas import MAX_CALLS_PER_TURN
 
@@ -47,17 +47,19 @@ class Spent:
     last_usage: Usage = NOTHING
 
 
-def tighter(first: Limits, second: Limits) -> Limits:
+def tighter(first: RunLimits, second: RunLimits) -> RunLimits:
     """Return, field by field, the smaller of two limits; every run has a bound on its turns."""
     merged = {
         name: min((value for value in (one, other) if value is not None), default=None)
-        for name in Limits.model_fields
+        for name in RunLimits.model_fields
         for one, other in [(getattr(first, name), getattr(second, name))]
     }
-    return Limits.model_validate({**merged, "max_turns": merged["max_turns"] or DEFAULT_MAX_TURNS})
+    return RunLimits.model_validate(
+        {**merged, "max_turns": merged["max_turns"] or DEFAULT_MAX_TURNS}
+    )
 
 
-def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | Stop:
+def plan_turn(tools: Sequence[ToolSpec], limits: RunLimits, spent: Spent) -> Ask | Stop:
     """Decide the next turn. On the last one that a budget allows, only the answer is left."""
     turns_left = (limits.max_turns or DEFAULT_MAX_TURNS) - spent.turns
     if turns_left < 1:
@@ -79,7 +81,7 @@ def plan_turn(tools: Sequence[ToolSpec], limits: Limits, spent: Spent) -> Ask | 
     return _narrowed(tools, spent.calls or {})
 
 
-def left_of(limits: Limits, used: Usage) -> tuple[int | None, Decimal | None]:
+def left_of(limits: RunLimits, used: Usage) -> tuple[int | None, Decimal | None]:
     """Return the tokens and dollars that limits leave; None where there is no limit."""
     return (
         None if limits.max_tokens is None else limits.max_tokens - used.tokens,

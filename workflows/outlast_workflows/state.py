@@ -13,7 +13,7 @@ from outlast.contracts.agents import PinnedAgent, Route
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
-from outlast.contracts.limits import Limits
+from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
 from outlast.contracts.requests import Say, Steer
 from outlast.contracts.results import AgentStatus, ServedLeg, Usage
@@ -53,7 +53,7 @@ class RunState(BaseModel):
 
     agent: PinnedAgent
     agent_digest: str
-    limits: Limits
+    limits: RunLimits
     tenant: str = "default"
     mode: Literal["task", "conversation"] = "task"
     has_search_attributes: bool = False
@@ -89,7 +89,7 @@ class RunState(BaseModel):
             return None
         return max(0.0, self.limits.deadline_s - (now - self.started_at).total_seconds())
 
-    def share(self, agents: int, now: datetime) -> Limits:
+    def share(self, agents: int, now: datetime) -> RunLimits:
         """Return what each of the agents that a decision calls may use of what is left.
 
         A turn like the last is kept back, for this run has to answer with what they say.
@@ -97,7 +97,7 @@ class RunState(BaseModel):
         tokens, cost = self.limits.max_tokens, self.limits.max_cost_usd
         deadline_s = self.deadline_in(now)
         kept = self.usage + self.last_usage
-        return Limits(
+        return RunLimits(
             max_tokens=None if tokens is None else max(1, (tokens - kept.tokens) // agents),
             max_cost_usd=None
             if cost is None
