@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from outlast.client import Client
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
+from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady
 from outlast.runs import Run
 from outlast.texts import cut
@@ -123,11 +124,15 @@ def waiting_query(*, audience: str | None = None, tenant: str | None = None) -> 
     terms = [
         f"WorkflowType = '{AGENT_WORKFLOW}'",
         "ExecutionStatus = 'Running'",
-        "AgentStatus = 'waiting_for_human'",
+        f"{AGENT_STATUS.name} = 'waiting_for_human'",
         # Conversations wait too, for whatever is said next, and ask nobody.
-        "AgentAudience IS NOT NULL",
-        *([] if audience is None else [f"AgentAudience = {quoted(audience, '--audience')}"]),
-        *([] if tenant is None else [f"AgentTenant = {quoted(tenant, '--tenant')}"]),
+        f"{AGENT_AUDIENCE.name} IS NOT NULL",
+        *(
+            []
+            if audience is None
+            else [f"{AGENT_AUDIENCE.name} = {quoted(audience, '--audience')}"]
+        ),
+        *([] if tenant is None else [f"{AGENT_TENANT.name} = {quoted(tenant, '--tenant')}"]),
     ]
     return " AND ".join(terms)
 

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from outlast_workers.connection import SEARCH_ATTRIBUTES
 from outlast_workers.local.servers import TemporalServer, free_port
 from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast import Client
+from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.plugin import OutlastPlugin
 from tests.conftest import binary
 from tests.deploy import tools

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from outlast_workers.connection import (
-    SEARCH_ATTRIBUTES,
     connect,
     create_command,
     ensure_search_attributes,
 )
 from outlast_workers.local.servers import free_port
-from outlast_workflows.run_display import AGENT_NAME
 from structlog.testing import capture_logs
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import (
@@ -25,6 +23,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
+from outlast.contracts.search_attributes import AGENT_NAME, SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 

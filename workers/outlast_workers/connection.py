@@ -9,14 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from outlast_workflows.run_display import (
-    AGENT_AUDIENCE,
-    AGENT_COST_USD,
-    AGENT_NAME,
-    AGENT_STATUS,
-    AGENT_TENANT,
-    AGENT_TURNS,
-)
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
@@ -24,11 +16,12 @@ from temporalio.api.operatorservice.v1 import (
 )
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Plugin
-from temporalio.common import SearchAttributeIndexedValueType, SearchAttributeKey
+from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -48,18 +41,7 @@ MAX_REASON_CHARS = 200
 
 CALL_TIMEOUT = timedelta(seconds=10)
 
-_KEYS: tuple[SearchAttributeKey[Any], ...] = (
-    AGENT_NAME,
-    AGENT_TENANT,
-    AGENT_STATUS,
-    AGENT_TURNS,
-    AGENT_COST_USD,
-    AGENT_AUDIENCE,
-)
 Types = Mapping[str, SearchAttributeIndexedValueType]
-
-SEARCH_ATTRIBUTES: Types = {key.name: key.indexed_value_type for key in _KEYS}
-"""What a run is found by: names, and the types that the namespace must give them."""
 
 _REFUSALS = ("Unauthenticated", "PermissionDenied")
 

@@ -4,18 +4,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import SearchAttributeUpdate
 
 from outlast.contracts.results import AgentStatus, Progress
+from outlast.contracts.search_attributes import (
+    AGENT_AUDIENCE,
+    AGENT_COST_USD,
+    AGENT_NAME,
+    AGENT_STATUS,
+    AGENT_TENANT,
+    AGENT_TURNS,
+)
 from outlast_workflows.display_text import details
 from outlast_workflows.state import RunState, Steering
-
-AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
-AGENT_TENANT = SearchAttributeKey.for_keyword("AgentTenant")
-AGENT_STATUS = SearchAttributeKey.for_keyword("AgentStatus")
-AGENT_AUDIENCE = SearchAttributeKey.for_keyword_list("AgentAudience")
-AGENT_TURNS = SearchAttributeKey.for_int("AgentTurns")
-AGENT_COST_USD = SearchAttributeKey.for_float("AgentCostUsd")
 
 UPSERT_EVERY = timedelta(seconds=30)
 """An upsert is an event in the history and a billable action: between `thinking` and `acting` one in 30 s

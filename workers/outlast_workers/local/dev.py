@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
+from outlast.contracts.search_attributes import AGENT_STATUS
 from outlast.errors import NotReady
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
 from outlast_workers.serving import load_catalog
@@ -154,7 +155,7 @@ Start a run, and wait for its answer:
   {cli} workflow result --workflow-id r1
 
 See what waits for a person:
-  {cli} workflow list --query "AgentStatus='waiting_for_human'"
+  {cli} workflow list --query "{AGENT_STATUS.name}='waiting_for_human'"
 
 Ctrl-C stops everything. Runs are kept, and go on with the next start.
 """

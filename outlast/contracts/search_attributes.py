@@ -1,0 +1,21 @@
+"""Search attributes: the keys by which a Temporal namespace finds runs, and their types."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio.common import SearchAttributeIndexedValueType, SearchAttributeKey
+
+AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
+AGENT_TENANT = SearchAttributeKey.for_keyword("AgentTenant")
+AGENT_STATUS = SearchAttributeKey.for_keyword("AgentStatus")
+AGENT_AUDIENCE = SearchAttributeKey.for_keyword_list("AgentAudience")
+AGENT_TURNS = SearchAttributeKey.for_int("AgentTurns")
+AGENT_COST_USD = SearchAttributeKey.for_float("AgentCostUsd")
+
+_KEYS: tuple[SearchAttributeKey[Any], ...] = (
+    *(AGENT_NAME, AGENT_TENANT, AGENT_STATUS, AGENT_TURNS, AGENT_COST_USD, AGENT_AUDIENCE),
+)
+SEARCH_ATTRIBUTES: Mapping[str, SearchAttributeIndexedValueType] = {
+    key.name: key.indexed_value_type for key in _KEYS
+}
+"""All search attributes: their names, and the types that the namespace must give them."""
