@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from outlast_workers.local.embedded_model import find_weights
+from outlast_workers.local.weights import download_weights, find_weights
 
 from bench.cache import make_once, outlast_cache
 from outlast.errors import NotReady
@@ -56,7 +56,7 @@ def install(folder: Path | None = None) -> Installation:
     found = Installation(python=folder / "venv" / "bin" / "python", model=folder / "model")
     with _alone(folder):
         make_once(found.python.parents[1], REQUIREMENTS.read_bytes(), _make_environment)
-        weights = find_weights()
+        weights = find_weights() or download_weights()
         made_from = MODEL_SCRIPT.read_bytes() + str(weights.stat().st_size).encode()
         make_once(found.model, made_from, lambda target: _make_model(found, weights, target))
     return found

