@@ -39,7 +39,6 @@ PENDING = frozenset(
         "docs/decisions/README.md",
         "docs/generation.md",
         "docs/scaling.md",
-        "docs/steering.md",
         "docs/versions.md",
         "docs/watching.md",
         "docs/workers.md",
