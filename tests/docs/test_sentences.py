@@ -16,32 +16,8 @@ SHARE_OF_LONG = 0.02
 
 PENDING = frozenset(
     {
-        "deploy/azure/README.md",
-        "deploy/cloudrun/README.md",
-        "deploy/images/README.md",
-        "deploy/kubernetes/README.md",
-        "deploy/lambda/README.md",
-        "deploy/modal/README.md",
-        "docs/compose.md",
-        "docs/compute.md",
-        "docs/decisions/0001-transcripts-by-reference.md",
-        "docs/decisions/0002-raw-payloads-at-the-door.md",
-        "docs/decisions/0007-one-queue-until-roles-part.md",
-        "docs/decisions/0008-no-sandbox.md",
-        "docs/decisions/0009-failures-of-models-have-classes.md",
-        "docs/decisions/0010-no-call-costs-more-than-is-left.md",
-        "docs/decisions/0011-what-is-unknown-is-cleared-up.md",
-        "docs/decisions/0012-an-audience-with-keys-signs.md",
-        "docs/decisions/0013-an-answer-is-waited-for.md",
-        "docs/decisions/0014-attempts-are-counted-where-they-are-made.md",
-        "docs/decisions/0015-demand-counts-work-in-flight.md",
-        "docs/decisions/0016-one-wheel-with-names-of-its-own.md",
-        "docs/decisions/README.md",
         "docs/generation.md",
-        "docs/scaling.md",
-        "docs/versions.md",
         "docs/watching.md",
-        "docs/workers.md",
     }
 )
 """Pages that are not rewritten yet. Remove a page when it is."""
