@@ -1,16 +1,20 @@
 """Every error of outlast.
 
 OutlastError
-├── DefinitionError       an agent or a tool cannot be defined as written
-├── NotReady              a process lacks something that it needs to start
-└── Failure               crosses Temporal as an application failure, with its name as the type
-    ├── BadRequest        a person's JSON is wrong; names the field and what is allowed
-    ├── ToolError         a tool could not do it; the model reads why and may try otherwise
-    ├── ToolFailed        a tool broke in a way that no model can mend; ends the run
-    ├── ModelError        a model gave no valid answer; its type says why (`ModelFailure`)
+├── DefinitionError       an agent or a tool is defined wrongly
+├── NotReady              a process cannot start, because it lacks something
+└── Failure               crosses Temporal as an application failure; its type is the class name
+    ├── BadRequest        JSON that a person wrote is invalid
+    ├── ToolError         a tool rejects a call; the model reads the reason and continues
+    ├── ToolFailed        a tool is broken; the run fails
+    ├── TooSlow           an attempt of a tool exceeded its timeout
+    ├── WorkerShutdown    a worker stops, and returns an activity for another worker
+    ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
-    ├── RunTooLarge       a transcript outgrew what the next run of its chain can be given
-    └── RunFailed         a run ended in failure; raised by the client and by `run_agent`
+    ├── RunTooLarge       a transcript is too large to continue in a new run
+    ├── ContinuedAsNew    the run continues in a new Temporal run; repeat the call
+    ├── TooManyWait       too many callers wait for the same answer; repeat the call later
+    └── RunFailed         a run failed; raised by the client and by `run_agent`
 """
 
 from collections.abc import Mapping
@@ -20,37 +24,24 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-CONTINUED_AS_NEW = "ContinuedAsNew"
-"""The type of a `Failure` that says to ask again: the run goes on as the next one of its chain."""
-
-
-TOO_MANY_WAIT = "TooManyWait"
-"""The type of a `Failure` that says to ask again later."""
-
-TOO_SLOW = "TooSlow"
-"""The type of the failure of a tool's attempt that its worker ended, for it took too long."""
-
-WORKER_SHUTDOWN = "WorkerShutdown"
-"""The SDK's type of the failure of an activity that the end of its worker cut off."""
-
 
 class OutlastError(Exception):
     """The base of every error that outlast raises."""
 
 
 class DefinitionError(OutlastError, ValueError):
-    """Raised when an agent or a tool cannot be defined as written."""
+    """Raised when an agent, a tool or one of their types is defined wrongly."""
 
 
 class NotReady(OutlastError):
-    """Raised when a process cannot start; the message is one line that says what to do."""
+    """Raised when a process cannot start. The message is one line and names the remedy."""
 
 
 class Failure(OutlastError, ApplicationError):
-    """The base of errors that cross Temporal: the class's name is the failure's type."""
+    """The base of errors that cross Temporal. The failure type is the class name, or `kind`."""
 
     category_of_logs = ApplicationErrorCategory.UNSPECIFIED
-    """`BENIGN` where the error is somebody's mistake and not a fault of the worker that says so."""
+    """`BENIGN` for a mistake of a user: the worker then logs it at debug level."""
 
     def __init__(
         self,
@@ -71,7 +62,7 @@ class Failure(OutlastError, ApplicationError):
 
 
 class RunFailed(Failure):
-    """Raised when a run ended in failure: its cause in one line, its id, and the type of the cause."""
+    """Raised when a run failed: the cause in one line, with the workflow id and the type of the cause."""
 
     def __init__(self, message: str, *, run_id: str, cause_type: str = "") -> None:
         super().__init__(message)
@@ -80,15 +71,16 @@ class RunFailed(Failure):
 
 
 class BadRequest(Failure):
-    """Raised when a person's JSON is wrong; the message names the field and what is allowed."""
+    """Raised when JSON that a person wrote is invalid. The message names the field and valid values."""
 
     category_of_logs = ApplicationErrorCategory.BENIGN
 
 
 class ToolError(Failure):
-    """Raised by a tool that could not do what was asked: the model is told why, and may go on.
+    """Raised by a tool to reject a call. The model reads the message and the run continues.
 
-    It is not retried. Any other exception is retried as the tool's effect allows, and then ends the run.
+    It is not retried. Any other exception is retried if the effect of the tool allows a retry, and then
+    fails the run.
     """
 
     category_of_logs = ApplicationErrorCategory.BENIGN
@@ -98,52 +90,52 @@ class ToolError(Failure):
 
 
 class ToolFailed(Failure):
-    """Raised when a tool broke in a way that no model can mend; it ends the run."""
+    """Raised when a tool is broken in a way that a model cannot correct. It fails the run."""
 
 
 class ModelFailure(StrEnum):
-    """What went wrong with a model call. An adapter decides it, once; it is the error's type."""
+    """Why a model call failed. The adapter of the model server decides; it is the failure type."""
 
     TRUNCATED = "ModelTruncated"
-    """The answer was cut off at its most tokens."""
+    """The answer reached its token limit."""
     WHITESPACE_LOOP = "ModelWhitespaceLoop"
-    """The answer was nothing but white space for too long, which a JSON Schema admits."""
+    """The answer was only white space for too long, which JSON allows between values."""
     REPETITION_LOOP = "ModelRepetitionLoop"
     """The answer repeated itself."""
     SCHEMA_INVALID = "ModelSchemaInvalid"
-    """The answer is JSON that breaks the schema: a keyword that the engine does not enforce."""
+    """The answer is JSON that does not match the schema: the engine does not enforce each keyword."""
     UNCONSTRAINED = "ModelUnconstrained"
-    """The answer is not JSON at all: the server ignored the constraint."""
+    """The answer is not JSON: the server ignored the schema."""
     REFUSAL = "ModelRefusal"
-    """The model, or a filter before it, will not answer."""
+    """The model, or a content filter, refused to answer."""
     EMPTY = "ModelEmpty"
-    """The answer has no text."""
+    """The answer is empty."""
     CONTEXT_OVERFLOW = "ModelContextOverflow"
-    """The prompt and the answer do not fit in the model's context."""
+    """The prompt and the answer do not fit in the context of the model."""
     THROTTLED = "ModelThrottled"
-    """The server takes no more of this client's requests for now."""
+    """The server limits the rate of requests of this client."""
     OVERLOADED = "ModelOverloaded"
-    """The server takes nobody's requests for now."""
+    """The server rejects all requests for now."""
     TIMEOUT = "ModelTimeout"
-    """No token came in time."""
+    """No token arrived in time."""
     CONNECTION = "ModelConnection"
-    """The server cannot be reached, or hung up in the middle of an answer."""
+    """The server is unreachable, or closed the connection during an answer."""
     AUTHENTICATION = "ModelAuthentication"
-    """The key is wrong, lacks a right, or its account has no credit."""
+    """The API key is wrong, lacks a permission, or has no credit."""
     UNKNOWN_MODEL = "ModelUnknown"
-    """The server has no such model, or it is no model server."""
+    """The server does not know the model, or is not a model server."""
     BAD_REQUEST = "ModelBadRequest"
-    """The server does not take the request as it is: the schema, for one."""
+    """The server rejects the request, for example its schema."""
     SERVER_ERROR = "ModelServerError"
-    """The server failed for a reason of its own."""
+    """The server had an internal error."""
 
 
 class ModelError(Failure):
-    """Raised when a model gave no valid answer; `kind` says why, and is the error's type.
+    """Raised when a model call failed. `kind` is the reason and the failure type.
 
-    `tokens` is what it cost all the same (`prompt_tokens`, `completion_tokens`,
-    `cached_prompt_tokens`), and crosses as the error's first detail. `text` is the wrong answer as far
-    as it came, and does not cross.
+    `tokens` are the tokens that the call used (`prompt_tokens`, `completion_tokens`,
+    `cached_prompt_tokens`), and cross Temporal as the first detail. `text` is the invalid answer, and
+    does not cross Temporal.
     """
 
     def __init__(
@@ -169,4 +161,23 @@ class NoWorker(Failure):
 
 
 class RunTooLarge(Failure):
-    """Raised when a transcript outgrew what the next run of its chain can be given."""
+    """Raised when a transcript is too large for the input of the next run of its chain."""
+
+
+class TooSlow(Failure):
+    """Raised when a worker ends an attempt of a tool that exceeded its timeout."""
+
+
+class WorkerShutdown(Failure):
+    """Raised when a worker stops during an activity, so that another worker retries it at once.
+
+    The Temporal SDK gives the same type to an activity that a stopping worker cancels.
+    """
+
+
+class ContinuedAsNew(Failure):
+    """Raised when the run continues in a new Temporal run before it answers: repeat the call."""
+
+
+class TooManyWait(Failure):
+    """Raised when too many callers wait for the answer of one run: repeat the call later."""

@@ -23,7 +23,7 @@ from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.proofs import Signer
 from outlast.contracts.results import AgentResult, Progress
-from outlast.errors import CONTINUED_AS_NEW, TOO_MANY_WAIT, BadRequest, RunFailed
+from outlast.errors import BadRequest, ContinuedAsNew, RunFailed, TooManyWait
 from outlast.transcripts import to_json
 from outlast.validation import validated
 
@@ -217,9 +217,9 @@ class Run:
                 try:
                     answer: JsonValue = await self._handle.execute_update("reply")
                 except WorkflowUpdateFailedError as error:
-                    if type_of(error) == TOO_MANY_WAIT:
+                    if type_of(error) == TooManyWait.__name__:
                         await asyncio.sleep(ASKED_AGAIN_AFTER_S)
-                    elif type_of(error) != CONTINUED_AS_NEW:
+                    elif type_of(error) != ContinuedAsNew.__name__:
                         raise BadRequest(message_of(error)) from error
                 except WorkflowUpdateRPCTimeoutOrCancelledError as error:
                     raise cancelled_or_late("reply") from error

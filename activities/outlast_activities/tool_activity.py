@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import EFFECTFUL, WAITED
-from outlast.errors import TOO_SLOW, ToolError
+from outlast.errors import ToolError, TooSlow
 from outlast.tools import Tool
 from outlast_activities.heartbeats import heartbeats
 from outlast_activities.policies.attempts import (
@@ -102,7 +102,7 @@ async def _in_time(tool: Tool[..., Any], left: int) -> AsyncIterator[None]:
         if not clock.expired():
             raise
         said = f"{tool.name}: an attempt took too long (at most {given_s:g} s)"
-        raise (ApplicationError(said, type=TOO_SLOW) if left else ToolError(said)) from None
+        raise (TooSlow(said, retryable=True) if left else ToolError(said)) from None
 
 
 def _final(error: Exception) -> ApplicationError:

@@ -21,7 +21,7 @@ from outlast.contracts.messages import TranscriptPage
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.requests import Reply, TranscriptQuery
 from outlast.contracts.results import AgentResult, Progress, StopReason, Usage
-from outlast.errors import CONTINUED_AS_NEW, BadRequest, Failure, ModelError
+from outlast.errors import BadRequest, ContinuedAsNew, Failure, ModelError
 from outlast.jsonschema.schemas import Schema
 from outlast.transcripts import decision_message, page, user_message
 from outlast_workflows.activity_options import Step, generate_options, was_not_served
@@ -229,7 +229,7 @@ class AgentWorkflow(Steerable):
         is_outdated = not stays and info.is_target_worker_deployment_version_changed()
         if not (is_outdated or info.is_continue_as_new_suggested()):
             return
-        await self._replies.end(CONTINUED_AS_NEW)
+        await self._replies.end(ContinuedAsNew.__name__)
         workflow.continue_as_new(
             carry(state, self._steering),
             initial_versioning_behavior=BUILD_OF_TASK if stays else BUILD_OF_CONVERSATION,

@@ -14,9 +14,26 @@ from temporalio.exceptions import (
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.generation import GenerationProgress, Tokens
-from outlast.errors import TOO_SLOW, WORKER_SHUTDOWN, Failure, ModelFailure, ToolError
+from outlast.errors import (
+    BadRequest,
+    Failure,
+    ModelError,
+    ModelFailure,
+    NoWorker,
+    RunFailed,
+    RunTooLarge,
+    ToolError,
+    ToolFailed,
+    TooSlow,
+    WorkerShutdown,
+)
 
-_OUR_OWN = (*(kind.__name__ for kind in Failure.__subclasses__()), *ModelFailure)
+_SELF_EXPLAINING: tuple[type[Failure], ...] = (
+    *(RunFailed, BadRequest, ToolError, ToolFailed, ModelError, NoWorker, RunTooLarge),
+)
+_TYPES_LEFT_OUT = (*(kind.__name__ for kind in _SELF_EXPLAINING), *ModelFailure, None, "")
+"""Types that a message does not begin with, because it explains itself."""
+
 _TIMEOUTS = {
     TimeoutType.START_TO_CLOSE: "an attempt took too long",
     TimeoutType.SCHEDULE_TO_CLOSE: "all attempts together took too long",
@@ -24,7 +41,7 @@ _TIMEOUTS = {
     TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
 }
 
-OUTSIDE = (WORKER_SHUTDOWN, "ActivityPause", "ActivityReset")
+OUTSIDE = (WorkerShutdown.__name__, "ActivityPause", "ActivityReset")
 """Types of failures with which the SDK ends an activity that had not ended by itself."""
 
 MAX_CAUSE = 1_000
@@ -38,7 +55,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return _TIMEOUTS.get(error.type or TimeoutType.START_TO_CLOSE, "timed out")
     if isinstance(error, ApplicationError):
-        named = "" if error.type in (*_OUR_OWN, None, "") else f"{error.type}: "
+        named = "" if error.type in _TYPES_LEFT_OUT else f"{error.type}: "
         return _one_line(f"{named}{error.message}")
     message = error.message if isinstance(error, FailureError) else str(error)
     return _one_line(message)
@@ -72,7 +89,7 @@ def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
     can not act on a bug, nor on an effect of which nobody knows whether it happened.
     """
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TOO_SLOW):
+    if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TooSlow.__name__):
         return _one_line(cause.message)
     if isinstance(cause, TimeoutError) and tool.effect in ("read", "idempotent"):
         return f"{tool.name}: {cause_of(error)} (at most {tool.timeout_s:g} s)"

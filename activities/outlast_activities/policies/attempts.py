@@ -10,7 +10,7 @@ from datetime import timedelta
 from temporalio import activity
 
 from outlast.contracts.effects import EFFECTFUL, Effect
-from outlast.errors import WORKER_SHUTDOWN, Failure
+from outlast.errors import WorkerShutdown
 
 HANDED_BACK = 50
 """How often workers may hand a step back, beside its own attempts: a worker lasts minutes, a step less."""
@@ -56,7 +56,7 @@ def is_handed_back(error: BaseException) -> bool:
     )
 
 
-def handed_back() -> Failure:
+def handed_back() -> WorkerShutdown:
     """Return the failure with which a worker that ends gives a step to the next."""
     said = "its worker ends, and hands it back"
-    return Failure(said, kind=WORKER_SHUTDOWN, retryable=True, retry_after=AT_ONCE)
+    return WorkerShutdown(said, retryable=True, retry_after=AT_ONCE)

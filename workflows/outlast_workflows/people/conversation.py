@@ -8,7 +8,7 @@ from datetime import timedelta
 from pydantic import JsonValue
 from temporalio import workflow
 
-from outlast.errors import CONTINUED_AS_NEW, TOO_MANY_WAIT, BadRequest, Failure
+from outlast.errors import BadRequest, ContinuedAsNew, TooManyWait
 from outlast_workflows.run_display import Presence
 from outlast_workflows.state import RunState, Steering
 
@@ -30,20 +30,19 @@ class Replies:
     @property
     def are_over(self) -> bool:
         """Whether the run ends: nobody hears any more what is said."""
-        return self._outcome not in (None, CONTINUED_AS_NEW)
+        return self._outcome not in (None, ContinuedAsNew.__name__)
 
     def check(self) -> None:
         """Refuse one more who waits, for people who decide need updates too."""
         if self._waiting >= MAX_WAITING:
-            said = f"{MAX_WAITING} callers wait for the answer already: ask again"
-            raise Failure(said, kind=TOO_MANY_WAIT)
+            raise TooManyWait(f"{MAX_WAITING} callers wait for the answer already: ask again")
 
     async def next(
         self, state: Callable[[], RunState | None], steering: Callable[[], Steering]
     ) -> JsonValue:
         """Wait until all that was said is answered, and return the answer.
 
-        Raises `BadRequest` if the run ends first, and a `Failure` of the type `ContinuedAsNew` if it goes
+        Raises `BadRequest` if the run ends first, and `ContinuedAsNew` if it goes
         on as the next one of its chain, which has to be asked then.
         """
         self._waiting += 1
@@ -56,8 +55,8 @@ class Replies:
         answered = _answered(state(), steering())
         if answered is not None:
             return answered["answer"]
-        if self._outcome == CONTINUED_AS_NEW:
-            raise Failure("the run goes on as a new one: ask again", kind=CONTINUED_AS_NEW)
+        if self._outcome == ContinuedAsNew.__name__:
+            raise ContinuedAsNew("the run goes on as a new one: ask again")
         raise BadRequest(f"nobody answers any more: the run has ended ({self._outcome})")
 
     def let_go(self, outcome: str) -> None:
