@@ -23,15 +23,15 @@ Verdict = Literal[
 ]
 
 MEANINGS: dict[Verdict, str] = {
-    "enforced": "no answer broke it, and answers without the keyword did",
-    "accepted": "the engine takes the schema, and lets through what it allows",
-    "narrowed": "the engine takes the schema, and does not let through what it allows",
-    "unproven": "nothing shown: answers were no different without the keyword, and should have been",
-    "checked after": "the engine took the schema and ignored the keyword: answers broke it",
-    "refused": "the server answers 400, so it must not be sent",
-    "runs on": "no answer came to its end: what breaks it was not let through, but nothing bounds the rest",
-    "broken": "the engine ended answers that are no JSON",
-    "crashed": "the server failed, died or hung on the schema",
+    "enforced": "all answers obeyed the keyword, and answers generated without it did not",
+    "accepted": "the engine accepts the schema and can generate a value that the schema allows",
+    "narrowed": "the engine accepts the schema but cannot generate a value that the schema allows",
+    "unproven": "no result: answers without the keyword should have differed, and did not",
+    "checked after": "the engine accepted the schema and ignored the keyword: answers violated it",
+    "refused": "the server returns status 400, so outlast must not send the keyword",
+    "runs on": "no answer ended: the engine blocks invalid values, but does not bound the rest",
+    "broken": "the engine produced answers that are not JSON",
+    "crashed": "the server failed, crashed or hung on the schema",
 }
 
 MAX_NOTE = 160

@@ -24,10 +24,10 @@ HEADER = "# Generation\n"
 AUTO = "vLLM auto"
 
 ABOUT_AUTO = (
-    "`auto` checks each schema by the rules of the backend that it would choose for it, but the first "
-    "constrained request of a server's life decides which backend answers them all (here xgrammar): "
-    "what xgrammar refuses, and another would have enforced, is let through and ignored. "
-    "Name a backend: `--structured-outputs-config.backend`."
+    "With `auto`, vLLM checks each schema by the rules of the backend that it would choose for it. But the "
+    "first constrained request after its start decides which backend serves all requests (here xgrammar). "
+    "A keyword that xgrammar rejects is then accepted and ignored, even if another backend enforces it. "
+    "So name a backend with `--structured-outputs-config.backend`."
 )
 
 

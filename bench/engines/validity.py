@@ -187,11 +187,11 @@ def markdown(reports: Sequence[Report]) -> str:
         ("types", lambda of: str(len({one.type for one in of.constrained}))),
         ("generations", lambda of: str(len(of.constrained))),
         ("**valid in the end**", lambda of: _share(_verdicts(of, "first", "later"))),
-        ("valid at the first ask", lambda of: _share(_verdicts(of, "first"))),
-        ("valid after another ask", lambda of: _share(_verdicts(of, "later"))),
-        ("what other asks were for", lambda of: _counted(_reasons(of, "later", "wrong"))),
+        ("valid in the first answer", lambda of: _share(_verdicts(of, "first"))),
+        ("valid after asking again", lambda of: _share(_verdicts(of, "later"))),
+        ("reasons for asking again", lambda of: _counted(_reasons(of, "later", "wrong"))),
         ("failed", lambda of: _counted(_reasons(of, "failed"))),
-        ("passed the check, not of the type", lambda of: str(sum(_verdicts(of, "wrong")))),
+        ("passed validation, not of the type", lambda of: str(sum(_verdicts(of, "wrong")))),
         ("without constraint: JSON", lambda of: _share(one.parses for one in of.free)),
         ("**without constraint: valid**", lambda of: _share(one.valid for one in of.free)),
     ]
@@ -203,9 +203,10 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 _HOW = (
-    f"at temperature {TEMPERATURE}, with {MAX_TOKENS} tokens for an answer at first. With constraint the "
-    "answer is what a run gets, after at most three asks; without, the schema stands in the prompt, "
-    "the model is asked once, and fences around its JSON and a missing `answer` are forgiven."
+    f"at temperature {TEMPERATURE}, with {MAX_TOKENS} tokens for the first answer. The constrained rows "
+    "show the results of a run, which asks the model at most three times. In the rows without constraint, "
+    "the prompt contains the schema and the model is asked once. These rows also accept "
+    "code fences around the JSON and a missing `answer`."
 )
 
 

@@ -29,6 +29,6 @@ def test_the_table_counts_each_outcome() -> None:
     written = markdown([Report("vLLM", "vllm 1", "2026-11-24", constrained, free)])
     assert "| types | 2 |" in written
     assert "| **valid in the end** | 2 (66.7%) |" in written
-    assert "| what other asks were for | 1 `ModelTruncated` |" in written
+    assert "| reasons for asking again | 1 `ModelTruncated` |" in written
     assert "| failed | 1 `ModelSchemaInvalid` |" in written
     assert "| **without constraint: valid** | 0 (0.0%) |" in written
