@@ -17,7 +17,6 @@ SHARE_OF_LONG = 0.02
 PENDING = frozenset(
     {
         "docs/generation.md",
-        "docs/watching.md",
     }
 )
 """Pages that are not rewritten yet. Remove a page when it is."""
