@@ -8,7 +8,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 from temporalio.client import (
@@ -19,22 +19,24 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import Priority, WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from outlast.agents import Agent
+from outlast.connection import DEFAULT_ADDRESS
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
-from outlast.contracts.requests import AgentRequest, Say
+from outlast.contracts.requests import Say
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
 from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, message_of
+from outlast.start_requests import request_json, tenant_priority
 from outlast.texts import cut
-from outlast.validation import parse_request, validated
+from outlast.validation import validated
 
-DEFAULT_ADDRESS = "localhost:7233"
+if TYPE_CHECKING:
+    from outlast.agents import Agent
 
 MAX_SUMMARY_BYTES = 120
 """A static summary: the server takes 400 bytes of it, encoded, where one letter may become six."""
@@ -67,7 +69,7 @@ class Client:
 
     async def start(
         self,
-        agent: str | Agent | None = None,
+        agent: "str | Agent | None" = None,
         input: JsonValue = None,  # noqa: A002 the contract's word
         *,
         spec: Mapping[str, Any] | None = None,
@@ -78,7 +80,7 @@ class Client:
         task_queue: str = AGENTS_QUEUE,
     ) -> Run:
         """Start a run; raises `BadRequest` for what can be seen to be wrong before anything starts."""
-        name = agent.name if isinstance(agent, Agent) else agent
+        name = agent if agent is None or isinstance(agent, str) else agent.name
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
@@ -90,7 +92,7 @@ class Client:
                 id=run_id,
                 task_queue=task_queue,
                 static_summary=_summary(name or "spec", input),
-                priority=_priority(tenant),
+                priority=tenant_priority(tenant),
             )
         except WorkflowAlreadyStartedError:
             raise BadRequest(
@@ -100,7 +102,7 @@ class Client:
 
     async def run(
         self,
-        agent: str | Agent | None = None,
+        agent: "str | Agent | None" = None,
         input: JsonValue = None,  # noqa: A002 the contract's word
         **options: Any,
     ) -> AgentResult:
@@ -112,7 +114,7 @@ class Client:
         id: str,  # noqa: A002 Temporal's word
         text: str,
         *,
-        agent: str | Agent,
+        agent: "str | Agent",
         by: str = "",
         update_id: str | None = None,
         within: timedelta = ANSWERED_WITHIN,
@@ -124,7 +126,7 @@ class Client:
         `options` (`tenant`, `limits`, `task_queue`, as `start` takes them) are those of one that begins. A
         message with the `update_id` of an earlier one is not heard twice. Raises what `Run.reply` raises.
         """
-        name = agent.name if isinstance(agent, Agent) else agent
+        name = agent if isinstance(agent, str) else agent.name
         tenant = options.get("tenant", "default")
         request = request_json(
             agent=name,
@@ -140,7 +142,7 @@ class Client:
             task_queue=options.get("task_queue", AGENTS_QUEUE),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=_summary(name, "conversation"),
-            priority=_priority(tenant),
+            priority=tenant_priority(tenant),
         )
         # Before a conversation begins with it.
         said = validated(Say, {"text": text, "by": by}).model_dump(mode="json")
@@ -158,40 +160,6 @@ class Client:
     def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
         """Return the run of that id."""
         return Run(self.temporal.get_workflow_handle(id))
-
-
-def request_json(
-    *,
-    agent: str | None,
-    input: JsonValue,  # noqa: A002 the contract's word
-    spec: Mapping[str, Any] | None = None,
-    tenant: str = "default",
-    limits: Limits | Mapping[str, Any] | None = None,
-    mode: str = "task",
-) -> dict[str, JsonValue]:
-    """Return a request as plain JSON; raises `BadRequest` where the workflow would refuse it."""
-    fields: dict[str, Any] = {"tenant": tenant, "mode": mode}
-    if input is None and mode == "task":
-        raise BadRequest("input: is required, save in a conversation")
-    fields |= {} if input is None else {"input": input}
-    fields |= {"agent": agent} if agent is not None else {}
-    fields |= {"spec": dict(spec)} if spec is not None else {}
-    if limits is not None:
-        fields["limits"] = limits.model_dump(mode="json") if isinstance(limits, Limits) else limits
-    try:
-        encoded = json.dumps(fields).encode()
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"input: cannot be written as JSON: {error}") from None
-    request: AgentRequest = parse_request(encoded)
-    return {
-        name: value
-        for name, value in request.model_dump(mode="json", exclude_unset=True).items()
-        if value is not None
-    }
-
-
-def _priority(tenant: str) -> Priority:
-    return Priority.default if tenant == "default" else Priority(fairness_key=tenant)
 
 
 def _summary(agent: str, value: JsonValue) -> str:

@@ -24,7 +24,7 @@ from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.proofs import Signer
 from outlast.contracts.results import AgentResult, Progress
 from outlast.errors import BadRequest, ContinuedAsNew, RunFailed, TooManyWait
-from outlast.transcripts import to_json
+from outlast.json_text import to_json
 from outlast.validation import validated
 
 POLL_INTERVAL = timedelta(milliseconds=300)

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
+from outlast.json_text import to_json
 from outlast.model_server import Completion, OnTokens, Prompt
-from outlast.transcripts import to_json
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
 """A decision, raw text, an error to raise, or a function of the prompt that returns one of these."""

@@ -5,26 +5,18 @@ transcript that it kept is the one that a model call means.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 
 from pydantic import JsonValue
 
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.messages import Decision, Message, TranscriptPage
+from outlast.json_text import to_json
 
 PAGE_BYTES = 1_000_000
 """Content of one page, as it is encoded; the server takes 2 MB for the answer of a query."""
 
 EMPTY_DIGEST = ""
-
-
-def to_json(value: JsonValue) -> str:
-    """Encode JSON compactly: the one encoding that digests and prompts are made of.
-
-    Raises `ValueError` for a number that JSON does not have.
-    """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def extended(digest: str, message: Message) -> str:

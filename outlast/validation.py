@@ -1,51 +1,29 @@
-"""The door: reads JSON that a person typed, or says in one line which field is wrong and why."""
+"""Validation of JSON that people write: an error names the field, its value and what is allowed."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from outlast.contracts.requests import AgentRequest
 from outlast.errors import BadRequest
-from outlast.jsonschema.schema_checks import check_schema
+from outlast.json_text import from_json, to_json
 from outlast.texts import cut, hint
-from outlast.transcripts import to_json
-
-MAX_INPUT_BYTES = 1_000_000
-"""An encoded request: a run that continues as new carries it on, packed, under the server's 2 MB."""
 
 MAX_PATH_BYTES = 200
 
 MAX_REASONS = 3
-"""Problems named in one message: what a person mends in one go."""
+"""Problems in one message: as many as a person corrects at once."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def parse_request(data: bytes) -> AgentRequest:
-    """Read the input of `AgentWorkflow`, or raise `BadRequest`."""
-    if len(data) > MAX_INPUT_BYTES:
-        raise BadRequest(
-            f"input: {len(data):,} bytes are too many; at most {MAX_INPUT_BYTES:,} are allowed: "
-            "pass a reference, such as a path or a URL, that a tool can read"
-        )
-    request = parse(AgentRequest, data, what="the input of AgentWorkflow")
-    if request.spec is not None:
-        try:
-            check_schema(request.spec.output, "spec.output")
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-    return request
-
-
 def parse(model: type[_Model], data: bytes, *, what: str) -> _Model:
-    """Read `data` as JSON of `model`, or raise `BadRequest`; `what` names it in messages."""
+    """Parse `data` as JSON of `model`, or raise `BadRequest`; `what` names the data in messages."""
     try:
-        value = json.loads(data, parse_constant=_no_number)
+        value = from_json(data)
         to_json(value).encode()
     except UnicodeEncodeError:
-        raise BadRequest(f"{what}: half a surrogate pair is no text") from None
+        raise BadRequest(f"{what}: half a surrogate pair is not text") from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
         raise BadRequest(f"{what}: not JSON ({reason}); give a JSON object") from None
@@ -57,7 +35,7 @@ def parse(model: type[_Model], data: bytes, *, what: str) -> _Model:
 
 
 def validated(model: type[_Model], value: dict[str, Any]) -> _Model:
-    """Check `value` against `model`, or raise `BadRequest` with the fields that are wrong."""
+    """Validate `value` as `model`, or raise `BadRequest` with the fields that are wrong."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -65,9 +43,9 @@ def validated(model: type[_Model], value: dict[str, Any]) -> _Model:
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """Return one line for what pydantic found: each field's path, its value and what is allowed.
+    """Return the errors of pydantic in one line: the path of each field, its value and what is allowed.
 
-    With the `model` that was asked for, an unknown field is answered with the nearest known one.
+    With a `model`, the message for an unknown field has the nearest known name.
     """
     details = error.errors(include_url=False)
     reasons = [_reason(detail, model) for detail in details[:MAX_REASONS]]
@@ -98,10 +76,6 @@ def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[Bas
                 model = candidate
                 break
     return model
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _fields(model: type[BaseModel]) -> str:

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from temporalio import activity
 
-from outlast.commands import decide_command, decisions_on
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import Notice, NotifyInput
+from outlast.decide_commands import decide_command, decisions_on
 
 ANYBODY = "*"
 """The channels of audiences that have none of their own."""

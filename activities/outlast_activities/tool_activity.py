@@ -13,7 +13,8 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.base import WireModel
-from outlast.contracts.effects import EFFECTFUL, WAITED
+from outlast.contracts.effects import EFFECTFUL
+from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolError, TooSlow
 from outlast.tools import Tool
 from outlast_activities.heartbeats import heartbeats
@@ -52,7 +53,7 @@ def tool_activity(tool: Tool[..., Any], memory: ResultMemory) -> Callable[..., A
         info = activity.info()
         if info.workflow_id is not None:
             memory.keep_result(info.workflow_id, info.activity_id, encoded.decode())
-        metadata = {"encoding": b"json/plain", WAITED: f"{waited_s():.3f}".encode()}
+        metadata = {"encoding": b"json/plain", WAITED_HEADER: f"{waited_s():.3f}".encode()}
         return RawValue(Payload(metadata=metadata, data=encoded))
 
     return activity.defn(name=tool.name)(run)

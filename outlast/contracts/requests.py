@@ -65,7 +65,7 @@ class AgentRequest(InputModel):
     @model_validator(mode="after")
     def _is_about_something(self) -> "AgentRequest":
         if "input" not in self.model_fields_set and self.mode == "task":
-            raise ValueError("input: is required, save in a conversation")
+            raise ValueError("input: is required, except in a conversation")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ from typing import Literal
 from pydantic import JsonValue
 
 from outlast.contracts.base import OutputModel
-from outlast.contracts.effects import CompensationOutcome
 from outlast.contracts.human import PendingRequest, SettledRequest
 
 AgentStatus = Literal[
@@ -52,6 +51,15 @@ class ServedLeg(OutputModel):
     steps: int = 0
     waited_s: float = 0
     passed_on: int = 0
+
+
+class CompensationOutcome(OutputModel):
+    """The compensation of one effect after its run did not complete; `detail` says why it failed."""
+
+    call_id: str
+    tool: str
+    outcome: Literal["undone", "undone_by_hand", "not_undone"]
+    detail: str = ""
 
 
 class AgentResult(OutputModel):

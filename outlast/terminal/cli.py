@@ -5,7 +5,6 @@ import asyncio
 import getpass
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,20 +13,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
-from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from outlast.client import DEFAULT_ADDRESS, Client
+from outlast.client import Client
+from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.errors import BadRequest, NotReady
+from outlast.json_text import from_json
 from outlast.runs import Run
 from outlast.terminal.decisions import (
     MAX_QUOTED_BYTES,
     chosen,
     decision_lines,
     decision_of,
-    json_of,
 )
 from outlast.terminal.inbox import (
     Unanswered,
@@ -46,8 +45,6 @@ CONNECT_WITHIN_S = 4.0
 
 DECIDED_WITHIN_S = 30.0
 """A worker has just answered a query of the same run: more than this is an outage."""
-
-MAX_REASON_BYTES = 200
 
 EPILOG = """\
 The Temporal connection is that of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
@@ -203,7 +200,7 @@ def _user() -> str:
 
 
 async def _connected(options: argparse.Namespace) -> Client:
-    config = _profile()
+    config = load_profile()
     address = options.address or config.get("target_host") or DEFAULT_ADDRESS
     overrides = {"namespace": options.namespace} if options.namespace else {}
     # What the SDK logs of its retries goes to stdout, in the midst of what is printed there.
@@ -214,20 +211,11 @@ async def _connected(options: argparse.Namespace) -> Client:
     except TimeoutError:
         reason = f"no answer in {CONNECT_WITHIN_S:g} s"
     except (RuntimeError, ValueError) as error:
-        # The SDK's transport errors are nested; what a person can use is what the innermost said.
-        said = re.findall(r'(?:message|error): "([^"]+)"', str(error))
-        reason = cut(said[-1] if said else str(error), MAX_REASON_BYTES)
+        reason = connection_failure(error)
     raise NotReady(
         f"no Temporal server can be used at {address} ({reason}): start one (temporal server start-dev),"
         " or name another with --address or TEMPORAL_ADDRESS"
     )
-
-
-def _profile() -> ClientConnectConfig:
-    try:
-        return ClientConfig.load_client_connect_config()
-    except (RuntimeError, OSError, ValueError) as error:
-        raise NotReady(f"the Temporal profile (TEMPORAL_*, temporal.toml): {error}") from None
 
 
 @dataclass(frozen=True)
@@ -356,7 +344,7 @@ def _add_connection(command: argparse.ArgumentParser) -> None:
 
 def _json_object(text: str) -> dict[str, JsonValue]:
     try:
-        value = json_of(text)
+        value = from_json(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.errors import BadRequest
+from outlast.json_text import from_json
 from outlast.terminal.inbox import arguments_lines
 from outlast.texts import cut
 from outlast.validation import validated
@@ -80,7 +81,7 @@ def answer_of(text: str, request: PendingRequest | None) -> JsonValue:
     if not isinstance(schema, dict) or schema.get("type") == "string":
         return text
     try:
-        return json_of(text)
+        return from_json(text)
     except ValueError as error:
         wrong = f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
         raise BadRequest(f"answer: {wrong}; what is asked for is {json.dumps(schema)}") from None
@@ -94,16 +95,3 @@ def decision_lines(decision: HumanDecision, request: PendingRequest) -> list[str
     if decision.decision == "answer":
         lines += [f"  answer: {json.dumps(decision.answer, ensure_ascii=False)}"]
     return lines + ([f"  comment: {decision.comment}"] if decision.comment else [])
-
-
-def json_of(text: str) -> JsonValue:
-    """Read JSON that a person typed; raises `ValueError`."""
-    try:
-        value: JsonValue = json.loads(text, parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    return value
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -15,7 +15,7 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady
 from outlast.runs import Run
-from outlast.texts import cut
+from outlast.texts import call_text, cut
 
 MAX_RUNS = 200
 """Runs that one inbox asks: more than a person goes through, and each query is billed."""
@@ -29,7 +29,6 @@ ASKED_WITHIN_S = 5.0
 CALL_TIMEOUT = timedelta(seconds=10)
 
 MAX_ASKED_BYTES = 120
-MAX_VALUE_BYTES = 40
 """Of a call or a question in the list; the command that settles it shows all of it."""
 
 TITLES = ("RUN", "REQUEST", "AUDIENCE", "WAITS", "EXPIRES IN", "VOTES", "ASKED")
@@ -201,12 +200,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 def _asked(request: PendingRequest) -> str:
     if request.kind == "question":
         return cut(request.question or "", MAX_ASKED_BYTES)
-    arguments = ", ".join(f"{name}={_brief(value)}" for name, value in request.arguments.items())
-    return cut(f"{request.tool}({arguments})", MAX_ASKED_BYTES)
-
-
-def _brief(value: JsonValue) -> str:
-    return cut(value if isinstance(value, str) else _json(value), MAX_VALUE_BYTES)
+    return call_text(request.tool, request.arguments, MAX_ASKED_BYTES)
 
 
 def request_lines(item: Waiting, *, now: datetime) -> list[str]:

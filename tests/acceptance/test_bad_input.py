@@ -88,7 +88,7 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "half a surrogate pair",
         '{"agent":"looker","input":"\\ud800"}',
-        "the input of AgentWorkflow: half a surrogate pair is no text",
+        "the input of AgentWorkflow: half a surrogate pair is not text",
     ),
     (
         "a tenant that is no fairness key",

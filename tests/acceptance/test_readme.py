@@ -10,7 +10,7 @@ from pathlib import Path
 from outlast_workers.local.servers import TemporalServer, free_port
 
 from bench.scripted_model_server import ScriptedModelServer, Steps
-from outlast.validation import parse_request
+from outlast.start_requests import parse_request
 from tests.acceptance.processes import ROOT, WorkerUnderTest
 
 README = (ROOT / "README.md").read_text()

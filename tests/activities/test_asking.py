@@ -25,7 +25,7 @@ from outlast.contracts.agents import Leg, PinnedAgent, Price, Route
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Decision, Message, ToolCall
 from outlast.errors import ModelError, ModelFailure
-from outlast.jsonschema.schemas import decision_schema
+from outlast.jsonschema.decision_schema import decision_schema
 from outlast.model_server import LOOP_TOKENS, Completion, Model, OnTokens, Prompt
 from outlast.testing import ScriptedModel, Step, answer
 from outlast.transcripts import decision_message, tool_message

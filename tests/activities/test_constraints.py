@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from outlast import Agent, tool
 from outlast.contracts.agents import Leg, PinnedAgent, Route
-from outlast.jsonschema.schemas import decision_schema
+from outlast.jsonschema.decision_schema import decision_schema
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")

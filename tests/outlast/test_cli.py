@@ -226,7 +226,7 @@ def test_an_answer_is_json_unless_text_is_asked_for() -> None:
     assert answer_of('{"a": null}', question({"type": "object"})) == {"a": None}
     with pytest.raises(BadRequest, match=r"'blue' is not JSON .* asked for is {\"type\": \"obj"):
         answer_of("blue", question({"type": "object"}))
-    with pytest.raises(BadRequest, match="NaN is no JSON number"):
+    with pytest.raises(BadRequest, match="NaN is not a JSON number"):
         answer_of("NaN", question({"type": "number"}))
 
 

@@ -13,8 +13,8 @@ from temporalio.exceptions import CancelledError
 from temporalio.worker import Worker
 
 from outlast import Agent, BadRequest, Client, Leg, Limits, Route, RunFailed, tool
-from outlast.client import request_json
 from outlast.contracts.agents import Resolved
+from outlast.start_requests import request_json
 from outlast.testing import ScriptedModel, answer, call
 
 with workflow.unsafe.imports_passed_through():
@@ -211,5 +211,5 @@ def test_a_limit_that_nobody_set_is_not_sent_to_workers_that_may_not_know_it() -
 
 
 def test_a_task_without_input_is_refused_before_it_starts() -> None:
-    with pytest.raises(BadRequest, match="input: is required, save in a conversation"):
+    with pytest.raises(BadRequest, match="input: is required, except in a conversation"):
         request_json(agent="desk", input=None)

@@ -7,7 +7,7 @@ from outlast_workflows.state import RunState
 from outlast import BadRequest, Limits
 from outlast.contracts.agents import PinnedAgent, Resolved
 from outlast.contracts.limits import RunLimits
-from outlast.validation import parse_request
+from outlast.start_requests import parse_request
 
 FROM_A_NEWER_BUILD = {"max_turns": 3, "max_moons": 7}
 ROUTE = {"legs": [{"task_queue": "generate"}]}

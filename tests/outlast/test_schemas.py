@@ -6,7 +6,8 @@ from pydantic import BaseModel
 
 from outlast import Agent, tool
 from outlast.contracts.agents import Leg, PinnedAgent, Route
-from outlast.jsonschema.schemas import MAX_CALLS_PER_TURN, Schema, decision_schema
+from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN, decision_schema
+from outlast.jsonschema.schemas import Schema
 
 
 class Tree(BaseModel):

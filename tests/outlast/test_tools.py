@@ -172,7 +172,7 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
         ({"instructions": " "}, "its instructions are empty"),
         ({"instructions": "x" * 200_001}, "instructions of more than 200,000 characters"),
         ({"output": Thread}, "the output of agent 'a'.*has no JSON Schema"),
-        ({"output": {"foo": 1}}, "the output of agent 'a': no JSON Schema"),
+        ({"output": {"foo": 1}}, "the output of agent 'a': not a JSON Schema"),
         ({"prompt": "Review it."}, "its prompt lacks '{input}'"),
         ({"tools": [len]}, "is no tool; decorate the function"),
         ({"tools": [refund, refund]}, "two of its tools are named 'refund'"),

@@ -134,7 +134,7 @@ async def test_a_task_needs_an_input(temporal: Client) -> None:
         handle = await temporal.start_workflow(
             "AgentWorkflow", {"agent": "desk"}, id=chat_id(), task_queue=stage.task_queue
         )
-        with pytest.raises(RunFailed, match="input: is required, save in a conversation"):
+        with pytest.raises(RunFailed, match="input: is required, except in a conversation"):
             await stage.client.get(handle.id).result()
 
 

@@ -1,7 +1,6 @@
 """The connection of a process to Temporal, and the search attributes that runs are found by."""
 
 import asyncio
-import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,12 @@ from temporalio.api.operatorservice.v1 import (
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Plugin
 from temporalio.common import SearchAttributeIndexedValueType
-from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile
 from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
-
-DEFAULT_ADDRESS = "localhost:7233"
 
 CONNECT_WAIT_S = 30.0
 """Long enough for a server that starts beside the worker, as under compose."""
@@ -36,8 +33,6 @@ RETRY_EVERY_S = 0.1
 
 LISTED_WITHIN_S = 15.0
 """Servers reread their namespaces every 10 s at most: later, something is wrong."""
-
-MAX_REASON_CHARS = 200
 
 CALL_TIMEOUT = timedelta(seconds=10)
 
@@ -91,17 +86,9 @@ def _options(address: str | None, namespace: str | None, *, use_profile: bool) -
     overrides = {"target_host": address, "namespace": namespace}
     return {
         "target_host": DEFAULT_ADDRESS,
-        **(_profile() if use_profile else {}),
+        **(load_profile() if use_profile else {}),
         **{name: value for name, value in overrides.items() if value},
     }
-
-
-def _profile() -> ClientConnectConfig:
-    try:
-        return ClientConfig.load_client_connect_config()
-    except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise NotReady(f"the Temporal profile (TEMPORAL_*, temporal.toml): {reason}") from None
 
 
 async def _find_namespace(client: Client) -> None:
@@ -115,16 +102,11 @@ async def _find_namespace(client: Client) -> None:
 
 
 def _reason(error: RuntimeError | TimeoutError | RPCError) -> str:
-    """Pick what a person can use out of the text of the SDK's transport errors."""
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, RPCError):
         return error.message
-    text = str(error)
-    code = re.search(r"code: ([A-Z]\w+)", text)
-    said = re.findall(r'(?:message|error): "([^"]+)"', text)
-    found = ": ".join([*([code[1]] if code else []), *said[-1:]]) or text
-    return " ".join(found.split())[:MAX_REASON_CHARS]
+    return connection_failure(error)
 
 
 def _unreachable(target: str, reason: str, wait_s: float) -> str:

@@ -21,6 +21,7 @@ from outlast.contracts.agents import Price, Route
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY
 from outlast.contracts.names import Name
+from outlast.texts import folded_name
 
 VERSION_VARIABLES = {
     "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
@@ -133,7 +134,7 @@ def _public_key(encoded: str) -> str:
 
 
 def _of_different_people(keys: dict[str, str]) -> dict[str, str]:
-    names = {" ".join(name.split()).casefold() for name in keys}
+    names = {folded_name(name) for name in keys}
     if len(names) < len(keys) or len(set(keys.values())) < len(keys):
         raise PydanticCustomError("one_person", "has one person twice: each needs a name and a key")
     return keys

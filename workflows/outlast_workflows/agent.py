@@ -9,20 +9,20 @@ from typing import Any, Literal, NoReturn
 from outlast_activities.generation.activity import ModelActivities
 from pydantic import JsonValue
 from temporalio import workflow
-from temporalio.common import Priority, RawValue
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts.agents import Leg, PinnedAgent
-from outlast.contracts.effects import CompensationOutcome
 from outlast.contracts.generation import Generation
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import TranscriptPage
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.requests import Reply, TranscriptQuery
-from outlast.contracts.results import AgentResult, Progress, StopReason, Usage
+from outlast.contracts.results import AgentResult, CompensationOutcome, Progress, StopReason, Usage
 from outlast.errors import BadRequest, ContinuedAsNew, Failure, ModelError
 from outlast.jsonschema.schemas import Schema
+from outlast.start_requests import tenant_priority
 from outlast.transcripts import decision_message, page, user_message
 from outlast_workflows.activity_options import Step, generate_options, was_not_served
 from outlast_workflows.budget import Ask, Spent, Stop, plan_turn, usage_of
@@ -104,7 +104,7 @@ class AgentWorkflow(Steerable):
         raise Failure(said, kind=error.type) from None
 
     async def _turns(self, state: RunState, presence: Presence) -> AgentResult:
-        priority = _priority(state.tenant)
+        priority = tenant_priority(state.tenant)
         requests = Requests(self._steering, presence, Notifying(state), state.agent.keys)
         self._effects = Effects(state, presence, requests, priority)
         calls = Calls(state, requests, self._effects, priority)
@@ -169,7 +169,7 @@ class AgentWorkflow(Steerable):
         return generation
 
     async def _ask_model(self, state: RunState, plan: Ask) -> Generation:
-        step = Step(str(state.turn), f"turn {state.turn} · decide", _priority(state.tenant))
+        step = Step(str(state.turn), f"turn {state.turn} · decide", tenant_priority(state.tenant))
         state.last_usage = Usage()
 
         async def start(leg: Leg) -> Generation:
@@ -365,8 +365,3 @@ def _options(state: RunState, step: Step, leg: Leg) -> ActivityConfig:
         # What a cancelled call has used is known once it has ended, and the limits hold for it too.
         options["cancellation_type"] = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     return options
-
-
-def _priority(tenant: str) -> Priority:
-    """Return the fairness key that keeps one tenant's burst from starving the others."""
-    return Priority.default if tenant == "default" else Priority(fairness_key=tenant)

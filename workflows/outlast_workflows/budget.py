@@ -10,7 +10,7 @@ from outlast.contracts.agents import Leg, ToolSpec
 from outlast.contracts.generation import Tokens
 from outlast.contracts.limits import DEFAULT_MAX_TURNS, RunLimits
 from outlast.contracts.results import StopReason, Usage
-from outlast.jsonschema.schemas import MAX_CALLS_PER_TURN
+from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
 
 NOTHING = Usage()
 

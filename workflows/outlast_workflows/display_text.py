@@ -4,16 +4,14 @@ import json
 
 from pydantic import JsonValue
 
-from outlast.commands import decide_command, decisions_on
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import ToolCall
 from outlast.contracts.results import Progress
-from outlast.texts import cut
+from outlast.decide_commands import decide_command, decisions_on
+from outlast.texts import call_text
 
 MAX_SUMMARY_BYTES = 120
 """A summary is one line of the UI's timeline, and history that every step pays for."""
-
-MAX_VALUE_BYTES = 40
 
 MAX_ARGUMENTS = 4_000
 """Characters of arguments in live details: what a person approves is shown, not hinted at."""
@@ -21,13 +19,7 @@ MAX_ARGUMENTS = 4_000
 
 def call_summary(call: ToolCall) -> str:
     """Return a call as one would write it: `refund(order_id=42)`."""
-    arguments = ", ".join(f"{name}={_brief(value)}" for name, value in call.arguments.items())
-    return cut(f"{call.tool}({arguments})", MAX_SUMMARY_BYTES)
-
-
-def _brief(value: JsonValue) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return cut(text, MAX_VALUE_BYTES)
+    return call_text(call.tool, call.arguments, MAX_SUMMARY_BYTES)
 
 
 def details(progress: Progress, workflow_id: str) -> str:

@@ -11,21 +11,16 @@ from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts.agents import Leg, Route, ToolSpec
-from outlast.contracts.effects import (
-    EFFECTFUL,
-    RESULT,
-    UNDO_SUFFIX,
-    VERIFY_SUFFIX,
-    WAITED,
-    CompanionTool,
-    CompensationOutcome,
-)
+from outlast.contracts.effects import EFFECTFUL, RESULT, CompanionTool
 from outlast.contracts.human import Approval, SettledRequest
 from outlast.contracts.messages import ToolCall
+from outlast.contracts.names import WAITED_HEADER
+from outlast.contracts.results import CompensationOutcome
 from outlast.errors import NoWorker, ToolFailed
+from outlast.idempotency import UNDO_SUFFIX, VERIFY_SUFFIX
+from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
 from outlast.tools import DEFAULT_AUDIENCE, MAX_RESULT_BYTES
-from outlast.transcripts import to_json
 from outlast_workflows.activity_options import (
     UNREGISTERED_TRIES,
     UNREGISTERED_WAIT,
@@ -281,7 +276,7 @@ class Effects:
 def _waited_s(result: RawValue) -> float:
     """Return how long a call waited for its worker, where that says so."""
     try:
-        return float(result.payload.metadata.get(WAITED, b"0"))
+        return float(result.payload.metadata.get(WAITED_HEADER, b"0"))
     except ValueError:
         return 0
 

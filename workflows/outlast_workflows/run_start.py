@@ -13,8 +13,8 @@ from outlast.agents import in_opening_order
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
 from outlast.contracts.requests import AgentRequest
 from outlast.errors import BadRequest, NoWorker
+from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
-from outlast.validation import parse_request
 from outlast_workflows.budget import tighter
 from outlast_workflows.payloads import json_of
 from outlast_workflows.state import Carried, RunState, Steering, is_carried, unpack

@@ -18,8 +18,9 @@ from outlast.contracts.messages import Message
 from outlast.contracts.requests import Say, Steer
 from outlast.contracts.results import AgentStatus, ServedLeg, Usage
 from outlast.errors import RunTooLarge
+from outlast.json_text import to_json
 from outlast.texts import cut
-from outlast.transcripts import EMPTY_DIGEST, extended, to_json
+from outlast.transcripts import EMPTY_DIGEST, extended
 
 MAX_CARRIED_BYTES = 1_800_000
 """The input of the next run, all in all; the server takes 2 MB."""

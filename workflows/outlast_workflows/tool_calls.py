@@ -12,7 +12,8 @@ from outlast.contracts.messages import Message, ToolCall
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
-from outlast.transcripts import to_json, tool_message
+from outlast.json_text import to_json
+from outlast.transcripts import tool_message
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.effects import Effects
 from outlast_workflows.people.outcomes import refusal_by, reply_of, trail_of

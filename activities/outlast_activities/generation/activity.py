@@ -9,7 +9,7 @@ from temporalio import activity
 
 from outlast.contracts.generation import GenerateInput, Generation, GenerationProgress, Tokens
 from outlast.errors import ModelError, ModelFailure
-from outlast.jsonschema.schemas import decision_schema
+from outlast.jsonschema.decision_schema import decision_schema
 from outlast.texts import cut
 from outlast_activities.generation.attempt import Asking, Checker, Endpoint, Question, Size
 from outlast_activities.generation.transcript_cache import Transcripts

@@ -12,8 +12,8 @@ from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.generation import Generation, GenerationProgress, Tokens
 from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
+from outlast.json_text import to_json
 from outlast.model_server import USUAL, Completion, Model, Prompt
-from outlast.transcripts import to_json
 from outlast_activities.generation.prompts import (
     chat_messages,
     reask_messages,

@@ -28,9 +28,9 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.commands import decide_command, decisions_on
 from outlast.contracts.human import PendingRequest, what_became
 from outlast.contracts.results import AgentResult
+from outlast.decide_commands import decide_command, decisions_on
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 from outlast.terminal.decisions import UNSEEN

@@ -13,9 +13,9 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
-from outlast.commands import decide_payload
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, ToolCall
+from outlast.decide_commands import decide_payload
 from outlast_workers.connection import connect
 from outlast_workers.local.dev import (
     Stack,

@@ -17,8 +17,8 @@ from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.requests import Say, Steer
 from outlast.errors import BadRequest
+from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
-from outlast.transcripts import to_json
 from outlast.validation import parse
 from outlast_workflows.payloads import NOTHING, json_of
 from outlast_workflows.people.steering import (

@@ -3,7 +3,7 @@
 from pydantic import JsonValue
 
 from outlast.contracts.human import Approval, SettledRequest
-from outlast.transcripts import to_json
+from outlast.json_text import to_json
 
 ENDING = "the run is ending"
 

@@ -18,6 +18,7 @@ from outlast.contracts.human import (
 from outlast.contracts.proofs import nonce_after
 from outlast.errors import ModelError
 from outlast.jsonschema.schemas import Schema
+from outlast.texts import folded_name
 from outlast_workflows.state import Steering
 
 MAX_INBOX = 100
@@ -75,7 +76,7 @@ def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
     """Tell whether somebody says again what is settled: of the same arguments, the same answer."""
     if settled.outcome != _OUTCOMES[decision.decision]:
         return False
-    if _folded(decision.by) not in map(_folded, (settled.by, *settled.approved_by)):
+    if folded_name(decision.by) not in map(folded_name, (settled.by, *settled.approved_by)):
         return False
     if decision.arguments is not None:
         return hash_of(decision.arguments) == settled.arguments_hash
@@ -131,12 +132,8 @@ def known_name(decision: HumanDecision, steering: Steering) -> str:
     """
     request = steering.pending.get(decision.request_id)
     voted = request.approved_by if request and not request.signers else []
-    same = (name for name in voted if _folded(name) == _folded(decision.by))
+    same = (name for name in voted if folded_name(name) == folded_name(decision.by))
     return next(same, decision.by)
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def settle(decision: HumanDecision, steering: Steering, *, now: datetime) -> str:

@@ -8,11 +8,11 @@ from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
-from outlast.client import request_json
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
+from outlast.start_requests import request_json
 
 
 async def run_agent(

@@ -1,0 +1,34 @@
+"""The connection settings of the `temporal` CLI, and the reasons why a connection fails."""
+
+import re
+
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+from outlast.errors import NotReady
+from outlast.texts import cut
+
+DEFAULT_ADDRESS = "localhost:7233"
+
+MAX_REASON_BYTES = 200
+"""A reason is part of one line in a terminal or a log."""
+
+
+def load_profile() -> ClientConnectConfig:
+    """Return the settings of `TEMPORAL_*` and temporal.toml. Raises `NotReady` if they are invalid."""
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NotReady(f"the Temporal profile (TEMPORAL_*, temporal.toml): {reason}") from None
+
+
+def connection_failure(error: Exception) -> str:
+    """Return the reason of a transport error of the Temporal SDK: `Code: message`.
+
+    The SDK nests these errors in one text. The innermost message is the useful one.
+    """
+    text = str(error)
+    code = re.search(r"code: ([A-Z]\w+)", text)
+    messages = re.findall(r'(?:message|error): "([^"]+)"', text)
+    reason = ": ".join([*([code[1]] if code else []), *messages[-1:]])
+    return cut(reason or text, MAX_REASON_BYTES)

@@ -1,0 +1,21 @@
+"""Idempotency keys of tool calls."""
+
+from temporalio import activity
+
+UNDO_SUFFIX = ".undo"
+VERIFY_SUFFIX = ".verify"
+"""Suffixes that a companion tool's call adds to the id of the call that it belongs to."""
+
+
+def idempotency_key() -> str:
+    """Return the key of the current tool call, which is the same in all of its attempts.
+
+    Pass it to the system that a `write` changes, so that the system can recognise a repetition. A
+    `compensate` or `verify` tool gets the key of the call that it belongs to. Outside of a run the key is
+    empty.
+    """
+    if not activity.in_activity():
+        return ""
+    info = activity.info()
+    call_id = info.activity_id.removesuffix(UNDO_SUFFIX).removesuffix(VERIFY_SUFFIX)
+    return f"{info.workflow_id}/{info.workflow_run_id}/{call_id}"
