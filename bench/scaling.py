@@ -20,9 +20,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from outlast_workers.demand.demand import Question, Reading, Target
-from outlast_workers.demand.pods import busy_pods, changes
-from outlast_workers.demand.reading import TemporalSource
+from outlast_workers.demand.deletion_costs import busy_pods, costs_to_send
+from outlast_workers.demand.demand_query import DemandQuery, Reading, Target
+from outlast_workers.demand.temporal_source import TemporalSource
 from outlast_workers.local.servers import ChildProcess
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
@@ -84,7 +84,7 @@ class Policy:
 
     def metric(self, reading: Reading) -> int:
         """Return what the trigger shows."""
-        answer = Question(Target(TASK_QUEUE), ("activity",), self.slots).answer(reading)
+        answer = DemandQuery(Target(TASK_QUEUE), ("activity",), self.slots).evaluate(reading)
         return answer.demand if self.trigger == "demand" else answer.backlog
 
 
@@ -120,7 +120,7 @@ class Scaler:
             if now >= keda_at:
                 keda_at = now + policy.poll_s
                 if policy.sets_costs:
-                    self._costs |= changes(self._costs, busy_pods([reading], NAME))
+                    self._costs |= costs_to_send(self._costs, busy_pods([reading], NAME))
                 await self._activate(policy.metric(reading), now)
             if now >= hpa_at and self.workers:
                 hpa_at = now + HPA_SYNC_S

@@ -9,9 +9,9 @@ from typing import Any
 
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
-from outlast_workers.serving import build_workers, serve
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ConcurrencySettings, QueuesSettings, RoutesSettings
+from outlast_workers.task_queues import build_workers, run_workers
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
@@ -145,7 +145,7 @@ async def on_stage(
     )
     stage = Stage(client, settings)
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(workers, stop, drain_s=settings.drain_s))
+    serving = asyncio.create_task(run_workers(workers, stop, drain_s=settings.drain_s))
     try:
         yield stage
     finally:

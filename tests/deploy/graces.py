@@ -1,7 +1,7 @@
 """What each target leaves a worker from SIGTERM to SIGKILL, and what a worker takes of it."""
 
 from outlast_workers.__main__ import EXIT_WITHIN_S
-from outlast_workers.serving import CANCEL_S
+from outlast_workers.task_queues import CANCEL_S
 
 EXIT_S = CANCEL_S + EXIT_WITHIN_S
 """What a worker takes to end beside its drain, whatever a tool does."""

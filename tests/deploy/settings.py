@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from unittest import mock
 
-from outlast_workers.settings import PREFIX, Settings, load_settings
+from outlast_workers.settings import Settings, load_settings
+from outlast_workers.settings_errors import PREFIX
 
 
 def loaded(variables: Mapping[str, str]) -> Settings:

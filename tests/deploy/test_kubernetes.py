@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from outlast_workers.demand.pods import ACCOUNT
+from outlast_workers.demand.deletion_costs import ACCOUNT
 from outlast_workers.settings import OWN_QUEUES, Settings
 from temporalio.envconfig import ClientConfig
 

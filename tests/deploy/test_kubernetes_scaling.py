@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from outlast_workers.demand import http_api, scaler
-from outlast_workers.demand.demand import Question, Target, Words, read_question
-from outlast_workers.demand.service import slots_of, watched
+from outlast_workers.demand import http_api, keda_scaler
+from outlast_workers.demand.demand_query import DemandQuery, ParameterNames, Target, parse_query
+from outlast_workers.demand.service import slots_of, watched_targets
 
 from tests.deploy.chart import NAMESPACE, SETS, Pod, Release, rendered
 from tests.deploy.settings import loaded
@@ -56,7 +56,7 @@ def test_the_demand_service_watches_the_queue_of_each_worker_with_its_version_an
         (service,) = (pod for pod in release.pods if pod.main["name"] == "demand")
         told = {key: value for key, value in service.variables.items() if "DEMAND" in key}
         settings = loaded(told)
-        targets = watched(settings)
+        targets = watched_targets(settings)
         for pod in release.workers:
             assert Target(pod.queue, *_version_on_the_server(pod)) in targets, (name, pod.name)
             assert slots_of(settings, pod.queue) == pod.slots, (name, pod.name)
@@ -96,12 +96,17 @@ def test_our_demand_service_understands_what_a_scaler_asks() -> None:
         assert ("workflow" in question.types) == (pod.variables["OUTLAST_ROLES"] == "workflows")
 
 
-def _question(trigger: Mapping[str, Any]) -> Question:
-    words: Words = scaler.WORDS
-    said = {key: value for key, value in trigger["metadata"].items() if key not in scaler.FOR_KEDA}
+def _question(trigger: Mapping[str, Any]) -> DemandQuery:
+    words: ParameterNames = keda_scaler.PARAMETER_NAMES
+    said = {
+        key: value for key, value in trigger["metadata"].items() if key not in keda_scaler.KEDA_KEYS
+    }
     if trigger["type"] == "metrics-api":
-        words, said = http_api.WORDS, {"task_queue": _told_queue(trigger), **_asked(trigger)}
-    return read_question(said, words, usual_slots=lambda _: 0)
+        words, said = (
+            http_api.PARAMETER_NAMES,
+            {"task_queue": _told_queue(trigger), **_asked(trigger)},
+        )
+    return parse_query(said, words, default_slots=lambda _: 0)
 
 
 def _asked(trigger: Mapping[str, Any]) -> dict[str, str]:

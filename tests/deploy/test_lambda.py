@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from outlast_workers.serving import CANCEL_S
 from outlast_workers.settings import Settings
+from outlast_workers.task_queues import CANCEL_S
 from outlast_workers.telemetry import FLUSH_S
 
 from tests.deploy.settings import loaded

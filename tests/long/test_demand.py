@@ -18,8 +18,8 @@ import grpc
 import httpx2
 import pytest
 from grpc_tools import protoc
-from outlast_workers.demand.externalscaler import described
-from outlast_workers.demand.reading import ONLY_RUNNING
+from outlast_workers.demand.keda_protocol import file_descriptor
+from outlast_workers.demand.temporal_source import ONLY_RUNNING
 from outlast_workers.local.servers import HOST, ChildProcess, TemporalServer, free_port
 from temporalio.api.workflowservice.v1 import (
     ListWorkersRequest,
@@ -148,7 +148,7 @@ async def shows(on: Site, path: str, **expected: Any) -> dict[str, Any]:
 
 def test_the_messages_are_those_of_kedas_proto_file(keda: Any) -> None:
     made = keda.DESCRIPTOR
-    ours = described()
+    ours = file_descriptor()
     for message in ours.message_type:
         theirs = made.message_types_by_name[message.name]
         assert [(field.name, field.number, field.type) for field in message.field] == [
@@ -204,11 +204,11 @@ async def test_demand_is_told_under_load_at_zero_and_with_the_server_down(  # no
         quiet = keda.ScaledObjectRef(scalerMetadata=about)
         assert not (await stub.IsActive(quiet)).result
         text = (await on.http.get("/metrics")).text
-        labels = f'{{task_queue="{TASK_QUEUE}",deployment="",build_id=""}}'
+        labels = f'{{build_id="",deployment="",task_queue="{TASK_QUEUE}"}}'
         assert f"outlast_demand{labels} " in text
         assert f'outlast_backlog{labels[:-1]},type="activity"}} ' in text
         assert f"outlast_oldest_seconds{labels} " in text
-        assert f"outlast_busy_slots{labels} 2\n" in text
+        assert f"outlast_busy_slots{labels} 2.0\n" in text
         assert f"outlast_desired_workers{labels} " in text
 
         # The server is away: the last value with its age, then none; and it comes back.

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from outlast_workers.__main__ import main
 from outlast_workers.idle import IdleExit
-from outlast_workers.serving import serve
+from outlast_workers.task_queues import run_workers
 from structlog.testing import capture_logs
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -62,7 +62,7 @@ async def until_idle(client: Client, *queues: str) -> AsyncIterator["asyncio.Tas
     ]
 
     async def serving() -> float:
-        await serve(workers, asyncio.Event(), drain_s=1)
+        await run_workers(workers, asyncio.Event(), drain_s=1)
         return time.monotonic()
 
     task = asyncio.create_task(serving())

@@ -163,7 +163,7 @@ async def test_refused_search_attributes_come_with_the_command_that_creates_them
     with capture_logs() as lines:
         assert not await ensure_search_attributes(client)
     [line] = lines
-    assert "refused: " in line["reason"]
+    assert "rejected their creation: " in line["reason"]
     assert line["command"] == create_command(client.namespace, SEARCH_ATTRIBUTES)
 
 

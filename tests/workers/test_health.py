@@ -25,7 +25,7 @@ async def serving(health: Health) -> AsyncIterator[int]:
 
 async def ask(port: int, request: str) -> tuple[int, Any]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{request} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+    writer.write(f"{request} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
     answer = (await reader.read()).decode()
     writer.close()
     await writer.wait_closed()
@@ -65,7 +65,7 @@ async def test_a_process_that_takes_no_work_answers_503_and_lives(health: Health
         assert (await ask(port, "GET /livez"))[0] == 200
 
 
-async def test_the_state_is_asked_at_each_request() -> None:
+async def test_each_request_reads_the_current_health() -> None:
     states = [READY, replace(READY, draining=True)]
     async with serve_health(lambda: states.pop(0), port=0) as port:
         assert (await ask(port, "GET /healthz"))[0] == 200
@@ -73,19 +73,28 @@ async def test_the_state_is_asked_at_each_request() -> None:
 
 
 @pytest.mark.parametrize(("request_line", "status"), [("GET /", 404), ("POST /healthz", 405)])
-async def test_other_requests_are_refused(request_line: str, status: int) -> None:
+async def test_other_requests_are_rejected(request_line: str, status: int) -> None:
     async with serving(READY) as port:
         assert (await ask(port, request_line))[0] == status
 
 
-async def test_what_is_no_request_is_hung_up_on() -> None:
+async def test_an_invalid_request_is_rejected_and_the_connection_closed() -> None:
     async with serving(READY) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"x" * 20_000 + b"\r\n\r\n")
+        writer.write(b"x" * 200_000 + b"\r\n\r\n")
         with suppress(ConnectionResetError):
-            assert await reader.read() == b""
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
         assert (await ask(port, "GET /healthz"))[0] == 200
+
+
+async def test_an_incomplete_request_does_not_delay_the_end() -> None:
+    async with asyncio.timeout(5), serving(READY) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        await writer.drain()
+    assert await reader.read() == b""
+    writer.close()
 
 
 async def test_a_taken_port_is_one_line() -> None:
@@ -94,12 +103,12 @@ async def test_a_taken_port_is_one_line() -> None:
             async with serve_health(lambda: READY, port=port):
                 pass
     assert str(error.value) == (
-        f"port {port} is taken: stop what listens on it, or set health.port"
-        " (OUTLAST_HEALTH__PORT) to a free one"
+        f"the health endpoint cannot listen on 127.0.0.1:{port} (Address already in use): set health.port"
+        " (OUTLAST_HEALTH__PORT) to a free port"
     )
 
 
-async def test_a_host_that_is_not_ours_is_one_line() -> None:
+async def test_a_host_of_another_machine_is_one_line() -> None:
     with pytest.raises(NotReady, match=r"cannot listen on 192\.0\.2\.1:8081"):
         async with serve_health(lambda: READY, host="192.0.2.1", port=8081):
             pass

@@ -34,8 +34,8 @@ legs = [{ task_queue = "payments" }]
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take the variables and the working directory of whoever runs the tests away."""
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove the variables and the working directory of the person who runs the tests."""
     for name in list(os.environ):
         if name.startswith(("OUTLAST_", "TEMPORAL_")):
             monkeypatch.delenv(name)
@@ -84,14 +84,16 @@ def test_variables_win_over_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch)
     assert settings.routes.generate == Route(legs=(Leg(task_queue="elsewhere"),))
 
 
-def test_a_named_file_is_read_instead_of_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_file_is_read_instead_of_the_default_file(monkeypatch: pytest.MonkeyPatch) -> None:
     write("drain_s = 1")
     monkeypatch.setenv("OUTLAST_CONFIG", str(write("drain_s = 2", "second.toml")))
     assert load_settings().drain_s == 2
     assert load_settings(write("drain_s = 3", "third.toml")).drain_s == 3
 
 
-def test_the_version_is_what_the_worker_controller_injects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_the_worker_controller_set_the_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     write('[versioning]\ndeployment_name = "in-file"\nbuild_id = "in-file"')
     monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", "agents/gpu-worker")
     monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", "b1")
@@ -114,7 +116,7 @@ def test_settings_cannot_be_changed() -> None:
         load_settings().drain_s = 3  # type: ignore[misc]  # it is what the test is about
 
 
-def test_a_key_is_shown_neither_in_settings_nor_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_key_is_neither_in_the_repr_nor_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTLAST_MODEL__API_KEY", "s3cret")
     assert "s3cret" not in repr(load_settings())
     monkeypatch.setenv("OUTLAST_MODEL", "s3cret")
@@ -127,7 +129,7 @@ BAD_FILES = {
     'agnets = ["a"]': "agnets: unknown key; did you mean 'agents'?",
     "[modle]": "modle: unknown key; did you mean 'model'?",
     '[[routes.generate.legs]]\ntask_queue = "agents"\nserver = "big"': (
-        "routes.generate: a leg names the model server 'big', which [servers] lacks"
+        "routes.generate: a leg names the model server 'big', which is not in [servers]"
     ),
     '[servers.big]\nname = "m"': "servers.big: needs a url",
     "[model]\nmax_token = 3": "model.max_token: unknown key; did you mean 'max_tokens'?",
@@ -153,7 +155,7 @@ BAD_FILES = {
     "roles = ['tools', 'tool']": (
         "roles[1]: input should be 'workflows', 'generate' or 'tools', not 'tool'"
     ),
-    "roles = ['tools', 'tools']": "roles: one of them is named twice",
+    "roles = ['tools', 'tools']": "roles: has a value twice",
     "[versioning]\nbuild_id = 'b1'": (
         "versioning: give deployment_name and build_id, or neither"
         " (TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID set them too)"
@@ -163,7 +165,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_FILES.items())
-def test_a_bad_file_is_one_line_with_the_key_in_it(text: str, message: str) -> None:
+def test_an_invalid_file_gives_one_line_with_the_key(text: str, message: str) -> None:
     write(text)
     with pytest.raises(NotReady) as error:
         load_settings()
@@ -196,7 +198,7 @@ BAD_VARIABLES = {
 
 
 @pytest.mark.parametrize(("variable", "message"), BAD_VARIABLES.items())
-def test_a_bad_variable_is_one_line_that_names_it(
+def test_an_invalid_variable_gives_one_line_that_names_it(
     variable: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*variable)
@@ -233,7 +235,7 @@ def test_a_route_of_a_model_has_the_price_of_its_server() -> None:
     assert settings.step_routes().of_model("m").legs[0].price == price
 
 
-def test_the_price_of_the_model_is_that_of_its_usual_leg() -> None:
+def test_the_default_leg_has_the_price_of_the_model() -> None:
     price = Price(prompt_usd=Decimal("0.15"), completion_usd=Decimal("0.60"))
     settings = Settings(model=ModelSettings(price=price))
     assert settings.route("generate").legs[0].price == price

@@ -21,9 +21,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from outlast_workers import telemetry
 from outlast_workers.local.servers import ROOT
+from outlast_workers.settings import Settings
 from outlast_workers.telemetry import (
     SERVICE_NAME,
-    TALKATIVE,
+    VERBOSE_LOGGERS,
     Telemetry,
     core_logging,
     core_runtime,
@@ -35,8 +36,9 @@ from temporalio.runtime import LoggingFormat
 
 NOTHING_IMPORTED = """
 import sys
+from outlast_workers.settings import Settings
 from outlast_workers.telemetry import start_telemetry
-start_telemetry().shutdown()
+start_telemetry(Settings()).shutdown()
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
 
@@ -53,7 +55,7 @@ def logging_as_before() -> Iterator[None]:
     workflow.logger.workflow_info_on_message = True
     activity.logger.activity_info_on_message = True
     structlog.reset_defaults()
-    for name in TALKATIVE:
+    for name in VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel("NOTSET")
 
 
@@ -151,9 +153,9 @@ async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> No
 async def test_a_collector_is_sent_the_metrics_of_the_sdk(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "METRICS_EVERY", timedelta(seconds=0.2))
+    monkeypatch.setattr(telemetry, "METRICS_INTERVAL", timedelta(seconds=0.2))
     with receiving() as receiver:
-        runtime = core_runtime(otlp_endpoint=receiver.endpoint)
+        runtime = core_runtime(Settings(otlp_endpoint=receiver.endpoint))
         address = temporal.service_client.config.target_host
         await Client.connect(address, runtime=runtime)
         async with asyncio.timeout(20):
@@ -175,7 +177,7 @@ def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
 
 def test_lines_are_json_with_level_logger_and_time() -> None:
     out = io.StringIO()
-    start_telemetry(stream=out)
+    start_telemetry(Settings(), stream=out)
     structlog.get_logger("here").info("worker.started", queue="agents")
     logging.getLogger("there").warning("%d of %d", 1, 2, extra={"temporal_activity": None})
     structlog.get_logger("here").debug("nothing.said")
@@ -189,7 +191,7 @@ def test_lines_are_json_with_level_logger_and_time() -> None:
 
 def test_an_exception_is_one_json_line() -> None:
     out = io.StringIO()
-    start_telemetry(stream=out)
+    start_telemetry(Settings(), stream=out)
     try:
         raise ValueError("it broke")
     except ValueError:
@@ -202,7 +204,7 @@ def test_an_exception_is_one_json_line() -> None:
 
 def test_a_warning_is_a_json_line() -> None:
     out = io.StringIO()
-    start_telemetry(stream=out)
+    start_telemetry(Settings(), stream=out)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)
@@ -214,7 +216,7 @@ def test_a_warning_is_a_json_line() -> None:
 
 def test_a_terminal_gets_short_readable_lines() -> None:
     out = io.StringIO()
-    start_telemetry(log_format="console", stream=out)
+    start_telemetry(Settings(log_format="console"), stream=out)
     details = {"workflow_id": "w-1", "run_id": "0123", "task_queue": "agents", "attempt": 2}
     logging.getLogger("there").info("tool_call.approved", extra={"temporal_workflow": details})
     [line] = out.getvalue().splitlines()
@@ -225,10 +227,10 @@ def test_a_terminal_gets_short_readable_lines() -> None:
 
 def test_talkative_libraries_are_heard_only_at_debug() -> None:
     out = io.StringIO()
-    start_telemetry(stream=out)
+    start_telemetry(Settings(), stream=out)
     logging.getLogger("httpx").info("HTTP Request: POST")
     assert out.getvalue() == ""
-    start_telemetry(stream=out, log_level="debug")
+    start_telemetry(Settings(log_level="debug"), stream=out)
     logging.getLogger("httpx").info("HTTP Request: POST")
     assert "HTTP Request" in out.getvalue()
 
@@ -239,7 +241,7 @@ def test_shutdown_gives_a_hanging_collector_up() -> None:
             time.sleep(0.5)
 
     out = io.StringIO()
-    start_telemetry(stream=out)
+    start_telemetry(Settings(), stream=out)
     started = time.monotonic()
     Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
     assert time.monotonic() - started < 0.4
@@ -247,7 +249,7 @@ def test_shutdown_gives_a_hanging_collector_up() -> None:
 
 
 def test_the_core_writes_json_where_the_process_does() -> None:
-    quiet = core_logging("error", log_format="json")
+    quiet = core_logging(Settings(log_level="error", log_format="json"))
     assert quiet.format is LoggingFormat.JSON
     assert quiet.forwarding is None
-    assert core_logging(log_format="console").format is LoggingFormat.COMPACT
+    assert core_logging(Settings(log_format="console")).format is LoggingFormat.COMPACT

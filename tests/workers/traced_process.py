@@ -1,4 +1,4 @@
-"""A process with telemetry: one workflow, one activity, a line of each, and an exit."""
+"""A process with telemetry: it runs one workflow with one activity, logs a line of each, and exits."""
 
 import asyncio
 import sys
@@ -11,23 +11,24 @@ from temporalio.worker import Worker
 with workflow.unsafe.imports_passed_through():
     import structlog
     from outlast_workers.connection import connect
+    from outlast_workers.settings import Settings
     from outlast_workers.telemetry import core_logging, start_telemetry
 
 
 @activity.defn
 async def weigh() -> int:
-    """Say a line."""
+    """Log a line."""
     activity.logger.info("parcel.weighed", extra={"grams": 250})
     return 250
 
 
 @workflow.defn
 class Parcel:
-    """Says a line before and after its activity, and so replays the first where nothing is cached."""
+    """Logs a line before and after its activity. Without a cache, the first line is replayed."""
 
     @workflow.run
     async def run(self) -> int:
-        """Weigh it."""
+        """Weigh the parcel."""
         workflow.logger.info("parcel.received")
         grams = await workflow.execute_activity(weigh, start_to_close_timeout=timedelta(seconds=5))
         workflow.logger.info("parcel.sent", extra={"grams": grams})
@@ -36,9 +37,10 @@ class Parcel:
 
 async def main(address: str, otlp_endpoint: str) -> None:
     """Run the workflow once."""
-    telemetry = start_telemetry(otlp_endpoint=otlp_endpoint)
+    settings = Settings(otlp_endpoint=otlp_endpoint)
+    telemetry = start_telemetry(settings)
     structlog.get_logger("here").info("process.started", answer=42)
-    runtime = Runtime(telemetry=TelemetryConfig(logging=core_logging()))
+    runtime = Runtime(telemetry=TelemetryConfig(logging=core_logging(settings)))
     client = await connect(
         address=address, plugins=telemetry.plugins, runtime=runtime, use_profile=False
     )

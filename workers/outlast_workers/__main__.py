@@ -1,4 +1,4 @@
-"""Run worker processes: `outlast worker run|dev|demo|callback|demand`."""
+"""Run outlast's processes: workers, the development stack, the decision page, the demand service."""
 
 import argparse
 import asyncio
@@ -17,11 +17,12 @@ from outlast_workers.worker_process import run_process, stop_on_signals
 UI_PORT = 8233
 
 EXIT_WITHIN_S = 3.0
-"""How long a process that has drained may take to exit."""
+"""Seconds that a drained process has to exit."""
 
 EPILOG = """\
-Settings come from outlast.toml (--config names another) and OUTLAST_* variables; options here win. The
-Temporal connection is that of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE.
+Settings come from outlast.toml (or the file of --config) and from OUTLAST_* variables. Command-line options
+override them. The Temporal connection is configured as for the temporal CLI: TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_PROFILE.
 """
 
 
@@ -29,34 +30,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
     if os.getcwd() not in sys.path and "" not in sys.path:
-        # As `python -m` does: agents of the current folder are found.
+        # As `python -m` does, so that --agents finds modules in the current folder.
         sys.path.insert(0, os.getcwd())
     try:
-        return asyncio.run(_ending(_command(options)))
+        return asyncio.run(_run_to_exit(_start(options)))
     except NotReady as error:
-        print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 the answer to a command
+        print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 a command-line program
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-async def _ending(command: Coroutine[Any, Any, int]) -> int:
-    """Run a command; what is left behind when it has ended may not keep the process."""
+async def _run_to_exit(command: Coroutine[Any, Any, int]) -> int:
+    """Run a command, and make sure that the process exits soon after its end."""
     status = 1
     try:
         status = await command
     finally:
-        # A plain function of a tool cannot be cancelled, and Python waits for its thread.
-        last = threading.Timer(EXIT_WITHIN_S, os._exit, [status])
-        last.daemon = True
-        last.start()
+        # Python waits for the threads of tools, and a plain function cannot be cancelled.
+        timer = threading.Timer(EXIT_WITHIN_S, os._exit, [status])
+        timer.daemon = True
+        timer.start()
     return status
 
 
-def _command(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
+def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     if options.command == "run":
         return _run(_settings(options))
-    # Imported here: a worker in production has neither servers nor weights, nor a page to serve.
+    # Imported here, because a worker in production does not need them.
     if options.command == "callback":
         return _callback(load_settings(options.config))
     if options.command == "demand":
@@ -94,7 +95,7 @@ async def _run(settings: Settings) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """Return the settings with what the command line says over them."""
+    """Return the settings with the options of the command line applied."""
     settings = load_settings(options.config)
     model = {
         name: value
@@ -107,88 +108,109 @@ def _settings(options: argparse.Namespace) -> Settings:
         if value is not None
     }
     changed: dict[str, Any] = {
-        "agents": _words(options.agents),
-        "roles": _words(options.roles),
+        "agents": _split(options.agents),
+        "roles": _split(options.roles),
         "model": {**settings.model.model_dump(), **model} if model else None,
     }
     if options.health_port is not None:
         changed["health"] = {**settings.health.model_dump(), "port": options.health_port}
-    told = {name: value for name, value in changed.items() if value}
+    overrides = {name: value for name, value in changed.items() if value}
     if options.idle_exit is not None:
-        told["idle_exit_s"] = options.idle_exit
-    return settings.with_options(told) if told else settings
+        overrides["idle_exit_s"] = options.idle_exit
+    return settings.with_options(overrides) if overrides else settings
 
 
-def _words(values: list[str] | None) -> tuple[str, ...]:
+def _split(values: list[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.split(",") if word)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast worker", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="serve agents on a Temporal server that runs elsewhere")
+    run = commands.add_parser("run", help="run a worker against an existing Temporal server")
     dev = commands.add_parser(
-        "dev", help="serve agents with a Temporal server and a model beside them"
+        "dev", help="run a worker with its own Temporal server and a small model"
     )
     callback = commands.add_parser(
-        "callback", help="serve the page on which people settle requests, from signed links"
+        "callback", help="serve the page where people decide requests, reached by signed links"
     )
-    callback.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
     demand = commands.add_parser(
-        "demand", help="tell KEDA and other scalers how many workers the task queues need"
+        "demand", help="tell KEDA and other autoscalers how many workers the task queues need"
     )
-    demand.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
-    commands.add_parser("demo", help="run two agents from beginning to end, and stop")
+    commands.add_parser("demo", help="run two example agents on this machine, then stop")
+    for command in (run, dev, callback, demand):
+        command.epilog = EPILOG
+        command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
     for command in (run, dev):
         _add_worker_options(command)
-    dev.add_argument("--port", type=int, default=TEMPORAL_PORT, help="of Temporal (%(default)s)")
-    dev.add_argument("--ui-port", type=int, default=UI_PORT, help="of its Web UI (%(default)s)")
-    dev.add_argument(
-        "--model-port", type=int, default=MODEL_PORT, help="of the embedded model (%(default)s)"
-    )
-    dev.add_argument(
-        "--model-file", type=Path, metavar="GGUF", help="weights for the embedded model"
-    )
-    dev.add_argument(
-        "--state",
-        type=Path,
-        default=Path(".outlast"),
-        help="folder of state and logs (%(default)s)",
-    )
+    _add_dev_options(dev)
     return parser
 
 
 def _add_worker_options(command: argparse.ArgumentParser) -> None:
-    command.epilog = EPILOG
     command.add_argument(
-        "--agents", action="append", metavar="MODULE", help="module that defines agents; repeatable"
+        "--agents",
+        action="append",
+        metavar="MODULE",
+        help="module that defines agents or tools; repeatable",
     )
     command.add_argument(
         "--roles",
         action="append",
         metavar="ROLE",
-        help="workflows, generate, tools; all of them by default",
-    )
-    command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
-    command.add_argument(
-        "--model-url", metavar="URL", help="base URL of a model server, with its /v1"
+        help="workflows, generate, tools (default: all of them); repeatable",
     )
     command.add_argument(
-        "--model", metavar="NAME", help="model name; the server's first by default"
+        "--model-url", metavar="URL", help="base URL of a model server, including /v1"
     )
     command.add_argument(
-        "--api", choices=("vllm", "openai"), help="how the server takes a JSON schema (openai)"
+        "--model", metavar="NAME", help="model name (default: the server's first model)"
+    )
+    command.add_argument(
+        "--api", choices=("vllm", "openai"), help="API of the model server (default: openai)"
     )
     command.add_argument(
         "--allow-unconstrained",
         action="store_true",
         default=None,
-        help="accept a model server that ignores JSON schemas: answers are checked and asked again",
+        help="accept a model server that ignores JSON schemas; invalid completions are retried",
     )
     command.add_argument(
-        "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a task"
+        "--idle-exit", type=float, metavar="SECONDS", help="exit after so long without a task"
     )
-    command.add_argument("--health-port", type=int, metavar="PORT", help="serve /healthz there")
+    command.add_argument(
+        "--health-port", type=int, metavar="PORT", help="port of /healthz and /livez"
+    )
+
+
+def _add_dev_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--port",
+        type=int,
+        default=TEMPORAL_PORT,
+        help="port of the Temporal server (%(default)s)",
+    )
+    command.add_argument(
+        "--ui-port",
+        type=int,
+        default=UI_PORT,
+        help="port of the Temporal Web UI (%(default)s)",
+    )
+    command.add_argument(
+        "--model-port",
+        type=int,
+        default=MODEL_PORT,
+        help="port of the embedded model (%(default)s)",
+    )
+    command.add_argument(
+        "--model-file", type=Path, metavar="GGUF", help="weights of the embedded model"
+    )
+    command.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".outlast"),
+        help="folder for state and logs (%(default)s)",
+    )
 
 
 if __name__ == "__main__":

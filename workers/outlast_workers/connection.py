@@ -1,4 +1,4 @@
-"""The connection of a process to Temporal, and the search attributes that runs are found by."""
+"""The connection of a process to Temporal, and the search attributes of runs."""
 
 import asyncio
 import shlex
@@ -24,21 +24,21 @@ from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
 
 CONNECT_WAIT_S = 30.0
-"""Long enough for a server that starts beside the worker, as under compose."""
+"""Long enough for a server that starts at the same time as the worker, as with Compose."""
 
-ATTEMPT_S = 5.0
-"""A dropped packet must not use up the whole wait."""
+ATTEMPT_TIMEOUT_S = 5.0
+"""A bound for one attempt, so that a lost packet does not use the whole wait."""
 
-RETRY_EVERY_S = 0.1
+RETRY_INTERVAL_S = 0.1
 
-LISTED_WITHIN_S = 15.0
-"""Servers reread their namespaces every 10 s at most: later, something is wrong."""
+LISTING_TIMEOUT_S = 15.0
+"""Servers reload their namespaces at least every 10 s. A longer wait is an error."""
 
 CALL_TIMEOUT = timedelta(seconds=10)
 
 Types = Mapping[str, SearchAttributeIndexedValueType]
 
-_REFUSALS = ("Unauthenticated", "PermissionDenied")
+_REJECTIONS = ("Unauthenticated", "PermissionDenied")
 
 log = structlog.get_logger(__name__)
 
@@ -52,34 +52,34 @@ async def connect(
     wait_s: float = CONNECT_WAIT_S,
     use_profile: bool = True,
 ) -> Client:
-    """Return a client that has reached the server and found its namespace.
+    """Return a connected client whose namespace exists.
 
-    Address, namespace, TLS and keys are those of `temporalio.envconfig` (its TOML file and
-    `TEMPORAL_*`); `address` and `namespace` override them, and without `use_profile` they stand
-    alone, as for a server that this process started itself. Raises `NotReady` when the server does
-    not answer within `wait_s`, or at once when it refuses.
+    Reads address, namespace, TLS and keys with `temporalio.envconfig` (its TOML file and `TEMPORAL_*`).
+    `address` and `namespace` override them. Without `use_profile`, only these two count, as for a server
+    that this process started itself. Raises `NotReady` if the server does not answer within `wait_s`, or
+    at once if it rejects the credentials.
     """
     options = _options(address, namespace, use_profile=use_profile)
     target = options.pop("target_host")
     deadline = time.monotonic() + wait_s
-    told = False
-    while True:
+    is_logged = False
+    while True:  # bounded by wait_s
         left_s = deadline - time.monotonic()
         try:
-            async with asyncio.timeout(max(min(ATTEMPT_S, left_s), RETRY_EVERY_S)):
+            async with asyncio.timeout(max(min(ATTEMPT_TIMEOUT_S, left_s), RETRY_INTERVAL_S)):
                 client = await Client.connect(target, plugins=plugins, runtime=runtime, **options)
                 await _find_namespace(client)
                 return client
         except (RuntimeError, TimeoutError, RPCError) as error:
             reason = _reason(error)
-        if reason.startswith(_REFUSALS):
-            raise NotReady(f"Temporal at {target} refuses this process: {reason}")
-        if left_s <= RETRY_EVERY_S:
+        if reason.startswith(_REJECTIONS):
+            raise NotReady(f"Temporal at {target} rejects this process: {reason}")
+        if left_s <= RETRY_INTERVAL_S:
             raise NotReady(_unreachable(target, reason, wait_s))
-        if not told:
+        if not is_logged:
             log.info("temporal.awaited", address=target, reason=reason, wait_s=wait_s)
-            told = True
-        await asyncio.sleep(RETRY_EVERY_S)
+            is_logged = True
+        await asyncio.sleep(RETRY_INTERVAL_S)
 
 
 def _options(address: str | None, namespace: str | None, *, use_profile: bool) -> dict[str, Any]:
@@ -96,7 +96,7 @@ async def _find_namespace(client: Client) -> None:
     try:
         await client.workflow_service.describe_namespace(request, timeout=CALL_TIMEOUT)
     except RPCError as error:
-        # A key may be allowed to work in a namespace and not to describe it.
+        # Some API keys may use a namespace but not describe it.
         if error.status is not RPCStatusCode.PERMISSION_DENIED:
             raise
 
@@ -117,11 +117,11 @@ def _unreachable(target: str, reason: str, wait_s: float) -> str:
 
 
 async def ensure_search_attributes(client: Client) -> bool:
-    """Create the search attributes that are missing; return whether the server has them all.
+    """Create the missing search attributes, and return whether the server now has all of them.
 
-    Waits until the server lists them, for upserting an unknown one blocks a run. Where creating is
-    refused, as in Temporal Cloud, or one has another type, it logs the command that an operator
-    runs, and returns False: runs work without them. Repeating it is harmless.
+    Waits until the server lists them, because a run that upserts an unknown attribute is blocked. If the
+    server rejects the creation, as Temporal Cloud does, or an attribute has another type, this logs the
+    command for an operator and returns False. Runs then work without the attributes. Idempotent.
     """
     absent = dict(SEARCH_ATTRIBUTES)
     try:
@@ -129,13 +129,13 @@ async def ensure_search_attributes(client: Client) -> bool:
         absent = {name: kind for name, kind in absent.items() if name not in listed}
         if absent:
             await _create(client, absent)
-            listed = await _until_listed(client, absent)
+            listed = await _wait_until_listed(client, absent)
     except RPCError as error:
-        _warn(client, absent, f"creating them was refused: {error.message}")
+        _warn(client, absent, f"the server rejected their creation: {error.message}")
         return False
     wrong = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if listed.get(name) != kind}
     if wrong:
-        _warn(client, wrong, "not listed, or of another type, and then to be removed first")
+        _warn(client, wrong, "not listed, or of another type: then remove them first")
     return not wrong
 
 
@@ -153,18 +153,18 @@ async def _create(client: Client, absent: Types) -> None:
     try:
         await client.operator_service.add_search_attributes(request, timeout=CALL_TIMEOUT)
     except RPCError as error:
-        # Another worker of the same deployment was faster.
+        # Another worker created them at the same time.
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
 
 
-async def _until_listed(client: Client, awaited: Types) -> dict[str, int]:
-    deadline = time.monotonic() + LISTED_WITHIN_S
+async def _wait_until_listed(client: Client, awaited: Types) -> dict[str, int]:
+    deadline = time.monotonic() + LISTING_TIMEOUT_S
     while True:
         listed = await _listed(client)
         if awaited.keys() <= listed.keys() or time.monotonic() > deadline:
             return listed
-        await asyncio.sleep(RETRY_EVERY_S)
+        await asyncio.sleep(RETRY_INTERVAL_S)
 
 
 def _warn(client: Client, missing: Types, reason: str) -> None:
@@ -177,10 +177,11 @@ def _warn(client: Client, missing: Types, reason: str) -> None:
 
 
 def create_command(namespace: str, missing: Types) -> str:
-    """Return the `temporal` command that creates search attributes: one call for each type."""
+    """Return the `temporal` command that creates search attributes, with one call for each type."""
     calls: list[str] = []
     for kind in dict.fromkeys(missing.values()):
         names = " ".join(f"--name {name}" for name, other in missing.items() if other == kind)
-        words = f"--namespace {shlex.quote(namespace)} {names} --type {kind.name.title().replace('_', '')}"
-        calls.append(f"temporal operator search-attribute create {words}")
+        type_name = kind.name.title().replace("_", "")
+        options = f"--namespace {shlex.quote(namespace)} {names} --type {type_name}"
+        calls.append(f"temporal operator search-attribute create {options}")
     return " && ".join(calls)

@@ -1,28 +1,25 @@
-"""A tiny HTTP endpoint that says how a process is; it answers on the loop whose health it tells."""
+"""The health endpoint of a worker process. It runs on the event loop whose health it reports."""
 
-import asyncio
-import errno
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
 
-from outlast.errors import NotReady
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-REQUEST_TIMEOUT_S = 2.0
-"""Probes are small and near; what is slower than this holds a connection for nothing."""
-
-MAX_REQUEST_BYTES = 8_192
+from outlast_workers.web import open_listener, serve_in_background
 
 
 @dataclass(frozen=True)
 class Health:
-    """How a process is now. `model_reachable` is None where the process asks no model.
+    """The health of a process. `model_reachable` is None if the process has no model server.
 
-    `polling` is False while it waits for its model server at the start.
+    `polling` is False while the process waits for its model server at the start.
     """
 
     roles: tuple[str, ...]
@@ -34,73 +31,48 @@ class Health:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the process takes new work and can do it."""
+        """Whether the process accepts new tasks and can run them."""
         reachable = self.temporal_reachable and self.model_reachable is not False
         return reachable and self.polling and not self.draining
 
 
 @asynccontextmanager
 async def serve_health(
-    state: Callable[[], Health], *, host: str = "127.0.0.1", port: int
+    current: Callable[[], Health], *, host: str = "127.0.0.1", port: int
 ) -> AsyncIterator[int]:
-    """Serve `/healthz` while the block runs, and yield the port (`port` 0: any free one).
+    """Serve `/healthz` and `/livez` while the block runs, and yield the port (`port` 0: any free one).
 
-    `/healthz` answers 200 where `state()` is ready and else 503, with the state in JSON: it is for
-    readiness. `/livez` answers 200 as long as the event loop turns, and is for liveness: to restart a
-    worker because Temporal or a model is away helps nobody. Raises `NotReady` when the port is taken.
+    `/healthz` is for readiness: it answers 200 if `current()` is ready, else 503, with the health as JSON.
+    `/livez` is for liveness: it answers 200 while the event loop runs. A restart of the worker does not
+    help when Temporal or a model server is down. Raises `NotReady` if the port is not available.
     """
-    started = time.monotonic()
-
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, state, uptime_s=time.monotonic() - started))
-                await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # A probe that went away, or no HTTP at all: there is nobody to tell.
-        finally:
-            writer.close()
-
-    try:
-        server = await asyncio.start_server(respond, host, port, limit=MAX_REQUEST_BYTES)
-    except OSError as error:
-        raise NotReady(_cannot_listen(error, host, port)) from None
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    listener = open_listener(host, port, name="the health endpoint", key="health.port")
+    async with serve_in_background(health_app(current), listener):
+        yield listener.getsockname()[1]
 
 
-def _cannot_listen(error: OSError, host: str, port: int) -> str:
-    hint = "set health.port (OUTLAST_HEALTH__PORT) to a free one"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken: stop what listens on it, or {hint}"
-    return f"the health endpoint cannot listen on {host}:{port} ({error.strerror or error}): {hint}"
+def health_app(current: Callable[[], Health]) -> Starlette:
+    """Return the application: `/healthz` and `/livez`."""
+    started_at = time.monotonic()
 
+    def uptime_s() -> float:
+        return round(time.monotonic() - started_at, 1)
 
-def _response(head: bytes, state: Callable[[], Health], *, uptime_s: float) -> bytes:
-    method, _, rest = head.decode("latin-1").partition(" ")
-    path = rest.partition(" ")[0].partition("?")[0]
-    status, body = _answer(method, path, state, uptime_s=uptime_s)
-    content = json.dumps(body).encode()
-    lines = (
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(content)}",
-        "Connection: close",
+    async def ready(_: Request) -> Response:
+        health = current()
+        status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        word = "ready" if health.is_ready else "not_ready"
+        return JSONResponse({"status": word, **asdict(health), "uptime_s": uptime_s()}, status)
+
+    async def alive(_: Request) -> Response:
+        return JSONResponse({"status": "alive", "uptime_s": uptime_s()})
+
+    return Starlette(
+        routes=[Route("/healthz", ready), Route("/livez", alive)],
+        exception_handlers={HTTPException: _error},
     )
-    return "\r\n".join((*lines, "", "")).encode() + (b"" if method == "HEAD" else content)
 
 
-def _answer(
-    method: str, path: str, state: Callable[[], Health], *, uptime_s: float
-) -> tuple[HTTPStatus, dict[str, Any]]:
-    if method not in {"GET", "HEAD"}:
-        return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD"}
-    if path == "/livez":
-        return HTTPStatus.OK, {"status": "alive", "uptime_s": round(uptime_s, 1)}
-    if path != "/healthz":
-        return HTTPStatus.NOT_FOUND, {"error": "only /healthz and /livez"}
-    health = state()
-    status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-    word = "ready" if health.is_ready else "not_ready"
-    return status, {"status": word, **asdict(health), "uptime_s": round(uptime_s, 1)}
+async def _error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 it is registered for no other
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

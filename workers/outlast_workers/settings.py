@@ -1,10 +1,7 @@
-"""What a process is told at its start: one TOML file and `OUTLAST_*` variables, read once."""
+"""The settings of a process: one TOML file and `OUTLAST_*` variables, read once at its start."""
 
-import difflib
 import os
-import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,7 +9,6 @@ from outlast_activities.notify import ANYBODY
 from outlast_activities.policies.routes import Routes
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     TypeAdapter,
@@ -32,6 +28,14 @@ from pydantic_settings import (
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.contracts.names import AGENTS_QUEUE, GENERATE_QUEUE, TOOLS_QUEUE, Name
 from outlast.errors import NotReady
+from outlast_workers.settings_errors import (
+    CONFIG_VARIABLE,
+    PREFIX,
+    invalid_json,
+    invalid_option,
+    invalid_settings,
+    reject_unknown_variables,
+)
 from outlast_workers.settings_sections import (
     VERSION_VARIABLES,
     AudienceSettings,
@@ -51,14 +55,8 @@ from outlast_workers.settings_sections import (
     split,
 )
 
-PREFIX = "OUTLAST_"
-CONFIG_VARIABLE = "OUTLAST_CONFIG"
-
 DEFAULT_FILE = Path("outlast.toml")
-"""Read where no file is named, if it exists."""
-
-MAX_SHOWN_CHARS = 60
-"""How much of a wrong value an error repeats: enough to find it, and still one line."""
+"""The file that is read, if it exists, when no other file is named."""
 
 Role = Literal["workflows", "generate", "tools"]
 
@@ -67,14 +65,14 @@ OWN_QUEUES: dict[Role, str] = {
     "generate": GENERATE_QUEUE,
     "tools": TOOLS_QUEUE,
 }
-"""The task queues of roles that are served by processes of their own."""
+"""The task queue of each role when separate processes serve the roles."""
 
 
 class Settings(BaseSettings):
-    """Everything a process is told at its start. Variables win over the file, key by key.
+    """All settings of a process. A variable overrides the same key of the file.
 
-    `OUTLAST_MODEL__URL` is the key `url` of the table `model`. Lists of words are separated by
-    commas, lists of tables are JSON.
+    `OUTLAST_MODEL__URL` is the key `url` of the table `model`. A variable holds a list of words separated
+    by commas, and a list of tables as JSON.
     """
 
     model_config = SettingsConfigDict(
@@ -88,7 +86,7 @@ class Settings(BaseSettings):
     agents: Annotated[
         tuple[Module, ...], NoDecode, BeforeValidator(split), AfterValidator(distinct)
     ] = ()
-    """Modules to import for the agents and tools that they define."""
+    """Modules that define the agents and tools of this process."""
     roles: Annotated[
         tuple[Role, ...],
         NoDecode,
@@ -97,21 +95,21 @@ class Settings(BaseSettings):
         Field(min_length=1),
     ] = ("workflows", "generate", "tools")
     model: ModelSettings = ModelSettings()
-    """The model server of legs that name none."""
+    """The model server of legs that name no server."""
     servers: dict[Name, NamedServer] = Field(default_factory=dict)
-    """Further model servers, by the names that legs have for them."""
+    """More model servers, by the names that legs use."""
     routes: RoutesSettings = RoutesSettings()
     audiences: dict[str, AudienceSettings] = Field(default_factory=dict)
-    """How people are told of requests, by audience; `*` is for those that are not named."""
+    """How each audience is notified of human requests. `*` applies to all audiences that are not listed."""
     callback: CallbackSettings = CallbackSettings()
     ui_url: Url | None = None
-    """Base URL of the Temporal Web UI, for links in what people are sent."""
+    """Base URL of the Temporal Web UI, for links in notifications."""
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0)
-    """How long activities in flight may go on after SIGTERM: less than the platform's own grace."""
+    """Seconds that activities in flight may continue after SIGTERM: below the platform's grace period."""
     idle_exit_s: float | None = Field(default=None, gt=0)
-    """After how many seconds without a task the process ends; unset, it never does by itself."""
+    """Seconds without a task after which the process exits. Unset, it does not exit by itself."""
     health: HealthSettings = HealthSettings()
     demand: DemandSettings = DemandSettings()
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"
@@ -126,23 +124,23 @@ class Settings(BaseSettings):
     def queue(self, role: Role) -> str:
         """Return the task queue that serves a role.
 
-        A process with all roles polls one queue for all of them, which is fastest: Temporal hands it the
-        next step with the answer to the last. Otherwise each role has a queue of its own.
+        A process with all roles polls one queue for all of them. This is fastest, because Temporal returns
+        the next task when the process completes the last one. Otherwise each role has its own queue.
         """
-        named: str | None = getattr(self.queues, role)
-        if named is not None:
-            return named
+        configured: str | None = getattr(self.queues, role)
+        if configured is not None:
+            return configured
         shared = set(self.roles) == set(OWN_QUEUES)
         return (self.queues.workflows or AGENTS_QUEUE) if shared else OWN_QUEUES[role]
 
     def route(self, role: Literal["generate", "tools"]) -> Route:
-        """Return the route of a role's steps; a leg that names no price has that of its model server."""
-        named: Route | None = getattr(self.routes, role)
-        route = named or Route(legs=(Leg(task_queue=self.queue(role)),))
+        """Return the route of a role. A leg without a price gets the price of its model server."""
+        configured: Route | None = getattr(self.routes, role)
+        route = configured or Route(legs=(Leg(task_queue=self.queue(role)),))
         return route if role == "tools" else self._priced(route)
 
     def step_routes(self) -> Routes:
-        """Return the routes of all steps of the runs that this process starts."""
+        """Return the routes of all model calls and tools of the runs that this process starts."""
         return Routes(
             generate=self.route("generate"),
             tools=self.route("tools"),
@@ -152,26 +150,26 @@ class Settings(BaseSettings):
         )
 
     @model_validator(mode="after")
-    def _keys_are_of_an_audience(self) -> Self:
-        """Refuse keys for whoever is not named: who decides would depend on how a name is spelt."""
+    def _reject_keys_of_the_wildcard(self) -> Self:
+        """Reject keys for `*`: a misspelt audience name would change who can decide."""
         if ANYBODY in self.audiences and self.audiences[ANYBODY].keys:
             raise PydanticCustomError(
-                "nobodys_keys", "audiences.*: keys belong to an audience that is named"
+                "wildcard_keys", "audiences.*: keys need an audience with a name"
             )
         return self
 
     @model_validator(mode="after")
-    def _legs_name_servers_of_ours(self) -> Self:
-        """Refuse a leg to this process's own queue that names a model server which it does not have."""
-        named = {f"model.{name}": route for name, route in self.routes.model.items()}
-        named |= {"generate": self.routes.generate} if self.routes.generate else {}
-        legs = [(key, leg) for key, route in named.items() for leg in route.legs]
+    def _reject_unknown_servers(self) -> Self:
+        """Reject a leg to this process's own queue that names a model server missing from `servers`."""
+        routes = {f"model.{name}": route for name, route in self.routes.model.items()}
+        routes |= {"generate": self.routes.generate} if self.routes.generate else {}
+        legs = [(key, leg) for key, route in routes.items() for leg in route.legs]
         for key, leg in legs if "generate" in self.roles else ():
-            ours = leg.task_queue == self.queue("generate")
-            if ours and leg.server is not None and leg.server not in self.servers:
+            is_own = leg.task_queue == self.queue("generate")
+            if is_own and leg.server is not None and leg.server not in self.servers:
                 raise PydanticCustomError(
                     "unknown_server",
-                    "routes.{key}: a leg names the model server {server}, which [servers] lacks",
+                    "routes.{key}: a leg names the model server {server}, which is not in [servers]",
                     {"key": key, "server": repr(leg.server)},
                 )
         return self
@@ -186,18 +184,17 @@ class Settings(BaseSettings):
         return leg.model_copy(update={"price": server.price})
 
     def with_options(self, options: dict[str, Any]) -> Self:
-        """Return the settings with what a command line said over them; raises `NotReady`."""
+        """Return the settings with the options of a command line applied; raises `NotReady`."""
         fields = type(self).model_fields
-        checked: dict[str, Any] = {}
+        validated: dict[str, Any] = {}
         for name, value in options.items():
-            # Not through the constructor, which would let the variables win.
+            # Not through the constructor: there, variables would override the options.
             adapter: TypeAdapter[Any] = TypeAdapter(fields[name].rebuild_annotation())
             try:
-                checked[name] = adapter.validate_python(value)
+                validated[name] = adapter.validate_python(value)
             except ValidationError as error:
-                at, details = next(_flat(error.errors(include_url=False), (name,)))
-                raise NotReady(f"{_key(at)}: {_reason(at, details)}") from None
-        return self.model_copy(update=checked)
+                raise NotReady(invalid_option(error, type(self), name=name)) from None
+        return self.model_copy(update=validated)
 
     @classmethod
     def settings_customise_sources(
@@ -208,148 +205,41 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read variables first, then the file, which arrives as the arguments of `__init__`."""
+        """Read variables first, then the file, whose content is passed to `__init__`."""
         del dotenv_settings, file_secret_settings
-        found = {key: os.environ.get(name, "") for key, name in VERSION_VARIABLES.items()}
-        version = {key: value for key, value in found.items() if value}
+        variables = {key: os.environ.get(name, "") for key, name in VERSION_VARIABLES.items()}
+        version = {key: value for key, value in variables.items() if value}
         injected = {"versioning": version} if version else {}
         return env_settings, InitSettingsSource(settings_cls, injected), init_settings
 
 
 def load_settings(config: Path | None = None) -> Settings:
-    """Return the settings of this process; called once, by its `main`.
+    """Return the settings of this process. Its `main` calls this once.
 
-    `config` is the file that a person named. Without it `OUTLAST_CONFIG` is used, then
-    `outlast.toml` of the working directory where there is one. Raises `NotReady` with one line that
-    names the key, and the file or the variable that it is in.
+    Reads the file `config`, or else `OUTLAST_CONFIG`, or else `outlast.toml` of the current folder if it
+    exists. Raises `NotReady` with one line that names the key, and the file or variable that holds it.
     """
-    _refuse_unknown_variables()
-    file = config or _usual_file()
-    table = _read(file) if file else {}
+    reject_unknown_variables(Settings)
+    file = config or _default_file()
+    table = _read_toml(file) if file else {}
     try:
         return Settings(**table)
     except ValidationError as error:
-        raise NotReady(_problem(error, file)) from None
+        raise NotReady(invalid_settings(error, Settings, file=file)) from None
     except SettingsError as error:
-        raise NotReady(_parse_problem(error)) from None
+        raise NotReady(invalid_json(error)) from None
 
 
-def _usual_file() -> Path | None:
-    if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named)
+def _default_file() -> Path | None:
+    if configured := os.environ.get(CONFIG_VARIABLE):
+        return Path(configured)
     return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotReady(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise NotReady(f"{file}: is not TOML: {error}") from None
-
-
-# Kubernetes sets variables of these names for a Service that is called "outlast" or "outlast-…".
-_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")
-
-_REASONS = {
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": "must be a list",
-}
-
-_SECRETS = {"api_key", "secret"}
-
-
-def _refuse_unknown_variables() -> None:
-    """Raise `NotReady` for a variable of ours that is no setting: it would silently do nothing."""
-    for variable, value in os.environ.items():
-        name = variable.upper()
-        key = name.removeprefix(PREFIX).partition("__")[0].lower()
-        linked = _SERVICE_LINK.search(name) or (name.endswith("_PORT") and "://" in value)
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or linked:
-            continue
-        if key not in Settings.model_fields:
-            raise NotReady(f"{variable}: unknown setting{_nearest_variable(name)}")
-
-
-def _problem(error: ValidationError, file: Path | None) -> str:
-    """Say in one line where the first thing wrong is, and what; unknown keys come first."""
-    every = list(_flat(error.errors(include_url=False), ()))
-    # A list with a wrong element is reported a second time, as too short.
-    flat = [found for found in every if found[1]["type"] != "too_short"] or every
-    at, details = min(flat, key=lambda found: found[1]["type"] != "extra_forbidden")
-    more = f" (and {len(flat) - 1} more)" if len(flat) > 1 else ""
-    where = _origin(at, file).removesuffix(": ")
-    return f"{where}: {_reason(at, details)}{more}"
-
-
-def _flat(
-    errors: list[Any], prefix: tuple[int | str, ...]
-) -> Iterator[tuple[tuple[int | str, ...], dict[str, Any]]]:
-    for details in errors:
-        at = (*prefix, *details["loc"])
-        if details["type"] == "nested":
-            yield from _flat(details["ctx"]["errors"], at)
-        else:
-            yield at, details
-
-
-def _origin(at: tuple[int | str, ...], file: Path | None) -> str:
-    """Name the variable or the file that holds the key, and the key within it."""
-    variables = {name.upper(): name for name in os.environ}
-    for depth in range(len(at), 0, -1):
-        name = PREFIX + "__".join(str(part) for part in at[:depth]).upper()
-        if name in variables:
-            return ": ".join(filter(None, [variables[name], _key(at[depth:])]))
-    return f"{file or 'settings'}: {_key(at)}"
-
-
-def _key(at: tuple[int | str, ...]) -> str:
-    steps = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in at]
-    return "".join(steps).removeprefix(".")
-
-
-def _reason(at: tuple[int | str, ...], details: dict[str, Any]) -> str:
-    if details["type"] == "extra_forbidden":
-        return f"unknown key{_nearest_key(str(at[-1]))}"
-    if details["type"] in _REASONS:
-        return _REASONS[details["type"]]
-    message, value = str(details["msg"]), details["input"]
-    shown = isinstance(value, str | int | float) and not _SECRETS & set(at)
-    ending = f", not {repr(value)[:MAX_SHOWN_CHARS]}" if shown else ""
-    return message[:1].lower() + message[1:] + ending
-
-
-def _tables() -> dict[str, type[BaseModel]]:
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    return {name: type(value) for name, value in defaults.items() if isinstance(value, BaseModel)}
-
-
-def _nearest_key(key: str) -> str:
-    models: list[type[BaseModel]] = [
-        Settings,
-        Route,
-        Leg,
-        Price,
-        AudienceSettings,
-        *_tables().values(),
-    ]
-    return _nearest(key, {name for model in models for name in model.model_fields} - {key})
-
-
-def _nearest_variable(variable: str) -> str:
-    inner = {f"{name}__{key}" for name, table in _tables().items() for key in table.model_fields}
-    names = {PREFIX + name.upper() for name in inner | set(Settings.model_fields)}
-    return _nearest(variable, names)
-
-
-def _nearest(word: str, known: set[str]) -> str:
-    found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def _parse_problem(error: SettingsError) -> str:
-    """Name the variable that should have been JSON, out of pydantic-settings' sentence."""
-    field = str(error).split('"')[1].upper()
-    return f"{PREFIX}{field}: is not JSON: {error.__cause__}"

@@ -1,4 +1,4 @@
-"""The tables of the settings: what a process is told of one matter each."""
+"""The sections of the settings: one model for each table of `outlast.toml`."""
 
 import base64
 import re
@@ -30,86 +30,86 @@ VERSION_VARIABLES = {
 
 
 def split(value: object) -> object:
-    """Let a variable say `a,b` where TOML says `["a", "b"]`."""
+    """Split `a,b`, as variables have it, into the list that TOML has."""
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
     return value
 
 
 def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse a list that says something twice."""
+    """Reject a list that has a value twice."""
     if len(set(words)) < len(words):
-        raise PydanticCustomError("repeated", "one of them is named twice")
+        raise PydanticCustomError("repeated", "has a value twice")
     return words
 
 
-def _plain_address(url: str) -> str:
-    # A user and password would be in error messages, and so in histories.
+def _valid_url(url: str) -> str:
+    # Error messages hold the URL, and histories hold error messages: no passwords.
     if not re.match(r"https?://[^/@]+(/|$)", url):
         raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
     return url
 
 
 def lower(value: object) -> object:
-    """Let words be written in any case."""
+    """Return text in lower case, so that case does not matter."""
     return value.lower() if isinstance(value, str) else value
 
 
-def _at_the_door(model: type[BaseModel]) -> Callable[[object], BaseModel]:
-    """Refuse unknown keys in a model that ignores them where workers send it to each other."""
+def _strict(model: type[BaseModel]) -> Callable[[object], BaseModel]:
+    """Return a validator that rejects unknown keys of a model. Between workers, they are ignored."""
 
     def validate(value: object) -> BaseModel:
         try:
             return model.model_validate(value, extra="forbid")
         except ValidationError as error:
-            # A ValidationError that is raised as it is loses where in the value it was.
-            raise PydanticCustomError("nested", "is wrong", {"errors": error.errors()}) from None
+            # A bare ValidationError would lose the location within the value.
+            raise PydanticCustomError("nested", "is invalid", {"errors": error.errors()}) from None
 
     return validate
 
 
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 QueueName = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, AfterValidator(_plain_address)]
+Url = Annotated[str, AfterValidator(_valid_url)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-TypedRoute = Annotated[Route, BeforeValidator(_at_the_door(Route))]
-TypedPrice = Annotated[Price, BeforeValidator(_at_the_door(Price))]
+TypedRoute = Annotated[Route, BeforeValidator(_strict(Route))]
+TypedPrice = Annotated[Price, BeforeValidator(_strict(Price))]
 
 
 class ModelSettings(InputModel):
-    """A model server that the role `generate` asks, and what its tokens cost."""
+    """A model server of the role `generate`, and the price of its tokens."""
 
     url: Url | None = None
     name: str | None = None
     api: Literal["vllm", "openai"] = "openai"
     engine: Engine | None = None
-    """What constrains its answers, where it is not what the server is taken to have: `xgrammar` for a vLLM
-    that was started with that backend alone."""
+    """The structured-output engine, if it is not the default of `api`. Example: `xgrammar` for a vLLM
+    server that was started with that backend only."""
     api_key: SecretStr | None = None
     timeout_s: float = Field(default=120, gt=0)
-    """Most seconds to the first token: the wait in the server's queue, and reading the prompt."""
+    """Maximum seconds to the first token: the wait in the server's queue, and the prefill of the prompt."""
     gap_s: float = Field(default=30, gt=0)
-    """Most seconds from one token to the next."""
+    """Maximum seconds from one token to the next."""
     start_within_s: float = Field(default=900, ge=0)
-    """How long a process waits for it at its start: large weights take minutes to load."""
+    """Maximum seconds that a starting process waits for the server: large weights take minutes to load."""
     temperature: float = Field(default=0.2, ge=0, le=2)
     max_tokens: int = Field(default=1024, ge=1)
-    """Completion tokens of an answer; one that is cut off may have up to four times as many."""
+    """Completion tokens of a model call. A cut-off completion is retried with up to four times as many."""
     price: TypedPrice = Price()
     session_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
-    """Name of a header that holds the run's id, for routers that keep a session on one replica."""
+    """A header that carries the workflow id, for routers that keep a session on one replica."""
     allow_unconstrained: bool = False
-    """Whether a server that ignores JSON Schemas will do: its answers are checked and asked again."""
+    """Accept a server that ignores JSON Schemas. Invalid completions are then rejected and retried."""
 
 
-def _with_url(server: ModelSettings) -> ModelSettings:
+def _require_url(server: ModelSettings) -> ModelSettings:
     if server.url is None:
         raise PydanticCustomError("missing", "needs a url")
     return server
 
 
-NamedServer = Annotated[ModelSettings, AfterValidator(_with_url)]
-"""One more model server, which legs of a route name."""
+NamedServer = Annotated[ModelSettings, AfterValidator(_require_url)]
+"""One more model server, which the legs of a route name."""
 
 
 def _webhook_secret(secret: SecretStr) -> SecretStr:
@@ -120,23 +120,25 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
     except ValueError:
         pass
     raise PydanticCustomError(
-        "secret", "must be whsec_ and 16 bytes or more in base64 (openssl rand -base64 32)"
+        "secret", "must be whsec_ and at least 16 bytes in base64 (openssl rand -base64 32)"
     )
 
 
 def _public_key(encoded: str) -> str:
-    # 32 bytes in base64url, whose last letter holds four bits.
+    # 32 bytes in base64url; the last character holds four bits.
     if re.fullmatch(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", encoded):
         return encoded
     raise PydanticCustomError(
-        "key", "must be an Ed25519 public key: 43 letters, as `outlast keygen` prints it"
+        "key", "must be an Ed25519 public key: 43 characters, as `outlast keygen` prints it"
     )
 
 
-def _of_different_people(keys: dict[str, str]) -> dict[str, str]:
+def _different_people(keys: dict[str, str]) -> dict[str, str]:
     names = {folded_name(name) for name in keys}
     if len(names) < len(keys) or len(set(keys.values())) < len(keys):
-        raise PydanticCustomError("one_person", "has one person twice: each needs a name and a key")
+        raise PydanticCustomError(
+            "one_person", "has one person twice: each person needs one name and one key"
+        )
     return keys
 
 
@@ -145,50 +147,51 @@ PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY)]
 
 
 class AudienceSettings(InputModel):
-    """How an audience is told that a request waits for it: on each of these, in this order.
+    """The channels that notify an audience of a request. All of them are used, in this order.
 
-    `secret` signs what the webhook is sent. `keys` are the public keys of its people, by name: with them
-    its decisions have to be signed.
+    `secret` signs the webhook's requests. `keys` are the public keys of the people in the audience, by
+    name. With keys, every decision of the audience must be signed.
     """
 
     webhook: Url | None = None
     secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     log: bool = False
-    keys: Annotated[dict[PersonName, PublicKey], AfterValidator(_of_different_people)] = Field(
+    keys: Annotated[dict[PersonName, PublicKey], AfterValidator(_different_people)] = Field(
         default_factory=dict
     )
 
     @model_validator(mode="after")
-    def _reaches_somebody(self) -> Self:
+    def _require_a_channel(self) -> Self:
         if self.webhook is None and self.command is None and not self.log and not self.keys:
             raise PydanticCustomError("nobody", "needs a webhook, a command, keys, or log = true")
         return self
 
 
 class CallbackSettings(InputModel):
-    """The page on which people settle requests: where it listens, and what signs its links."""
+    """The decision page: where it listens, and the secret that signs its links."""
 
     url: Url | None = None
-    """Base URL under which people reach it: with it and a secret, notices hold a link."""
+    """Public base URL of the page. With it and a secret, notifications contain a link."""
     secret: Annotated[SecretStr, Field(min_length=16)] | None = None
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8090
 
     @model_validator(mode="after")
-    def _links_are_signed(self) -> Self:
+    def _require_a_secret(self) -> Self:
         if self.url is not None and self.secret is None:
-            raise PydanticCustomError("unsigned", "has a url and no secret, which signs its links")
+            raise PydanticCustomError(
+                "unsigned", "has a url and needs a secret, which signs the links"
+            )
         return self
 
 
 class RoutesSettings(InputModel):
-    """Where the steps of the runs that this process starts are served.
+    """The routes of the runs that this process starts.
 
-    `model` is by the name of the model that an agent asks for, `tool` by tool name, `tool_class` by what a
-    tool says that it needs; a route of these holds before that of all model calls or tools.
-
-    Without a route a step goes to the task queue of its role, as `Settings.queue` tells it.
+    `generate` and `tools` are the routes of all model calls and all tools. More specific routes override
+    them: `model` by the name of the agent's model, `tool` by tool name, `tool_class` by the tool's class.
+    Without a route, a step uses the task queue of its role (`Settings.queue`).
     """
 
     generate: TypedRoute | None = None
@@ -199,7 +202,7 @@ class RoutesSettings(InputModel):
 
 
 class QueuesSettings(InputModel):
-    """The task queue that each role of this process polls, where it is not the usual one."""
+    """The task queue that each role of this process polls. Unset, it is the default of the role."""
 
     workflows: QueueName | None = None
     generate: QueueName | None = None
@@ -207,9 +210,9 @@ class QueuesSettings(InputModel):
 
 
 class ConcurrencySettings(InputModel):
-    """How many tasks of each role run at once, and how many runs stay in memory between tasks."""
+    """Concurrent tasks of each role, and the number of runs that stay in memory between tasks."""
 
-    # Temporal's core refuses one workflow task at a time while it caches workflows.
+    # Temporal's core rejects a single slot for workflow tasks while it caches workflows.
     workflows: int = Field(default=100, ge=2)
     generate: int = Field(default=32, ge=1)
     tools: int = Field(default=100, ge=1)
@@ -217,14 +220,14 @@ class ConcurrencySettings(InputModel):
 
 
 class HealthSettings(InputModel):
-    """Where the health endpoint listens; without a port there is none."""
+    """Where the health endpoint listens. Without a port, there is no endpoint."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port | None = None
 
 
 class WatchedVersion(InputModel):
-    """A worker deployment version, as far as it serves one task queue."""
+    """One worker deployment version on one task queue."""
 
     task_queue: QueueName
     deployment_name: str = Field(min_length=1)
@@ -232,28 +235,29 @@ class WatchedVersion(InputModel):
 
 
 class PodSettings(InputModel):
-    """Whether the demand service tells Kubernetes which pods are busy, and which pods are workers."""
+    """Whether the demand service sets pod deletion costs in Kubernetes, and which pods are workers."""
 
     enabled: bool = False
     namespace: str = Field(default="", pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")
-    """Where they are; empty, where the service is."""
+    """Namespace of the worker pods. Empty means the namespace of the demand service."""
     prefix: str = ""
-    """How their names begin; what else runs workers, or says that it is called so, is let alone."""
+    """Prefix of the worker pods' names. The service ignores other host names."""
 
 
 class DemandSettings(InputModel):
-    """The demand service: where it listens, and what it polls for although nobody has asked yet.
+    """The demand service: where it listens, and the task queues that it always reads.
 
-    `slots` says how many tasks a worker of a queue takes at once; `*` is for queues that are not named.
+    `slots` is the number of concurrent tasks of one worker, by task queue. `*` applies to all queues that
+    are not listed.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8070
     grpc_port: Port = 8071
-    # Servers renew their counts every 5 s: to ask more often tells nothing new.
+    # Servers update their counts every 5 s, so a shorter interval shows nothing new.
     poll_s: float = Field(default=5, ge=0.1, le=3_600)
     keep_s: float = Field(default=60, ge=0)
-    """How old a reading may be that is given out while Temporal does not answer."""
+    """Maximum age of a reading that is returned while Temporal does not answer."""
     queues: Annotated[tuple[QueueName, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
     versions: tuple[WatchedVersion, ...] = ()
     slots: dict[QueueName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -261,10 +265,10 @@ class DemandSettings(InputModel):
 
 
 class VersioningSettings(InputModel):
-    """The worker deployment version of this process; unset, its workers are not versioned.
+    """The worker deployment version of this process. Unset, its workers are not versioned.
 
-    `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are read too: the Kubernetes worker
-    controller sets them.
+    `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` set it too. Temporal's worker controller for
+    Kubernetes sets these variables.
     """
 
     deployment_name: str | None = Field(default=None, min_length=1)

@@ -1,4 +1,4 @@
-"""One worker process, from its settings to its drained end."""
+"""One worker process: it connects, polls until it is stopped, drains and ends."""
 
 import asyncio
 import signal
@@ -13,15 +13,16 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from outlast.plugin import OutlastPlugin
+from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.health import Health, serve_health
 from outlast_workers.model_servers import ModelServers, opened
-from outlast_workers.serving import build_workers, load_catalog, serve
 from outlast_workers.settings import Settings
+from outlast_workers.task_queues import build_workers, run_workers
 from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
 
-LOOK_EVERY_S = 5.0
-"""How often a process looks whether Temporal and its model server are there, for its health endpoint."""
+CHECK_INTERVAL_S = 5.0
+"""How often a process checks Temporal and its model servers for its health endpoint."""
 
 log = structlog.get_logger("outlast.worker")
 
@@ -33,26 +34,22 @@ async def run_process(
     address: str | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until `stop` is set, then drain. Raises `NotReady` when it cannot start.
+    """Serve until `stop` is set, then drain. Raises `NotReady` if the process cannot start.
 
-    `address` is that of a Temporal server which this process started itself: the user's Temporal
-    profile does not apply to it. `ready` is called once the workers poll.
+    `address` is the address of a Temporal server that this process started itself. The user's Temporal
+    profile does not apply to that server. `ready` is called when the workers start to poll.
     """
-    telemetry = start_telemetry(
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-        otlp_endpoint=settings.otlp_endpoint,
-    )
-    # Plain functions of tools run in threads: as many as there are slots for tools, not asyncio's few.
+    telemetry = start_telemetry(settings)
+    # Tools that are plain functions run in threads. asyncio's default has fewer threads than tool slots.
     threads = ThreadPoolExecutor(settings.concurrency.tools, thread_name_prefix="tool")
     asyncio.get_running_loop().set_default_executor(threads)
     try:
         catalog = load_catalog(settings.agents)
         async with opened(settings) as servers:
-            client = await _connected(settings, telemetry, address)
+            client = await _connect(settings, telemetry, address)
             has_search_attributes = await ensure_search_attributes(client)
             started = asyncio.Event()
-            async with _health_served(settings, client, servers, started, stop):
+            async with _serve_health(settings, client, servers, started, stop):
                 endpoints = await servers.probed(stop) if servers else {}
                 if stop.is_set():
                     return
@@ -72,27 +69,23 @@ async def run_process(
                 )
                 started.set()
                 ready()
-                await serve(workers, stop, drain_s=settings.drain_s)
+                await run_workers(workers, stop, drain_s=settings.drain_s)
                 log.info("worker.stopped")
     finally:
         telemetry.shutdown()
 
 
-async def _connected(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
+async def _connect(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
     return await connect(
         address=address,
         use_profile=address is None,
         plugins=[OutlastPlugin(), *telemetry.plugins],
-        runtime=core_runtime(
-            settings.log_level,
-            log_format=settings.log_format,
-            otlp_endpoint=settings.otlp_endpoint,
-        ),
+        runtime=core_runtime(settings),
     )
 
 
 @asynccontextmanager
-async def _health_served(
+async def _serve_health(
     settings: Settings,
     client: Client,
     servers: ModelServers | None,
@@ -108,36 +101,36 @@ async def _health_served(
         temporal_reachable=True,
     )
 
-    async def look() -> None:
+    async def check() -> None:
         nonlocal health
         while True:  # ends with the process
             health = replace(
                 health,
-                temporal_reachable=await _answers(client),
+                temporal_reachable=await _is_reachable(client),
                 model_reachable=None if servers is None else await servers.are_reachable(),
             )
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
-    def state() -> Health:
+    def current() -> Health:
         return replace(health, polling=started.is_set(), draining=stop.is_set())
 
-    looking = asyncio.create_task(look())
+    checking = asyncio.create_task(check())
     try:
-        async with serve_health(state, host=settings.health.host, port=settings.health.port):
+        async with serve_health(current, host=settings.health.host, port=settings.health.port):
             yield
     finally:
-        looking.cancel()
+        checking.cancel()
 
 
-async def _answers(client: Client) -> bool:
+async def _is_reachable(client: Client) -> bool:
     try:
-        return await client.service_client.check_health(timeout=timedelta(seconds=LOOK_EVERY_S))
+        return await client.service_client.check_health(timeout=timedelta(seconds=CHECK_INTERVAL_S))
     except RPCError:
         return False
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Let SIGTERM and SIGINT set `stop`; a second SIGINT ends the process at once."""
+    """Set `stop` on SIGTERM and SIGINT. A second SIGINT ends the process at once."""
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:

@@ -1,6 +1,6 @@
-"""A fake of Kubernetes' API server: it knows pods by name, and takes merge patches of their annotations.
+"""A fake of Kubernetes' API server: it has pods by name, and accepts merge patches of their annotations.
 
-Over real TLS, with an authority of its own; the account's folder is as Kubernetes mounts it.
+It uses real TLS with its own CA. The folder of the service account is as Kubernetes mounts it.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ STARTS_WITHIN_S = 10
 
 
 class FakeKubernetes:
-    """`costs` is what each pod was last patched to, `patched` every patch that it was asked for.
+    """`costs` holds the last cost of each pod, `patched` the pod of every patch.
 
-    An answer takes `takes_s`, or only that for `slow_pod` does.
+    Every answer takes `takes_s`, or only the answers for `slow_pod` if it is set.
     """
 
     def __init__(self, *pods: str) -> None:
@@ -80,7 +80,7 @@ def _status(code: int, message: str) -> Response:
 
 @asynccontextmanager
 async def serving(fake: FakeKubernetes, account: Path) -> AsyncIterator[FakeKubernetes]:
-    """Serve a fake for the length of a block, and fill the folder of an account."""
+    """Serve a fake while the block runs, and fill the folder of an account."""
     key_file = _write_certificate(account)
     (account / "namespace").write_text(NAMESPACE)
     fake.write_token(account)

@@ -1,6 +1,6 @@
-"""`outlast worker callback`: a page on which a person settles a request, from a signed link.
+"""`outlast worker callback`: a web page where a person decides a request, reached by a signed link.
 
-It keeps no state: what is asked is read from the run, and what is decided is told to it.
+The page is stateless: it queries the run for the request, and sends the decision as an update.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect
 from outlast_workers.settings import Settings
 from outlast_workers.telemetry import start_telemetry
-from outlast_workers.web import listening, serve
+from outlast_workers.web import open_listener, serve
 
-ANSWERS_WITHIN = timedelta(seconds=10)
-"""A run answers a query or an update in less, unless it has no worker."""
+RPC_TIMEOUT = timedelta(seconds=10)
+"""A run answers a query or an update sooner, unless it has no worker."""
 
 MAX_FORM_BYTES = 300_000
-"""More than a tool's arguments are allowed to be."""
+"""More than the maximum size of a tool's arguments."""
 
 HEADERS = {
     "cache-control": "no-store",
@@ -54,17 +54,19 @@ HEADERS = {
     ),
 }
 
-GONE = "This request is settled already, or its run has ended."
-UNKNOWN = "This link is not valid."
-AWAY = "The run cannot be asked right now. Try again in a moment."
-
-UNSURE = "The run did not answer in time; your decision may have counted. Look again in a moment."
+CLOSED = "This request is already decided, or its run has ended."
+INVALID_LINK = "This link is not valid."
+UNAVAILABLE = "The run cannot be reached right now. Try again in a moment."
+UNCERTAIN = (
+    "The run did not answer in time. Your decision may have been accepted. "
+    "Reload the page in a moment."
+)
 
 log = structlog.get_logger("outlast.callback")
 
 
 class CallbackPage:
-    """The page of one link, as a Starlette application serves it."""
+    """The handlers of the page in a Starlette application."""
 
     def __init__(self, client: Client, links: Links) -> None:
         self._client = client
@@ -76,203 +78,205 @@ class CallbackPage:
         self._template = pages.get_template("decide.html")
 
     async def show(self, request: Request) -> Response:
-        """Show what is asked; nothing is settled by looking, for mail programs look too."""
+        """Show the request. A GET decides nothing, because mail programs open links too."""
         link = self._links.read(request.path_params["token"])
         if link is None:
-            return self._page(HTTPStatus.NOT_FOUND, UNKNOWN)
-        return await self._shown(link)
+            return self._page(HTTPStatus.NOT_FOUND, INVALID_LINK)
+        return await self._show_pending(link)
 
-    async def settle(self, request: Request) -> Response:
-        """Settle the request as the form says."""
+    async def decide(self, request: Request) -> Response:
+        """Send the decision of the submitted form to the run."""
         link = self._links.read(request.path_params["token"])
         if link is None:
-            return self._page(HTTPStatus.NOT_FOUND, UNKNOWN)
+            return self._page(HTTPStatus.NOT_FOUND, INVALID_LINK)
         if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
-            return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much text.")
+            return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The form is too large.")
         async with request.form() as form:
             texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        typed = {name: text.replace("\r\n", "\n") for name, text in texts.items()}
-        return await self._settled(link, typed)
+        fields = {name: text.replace("\r\n", "\n") for name, text in texts.items()}
+        return await self._decide(link, fields)
 
-    async def _settled(self, link: Link, typed: Mapping[str, str]) -> Response:
+    async def _decide(self, link: Link, fields: Mapping[str, str]) -> Response:
         try:
-            asked = await self._pending(link)
-            if asked is None:
-                return await self._gone(link)
-            said = await self._decided(link, asked, typed)
+            pending = await self._pending(link)
+            if pending is None:
+                return await self._show_closed(link)
+            outcome = await self._send_decision(link, _payload(link, pending, fields))
         except ValueError as error:
-            return await self._shown(link, wrong=str(error), typed=typed)
+            return await self._show_pending(link, error=str(error), fields=fields)
         except RPCError as error:
-            return self._away(error)
+            return self._show_unavailable(error)
         except WorkflowUpdateRPCTimeoutOrCancelledError:
-            return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNSURE)
+            return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNCERTAIN)
         log.info("request.decided", workflow_id=link.workflow_id, request_id=link.request_id)
         return self._page(
-            HTTPStatus.OK, f"Thank you: {said}.", wrong=False, title=_title(asked), link=link
+            HTTPStatus.OK,
+            f"Thank you: {outcome}.",
+            is_error=False,
+            title=_title(pending),
+            link=link,
         )
 
-    async def _decided(self, link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> str:
-        """Tell the run; raises `ValueError` with what is wrong with the decision."""
-        return await self._told(link, _payload(link, asked, typed))
-
-    async def _told(self, link: Link, payload: Mapping[str, Any]) -> str:
+    async def _send_decision(self, link: Link, payload: Mapping[str, Any]) -> str:
+        """Send `decide` and return its answer; raises `ValueError` if the run rejects the decision."""
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
         try:
-            return str(await handle.execute_update("decide", payload, rpc_timeout=ANSWERS_WITHIN))
+            return str(await handle.execute_update("decide", payload, rpc_timeout=RPC_TIMEOUT))
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             message = cause.message if isinstance(cause, ApplicationError) else str(cause)
             raise ValueError(message) from None
 
-    async def _shown(
-        self, link: Link, *, wrong: str = "", typed: Mapping[str, str] | None = None
+    async def _show_pending(
+        self, link: Link, *, error: str = "", fields: Mapping[str, str] | None = None
     ) -> Response:
         try:
-            asked = await self._pending(link)
-            if asked is None:
-                return await self._gone(link)
-        except RPCError as error:
-            return self._away(error)
-        status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
-        return self._page(status, wrong, asked=asked, link=link, typed=typed)
+            pending = await self._pending(link)
+            if pending is None:
+                return await self._show_closed(link)
+        except RPCError as rpc_error:
+            return self._show_unavailable(rpc_error)
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if error else HTTPStatus.OK
+        return self._page(status, error, pending=pending, link=link, fields=fields)
 
     async def _pending(self, link: Link) -> PendingRequest | None:
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
         try:
             requests: list[PendingRequest] = await handle.query(
-                "pending_requests", result_type=list[PendingRequest], rpc_timeout=ANSWERS_WITHIN
+                "pending_requests", result_type=list[PendingRequest], rpc_timeout=RPC_TIMEOUT
             )
         except WorkflowQueryFailedError:
             return None
-        return next((one for one in requests if one.request_id == link.request_id), None)
+        return next((entry for entry in requests if entry.request_id == link.request_id), None)
 
-    async def _gone(self, link: Link) -> Response:
-        """Say what became of a request that does not wait, where its run can tell."""
+    async def _show_closed(self, link: Link) -> Response:
+        """Show the outcome of a request that is no longer pending, if the run knows it."""
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
-        described = await handle.describe(rpc_timeout=ANSWERS_WITHIN)
-        over = described.close_time is not None
-        said = await (self._remembered(link) if over else self._asked_after(link))
-        return self._page(HTTPStatus.GONE, f"{said[:1].upper()}{said[1:]}", link=link)
+        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        has_ended = description.close_time is not None
+        outcome = await (self._outcome_from_result(link) if has_ended else self._outcome(link))
+        return self._page(HTTPStatus.GONE, f"{outcome[:1].upper()}{outcome[1:]}", link=link)
 
-    async def _asked_after(self, link: Link) -> str:
-        """Return what a run says of a request that it knows as settled, by refusing one more decision."""
+    async def _outcome(self, link: Link) -> str:
+        """Return the outcome of a request from a running run: the reason why it rejects a decision."""
         decision = {"request_id": link.request_id, "decision": "deny", "arguments_hash": UNSEEN}
         try:
-            await self._told(link, decision)
-        except ValueError as refusal:
-            return f"{refusal}."
+            await self._send_decision(link, decision)
+        except ValueError as rejection:
+            return f"{rejection}."
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             pass
-        return GONE
+        return CLOSED
 
-    async def _remembered(self, link: Link) -> str:
-        """Return what the result of an ended run says of a request."""
+    async def _outcome_from_result(self, link: Link) -> str:
+        """Return the outcome of a request from the result of an ended run."""
         handle = self._client.get_workflow_handle(
             link.workflow_id, run_id=link.run_id, result_type=AgentResult
         )
         try:
-            result = await handle.result(follow_runs=False, rpc_timeout=ANSWERS_WITHIN)
+            result = await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT)
         except (WorkflowFailureError, WorkflowContinuedAsNewError):
-            return GONE
-        asked = (one for one in result.decisions if one.request_id == link.request_id)
-        return next((f"{what_became(one)}." for one in asked), GONE)
+            return CLOSED
+        decisions = (entry for entry in result.decisions if entry.request_id == link.request_id)
+        return next((f"{what_became(decision)}." for decision in decisions), CLOSED)
 
-    def _away(self, error: RPCError) -> Response:
+    def _show_unavailable(self, error: RPCError) -> Response:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return self._page(HTTPStatus.GONE, GONE)
-        log.warning("run.not_asked", reason=error.message)
-        return self._page(HTTPStatus.SERVICE_UNAVAILABLE, AWAY)
+            return self._page(HTTPStatus.GONE, CLOSED)
+        log.warning("run.unavailable", reason=error.message)
+        return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
 
     def _page(
         self,
         status: HTTPStatus,
-        said: str,
+        message: str,
         *,
-        wrong: bool = True,
+        is_error: bool = True,
         title: str = "A decision",
-        asked: PendingRequest | None = None,
+        pending: PendingRequest | None = None,
         link: Link | None = None,
-        typed: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> Response:
         text = self._template.render(
-            title=title if asked is None else _title(asked),
-            said=said,
-            wrong=wrong,
-            request=asked,
+            title=title if pending is None else _title(pending),
+            message=message,
+            is_error=is_error,
+            request=pending,
             link=link,
-            arguments=_pretty(asked.arguments) if asked else "",
-            answer_schema=_pretty(asked.answer_schema) if asked else "",
-            is_text=_is_text(asked),
-            commands=_commands(link, asked),
-            typed=_kept(typed or {}, asked),
+            arguments=_pretty(pending.arguments) if pending else "",
+            answer_schema=_pretty(pending.answer_schema) if pending else "",
+            is_text=_is_text(pending),
+            commands=_commands(link, pending),
+            fields=_fields_to_show(fields or {}, pending),
         )
         return HTMLResponse(text, status, headers=HEADERS)
 
 
-def _commands(link: Link | None, asked: PendingRequest | None) -> list[str]:
-    """Return what has to be typed instead, where a request is settled by signature."""
-    if link is None or asked is None or not asked.signers:
+def _commands(link: Link | None, pending: PendingRequest | None) -> list[str]:
+    """Return the commands that decide a request by signature. The page itself cannot sign."""
+    if link is None or pending is None or not pending.signers:
         return []
-    return [decide_command(link.workflow_id, asked, one) for one in decisions_on(asked)]
+    return [
+        decide_command(link.workflow_id, pending, decision) for decision in decisions_on(pending)
+    ]
 
 
-def _kept(typed: Mapping[str, str], asked: PendingRequest | None) -> dict[str, str]:
-    """Return what a person typed, without an edit of arguments that are others by now."""
-    blank = {"by": "", "comment": "", "answer": "", "arguments": ""}
-    kept = {**blank, **typed}
-    if asked is not None and typed.get("arguments_hash") != asked.arguments_hash:
-        kept["arguments"] = ""
-    return kept
+def _fields_to_show(fields: Mapping[str, str], pending: PendingRequest | None) -> dict[str, str]:
+    """Return the submitted fields, without an edit of arguments that have changed since."""
+    shown = {"by": "", "comment": "", "answer": "", "arguments": "", **fields}
+    if pending is not None and fields.get("arguments_hash") != pending.arguments_hash:
+        shown["arguments"] = ""
+    return shown
 
 
-def _title(asked: PendingRequest) -> str:
-    return "A question for you" if asked.kind == "question" else f"Approve {asked.tool}?"
+def _title(pending: PendingRequest) -> str:
+    return "A question for you" if pending.kind == "question" else f"Approve {pending.tool}?"
 
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _is_text(asked: PendingRequest | None) -> bool:
-    schema = asked.answer_schema if asked else None
+def _is_text(pending: PendingRequest | None) -> bool:
+    schema = pending.answer_schema if pending else None
     return isinstance(schema, dict) and schema.get("type") == "string"
 
 
-def _payload(link: Link, asked: PendingRequest, typed: Mapping[str, str]) -> dict[str, Any]:
-    """Return a form as the payload of `decide`; raises `ValueError` for JSON that is none."""
-    decision = typed.get("decision", "")
+def _payload(link: Link, pending: PendingRequest, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return a form as the payload of `decide`; raises `ValueError` for invalid JSON."""
+    decision = fields.get("decision", "")
     payload: dict[str, Any] = {
         "request_id": link.request_id,
         "decision": decision,
-        "arguments_hash": typed.get("arguments_hash", ""),
-        "by": typed.get("by", ""),
-        "comment": typed.get("comment", ""),
+        "arguments_hash": fields.get("arguments_hash", ""),
+        "by": fields.get("by", ""),
+        "comment": fields.get("comment", ""),
     }
-    if decision == "approve" and "arguments" in typed:
-        _refuse_edit(typed["arguments"], asked)
+    if decision == "approve" and "arguments" in fields:
+        _reject_edit(fields["arguments"], pending)
     if decision == "edit":
-        payload["arguments"] = _read_json(typed.get("arguments", ""), "arguments")
+        payload["arguments"] = _parse_json(fields.get("arguments", ""), "arguments")
     if decision == "answer":
-        text = typed.get("answer", "")
-        payload["answer"] = text if _is_text(asked) else _read_json(text, "answer")
+        text = fields.get("answer", "")
+        payload["answer"] = text if _is_text(pending) else _parse_json(text, "answer")
     return payload
 
 
-def _refuse_edit(text: str, asked: PendingRequest) -> None:
-    """Raise `ValueError` for arguments that were changed and would not be what is approved."""
+def _reject_edit(text: str, pending: PendingRequest) -> None:
+    """Raise `ValueError` if a person edited the arguments but pressed plain 'Approve'."""
     try:
-        is_changed = _read_json(text, "arguments") != asked.arguments
+        is_changed = _parse_json(text, "arguments") != pending.arguments
     except ValueError:
         is_changed = True
     if is_changed:
-        raise ValueError("arguments: you changed them: press 'Approve as edited', or undo it")
+        raise ValueError("arguments: you changed them: press 'Approve as edited', or undo the edit")
 
 
-def _read_json(text: str, what: str) -> Any:
+def _parse_json(text: str, field: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what}: is not JSON: {error}") from None
+        raise ValueError(f"{field}: is not JSON: {error}") from None
 
 
 def callback_app(client: Client, links: Links) -> Starlette:
@@ -285,7 +289,7 @@ def callback_app(client: Client, links: Links) -> Starlette:
     return Starlette(
         routes=[
             Route("/r/{token}", page.show, methods=["GET"]),
-            Route("/r/{token}", page.settle, methods=["POST"]),
+            Route("/r/{token}", page.decide, methods=["POST"]),
             Route("/healthz", health),
         ]
     )
@@ -293,19 +297,17 @@ def callback_app(client: Client, links: Links) -> Starlette:
 
 async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
     """Serve until `stop` is set; raises `NotReady` without a secret or a port."""
-    told = settings.callback
-    if told.secret is None:
-        raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is needed: it signs the links")
-    telemetry = start_telemetry(
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-        otlp_endpoint=settings.otlp_endpoint,
-    )
+    callback = settings.callback
+    if callback.secret is None:
+        raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is missing: it signs the links")
+    telemetry = start_telemetry(settings)
     client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
-    app = callback_app(client, Links(told.secret.get_secret_value()))
-    listener = listening(told.host, told.port, what="the callback page", key="callback.port")
+    app = callback_app(client, Links(callback.secret.get_secret_value()))
+    listener = open_listener(
+        callback.host, callback.port, name="the decision page", key="callback.port"
+    )
     try:
-        log.info("callback.started", host=told.host, port=told.port)
+        log.info("callback.started", host=callback.host, port=callback.port)
         await serve(app, listener, stop=stop)
     finally:
         telemetry.shutdown()

@@ -1,1 +1,1 @@
-"""How many workers a task queue needs, told to whatever starts them."""
+"""The demand service: it tells autoscalers how many workers each task queue needs."""

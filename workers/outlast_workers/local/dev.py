@@ -14,9 +14,9 @@ from pathlib import Path
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.search_attributes import AGENT_STATUS
 from outlast.errors import NotReady
+from outlast_workers.catalog import load_catalog
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
 from outlast_workers.local.weights import download_weights, find_weights
-from outlast_workers.serving import load_catalog
 from outlast_workers.settings import Settings
 from outlast_workers.worker_process import run_process, stop_on_signals
 

@@ -1,8 +1,8 @@
-"""AWS Lambda: each invocation serves one task queue until it is idle, or its time is nearly over.
+"""AWS Lambda: each invocation polls one task queue until it is idle, or its time is nearly over.
 
-Temporal's worker controller invokes the function when a task finds no worker. What may outlive an
-invocation is made once, at the cold start: settings, agents, logging, the SDK's runtime, and what is known
-of the model servers. Each invocation has an event loop of its own, and so connections of its own.
+Temporal's worker controller invokes the function when a task finds no worker. The cold start creates what
+invocations can share: settings, agents, logging, the SDK's runtime, and the facts about model servers. Each
+invocation has its own event loop, and therefore its own connections.
 """
 
 import asyncio
@@ -23,52 +23,45 @@ from temporalio.worker import WorkerConfig
 from outlast.agents import Catalog
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
+from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.idle import IdleExit
 from outlast_workers.model_servers import opened
-from outlast_workers.serving import CANCEL_S, load_catalog, queues_of, worker_options
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import VERSION_VARIABLES, ModelSettings
+from outlast_workers.task_queues import CANCEL_S, polled_queues, worker_options
 from outlast_workers.telemetry import FLUSH_S, core_runtime, start_telemetry
 
 IDLE_EXIT_S = 5.0
-"""Where the settings name no time: two or three cold starts' worth of waiting for the next task."""
+"""The default of `idle_exit_s`: as long as two or three cold starts."""
 
 SERVER_WAIT_S = 20.0
-"""Most seconds that an invocation waits for a model server that is away: the wait is paid for."""
+"""Maximum wait of an invocation for a model server that is down, because AWS bills the wait."""
 
 log = structlog.get_logger("outlast.worker")
 
 
 class LambdaFunction:
-    """The function from its cold start on; `serve` is what Lambda calls for each invocation.
+    """The function, created at the cold start. Lambda calls `serve` for each invocation.
 
-    Raises `NotReady` where the settings cannot work there: the roles of a function share one task
-    queue, and its worker is versioned.
+    Raises `NotReady` if the settings do not fit Lambda: the roles of a function must share one task queue,
+    and its worker must be versioned.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._version = _version(settings)
         self._task_queue = _task_queue(settings)
-        self._settings = _impatient(settings)
-        self._telemetry = start_telemetry(
-            log_format=settings.log_format,
-            log_level=settings.log_level,
-            otlp_endpoint=settings.otlp_endpoint,
-        )
+        self._settings = _limit_server_wait(settings)
+        self._telemetry = start_telemetry(settings)
         self._catalog = load_catalog(settings.agents)
-        self._runtime = core_runtime(
-            settings.log_level,
-            log_format=settings.log_format,
-            otlp_endpoint=settings.otlp_endpoint,
-        )
+        self._runtime = core_runtime(settings)
         self._known: dict[str, ServerFacts] = {}
         self._has_search_attributes: bool | None = None
         self._invocations = 0
-        self._run = run_worker(self._version, self._configured)
+        self._run = run_worker(self._version, self._configure)
 
     def serve(self, event: Any, context: Any) -> None:
-        """Serve the task queue; returns when there is nothing to do, or no time left to do it in."""
+        """Poll the task queue until the worker is idle, or until the invocation's time is nearly over."""
         self._invocations += 1
         with structlog.contextvars.bound_contextvars(request_id=context.aws_request_id):
             try:
@@ -78,26 +71,26 @@ class LambdaFunction:
                 raise
             log.info("worker.stopped", left_ms=context.get_remaining_time_in_millis())
 
-    async def _configured(self, config: LambdaWorkerConfig) -> AsyncGenerator[None]:
+    async def _configure(self, config: LambdaWorkerConfig) -> AsyncGenerator[None]:
         settings = self._settings
         threads = _Threads(settings.concurrency.tools, thread_name_prefix="tool")
         asyncio.get_running_loop().set_default_executor(threads)
         if "target_host" not in config.client_connect_config:
-            raise NotReady("set TEMPORAL_ADDRESS: a function has no Temporal server beside it")
+            raise NotReady("set TEMPORAL_ADDRESS: a Lambda function has no local Temporal server")
         config.client_connect_config["plugins"] = [OutlastPlugin(), *self._telemetry.plugins]
         config.client_connect_config["runtime"] = self._runtime
         async with opened(settings, self._known) as servers:
             endpoints = await servers.probed(asyncio.Event()) if servers else {}
-            serving = _Serving(
+            tasks = _TasksPlugin(
                 settings,
                 self._catalog,
                 endpoints,
-                has_search_attributes=await self._can_see(config),
+                has_search_attributes=await self._ensure_search_attributes(config),
             )
             idle = IdleExit(settings.idle_exit_s or IDLE_EXIT_S)
             config.worker_config["task_queue"] = self._task_queue
-            config.worker_config["plugins"] = [serving, idle]
-            config.shutdown_deadline_buffer = _buffer(settings)
+            config.worker_config["plugins"] = [tasks, idle]
+            config.shutdown_deadline_buffer = _shutdown_buffer(settings)
             config.shutdown_hooks.append(self._telemetry.flush)
             log.info(
                 "worker.started",
@@ -108,8 +101,8 @@ class LambdaFunction:
             )
             yield
 
-    async def _can_see(self, config: LambdaWorkerConfig) -> bool:
-        """Return whether runs may have search attributes, which is looked up once."""
+    async def _ensure_search_attributes(self, config: LambdaWorkerConfig) -> bool:
+        """Return whether runs can have search attributes. Only the first invocation checks."""
         if self._has_search_attributes is None and "workflows" in self._settings.roles:
             client = await Client.connect(**config.client_connect_config)
             self._has_search_attributes = await ensure_search_attributes(client)
@@ -117,14 +110,14 @@ class LambdaFunction:
 
 
 class _Threads(ThreadPoolExecutor):
-    """Threads that an invocation leaves behind: the end of its event loop would wait for a tool's."""
+    """Threads that an invocation abandons, because the end of its event loop would wait for them."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         super().shutdown(wait=False, cancel_futures=True)
 
 
-class _Serving(SimplePlugin):
-    """Gives a worker its workflows and activities, which need the client that it was made with."""
+class _TasksPlugin(SimplePlugin):
+    """Adds the workflows and activities to the worker. They need the worker's own client."""
 
     def __init__(
         self,
@@ -134,14 +127,14 @@ class _Serving(SimplePlugin):
         *,
         has_search_attributes: bool,
     ) -> None:
-        super().__init__("outlast.Serving")
+        super().__init__("outlast.Tasks")
         self._settings = settings
         self._catalog = catalog
         self._endpoints = endpoints
         self._has_search_attributes = has_search_attributes
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        (polled,) = queues_of(
+        (polled,) = polled_queues(
             config["client"],  # pyright: ignore[reportTypedDictNotRequiredAccess] a worker has one
             self._settings,
             self._catalog,
@@ -155,23 +148,23 @@ def _version(settings: Settings) -> WorkerDeploymentVersion:
     name, build_id = settings.versioning.deployment_name, settings.versioning.build_id
     if name is None or build_id is None:
         variables = " and ".join(VERSION_VARIABLES.values())
-        raise NotReady(f"set {variables}: the worker controller invokes functions by version")
+        raise NotReady(f"set {variables}: the worker controller invokes each version's function")
     return WorkerDeploymentVersion(deployment_name=name, build_id=build_id)
 
 
 def _task_queue(settings: Settings) -> str:
     queues = {role: settings.queue(role) for role in settings.roles}
     if len(set(queues.values())) > 1:
-        told = ", ".join(f"{role} on {queue!r}" for role, queue in queues.items())
+        listed = ", ".join(f"{role} on {queue!r}" for role, queue in queues.items())
         raise NotReady(
-            f"a function serves one task queue, and its roles have several ({told}): make a function "
-            "for each role (OUTLAST_ROLES), or name one queue for them (OUTLAST_QUEUES__…)"
+            f"a function polls one task queue, but its roles have several ({listed}): deploy one function "
+            "for each role (OUTLAST_ROLES), or give the roles the same queue (OUTLAST_QUEUES__…)"
         )
     return next(iter(queues.values()))
 
 
-def _impatient(settings: Settings) -> Settings:
-    """Bound the wait for model servers, which is paid for here."""
+def _limit_server_wait(settings: Settings) -> Settings:
+    """Return the settings with a shorter wait for model servers, because AWS bills the wait."""
 
     def bounded(server: ModelSettings) -> ModelSettings:
         return server.model_copy(
@@ -182,6 +175,6 @@ def _impatient(settings: Settings) -> Settings:
     return settings.model_copy(update={"model": bounded(settings.model), "servers": servers})
 
 
-def _buffer(settings: Settings) -> timedelta:
-    """Return how long before its end an invocation begins to end: what is in flight is handed back."""
+def _shutdown_buffer(settings: Settings) -> timedelta:
+    """Return how long before its end an invocation starts to drain and hand back activities."""
     return timedelta(seconds=settings.drain_s + CANCEL_S + FLUSH_S)

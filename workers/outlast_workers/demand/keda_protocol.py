@@ -1,6 +1,7 @@
-"""KEDA's interface for external scalers: the messages and the service of its `externalscaler.proto`.
+"""KEDA's protocol for external scalers: the messages and the service of its `externalscaler.proto`.
 
-The messages are built from a table, so that they fit whatever protobuf is installed.
+The messages are built at run time from a table. Code that protoc generates works only with some versions
+of protobuf, and Temporal's SDK accepts several major versions.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +26,7 @@ _SCALARS = {
     "double": FieldDescriptorProto.TYPE_DOUBLE,
 }
 
-# Of each message its fields, in the order of their numbers from 1; "*" is repeated.
+# The fields of each message, in the order of their numbers from 1. "*" marks a repeated field.
 _MESSAGES: dict[str, dict[str, str]] = {
     "ScaledObjectRef": {
         "name": "string",
@@ -58,11 +59,11 @@ def _message(name: str, fields: dict[str, str]) -> DescriptorProto:
     return message
 
 
-def described() -> FileDescriptorProto:
-    """Return what protoc makes of the messages of the proto file."""
+def file_descriptor() -> FileDescriptorProto:
+    """Return the descriptor that protoc makes of the proto file's messages."""
     file = FileDescriptorProto(name=f"{PACKAGE}.proto", package=PACKAGE, syntax="proto3")
     file.message_type.extend(_message(name, fields) for name, fields in _MESSAGES.items())
-    # A map is a repeated message of keys and values.
+    # protobuf represents a map as repeated messages of keys and values.
     entry = _message("ScalerMetadataEntry", {"key": "string", "value": "string"})
     entry.options.map_entry = True
     file.message_type[0].nested_type.append(entry)
@@ -70,7 +71,7 @@ def described() -> FileDescriptorProto:
 
 
 _POOL = DescriptorPool()
-_POOL.Add(described())
+_POOL.Add(file_descriptor())
 
 
 def _class(name: str) -> Any:
@@ -90,24 +91,24 @@ Unary = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Servicer(Protocol):
-    """What answers KEDA's calls."""
+    """The four methods that KEDA calls."""
 
     async def is_active(self, request: Any, context: Context) -> Any:
-        """Say whether any worker is needed."""
+        """Return whether any worker is needed."""
 
     def stream_is_active(self, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Say so now, and whenever it changes."""
+        """Yield whether any worker is needed: now, and after each change."""
         ...
 
     async def get_metric_spec(self, request: Any, context: Context) -> Any:
-        """Say what one worker can take."""
+        """Return the slots of one worker."""
 
     async def get_metrics(self, request: Any, context: Context) -> Any:
-        """Say what all workers together have to take."""
+        """Return the slots that all workers together need."""
 
 
-def service_of(servicer: Servicer) -> grpc.GenericRpcHandler:
-    """Return the service, for `add_generic_rpc_handlers`."""
+def service_handler(servicer: Servicer) -> grpc.GenericRpcHandler:
+    """Return the service as an argument of `add_generic_rpc_handlers`."""
 
     def unary(method: Unary, request: Any, response: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(

@@ -1,4 +1,4 @@
-"""What pods are said to cost, and how the API server is told, by one that is a fake."""
+"""The deletion costs of pods, and their patches to a fake API server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,10 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from outlast_workers.demand import pods
-from outlast_workers.demand.board import Board
-from outlast_workers.demand.demand import Reading, Target, WorkerLoad
-from outlast_workers.demand.pods import DeletionCosts, Told, busy_pods, changes, in_cluster
+from outlast_workers.demand import deletion_costs
+from outlast_workers.demand.deletion_costs import (
+    DeletionCosts,
+    SentCosts,
+    busy_pods,
+    costs_to_send,
+    in_cluster,
+)
+from outlast_workers.demand.demand_query import Reading, Target, WorkerLoad
+from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import PodSettings
 from structlog.testing import capture_logs
@@ -27,10 +33,10 @@ def one_each(**busy: int) -> list[Reading]:
 
 
 @pytest.mark.parametrize(
-    ("told", "busy", "patches"),
+    ("sent", "busy", "patches"),
     [
         ({}, {}, {}),
-        ({}, {"a": 0}, {"a": 0}),  # an earlier service may have said more
+        ({}, {"a": 0}, {"a": 0}),  # an earlier service may have set a higher cost
         ({}, {"a": 3}, {"a": 3}),
         ({"a": 0}, {"a": 0}, {}),
         ({"a": 0}, {"a": 1}, {"a": 1}),
@@ -46,22 +52,24 @@ def one_each(**busy: int) -> list[Reading]:
         ({"gone": 5}, {"a": 1}, {"a": 1}),
     ],
 )
-def test_a_cost_is_sent_where_a_pod_falls_idle_or_busy_or_twice_as_busy(
-    told: Told, busy: dict[str, int], patches: dict[str, int]
+def test_a_cost_is_sent_when_a_pod_becomes_idle_or_busy_or_twice_as_busy(
+    sent: SentCosts, busy: dict[str, int], patches: dict[str, int]
 ) -> None:
-    assert changes(told, busy) == patches
+    assert costs_to_send(sent, busy) == patches
 
 
-def test_busy_pods_come_first_and_no_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pods, "MAX_PATCHES", 3)
-    assert list(changes({}, {"a": 0, "b": 1, "c": 0, "d": 9}).items()) == [
+def test_busy_pods_come_first_and_the_number_of_patches_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deletion_costs, "MAX_PATCHES", 3)
+    assert list(costs_to_send({}, {"a": 0, "b": 1, "c": 0, "d": 9}).items()) == [
         ("b", 1),
         ("d", 9),
         ("a", 0),
     ]
 
 
-def test_a_pod_is_as_busy_as_its_workers_together_each_counted_once() -> None:
+def test_the_cost_of_a_pod_is_the_sum_of_its_workers_each_counted_once() -> None:
     queue = reading(("1", "pod-a", 2), ("2", "pod-a", 1), ("3", "pod-b", 0))
     version = reading(("1", "pod-a", 5))
     assert busy_pods([queue, version], "pod-") == {"pod-a": 6, "pod-b": 0}
@@ -80,7 +88,7 @@ def test_a_pod_is_as_busy_as_its_workers_together_each_counted_once() -> None:
         "outlast-" + "a" * 250,
     ],
 )
-def test_hosts_whose_names_are_of_no_pod_of_ours_are_ignored(host_name: str) -> None:
+def test_host_names_that_are_not_worker_pods_are_ignored(host_name: str) -> None:
     assert busy_pods([reading(("1", host_name, 1))], "outlast-") == {}
 
 
@@ -97,113 +105,113 @@ def costs(kubernetes: FakeKubernetes, tmp_path: Path) -> DeletionCosts:
     return DeletionCosts(api, prefix="pod-")
 
 
-async def test_pods_are_told_what_they_cost_and_only_what_changes(
+async def test_pods_get_their_costs_and_only_changes_are_sent(
     kubernetes: FakeKubernetes, costs: DeletionCosts
 ) -> None:
-    await costs.say(one_each(pod_a=2, pod_b=0))
+    await costs.update(one_each(pod_a=2, pod_b=0))
     assert kubernetes.costs == {"pod-a": "2", "pod-b": "0"}
-    await costs.say(one_each(pod_a=3, pod_b=0))
+    await costs.update(one_each(pod_a=3, pod_b=0))
     assert sorted(kubernetes.patched) == ["pod-a", "pod-b"]
-    await costs.say(one_each(pod_a=0, pod_b=1))
+    await costs.update(one_each(pod_a=0, pod_b=1))
     assert kubernetes.costs == {"pod-a": "0", "pod-b": "1"}
 
 
-async def test_a_pod_that_does_not_exist_is_asked_for_once_until_it_is_heard_of_anew(
+async def test_a_missing_pod_is_patched_once_until_it_appears_again(
     kubernetes: FakeKubernetes, costs: DeletionCosts
 ) -> None:
     with capture_logs() as lines:
         for slots in (1, 0, 4):
-            await costs.say(one_each(pod_x=slots))
+            await costs.update(one_each(pod_x=slots))
     assert kubernetes.patched == ["pod-x"]
     assert lines == [], "workers elsewhere are no failure"
-    await costs.say([])
-    await costs.say(one_each(pod_x=1))
+    await costs.update([])
+    await costs.update(one_each(pod_x=1))
     assert kubernetes.patched == ["pod-x", "pod-x"]
 
 
-async def test_a_token_that_was_replaced_is_read_anew(
+async def test_a_rotated_token_is_read_again(
     kubernetes: FakeKubernetes, costs: DeletionCosts, tmp_path: Path
 ) -> None:
-    await costs.say(one_each(pod_a=1))
+    await costs.update(one_each(pod_a=1))
     kubernetes.token = "second"  # noqa: S105 of a fake
     kubernetes.write_token(tmp_path)
-    await costs.say(one_each(pod_a=0))
+    await costs.update(one_each(pod_a=0))
     assert kubernetes.costs["pod-a"] == "0"
 
 
-async def test_a_failing_api_is_told_of_once_and_tried_again_after_the_next_poll(
+async def test_a_failing_api_is_logged_once_and_retried_after_the_next_poll(
     kubernetes: FakeKubernetes, costs: DeletionCosts
 ) -> None:
     with capture_logs() as lines:
         kubernetes.fails_with = 403
         for _ in range(3):
-            await costs.say(one_each(pod_a=1))
+            await costs.update(one_each(pod_a=1))
         kubernetes.fails_with = None
-        await costs.say(one_each(pod_a=1))
-    assert [line["event"] for line in lines] == ["pods.not_patched", "pods.patched_again"]
+        await costs.update(one_each(pod_a=1))
+    assert [line["event"] for line in lines] == ["pods.patch_failed", "pods.patch_recovered"]
     assert lines[0]["reason"].startswith("the API server answers 403: ")
     assert 'pods \\"pod-a\\" is forbidden' in lines[0]["reason"]
     assert len(kubernetes.patched) == 4
     assert kubernetes.costs["pod-a"] == "1"
 
 
-async def test_one_pod_that_fails_keeps_no_other_from_its_cost(
+async def test_the_failure_of_one_pod_does_not_affect_others(
     kubernetes: FakeKubernetes, costs: DeletionCosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "CALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(deletion_costs, "CALL_TIMEOUT_S", 0.3)
     kubernetes.slow_pod, kubernetes.takes_s = "pod-a", 5
     with capture_logs() as lines:
-        await costs.say(one_each(pod_a=1, pod_b=1))
+        await costs.update(one_each(pod_a=1, pod_b=1))
     assert kubernetes.costs == {"pod-a": None, "pod-b": "1"}
-    assert lines[0]["reason"] == "the API server cannot be asked: ReadTimeout"
+    assert lines[0]["reason"] == "the API server cannot be reached: ReadTimeout"
 
 
-async def test_an_api_server_that_is_slow_is_left_in_time_and_asked_little_at_once(
+async def test_a_slow_api_server_times_out_and_gets_few_concurrent_patches(
     kubernetes: FakeKubernetes, costs: DeletionCosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "PATCHED_WITHIN_S", 0.5)
+    monkeypatch.setattr(deletion_costs, "PATCHES_TIMEOUT_S", 0.5)
     kubernetes.takes_s = 3
     with capture_logs() as lines:
-        await costs.say(one_each(**{f"pod_{number}": 1 for number in range(40)}))
+        await costs.update(one_each(**{f"pod_{number}": 1 for number in range(40)}))
     assert [line["reason"] for line in lines] == ["the API server is slow"]
-    assert 1 <= kubernetes.most_at_once <= pods.PATCHES_AT_ONCE
+    assert 1 <= kubernetes.most_at_once <= deletion_costs.MAX_CONCURRENT_PATCHES
 
 
-async def test_an_api_server_of_another_authority_gets_no_token(
+async def test_an_api_server_with_another_ca_gets_no_token(
     kubernetes: FakeKubernetes, costs: DeletionCosts, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     async with serving(FakeKubernetes(), tmp_path / "other"):
         (tmp_path / "other" / "ca.crt").rename(tmp_path / "ca.crt")
     with capture_logs() as lines:
-        await costs.say(one_each(pod_a=1))
+        await costs.update(one_each(pod_a=1))
     assert "CERTIFICATE_VERIFY_FAILED" in lines[0]["reason"]
     assert kubernetes.patched == []
 
 
-async def test_a_token_that_is_missing_for_a_while_ends_nothing(
+async def test_a_missing_token_is_retried(
     kubernetes: FakeKubernetes, costs: DeletionCosts, tmp_path: Path
 ) -> None:
     (tmp_path / "token").unlink()
     with capture_logs() as lines:
-        await costs.say(one_each(pod_a=1))
+        await costs.update(one_each(pod_a=1))
     assert lines[0]["reason"].endswith("No such file or directory")
     kubernetes.write_token(tmp_path)
-    await costs.say(one_each(pod_a=1))
+    await costs.update(one_each(pod_a=1))
     assert kubernetes.costs["pod-a"] == "1"
 
 
-def test_outside_of_a_cluster_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_outside_of_a_cluster_it_fails_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="KUBERNETES_SERVICE_HOST and _PORT are not set"):
         in_cluster(PodSettings(enabled=True), {}, account=tmp_path)
 
 
-def test_without_a_token_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_without_a_token_it_fails_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=f"{tmp_path}: No such file.*automountServiceAccountToken"):
         in_cluster(PodSettings(enabled=True), FakeKubernetes().variables, account=tmp_path)
 
 
-async def test_a_namespace_that_is_named_wins_and_ipv6_is_bracketed(
+async def test_a_configured_namespace_wins_and_ipv6_is_bracketed(
     kubernetes: FakeKubernetes, tmp_path: Path
 ) -> None:
     variables = {**kubernetes.variables, "KUBERNETES_SERVICE_HOST": "fd00::1"}
@@ -211,7 +219,7 @@ async def test_a_namespace_that_is_named_wins_and_ipv6_is_bracketed(
     assert (api.namespace, api.url) == ("other", f"https://[fd00::1]:{kubernetes.port}")
 
 
-def test_nothing_is_told_unless_it_is_turned_on() -> None:
+def test_deletion_costs_are_disabled_by_default() -> None:
     assert Settings().demand.pods == PodSettings(enabled=False, namespace="", prefix="")
 
 
@@ -224,22 +232,22 @@ class FakeSource:
         return reading(("1", "pod-a", self.slots))
 
 
-async def test_it_follows_polls_and_a_failing_api_disturbs_none(
+async def test_it_follows_polls_and_a_failing_api_does_not_stop_them(
     kubernetes: FakeKubernetes, costs: DeletionCosts
 ) -> None:
     source = FakeSource()
-    board = Board(source, watched=[Target("q")], poll_s=0.02, keep_s=60)
+    cache = ReadingCache(source, watched=[Target("q")], poll_s=0.02, keep_s=60)
     async with asyncio.TaskGroup() as group:
-        polling = group.create_task(board.run())
-        telling = group.create_task(costs.run(board))
+        polling = group.create_task(cache.run())
+        sending = group.create_task(costs.run(cache))
         await until(lambda: kubernetes.costs["pod-a"] == "1")
         kubernetes.fails_with, source.slots = 500, 0
         await until(lambda: len(kubernetes.patched) > 3)
-        assert board.peek(Target("q")).reading.workers[0].activities == 0
+        assert cache.peek(Target("q")).reading.workers[0].activities == 0
         kubernetes.fails_with = None
         await until(lambda: kubernetes.costs["pod-a"] == "0")
         polling.cancel()
-        await asyncio.wait_for(telling, 10)
+        await asyncio.wait_for(sending, 10)
 
 
 async def until(condition: Callable[[], bool]) -> None:

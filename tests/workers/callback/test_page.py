@@ -1,4 +1,4 @@
-"""The callback page: what a person with a link can do, and what nobody can."""
+"""The decision page: what a person with a link can do, and what nobody can do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,9 +1,7 @@
-"""Serving: the Temporal workers of one process, one for each task queue that its roles poll."""
+"""The task queues of one process, and the Temporal workers that poll them: one worker for each queue."""
 
 import asyncio
-import importlib
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,42 +21,21 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
 from outlast.agents import Catalog
-from outlast.errors import DefinitionError, NotReady
-from outlast_workers.audiences import channels_of, link_to, unasked
+from outlast.errors import NotReady
+from outlast_workers.audiences import channels_by_audience, unused_audiences
+from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
 from outlast_workers.settings import Settings
 
 CANCEL_S = 5.0
-"""How long activities have to end once they are cancelled."""
+"""Seconds that activities have to end after their cancellation."""
 
 log = structlog.get_logger("outlast.worker")
 
 
-def load_catalog(modules: Iterable[str]) -> Catalog:
-    """Import the modules and collect their agents and tools; raises `NotReady` in one line."""
-    loaded = []
-    for name in modules:
-        try:
-            module = importlib.import_module(name)
-            found = Catalog.of([module])
-            if not found.agents and not found.tools:
-                raise NotReady(f"--agents {name}: the module defines no Agent and no @tool")
-            loaded.append(module)
-        except ModuleNotFoundError as error:
-            raise NotReady(
-                f"--agents {name}: no module {error.name!r} on {sys.path[0] or '.'}"
-            ) from error
-        except DefinitionError as error:
-            raise NotReady(f"--agents {name}: {error}") from error
-    try:
-        return Catalog.of(loaded)
-    except DefinitionError as error:
-        raise NotReady(f"--agents: {error}") from error
-
-
 @dataclass
-class Queue:
-    """What one task queue is polled for: roles may share one."""
+class PolledQueue:
+    """The workflows and activities that one task queue is polled for. Roles can share a queue."""
 
     workflows: list[type] = field(default_factory=list)
     activities: list[Callable[..., Any]] = field(default_factory=list)
@@ -73,8 +50,8 @@ def build_workers(
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
 ) -> list[Worker]:
-    """Return the workers of this process; the role `generate` asks the `endpoints`."""
-    queues = queues_of(
+    """Return the workers of this process. The role `generate` calls the models of `endpoints`."""
+    queues = polled_queues(
         client, settings, catalog, endpoints=endpoints, has_search_attributes=has_search_attributes
     )
     plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
@@ -86,61 +63,73 @@ def build_workers(
     return workers
 
 
-def queues_of(
+def polled_queues(
     client: Client,
     settings: Settings,
     catalog: Catalog,
     *,
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
-) -> dict[str, Queue]:
-    """Return what each task queue of this process is polled for; raises `NotReady` where it is nothing."""
+) -> dict[str, PolledQueue]:
+    """Return the polled queues of this process by name; raises `NotReady` if there are none."""
     transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
-    queues: dict[str, Queue] = {}
+    queues: dict[str, PolledQueue] = {}
 
-    def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> Queue:
-        polled = queues.setdefault(queue, Queue())
+    def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:
+        polled = queues.setdefault(queue, PolledQueue())
         polled.activities += activities
         polled.slots += slots
         return polled
 
     if "workflows" in settings.roles:
-        source = WorkflowSource(client)
-        channels = channels_of(settings.audiences)
-        if others := unasked(settings.audiences, catalog):
-            log.warning("audiences.unasked", audiences=others, reason="no tool here asks them")
-        notifying = NotifyActivities(
-            source, channels, ui_url=settings.ui_url, link_to=link_to(settings)
+        activities = _orchestration_activities(
+            client, settings, catalog, has_search_attributes=has_search_attributes
         )
-        resolve = ResolveActivities(
-            catalog,
-            routes=settings.step_routes(),
-            channels={name: len(found) for name, found in channels.items()},
-            keys={name: told.keys for name, told in settings.audiences.items() if told.keys},
-            has_search_attributes=has_search_attributes,
-        )
-        slots = settings.concurrency.workflows
-        add(
-            settings.queue("workflows"), [resolve.resolve_agent, notifying.notify], slots
-        ).workflows.append(AgentWorkflow)
+        queue = add(settings.queue("workflows"), activities, settings.concurrency.workflows)
+        queue.workflows.append(AgentWorkflow)
     if "generate" in settings.roles and endpoints:
-        asking = ModelActivities(
+        model = ModelActivities(
             endpoints,
             SchemaChecker(),
             transcripts,
             max_concurrent=settings.concurrency.generate,
         )
-        add(settings.queue("generate"), [asking.generate], settings.concurrency.generate)
+        add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:
-        raise NotReady("there is nothing to serve: name modules with --agents, or more roles")
+        raise NotReady(
+            "no task queue to poll: name modules with --agents, or add roles with --roles"
+        )
     return queues
 
 
-def worker_options(settings: Settings, polled: Queue) -> WorkerConfig:
-    """Return the options of a `Worker` that polls a task queue."""
+def _orchestration_activities(
+    client: Client, settings: Settings, catalog: Catalog, *, has_search_attributes: bool
+) -> list[Callable[..., Any]]:
+    """Return the activities of the role `workflows`: resolving agents, and notifying people."""
+    channels = channels_by_audience(settings.audiences)
+    if unused := unused_audiences(settings.audiences, catalog):
+        log.warning("audiences.unused", audiences=unused, reason="no tool here uses them")
+    notify = NotifyActivities(
+        WorkflowSource(client),
+        channels,
+        ui_url=settings.ui_url,
+        link_to=link_to(settings.callback),
+    )
+    resolve = ResolveActivities(
+        catalog,
+        routes=settings.step_routes(),
+        channels={name: len(listed) for name, listed in channels.items()},
+        keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
+        has_search_attributes=has_search_attributes,
+    )
+    return [resolve.resolve_agent, notify.notify]
+
+
+def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
+    """Return the options of the `Worker` for a task queue."""
     return WorkerConfig(
         workflows=polled.workflows,
         activities=polled.activities,
@@ -163,10 +152,10 @@ def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     )
 
 
-async def serve(workers: Sequence[Worker], stop: asyncio.Event, *, drain_s: float) -> None:
+async def run_workers(workers: Sequence[Worker], stop: asyncio.Event, *, drain_s: float) -> None:
     """Poll until `stop` is set, then drain: activities in flight get `drain_s` to end.
 
-    Those that ignore their cancellation are left behind. Raises what ended a worker by itself.
+    Activities that ignore their cancellation are abandoned. Raises the error of a worker that failed.
     """
     running = [asyncio.create_task(worker.run()) for worker in workers]
     stopping = asyncio.create_task(stop.wait())
@@ -177,6 +166,6 @@ async def serve(workers: Sequence[Worker], stop: asyncio.Event, *, drain_s: floa
         ending = [asyncio.create_task(worker.shutdown()) for worker in workers]
         _, late = await asyncio.wait(ending, timeout=drain_s + CANCEL_S)
     if late:
-        log.warning("worker.abandoned", reason="activities ignore that they are cancelled")
+        log.warning("worker.abandoned", reason="activities ignore their cancellation")
         return
     await asyncio.gather(*ending, *running)

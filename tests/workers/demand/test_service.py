@@ -1,8 +1,8 @@
-"""What the settings say of the queues that are watched, and of their workers."""
+"""The watched targets and the slots of workers, as the settings give them."""
 
 import pytest
-from outlast_workers.demand.demand import Target
-from outlast_workers.demand.service import slots_of, watched
+from outlast_workers.demand.demand_query import Target
+from outlast_workers.demand.service import slots_of, watched_targets
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import (
     ConcurrencySettings,
@@ -30,30 +30,28 @@ SETTINGS = Settings(
 )
 
 
-def test_queues_of_roles_and_routes_are_watched_and_those_named_but_none_beside_its_version() -> (
-    None
-):
+def test_queues_of_roles_and_routes_and_listed_queues_are_watched_except_versioned_ones() -> None:
     names = ("tools-own", "generate-gpu", "elsewhere", "tools-large", "more")
-    assert watched(SETTINGS) == {*map(Target, names), Target("agents", "outlast", "v1")}
+    assert watched_targets(SETTINGS) == {*map(Target, names), Target("agents", "outlast", "v1")}
 
 
 @pytest.mark.parametrize(
     ("task_queue", "slots"),
     [
-        ("generate-gpu", 2),  # as named
-        ("elsewhere", 4),  # as its role has
+        ("generate-gpu", 2),  # as configured
+        ("elsewhere", 4),  # the slots of its role
         ("tools-large", 20),
         ("agents", 10),
         ("more", 1),  # nothing is known
     ],
 )
-def test_the_slots_of_a_worker_are_those_named_or_those_of_its_role(
+def test_the_slots_of_a_worker_are_configured_or_those_of_its_role(
     task_queue: str, slots: int
 ) -> None:
     assert slots_of(SETTINGS, task_queue) == slots
 
 
-def test_a_star_stands_for_the_queues_that_are_not_named() -> None:
+def test_a_star_applies_to_queues_that_are_not_listed() -> None:
     settings = SETTINGS.model_copy(update={"demand": DemandSettings(slots={"*": 9, "agents": 3})})
     assert [slots_of(settings, name) for name in ("agents", "more", "elsewhere")] == [3, 9, 9]
 

@@ -1,4 +1,4 @@
-"""A worker process as a whole: its health endpoint tells what it can reach."""
+"""A worker process as a whole: its health endpoint reports what the process can reach."""
 
 import asyncio
 import json
@@ -26,10 +26,10 @@ def look(port: int) -> tuple[int, dict[str, Any]]:
             return refused.code, json.load(refused)
 
 
-async def test_health_tells_what_a_process_can_reach(
+async def test_health_reports_what_a_process_can_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast_workers.worker_process.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("outlast_workers.worker_process.CHECK_INTERVAL_S", 0.2)
     port = free_port()
     stop, ready = asyncio.Event(), asyncio.Event()
     temporal = TemporalServer(log_dir=tmp_path, port=free_port())

@@ -1,18 +1,18 @@
-"""The arithmetic of demand, and what counts as a question."""
+"""The arithmetic of demand, and which queries are valid."""
 
 import re
 from datetime import UTC, datetime
 
 import pytest
-from outlast_workers.demand import http_api, scaler
-from outlast_workers.demand.demand import (
+from outlast_workers.demand import http_api, keda_scaler
+from outlast_workers.demand.demand_query import (
     Demand,
+    DemandQuery,
     Load,
-    Question,
     Reading,
     Target,
     TaskType,
-    read_question,
+    parse_query,
 )
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -32,53 +32,55 @@ READING = Reading({"workflow": Load(2, 1, 3.0), "activity": Load(5, 4, 1.5)}, NO
 def test_demand_is_backlog_and_busy_slots_of_the_types_asked_for(
     types: tuple[TaskType, ...], slots: int, expected: Demand, demand: int, workers: int
 ) -> None:
-    answer = Question(Target("q"), types, slots).answer(READING)
+    answer = DemandQuery(Target("q"), types, slots).evaluate(READING)
     assert answer == expected
     assert (answer.demand, answer.desired_workers) == (demand, workers)
 
 
 def test_nothing_to_do_needs_no_worker() -> None:
     idle = Reading({"workflow": Load(), "activity": Load()}, NOW)
-    answer = Question(Target("q"), ("workflow", "activity"), 4).answer(idle)
+    answer = DemandQuery(Target("q"), ("workflow", "activity"), 4).evaluate(idle)
     assert (answer.demand, answer.desired_workers, answer.oldest_s) == (0, 0, None)
 
 
-def usual(task_queue: str) -> int:
+def default_slots(task_queue: str) -> int:
     return {"gpu": 3}.get(task_queue, 7)
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("parameters", "expected"),
     [
-        ({"task_queue": "gpu"}, Question(Target("gpu"), ("workflow", "activity"), 3)),
-        ({"task_queue": "other"}, Question(Target("other"), ("workflow", "activity"), 7)),
+        ({"task_queue": "gpu"}, DemandQuery(Target("gpu"), ("workflow", "activity"), 3)),
+        ({"task_queue": "other"}, DemandQuery(Target("other"), ("workflow", "activity"), 7)),
         (
             {"task_queue": "gpu", "types": "activity, workflow,", "slots": "12"},
-            Question(Target("gpu"), ("workflow", "activity"), 12),
+            DemandQuery(Target("gpu"), ("workflow", "activity"), 12),
         ),
         (
             {"task_queue": "gpu", "types": "activity", "deployment": "d", "build_id": "b"},
-            Question(Target("gpu", "d", "b"), ("activity",), 3),
+            DemandQuery(Target("gpu", "d", "b"), ("activity",), 3),
         ),
         (
             {"task_queue": "gpu", "activation": "2"},
-            Question(Target("gpu"), ("workflow", "activity"), 3, activation=2),
+            DemandQuery(Target("gpu"), ("workflow", "activity"), 3, activation=2),
         ),
     ],
 )
-def test_a_question_is_read(said: dict[str, str], expected: Question) -> None:
-    assert read_question(said, http_api.WORDS, usual_slots=usual) == expected
+def test_a_query_is_parsed(parameters: dict[str, str], expected: DemandQuery) -> None:
+    assert (
+        parse_query(parameters, http_api.PARAMETER_NAMES, default_slots=default_slots) == expected
+    )
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"),
+    ("parameters", "message"),
     [
         ({}, "task_queue is missing"),
         (
             {"task_queue": "q", "types": "activities"},
-            "types: 'activities' is none of workflow, activity",
+            "types: 'activities' must be one of workflow, activity",
         ),
-        ({"task_queue": "q", "types": "nexus"}, "types: 'nexus' is none of workflow, activity"),
+        ({"task_queue": "q", "types": "nexus"}, "types: 'nexus' must be one of workflow, activity"),
         ({"task_queue": "q", "slots": "0"}, "slots must be a whole number of at least 1, not '0'"),
         (
             {"task_queue": "q", "slots": "-1"},
@@ -90,17 +92,22 @@ def test_a_question_is_read(said: dict[str, str], expected: Question) -> None:
         ),
         ({"task_queue": "q", "slots": "٣"}, "slots must be a whole number of at least 1, not '٣'"),
         ({"task_queue": "q", "deployment": "d"}, "give deployment and build_id, or neither"),
-        ({"task_queue": "q", "typs": "activity"}, "'typs' is not known; did you mean 'types'?"),
+        (
+            {"task_queue": "q", "typs": "activity"},
+            "'typs' is not a parameter; did you mean 'types'?",
+        ),
         ({"task_queue": "q" * 1001}, "task_queue is longer than 1000 characters"),
     ],
 )
-def test_a_wrong_question_is_refused_in_one_line(said: dict[str, str], wrong: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(wrong)}$"):
-        read_question(said, http_api.WORDS, usual_slots=usual)
+def test_an_invalid_query_is_rejected_with_one_line(
+    parameters: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        parse_query(parameters, http_api.PARAMETER_NAMES, default_slots=default_slots)
 
 
-def test_keda_has_words_of_its_own() -> None:
-    said = {
+def test_keda_has_its_own_parameter_names() -> None:
+    parameters = {
         "taskQueue": "gpu",
         "workerDeploymentName": "outlast",
         "workerDeploymentBuildId": "v2",
@@ -108,7 +115,11 @@ def test_keda_has_words_of_its_own() -> None:
         "slotsPerWorker": "4",
         "activationDemand": "1",
     }
-    asked = read_question(said, scaler.WORDS, usual_slots=usual)
-    assert asked == Question(Target("gpu", "outlast", "v2"), ("activity",), 4, 1)
+    query = parse_query(parameters, keda_scaler.PARAMETER_NAMES, default_slots=default_slots)
+    assert query == DemandQuery(Target("gpu", "outlast", "v2"), ("activity",), 4, 1)
     with pytest.raises(ValueError, match="slotsPerWorker must be a whole number"):
-        read_question({**said, "slotsPerWorker": "many"}, scaler.WORDS, usual_slots=usual)
+        parse_query(
+            {**parameters, "slotsPerWorker": "many"},
+            keda_scaler.PARAMETER_NAMES,
+            default_slots=default_slots,
+        )

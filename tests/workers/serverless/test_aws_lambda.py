@@ -1,4 +1,4 @@
-"""What a Lambda function refuses, and what it keeps from one invocation to the next."""
+"""Which settings a Lambda function rejects, and what it keeps between invocations."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from outlast_workers.model_servers import opened
 from outlast_workers.serverless.aws_lambda import (
     SERVER_WAIT_S,
     LambdaFunction,
-    _impatient,
+    _limit_server_wait,
     _task_queue,
 )
 from outlast_workers.settings import Settings
@@ -20,12 +20,12 @@ from outlast.errors import NotReady
 VERSION = VersioningSettings(deployment_name="outlast", build_id="v1")
 
 
-def test_a_function_without_a_version_is_told_how_to_name_one() -> None:
+def test_a_function_without_a_version_says_how_to_set_one() -> None:
     with pytest.raises(NotReady, match="set TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID"):
         LambdaFunction(Settings())
 
 
-def test_roles_on_several_queues_are_refused() -> None:
+def test_roles_on_several_queues_are_rejected() -> None:
     with pytest.raises(NotReady, match="workflows on 'agents', tools on 'tools'"):
         LambdaFunction(Settings(versioning=VERSION, roles=("workflows", "tools")))
 
@@ -42,12 +42,12 @@ def test_roles_on_several_queues_are_refused() -> None:
         (Settings(roles=("workflows", "tools"), queues=QueuesSettings(tools="agents")), "agents"),
     ],
 )
-def test_a_function_serves_the_one_queue_of_its_roles(settings: Settings, queue: str) -> None:
+def test_a_function_polls_the_one_queue_of_its_roles(settings: Settings, queue: str) -> None:
     assert _task_queue(settings) == queue
 
 
 def test_a_function_does_not_pay_for_minutes_of_waiting_for_a_model_server() -> None:
-    settings = _impatient(
+    settings = _limit_server_wait(
         Settings(servers={"quick": ModelSettings(url="http://a", start_within_s=3)})
     )
     assert settings.model.start_within_s == SERVER_WAIT_S
@@ -69,5 +69,5 @@ def test_a_model_server_is_probed_once_and_used_on_the_loop_of_each_invocation()
 
     url = asyncio.run(with_server())
     assert known[""].model == "scripted"
-    # The server is gone, and nobody asked it.
+    # The server is stopped, so a second probe would fail.
     assert asyncio.run(invocation(url)) == "True"

@@ -1,0 +1,91 @@
+"""Demand over gRPC: an external scaler for KEDA."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from grpc import StatusCode
+
+from outlast_workers.demand import keda_protocol as keda
+from outlast_workers.demand.demand_query import Demand, DemandQuery, ParameterNames, parse_query
+from outlast_workers.demand.reading_cache import ReadingCache
+from outlast_workers.demand.temporal_source import ReadingFailed
+
+PARAMETER_NAMES = ParameterNames(
+    task_queue="taskQueue",
+    deployment="workerDeploymentName",
+    build_id="workerDeploymentBuildId",
+    types="queueTypes",
+    slots="slotsPerWorker",
+    activation="activationDemand",
+)
+
+KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
+"""Keys of a trigger that KEDA itself uses. It passes them on with the others."""
+
+METRIC = "outlast-demand"
+
+
+@dataclass(frozen=True)
+class DemandScaler:
+    """Answers KEDA from the cache. On UNAVAILABLE, KEDA applies the `fallback` of its object."""
+
+    cache: ReadingCache
+    default_slots: Callable[[str], int]
+
+    async def is_active(self, request: Any, context: keda.Context) -> Any:
+        """Return whether any worker is needed."""
+        query = await self._parse(request, context)
+        return _activity(query, await self._demand(query, context))
+
+    async def stream_is_active(self, request: Any, context: keda.Context) -> AsyncIterator[Any]:
+        """Yield whether any worker is needed: now, and after each poll that changes the answer."""
+        query = await self._parse(request, context)
+        last_sent = None
+        while not self.cache.is_closed:
+            activity = _activity(query, await self._demand(query, context))
+            if activity != last_sent:
+                yield activity
+                last_sent = activity
+            await self.cache.next_poll()
+
+    async def get_metric_spec(self, request: Any, context: keda.Context) -> Any:
+        """Return the slots of one worker. This needs no reading."""
+        slots = (await self._parse(request, context)).slots
+        spec = keda.MetricSpec(metricName=METRIC, targetSize=slots, targetSizeFloat=float(slots))
+        return keda.GetMetricSpecResponse(metricSpecs=[spec])
+
+    async def get_metrics(self, request: Any, context: keda.Context) -> Any:
+        """Return the slots that all workers together need."""
+        query = await self._parse(request.scaledObjectRef, context)
+        demand = (await self._demand(query, context)).demand
+        value = keda.MetricValue(
+            metricName=request.metricName or METRIC,
+            metricValue=demand,
+            metricValueFloat=float(demand),
+        )
+        return keda.GetMetricsResponse(metricValues=[value])
+
+    async def _parse(self, request: Any, context: keda.Context) -> DemandQuery:
+        metadata = request.scalerMetadata.items()
+        parameters = {key: value for key, value in metadata if key not in KEDA_KEYS}
+        try:
+            return parse_query(parameters, PARAMETER_NAMES, default_slots=self.default_slots)
+        except ValueError as error:
+            await _abort(context, StatusCode.INVALID_ARGUMENT, str(error))
+
+    async def _demand(self, query: DemandQuery, context: keda.Context) -> Demand:
+        try:
+            latest = await self.cache.latest(query.target)
+        except ReadingFailed as error:
+            await _abort(context, StatusCode.UNAVAILABLE, str(error))
+        return query.evaluate(latest.reading)
+
+
+def _activity(query: DemandQuery, demand: Demand) -> Any:
+    return keda.IsActiveResponse(result=demand.demand > query.activation)
+
+
+async def _abort(context: keda.Context, code: StatusCode, reason: str) -> NoReturn:
+    await context.abort(code, reason)
+    raise AssertionError("abort raises")

@@ -1,0 +1,133 @@
+"""Error messages of the settings: each is one line that says where the error is and how to fix it.
+
+A message names the file or the variable, the key within it, and the nearest known name of a misspelt key.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
+
+from outlast.contracts.agents import Leg, Price, Route
+from outlast.errors import NotReady
+from outlast_workers.settings_sections import AudienceSettings
+
+PREFIX = "OUTLAST_"
+CONFIG_VARIABLE = "OUTLAST_CONFIG"
+
+MAX_SHOWN_CHARS = 60
+"""Characters of an invalid value that an error shows, so that the error stays one line."""
+
+Location = tuple[int | str, ...]
+"""The keys and list indexes that lead to a value, as pydantic reports them."""
+
+# Kubernetes sets variables of these names for a Service that is called "outlast" or "outlast-…".
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")
+
+_REASONS = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+}
+
+_SECRETS = {"api_key", "secret"}
+
+
+def reject_unknown_variables(settings: type[BaseModel]) -> None:
+    """Raise `NotReady` for an `OUTLAST_*` variable that is not a setting and would have no effect."""
+    for variable, value in os.environ.items():
+        name = variable.upper()
+        key = name.removeprefix(PREFIX).partition("__")[0].lower()
+        linked = _SERVICE_LINK.search(name) or (name.endswith("_PORT") and "://" in value)
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or linked:
+            continue
+        if key not in settings.model_fields:
+            raise NotReady(f"{variable}: unknown setting{_nearest_variable(name, settings)}")
+
+
+def invalid_settings(
+    error: ValidationError, settings: type[BaseModel], *, file: Path | None
+) -> str:
+    """Return one line about the first error and where it is. Unknown keys come first."""
+    all_errors = list(_flattened(error.errors(include_url=False), ()))
+    # pydantic reports a list with an invalid element a second time, as too short.
+    errors = [entry for entry in all_errors if entry[1]["type"] != "too_short"] or all_errors
+    location, details = min(errors, key=lambda entry: entry[1]["type"] != "extra_forbidden")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    origin = _origin(location, file).removesuffix(": ")
+    return f"{origin}: {_reason(location, details, settings)}{more}"
+
+
+def invalid_option(error: ValidationError, settings: type[BaseModel], *, name: str) -> str:
+    """Return one line about the value that the command line gave for the setting `name`."""
+    location, details = next(_flattened(error.errors(include_url=False), (name,)))
+    return f"{_dotted(location)}: {_reason(location, details, settings)}"
+
+
+def invalid_json(error: SettingsError) -> str:
+    """Return one line about a variable that must be JSON, taken from pydantic-settings' message."""
+    field = str(error).split('"')[1].upper()
+    return f"{PREFIX}{field}: is not JSON: {error.__cause__}"
+
+
+def _flattened(errors: list[Any], prefix: Location) -> Iterator[tuple[Location, dict[str, Any]]]:
+    for details in errors:
+        location = (*prefix, *details["loc"])
+        if details["type"] == "nested":
+            yield from _flattened(details["ctx"]["errors"], location)
+        else:
+            yield location, details
+
+
+def _origin(location: Location, file: Path | None) -> str:
+    """Return the variable or the file that holds the key, and the key within it."""
+    variables = {name.upper(): name for name in os.environ}
+    for depth in range(len(location), 0, -1):
+        name = PREFIX + "__".join(str(part) for part in location[:depth]).upper()
+        if name in variables:
+            return ": ".join(filter(None, [variables[name], _dotted(location[depth:])]))
+    return f"{file or 'settings'}: {_dotted(location)}"
+
+
+def _dotted(location: Location) -> str:
+    steps = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(steps).removeprefix(".")
+
+
+def _reason(location: Location, details: dict[str, Any], settings: type[BaseModel]) -> str:
+    if details["type"] == "extra_forbidden":
+        return f"unknown key{_nearest_key(str(location[-1]), settings)}"
+    if details["type"] in _REASONS:
+        return _REASONS[details["type"]]
+    message, value = str(details["msg"]), details["input"]
+    shown = isinstance(value, str | int | float) and not _SECRETS & set(location)
+    ending = f", not {repr(value)[:MAX_SHOWN_CHARS]}" if shown else ""
+    return message[:1].lower() + message[1:] + ending
+
+
+def _sections(settings: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    defaults = {name: field.default for name, field in settings.model_fields.items()}
+    return {name: type(value) for name, value in defaults.items() if isinstance(value, BaseModel)}
+
+
+def _nearest_key(key: str, settings: type[BaseModel]) -> str:
+    nested: list[type[BaseModel]] = [Route, Leg, Price, AudienceSettings]
+    models = [settings, *nested, *_sections(settings).values()]
+    return _nearest(key, {name for model in models for name in model.model_fields} - {key})
+
+
+def _nearest_variable(variable: str, settings: type[BaseModel]) -> str:
+    sections = _sections(settings).items()
+    nested = {f"{name}__{key}" for name, section in sections for key in section.model_fields}
+    names = {PREFIX + name.upper() for name in nested | set(settings.model_fields)}
+    return _nearest(variable, names)
+
+
+def _nearest(word: str, known: set[str]) -> str:
+    matches = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
