@@ -1,0 +1,194 @@
+"""docs/limits.md has every bound that a user can reach, with the value that the code has."""
+
+from collections.abc import Iterator
+
+import pytest
+from annotated_types import Le
+from outlast_workers.settings import Settings
+from pydantic import BaseModel
+
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.human import Approval
+from outlast.contracts.limits import Limits
+from tests.docs.bounds import PAGE, Row, constants, numbers, rows
+
+INTERNAL: dict[str, tuple[str, ...]] = {
+    "bounds the text that a message, a log line or the UI shows": (
+        "activity.MAX_SAID",
+        "attempt.MAX_SHOWN",
+        "channels.MAX_SHOWN",
+        "client.MAX_SUMMARY_BYTES",
+        "connection.MAX_REASON_BYTES",
+        "decisions.MAX_QUOTED_BYTES",
+        "deletion_costs.MAX_REASON_CHARS",
+        "demo.MAX_SHOWN",
+        "display_text.MAX_ARGUMENTS",
+        "display_text.MAX_SUMMARY_BYTES",
+        "error_classes.MAX_READ",
+        "error_classes.MAX_SHOWN",
+        "inbox.MAX_ASKED_BYTES",
+        "plugin.MAX_MESSAGE",
+        "plugin.MAX_STACK_TRACE",
+        "schema_checker.MAX_PROBLEM",
+        "schema_checks.MAX_PATH",
+        "schema_checks.MAX_QUOTED",
+        "servers.MAX_TAIL_BYTES",
+        "settings_errors.MAX_SHOWN_CHARS",
+        "step_failures.MAX_CAUSE",
+        "streams.MAX_SHOWN",
+        "texts.MAX_VALUE_BYTES",
+        "validation.MAX_PATH_BYTES",
+        "validation.MAX_REASONS",
+    ),
+    "bounds a cache that is filled again": (
+        "activity.MAX_RUNS",
+        "chat_completions.MAX_CONSTRAINTS",
+        "run_start.MAX_SHARED_AGENTS",
+        "schema_checker.MAX_VALIDATORS",
+        "transcript_cache.ENTRY_OVERHEAD_BYTES",
+        "transcript_cache.MAX_AGENTS",
+    ),
+    "estimates tokens or prices": (
+        "attempt.SEAM_TOKENS",
+        "chat_completions.MESSAGE_TOKENS",
+        "generation.MILLION",
+        "streams.BYTES_A_TOKEN",
+        "streams.IN_FLIGHT_TOKENS",
+        "testing.CHARACTERS_A_TOKEN",
+    ),
+    "tunes how a loop in a completion is found": (
+        "attempt.MORE_PATIENCE",
+        "loops.LOOK_EVERY",
+        "loops.MAX_PERIODS",
+        "loops.PROBE",
+        "loops.REPEATS",
+        "loops.WINDOW",
+        "request_fields.FEWEST_BLANKS",
+    ),
+    "tunes a retry of a completion": (
+        "chat_completions.WARMER",
+        "chat_completions.WARMEST",
+    ),
+    "sizes the prompt that probes a model server": ("probe.PROBE_TOKENS",),
+    "keeps a limit above zero": ("state.SMALLEST_WAIT_S",),
+    "is an interval at which a process looks again": (
+        "attempts.AT_ONCE",
+        "connection.RETRY_INTERVAL_S",
+        "deletion_costs.RELEVANT_FACTOR",
+        "embedded_model.PARENT_POLL_S",
+        "idle.CHECK_INTERVAL_S",
+        "model_servers.LOOK_EVERY_S",
+        "servers.POLL_S",
+        "servers.PROBE_TIMEOUT_S",
+        "telemetry.HEARTBEAT_INTERVAL",
+        "telemetry.METRICS_INTERVAL",
+        "temporal_source.DEFAULT_HEARTBEAT_INTERVAL",
+        "worker_process.CHECK_INTERVAL_S",
+    ),
+    "leaves a margin below a bound on the page": (
+        "service.GRPC_GRACE_S",
+        "tool_activity.MARGIN_S",
+    ),
+    "is a port, or a size of the local demonstration": (
+        "__main__.UI_PORT",
+        "demo.READING_S",
+        "embedded_model.CACHED_PROMPTS_MIB",
+        "embedded_model.CONTEXT_PER_SLOT",
+        "embedded_model.PARALLEL",
+        "idle.DEFAULT_WORKFLOW_TASKS",
+        "servers.MODEL_PORT",
+        "servers.TEMPORAL_PORT",
+    ),
+}
+"""Bounds that are not on the page, as `module.NAME`, by the reason."""
+
+NO_BOUNDS = frozenset({"port", "grpc_port", "temperature"})
+"""Settings with numbers that bound nothing."""
+
+
+def on_page() -> dict[tuple[str, str], float]:
+    return {(row.source, row.name): row.value for row in rows(PAGE.read_text())}
+
+
+def internal() -> set[str]:
+    return {name for names in INTERNAL.values() for name in names}
+
+
+def short_name(source: str, name: str) -> str:
+    return f"{source.removesuffix('.py').rpartition('/')[2]}.{name}"
+
+
+def defaults() -> dict[tuple[str, str], float]:
+    """Return the bounds that people set, and the largest limits that they can set, by place and name."""
+    limits = {
+        ("limits", name): float(rule.le)
+        for name, field in Limits.model_fields.items()
+        for rule in field.metadata
+        if isinstance(rule, Le) and isinstance(rule.le, int | float)
+    }
+    settings = _numbers_of(Settings())
+    approval = _numbers_of(Approval(audience="support-leads"))
+    return {
+        **limits,
+        **{("outlast.toml", name): value for name, value in settings},
+        **{("Approval", name): value for name, value in approval},
+        ("@tool", "timeout"): float(ToolSpec.model_fields["timeout_s"].default),
+    }
+
+
+def _numbers_of(model: BaseModel, table: str = "") -> Iterator[tuple[str, float]]:
+    fields: dict[str, object] = dict(model)
+    for name, value in fields.items():
+        if isinstance(value, bool) or name in NO_BOUNDS:
+            continue
+        if isinstance(value, int | float):
+            yield f"{table}{name}", float(value)
+        elif isinstance(value, BaseModel) and not table:
+            yield from _numbers_of(value, f"{name}.")
+
+
+def test_every_bound_is_on_the_page_or_internal() -> None:
+    page, hidden = on_page(), internal()
+    missing = {
+        f"{source}: {name} = {value:g}"
+        for (source, name), value in constants().items()
+        if (source, name) not in page and short_name(source, name) not in hidden
+    }
+    assert not missing, "add these to docs/limits.md, or to INTERNAL with a reason"
+
+
+def test_the_page_has_the_values_of_the_code() -> None:
+    known = constants() | defaults()
+    assert {key: known.get(key) for key in on_page()} == on_page()
+
+
+def test_every_default_is_on_the_page() -> None:
+    assert set(defaults()) <= set(on_page())
+
+
+def test_internal_bounds_exist_and_are_not_on_the_page() -> None:
+    known = {short_name(source, name) for source, name in constants()}
+    assert internal() <= known
+    shown = {short_name(source, name) for source, name in on_page()}
+    assert not internal() & shown
+
+
+def test_no_bound_is_twice_on_the_page() -> None:
+    names = [(row.source, row.name) for row in rows(PAGE.read_text())]
+    assert len(names) == len(set(names))
+
+
+def test_numbers_are_read_from_assignments() -> None:
+    source = "A = 2\nB: int = A * 10**3\nC = timedelta(minutes=A)\nD = 'x'\nE = f(2)\nlower = 1\n"
+    assert numbers(source) == {"A": 2, "B": 2_000, "C": 120}
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("| `A` | 1,000 | bytes | rejected | `outlast/a.py` |", 1_000),
+        ("| `A` | 2 | min | expires | `outlast/a.py` |", 120),
+    ],
+)
+def test_rows_are_read_in_their_unit(line: str, value: float) -> None:
+    assert list(rows(line)) == [Row("A", value, "outlast/a.py")]
