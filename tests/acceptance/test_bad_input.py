@@ -45,7 +45,7 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "an output schema that is none",
         json.dumps({"spec": {**SPEC, "output": {"foo": "bar"}}, "input": "x"}),
-        "spec.output: no JSON Schema: has 'foo', needs one of",
+        "spec.output: not a JSON Schema: it has 'foo', and needs one of",
     ),
     (
         "an output schema with a wrong type",
@@ -197,7 +197,7 @@ async def test_no_workflow_task_is_left_failing(stage: Stage) -> None:
         ({}, "give either 'agent'"),
         ({"agent": "a", "spec": SPEC}, "give either 'agent'"),
         ({"agent": "a b"}, "agent: 'a b'"),
-        ({"spec": {**SPEC, "output": {"foo": 1}}}, "spec.output: no JSON Schema"),
+        ({"spec": {**SPEC, "output": {"foo": 1}}}, "spec.output: not a JSON Schema"),
         ({"agent": "a", "limits": {"max_turns": -1}}, "limits.max_turns: -1"),
         ({"agent": "a", "limits": "few"}, "limits: 'few'"),
         ({"agent": "a", "input": "x" * 3_000_000}, "bytes are too many"),
