@@ -37,6 +37,9 @@ MAX_REMINDERS = 50
 
 SHORTEST_WAIT_S = 1.0
 
+UNSEEN_HASH = "unseen"
+"""No arguments have this hash. A decision with it has no effect, and the run replies with the outcome."""
+
 
 class Escalation(WireModel):
     """Another audience, which is asked instead when nobody answered `after_s` from the opening on."""

@@ -1,7 +1,6 @@
-"""The inbox: what waits for people in all runs, found by visibility, and told in lines for a terminal."""
+"""The inbox: human requests of all runs, found by search attributes, as lines for a terminal."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,38 +14,39 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady
 from outlast.runs import Run
+from outlast.terminal.request_text import duration_text
 from outlast.texts import call_text, cut
 
 MAX_RUNS = 200
-"""Runs that one inbox asks: more than a person goes through, and each query is billed."""
+"""Runs that one inbox queries. Each query is billed, and a person reads no more."""
 
-ASKED_AT_ONCE = 16
-"""Queries in flight: a worker that has a run no longer in memory replays it for each."""
+MAX_QUERIES_IN_FLIGHT = 16
+"""A worker that has evicted a run from its cache replays it for each query."""
 
-ASKED_WITHIN_S = 5.0
-"""A worker answers in less than a second. Where there is none, the server holds a query for longer."""
+QUERY_TIMEOUT_S = 5.0
+"""A worker answers in less than a second. Without a worker, the server keeps a query for longer."""
 
 CALL_TIMEOUT = timedelta(seconds=10)
 
-MAX_ASKED_BYTES = 120
-"""Of a call or a question in the list; the command that settles it shows all of it."""
+MAX_SUMMARY_BYTES = 120
+"""A call or a question in the list. The command that decides it shows it in full."""
 
 TITLES = ("RUN", "REQUEST", "AUDIENCE", "WAITS", "EXPIRES IN", "VOTES", "ASKED")
 
-SETTLE_HINT = "Settle one: outlast approve | deny | edit | answer RUN REQUEST"
+DECIDE_HINT = "Decide one: outlast approve | deny | edit | answer RUN REQUEST"
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """An open request and the run that it belongs to."""
+class InboxEntry:
+    """A pending request, and the workflow id of its run."""
 
     run_id: str
     request: PendingRequest
 
 
 @dataclass(frozen=True)
-class Unanswered:
-    """A run that could not say what it waits for, and why."""
+class UnreachableRun:
+    """A run whose pending requests are unknown, because no worker answered the query."""
 
     run_id: str
     reason: str
@@ -54,109 +54,112 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Inbox:
-    """Open requests, the oldest first; `more` if further runs wait that were not asked."""
+    """Pending requests, the oldest first; `more` if there are runs beyond `MAX_RUNS`."""
 
-    waiting: tuple[Waiting, ...]
-    unanswered: tuple[Unanswered, ...] = ()
+    entries: tuple[InboxEntry, ...]
+    unreachable: tuple[UnreachableRun, ...] = ()
     more: bool = False
 
 
 async def read_inbox(
     client: Client, *, audience: str | None = None, tenant: str | None = None
 ) -> Inbox:
-    """Return what waits for `audience` (None: for anybody) in the runs of `tenant`.
+    """Return the pending requests of an audience and a tenant; None selects all.
 
-    Raises `NotReady` where the namespace lacks the search attributes that runs are found by.
+    Raises `NotReady` if the namespace lacks outlast's search attributes.
     """
-    run_ids = await _run_ids(client, waiting_query(audience=audience, tenant=tenant))
-    turns = asyncio.Semaphore(ASKED_AT_ONCE)
+    run_ids = await _run_ids(client, inbox_query(audience=audience, tenant=tenant))
+    slots = asyncio.Semaphore(MAX_QUERIES_IN_FLIGHT)
 
-    async def ask(run_id: str) -> tuple[Waiting, ...] | Unanswered:
-        async with turns:
-            asked = await ask_run(client.get(run_id))
-        if isinstance(asked, Unanswered):
-            return asked
+    async def read_run(run_id: str) -> tuple[InboxEntry, ...] | UnreachableRun:
+        async with slots:
+            pending = await query_pending(client.get(run_id))
+        if isinstance(pending, UnreachableRun):
+            return pending
         return tuple(
-            Waiting(run_id, request) for request in asked if audience in (None, request.audience)
+            InboxEntry(run_id, request)
+            for request in pending
+            if audience in (None, request.audience)
         )
 
-    answers = await asyncio.gather(*map(ask, run_ids[:MAX_RUNS]))
-    found = [item for answer in answers if isinstance(answer, tuple) for item in answer]
+    results = await asyncio.gather(*map(read_run, run_ids[:MAX_RUNS]))
+    entries = [entry for result in results if isinstance(result, tuple) for entry in result]
     return Inbox(
-        waiting=tuple(
-            sorted(found, key=lambda item: (item.request.opened_at, item.run_id, _order(item)))
+        entries=tuple(
+            sorted(
+                entries, key=lambda entry: (entry.request.opened_at, entry.run_id, _order(entry))
+            )
         ),
-        unanswered=tuple(answer for answer in answers if isinstance(answer, Unanswered)),
+        unreachable=tuple(result for result in results if isinstance(result, UnreachableRun)),
         more=len(run_ids) > MAX_RUNS,
     )
 
 
-async def ask_run(run: Run) -> list[PendingRequest] | Unanswered:
-    """Return what a run waits for, or why it could not be asked."""
+async def query_pending(run: Run) -> list[PendingRequest] | UnreachableRun:
+    """Return the pending requests of a run, or the reason why they are unknown."""
     try:
-        async with asyncio.timeout(ASKED_WITHIN_S):
+        async with asyncio.timeout(QUERY_TIMEOUT_S):
             return await run.pending_requests()
     except TimeoutError:
-        return Unanswered(run.id, f"no worker answered within {ASKED_WITHIN_S:g} s")
+        return UnreachableRun(run.id, f"no worker answered within {QUERY_TIMEOUT_S:g} s")
     except RPCError as error:
-        return Unanswered(run.id, error.message)
+        return UnreachableRun(run.id, error.message)
     except WorkflowQueryFailedError as error:
-        return Unanswered(run.id, str(error))
+        return UnreachableRun(run.id, str(error))
 
 
 async def _run_ids(client: Client, query: str) -> list[str]:
-    listed = client.temporal.list_workflows(query, limit=MAX_RUNS + 1, rpc_timeout=CALL_TIMEOUT)
+    runs = client.temporal.list_workflows(query, limit=MAX_RUNS + 1, rpc_timeout=CALL_TIMEOUT)
     try:
-        # A run that continues as new is for a moment listed twice.
-        return list(dict.fromkeys([run.id async for run in listed]))
+        # A run that continues as new is listed twice for a moment.
+        return list(dict.fromkeys([run.id async for run in runs]))
     except RPCError as error:
         if error.status is not RPCStatusCode.INVALID_ARGUMENT:
             raise
         raise NotReady(
-            f"runs cannot be found by what they wait for ({error.message}): a worker creates the search"
-            " attributes at its start, or logs the command that does"
+            f"the namespace lacks the search attributes of outlast ({error.message}): a worker creates"
+            " them at its start, or logs the command that creates them"
         ) from None
 
 
-def waiting_query(*, audience: str | None = None, tenant: str | None = None) -> str:
-    """Return the visibility query that finds the runs that wait for people."""
+def inbox_query(*, audience: str | None = None, tenant: str | None = None) -> str:
+    """Return the visibility query for runs that wait for a person."""
     terms = [
         f"WorkflowType = '{AGENT_WORKFLOW}'",
         "ExecutionStatus = 'Running'",
         f"{AGENT_STATUS.name} = 'waiting_for_human'",
-        # Conversations wait too, for whatever is said next, and ask nobody.
+        # Conversations that wait for the next message have the same status, and no audience.
         f"{AGENT_AUDIENCE.name} IS NOT NULL",
-        *(
-            []
-            if audience is None
-            else [f"{AGENT_AUDIENCE.name} = {quoted(audience, '--audience')}"]
-        ),
-        *([] if tenant is None else [f"{AGENT_TENANT.name} = {quoted(tenant, '--tenant')}"]),
     ]
+    if audience is not None:
+        terms.append(f"{AGENT_AUDIENCE.name} = {query_literal(audience, '--audience')}")
+    if tenant is not None:
+        terms.append(f"{AGENT_TENANT.name} = {query_literal(tenant, '--tenant')}")
     return " AND ".join(terms)
 
 
-def quoted(value: str, what: str) -> str:
-    """Return a string literal of a visibility query; raises `BadRequest` for one that has none.
+def query_literal(value: str, what: str) -> str:
+    r"""Return a string literal of a visibility query; raises `BadRequest` for `\` and `"`.
 
-    Servers disagree about backslashes and double quotes: with them SQLite finds nothing, or fails.
+    Servers read these two characters differently: with SQLite, the query finds nothing or fails.
     """
     if "\\" in value or '"' in value:
-        raise BadRequest(f'{what}: {value!r} cannot be searched for: it has a \\ or a "')
+        raise BadRequest(f'{what}: {value!r} cannot be searched for: it contains \\ or "')
     return "'" + value.replace("'", "''") + "'"
 
 
-def _order(item: Waiting) -> list[tuple[int, str]]:
-    return [(len(part), part) for part in item.request.request_id.split(".")]
+def _order(entry: InboxEntry) -> list[tuple[int, str]]:
+    return [(len(part), part) for part in entry.request.request_id.split(".")]
 
 
 def inbox_json(inbox: Inbox) -> dict[str, JsonValue]:
     """Return an inbox for programs."""
     return {
         "requests": [
-            {"run": item.run_id, **item.request.model_dump(mode="json")} for item in inbox.waiting
+            {"run": entry.run_id, **entry.request.model_dump(mode="json")}
+            for entry in inbox.entries
         ],
-        "unanswered": [{"run": run.run_id, "reason": run.reason} for run in inbox.unanswered],
+        "unanswered": [{"run": run.run_id, "reason": run.reason} for run in inbox.unreachable],
         "more": inbox.more,
     }
 
@@ -164,28 +167,28 @@ def inbox_json(inbox: Inbox) -> dict[str, JsonValue]:
 def inbox_lines(inbox: Inbox, *, now: datetime, audience: str | None = None) -> list[str]:
     """Return an inbox for people."""
     lines: list[str] = []
-    if inbox.waiting:
-        rows = [TITLES, *(_row(item, now) for item in inbox.waiting)]
-        lines += [*_table(rows), "", SETTLE_HINT]
-    elif not inbox.unanswered:
-        lines.append(f"Nothing waits for {audience or 'people'}.")
-    lines += [f"{run.run_id} could not be asked: {run.reason}" for run in inbox.unanswered]
+    if inbox.entries:
+        rows = [TITLES, *(_row(entry, now) for entry in inbox.entries)]
+        lines += [*_table(rows), "", DECIDE_HINT]
+    elif not inbox.unreachable:
+        lines.append(f"No request waits for {audience or 'a person'}.")
+    lines += [f"{run.run_id} cannot be queried: {run.reason}" for run in inbox.unreachable]
     if inbox.more:
-        lines.append(f"More than {MAX_RUNS} runs wait; --audience and --tenant show fewer of them.")
+        lines.append(f"More than {MAX_RUNS} runs wait. Select fewer with --audience or --tenant.")
     return lines
 
 
-def _row(item: Waiting, now: datetime) -> tuple[str, ...]:
-    request = item.request
+def _row(entry: InboxEntry, now: datetime) -> tuple[str, ...]:
+    request = entry.request
     votes = "-" if request.kind == "question" else f"{len(request.approved_by)} of {request.quorum}"
     return (
-        item.run_id,
+        entry.run_id,
         request.request_id,
         request.audience,
-        spelled(now - request.opened_at),
-        spelled(request.expires_at - now),
+        duration_text(now - request.opened_at),
+        duration_text(request.expires_at - now),
         votes,
-        _asked(request),
+        _summary(request),
     )
 
 
@@ -197,70 +200,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _asked(request: PendingRequest) -> str:
+def _summary(request: PendingRequest) -> str:
     if request.kind == "question":
-        return cut(request.question or "", MAX_ASKED_BYTES)
-    return call_text(request.tool, request.arguments, MAX_ASKED_BYTES)
-
-
-def request_lines(item: Waiting, *, now: datetime) -> list[str]:
-    """Return all that a person decides about, uncut: a call with its arguments, or a question."""
-    request = item.request
-    waits, left = spelled(now - request.opened_at), spelled(request.expires_at - now)
-    which = f"run {item.run_id}, request {request.request_id} for {request.audience}"
-    lines = [f"{which}: waits {waits}, expires in {left}", f"  {request.tool}"]
-    about = {name: value for name, value in request.arguments.items() if name != "question"}
-    if request.kind == "question":
-        lines += [f"    | {line}" for line in (request.question or "").splitlines()]
-        lines += [f"  to be answered with {_json(request.answer_schema)}"]
-    lines += arguments_lines(about if request.kind == "question" else request.arguments)
-    if request.edited_by:
-        lines.append(f"  edited by {request.edited_by}")
-    if request.quorum > 1:
-        names = ", ".join(request.approved_by) or "nobody yet"
-        lines.append(f"  approved by {names}; {request.quorum} have to")
-    return lines
-
-
-def arguments_lines(
-    arguments: dict[str, JsonValue], edited: dict[str, JsonValue] | None = None
-) -> list[str]:
-    """Return arguments, one a line in exact JSON, and what an edit makes of them."""
-    after = arguments if edited is None else edited
-    return [
-        f"    {name}: " + " -> ".join(dict.fromkeys([_at(arguments, name), _at(after, name)]))
-        for name in {**arguments, **after}
-    ]
-
-
-def _at(arguments: dict[str, JsonValue], name: str) -> str:
-    return _json(arguments[name]) if name in arguments else "(absent)"
-
-
-def _json(value: JsonValue) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def spelled(duration: timedelta) -> str:
-    """Return a duration in its largest units: `40 s`, `3 min`, `2 h 5 min`, `3 d 4 h`."""
-    seconds = max(0, int(duration.total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
-    if not minutes:
-        return f"{seconds} s"
-    if not hours:
-        return f"{minutes} min"
-    if not days:
-        return _two(hours, "h", minutes % 60, "min")
-    return _two(days, "d", hours % 24, "h")
-
-
-def _two(large: int, unit: str, small: int, of: str) -> str:
-    return f"{large} {unit} {small} {of}" if small else f"{large} {unit}"
-
-
-def printable(line: str) -> str:
-    """Return a line that a terminal shows and does not obey: a model chooses what is in arguments."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in line
-    )
+        return cut(request.question or "", MAX_SUMMARY_BYTES)
+    return call_text(request.tool, request.arguments, MAX_SUMMARY_BYTES)

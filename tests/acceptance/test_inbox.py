@@ -160,7 +160,7 @@ async def test_what_waits_is_listed_shown_and_approved(
         (settled,) = (await run.result()).decisions
         assert (settled.outcome, settled.by) == ("approved", "osuser")
         nothing = await terminal.run("inbox", "--audience", team)
-        assert nothing == (f"Nothing waits for {team}.\n", "", 0)
+        assert nothing == (f"No request waits for {team}.\n", "", 0)
     assert paid == [80]
 
 
@@ -225,10 +225,10 @@ async def test_what_was_not_shown_is_not_decided(
         stale = await terminal.run("approve", run.id, "1.1", "--hash", seen)
         assert (stale.out, stale.status) == ("", 1)
         assert stale.err.count("\n") == 1
-        assert "the arguments of request '1.1' are others by now" in stale.err
+        assert "the arguments of request '1.1' have changed" in stale.err
         approved = await terminal.run("approve", run.id, "1.1", "--by", "ann")
         assert approved.out.endswith(
-            "  edited by bo\n  approved by bo; 2 have to\napproved 1.1 (by ann)\n"
+            "  edited by bo\n  approved by bo; needs 2\napproved 1.1 (by ann)\n"
         )
         said = ("approve", run.id, "1.1", "--by", "ann", "--hash")
         again = await terminal.run(*said, hash_of({"order_id": 42, "amount_usd": 9}))
@@ -240,7 +240,7 @@ async def test_what_was_not_shown_is_not_decided(
         await terminal.run("deny", run.id, "1.2")
         await run.result()
         over = await terminal.run("approve", run.id)
-        assert over.err == f"outlast: run {run.id!r} waits for nobody's decision\n"
+        assert over.err == f"outlast: run {run.id!r} has no pending request\n"
     assert paid == [9]
 
 
@@ -255,7 +255,7 @@ async def test_a_person_at_a_terminal_is_asked_first(
             no = await terminal.type("approve", run.id, keys=keys)
             assert (no.err, no.status) == ("", 1)
             assert "approve as osuser? [y/N] " in no.out
-            assert no.out.endswith("nothing was decided\n")
+            assert no.out.endswith("no decision was sent\n")
         # A process that was started in the background of a script has no Ctrl-C.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             interrupted = await terminal.type("deny", run.id, keys=None)
@@ -278,10 +278,10 @@ async def test_a_run_without_a_worker_is_listed_as_such(
         await until_listed(terminal, "--audience", team, runs=1)
     said = await terminal.run("inbox", "--audience", team)
     assert said.status == 0
-    assert said.out.startswith(f"{run.id} could not be asked: ")
+    assert said.out.startswith(f"{run.id} cannot be queried: ")
     approved = await terminal.run("approve", run.id)
     assert approved.status == 1
-    assert approved.err.startswith(f"outlast: run {run.id!r} could not be asked: ")
+    assert approved.err.startswith(f"outlast: run {run.id!r} cannot be queried: ")
     async with on_stage(temporal, model, [desk_of(team)], settings=settings):
         await run.cancel()
         await run.result()
@@ -289,10 +289,13 @@ async def test_a_run_without_a_worker_is_listed_as_such(
 
 async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> None:
     for words, said in (
-        (["approve", "nothing"], "run 'nothing' could not be asked: workflow not found for ID"),
+        (["approve", "nothing"], "run 'nothing' cannot be queried: workflow not found for ID"),
         (["inbox", "--audience", 'a"b'], "--audience: 'a\"b' cannot be searched for"),
         (["inbox", "--namespace", "nowhere"], "Namespace nowhere is not found"),
-        (["inbox", "--address", "127.0.0.1:1"], "no Temporal server can be used at 127.0.0.1:1"),
+        (
+            ["inbox", "--address", "127.0.0.1:1"],
+            "cannot connect to a Temporal server at 127.0.0.1:1",
+        ),
     ):
         refused = await terminal.run(*words)
         assert (refused.out, refused.status) == ("", 1)
@@ -305,7 +308,7 @@ async def test_a_server_that_keeps_silent_is_not_waited_for(terminal: Terminal) 
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         async with asyncio.timeout(30):
             refused = await terminal.run("inbox", "--address", address)
-    said = f"outlast: no Temporal server can be used at {address} (no answer in 4 s)"
+    said = f"outlast: cannot connect to a Temporal server at {address} (no reply in 4 s)"
     assert refused.err.startswith(said)
     assert (refused.err.count("\n"), refused.status) == (1, 1)
 
@@ -325,7 +328,7 @@ async def test_a_team_with_keys_decides_with_them_alone(
         await pending(run)
         bare = await terminal.run("approve", run.id)
         assert (bare.status, paid) == (1, [])
-        assert "is decided by signature: --key FILE, the key of ann" in bare.err
+        assert "needs a signature: --key FILE, the key of ann" in bare.err
         shown = await terminal.run("approve", run.id, "--key", str(tmp_path / "ann.jwk"))
         assert shown.out.endswith("approved 1.1 (by ann)\n"), shown.err
         (settled,) = (await run.result()).decisions
@@ -345,6 +348,6 @@ async def test_a_conversation_that_waits_for_a_message_is_not_in_the_inbox(
         await asking.approve(request)
         await asking.result()
         async with asyncio.timeout(30):
-            while "Nothing waits" not in (await terminal.run("inbox", "--tenant", team)).out:
+            while "No request waits" not in (await terminal.run("inbox", "--tenant", team)).out:
                 await asyncio.sleep(0.5)
         await chatting.finish()

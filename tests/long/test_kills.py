@@ -13,7 +13,7 @@ from bench.scripted_model_server import Request, Step
 from bench.tables import Cell, Table
 from outlast import BadRequest, Client
 from outlast.runs import Run
-from outlast.terminal.inbox import Waiting, read_inbox
+from outlast.terminal.inbox import InboxEntry, read_inbox
 from tests.long.ledger import PLACES, Ledger, Place
 from tests.long.site import ANSWER, calling, reached, site
 
@@ -43,7 +43,7 @@ async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
     """Answer each question whether a call happened with what the ledger knows; count them by run."""
     answered: Counter[str] = Counter()
 
-    async def answer(waiting: Waiting) -> None:
+    async def answer(waiting: InboxEntry) -> None:
         arrived = ledger.count(str(waiting.request.arguments["order_id"]))
         said = "it happened" if arrived else "it did not happen"
         # Refused if a worker that was killed took this answer, and did not live to say so.
@@ -53,7 +53,7 @@ async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
 
     async def work() -> None:
         while True:
-            for waiting in (await read_inbox(client)).waiting:
+            for waiting in (await read_inbox(client)).entries:
                 await answer(waiting)
             await asyncio.sleep(1)
 

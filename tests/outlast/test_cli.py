@@ -1,6 +1,5 @@
 """The `outlast` command without a server: what it reads, and what it shows."""
 
-import argparse
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,21 +7,20 @@ import pytest
 
 from outlast import BadRequest
 from outlast.contracts.human import PendingRequest, hash_of
-from outlast.terminal.cli import parse_arguments, run_command
-from outlast.terminal.decisions import answer_of, chosen, decision_lines, decision_of
+from outlast.terminal.arguments import parse_arguments
+from outlast.terminal.cli import run_command
+from outlast.terminal.decisions import DecisionInput, decision_from, parse_answer, select_request
 from outlast.terminal.inbox import (
     MAX_RUNS,
     Inbox,
-    Unanswered,
-    Waiting,
+    InboxEntry,
+    UnreachableRun,
     inbox_json,
     inbox_lines,
-    printable,
-    quoted,
-    request_lines,
-    spelled,
-    waiting_query,
+    inbox_query,
+    query_literal,
 )
+from outlast.terminal.request_text import decision_lines, duration_text, printable, request_lines
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -54,8 +52,9 @@ def question(schema: Any, text: str = "Which?") -> PendingRequest:
     )
 
 
-def typed(*words: str) -> argparse.Namespace:
-    return parse_arguments(words)
+def typed(*words: str) -> DecisionInput:
+    decision: DecisionInput = parse_arguments(words).typed
+    return decision
 
 
 @pytest.mark.parametrize(
@@ -73,12 +72,12 @@ def typed(*words: str) -> argparse.Namespace:
 def test_the_request_is_optional_wherever_the_options_are(
     words: list[str], request_id: str | None, answer: str | None
 ) -> None:
-    options = typed(*words)
-    assert (options.run, options.request, options.answer) == ("r2", request_id, answer)
+    decision = typed(*words)
+    assert (decision.run_id, decision.request_id, decision.answer) == ("r2", request_id, answer)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text"),
     [
         ([], "required: COMMAND"),
         (["aprove", "r2"], "invalid choice: 'aprove'"),
@@ -93,12 +92,12 @@ def test_the_request_is_optional_wherever_the_options_are(
     ],
 )
 def test_a_wrong_command_line_exits_with_2(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         run_command(words)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["inbox", "approve", "deny", "edit", "answer"])
@@ -114,8 +113,8 @@ def test_the_inbox_is_a_table() -> None:
     paying = call(tool="pay", arguments=arguments, quorum=2, approved_by=["ann"])
     inbox = Inbox(
         (
-            Waiting("r2", paying),
-            Waiting("a-longer-id", question({"type": "string"})),
+            InboxEntry("r2", paying),
+            InboxEntry("a-longer-id", question({"type": "string"})),
         )
     )
     assert inbox_lines(inbox, now=NOW) == [
@@ -123,20 +122,20 @@ def test_the_inbox_is_a_table() -> None:
         "r2           2.1      leads      3 min  2 h 5 min   1 of 2  pay(order_id=42, usd=80)",
         "a-longer-id  2.1      designers  3 min  2 h 5 min   -       Which?",
         "",
-        "Settle one: outlast approve | deny | edit | answer RUN REQUEST",
+        "Decide one: outlast approve | deny | edit | answer RUN REQUEST",
     ]
 
 
 def test_an_empty_inbox_says_so() -> None:
-    assert inbox_lines(Inbox(()), now=NOW) == ["Nothing waits for people."]
-    assert inbox_lines(Inbox(()), now=NOW, audience="leads") == ["Nothing waits for leads."]
+    assert inbox_lines(Inbox(()), now=NOW) == ["No request waits for a person."]
+    assert inbox_lines(Inbox(()), now=NOW, audience="leads") == ["No request waits for leads."]
 
 
-def test_runs_that_do_not_answer_and_runs_too_many_are_told_of() -> None:
-    inbox = Inbox((), unanswered=(Unanswered("r5", "no worker"),), more=True)
+def test_runs_without_a_worker_and_runs_beyond_the_limit_are_listed() -> None:
+    inbox = Inbox((), unreachable=(UnreachableRun("r5", "no worker"),), more=True)
     assert inbox_lines(inbox, now=NOW) == [
-        "r5 could not be asked: no worker",
-        f"More than {MAX_RUNS} runs wait; --audience and --tenant show fewer of them.",
+        "r5 cannot be queried: no worker",
+        f"More than {MAX_RUNS} runs wait. Select fewer with --audience or --tenant.",
     ]
     assert inbox_json(inbox) == {
         "requests": [],
@@ -152,30 +151,30 @@ def test_what_is_decided_is_shown_uncut_and_exact() -> None:
         approved_by=["ann"],
         edited_by="bo",
     )
-    assert request_lines(Waiting("r2", request), now=NOW) == [
+    assert request_lines("r2", request, now=NOW) == [
         "run r2, request 2.1 for leads: waits 3 min, expires in 2 h 5 min",
         "  refund",
         '    order_id: "42"',
         f'    note: "{"n" * 500}"',
         "    items: [1]",
         "  edited by bo",
-        "  approved by ann; 2 have to",
+        "  approved by ann; needs 2",
     ]
 
 
 def test_a_question_is_shown_with_its_lines_and_the_type_of_its_answer() -> None:
     asked = question({"type": "boolean"}, "Is it?\nReally?")
-    assert request_lines(Waiting("r2", asked), now=NOW)[1:] == [
+    assert request_lines("r2", asked, now=NOW)[1:] == [
         "  ask_human",
         "    | Is it?",
         "    | Really?",
-        '  to be answered with {"type": "boolean"}',
+        '  answer with {"type": "boolean"}',
     ]
 
 
 def test_an_edit_shows_what_it_changes() -> None:
-    options = typed("edit", "r2", "--arguments", '{"amount_usd": 50, "note": "half"}')
-    decision = decision_of(options, call(), by="ann")
+    decision_input = typed("edit", "r2", "--arguments", '{"amount_usd": 50, "note": "half"}')
+    decision = decision_from(decision_input, call(), by="ann")
     assert decision_lines(decision, call()) == [
         "  edited to",
         '    order_id: "42" -> (absent)',
@@ -190,73 +189,79 @@ def test_what_a_model_wrote_cannot_move_the_cursor_or_turn_text_around() -> None
 
 
 def test_a_decision_is_bound_to_what_was_shown() -> None:
-    assert decision_of(typed("approve", "r2"), call(), by="ann").model_dump(exclude_unset=True) == {
+    assert decision_from(typed("approve", "r2"), call(), by="ann").model_dump(
+        exclude_unset=True
+    ) == {
         "request_id": "2.1",
         "decision": "approve",
         "arguments_hash": call().arguments_hash,
         "by": "ann",
         "comment": "",
     }
-    unseen = decision_of(typed("approve", "r2", "9.9"), None, by="ann")
+    unseen = decision_from(typed("approve", "r2", "9.9"), None, by="ann")
     assert (unseen.request_id, unseen.arguments_hash) == ("9.9", "unseen")
-    with pytest.raises(BadRequest, match="are others by now"):
-        decision_of(typed("approve", "r2", "--hash", "0" * 16), call(), by="ann")
+    with pytest.raises(BadRequest, match="have changed"):
+        decision_from(typed("approve", "r2", "--hash", "0" * 16), call(), by="ann")
 
 
 @pytest.mark.parametrize(
-    ("words", "request_", "said"),
+    ("words", "request_", "text"),
     [
         (["approve", "r2"], question({"type": "string"}), "is a question: answer or deny it"),
         (["answer", "r2", "yes"], call(), "is a call: approve, edit or deny it"),
-        (["approve", "r2", "--by", "a" * 201], call(), "by: 'a"),
     ],
 )
 def test_a_decision_that_does_not_fit_is_refused_before_it_is_sent(
-    words: list[str], request_: PendingRequest, said: str
+    words: list[str], request_: PendingRequest, text: str
 ) -> None:
-    options = typed(*words)
-    with pytest.raises(BadRequest, match=said):
-        decision_of(options, request_, by=options.by or "ann")
+    with pytest.raises(BadRequest, match=text):
+        decision_from(typed(*words), request_, by="ann")
+
+
+def test_a_name_that_is_too_long_is_rejected_before_it_is_sent() -> None:
+    with pytest.raises(BadRequest, match="by: 'a"):
+        decision_from(typed("approve", "r2"), call(), by="a" * 201)
 
 
 def test_an_answer_is_json_unless_text_is_asked_for() -> None:
-    assert answer_of("5", question({"type": "string"})) == "5"
-    assert answer_of("red", question({"enum": ["red"], "type": "string"})) == "red"
-    assert answer_of("5", question({"type": "integer"})) == 5
-    assert answer_of('{"a": null}', question({"type": "object"})) == {"a": None}
-    with pytest.raises(BadRequest, match=r"'blue' is not JSON .* asked for is {\"type\": \"obj"):
-        answer_of("blue", question({"type": "object"}))
+    assert parse_answer("5", question({"type": "string"})) == "5"
+    assert parse_answer("red", question({"enum": ["red"], "type": "string"})) == "red"
+    assert parse_answer("5", question({"type": "integer"})) == 5
+    assert parse_answer('{"a": null}', question({"type": "object"})) == {"a": None}
+    with pytest.raises(BadRequest, match=r"'blue' is not JSON .* question wants {\"type\": \"obj"):
+        parse_answer("blue", question({"type": "object"}))
     with pytest.raises(BadRequest, match="NaN is not a JSON number"):
-        answer_of("NaN", question({"type": "number"}))
+        parse_answer("NaN", question({"type": "number"}))
 
 
 def test_the_only_request_is_meant_where_none_is_named() -> None:
     one, other = call(), call(request_id="2.2")
-    assert chosen([one], None, run_id="r2") is one
-    assert chosen([one, other], "2.2", run_id="r2") is other
-    assert chosen([one], "9.9", run_id="r2") is None
-    with pytest.raises(BadRequest, match="run 'r2' waits for nobody"):
-        chosen([], None, run_id="r2")
+    unnamed = typed("approve", "r2")
+    assert select_request([one], unnamed) is one
+    assert select_request([one, other], typed("approve", "r2", "2.2")) is other
+    assert select_request([one], typed("approve", "r2", "9.9")) is None
+    with pytest.raises(BadRequest, match="run 'r2' has no pending request"):
+        select_request([], unnamed)
     with pytest.raises(BadRequest, match=r"name one: 2.1 \(refund, leads\), 2.2 \(refund"):
-        chosen([one, other], None, run_id="r2")
+        select_request([one, other], unnamed)
 
 
 def test_values_are_quoted_in_visibility_queries() -> None:
-    assert quoted("it's so", "--tenant") == "'it''s so'"
+    assert query_literal("it's so", "--tenant") == "'it''s so'"
     for value in ("a\\b", 'a"b'):
         with pytest.raises(BadRequest, match=r"--tenant: .* cannot be searched for"):
-            waiting_query(tenant=value)
-    assert waiting_query() == (
+            inbox_query(tenant=value)
+    assert inbox_query() == (
         "WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'"
         " AND AgentStatus = 'waiting_for_human' AND AgentAudience IS NOT NULL"
     )
-    assert waiting_query(audience="leads", tenant="acme").endswith(
+    assert inbox_query(audience="leads", tenant="acme").endswith(
         " AND AgentAudience = 'leads' AND AgentTenant = 'acme'"
     )
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (-5, "0 s"),
         (59.9, "59 s"),
@@ -267,8 +272,8 @@ def test_values_are_quoted_in_visibility_queries() -> None:
         (273_600, "3 d 4 h"),
     ],
 )
-def test_a_duration_is_spelled_in_its_largest_units(seconds: float, said: str) -> None:
-    assert spelled(timedelta(seconds=seconds)) == said
+def test_a_duration_is_written_in_its_largest_units(seconds: float, text: str) -> None:
+    assert duration_text(timedelta(seconds=seconds)) == text
 
 
 def test_a_profile_that_does_not_exist_is_said_in_one_line(

@@ -9,7 +9,8 @@ from joserfc.jwk import OKPKey, RSAKey
 
 from outlast.errors import NotReady
 from outlast.signing import SigningKey
-from outlast.terminal.cli import parse_arguments, run_command
+from outlast.terminal.arguments import parse_arguments
+from outlast.terminal.cli import run_command
 
 
 def test_a_key_is_kept_in_a_file_that_its_owner_alone_reads(tmp_path: Path) -> None:
@@ -75,4 +76,4 @@ def test_a_key_decides_in_its_own_name_alone(
     words = ["approve", "r1", "--by", "bob", "--key", str(tmp_path / "ann.jwk")]
     assert parse_arguments(words).key == tmp_path / "ann.jwk"
     assert run_command(words) == 1
-    assert "--by: the key is of 'ann', not of 'bob'" in capsys.readouterr().err
+    assert "--by: the key belongs to 'ann', not to 'bob'" in capsys.readouterr().err

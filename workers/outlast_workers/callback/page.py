@@ -28,12 +28,11 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.contracts.human import PendingRequest, what_became
+from outlast.contracts.human import UNSEEN_HASH, PendingRequest, what_became
 from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decisions_on
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
-from outlast.terminal.decisions import UNSEEN
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect
 from outlast_workers.settings import Settings
@@ -159,7 +158,11 @@ class CallbackPage:
 
     async def _outcome(self, link: Link) -> str:
         """Return the outcome of a request from a running run: the reason why it rejects a decision."""
-        decision = {"request_id": link.request_id, "decision": "deny", "arguments_hash": UNSEEN}
+        decision = {
+            "request_id": link.request_id,
+            "decision": "deny",
+            "arguments_hash": UNSEEN_HASH,
+        }
         try:
             await self._send_decision(link, decision)
         except ValueError as rejection:
