@@ -1,6 +1,7 @@
 """The sentences of the documentation, without code, tables, links and headings."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -27,18 +28,28 @@ def sentences(text: str) -> list[str]:
     """Return the sentences of a page. A code span counts as one word."""
     for pattern in (_CODE_BLOCK, _COMMENT, _IMAGE):
         text = pattern.sub("\n\n", text)
-    text = _CODE.sub("`code`", _LINK.sub(r"\1", text))
-    return [
-        sentence
-        for paragraph in _paragraphs(text)
-        for sentence in _END.split(" ".join(paragraph.split()))
-        if sentence
-    ]
+    return _sentences(_paragraphs(text))
+
+
+def table_sentences(text: str) -> list[str]:
+    """Return the sentences in the cells of a page's tables."""
+    rows = [line.strip(" |") for line in text.splitlines() if line.lstrip().startswith("|")]
+    return _sentences(cell for row in rows for cell in row.split(" | "))
 
 
 def is_long(sentence: str) -> bool:
     """Return whether a sentence has more words than a hurried reader follows."""
     return len([word for word in sentence.split() if re.search(r"\w", word)]) > LONG_WORDS
+
+
+def _sentences(paragraphs: Iterable[str]) -> list[str]:
+    plain = (_CODE.sub("`code`", _LINK.sub(r"\1", paragraph)) for paragraph in paragraphs)
+    return [
+        sentence
+        for paragraph in plain
+        for sentence in _END.split(" ".join(paragraph.split()))
+        if sentence
+    ]
 
 
 def _paragraphs(text: str) -> list[str]:

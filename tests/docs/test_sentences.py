@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.prose import ROOT, is_long, pages, sentences
+from tests.docs.prose import ROOT, is_long, pages, sentences, table_sentences
 
 SHARE_OF_LONG = 0.02
 """The largest share of long sentences, over all pages."""
@@ -51,9 +51,10 @@ def long_sentences(page: Path) -> list[str]:
 
 def idioms(page: Path) -> list[str]:
     """Return the sentences of a page that use a forbidden idiom, with its pattern."""
+    text = (ROOT / page).read_text()
     return [
         f"{pattern}: {sentence}"
-        for sentence in sentences((ROOT / page).read_text())
+        for sentence in (*sentences(text), *table_sentences(text))
         for pattern in IDIOM
         if re.search(pattern, sentence)
     ]
