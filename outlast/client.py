@@ -26,7 +26,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from outlast.connection import DEFAULT_ADDRESS
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
-from outlast.contracts.requests import Say
+from outlast.contracts.requests import SayPayload
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
@@ -145,7 +145,7 @@ class Client:
             priority=tenant_priority(tenant),
         )
         # Before a conversation begins with it.
-        said = validated(Say, {"text": text, "by": by}).model_dump(mode="json")
+        said = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
         async with asyncio.timeout(within.total_seconds()):
             try:
                 await self.temporal.execute_update_with_start_workflow(

@@ -75,7 +75,7 @@ class AgentRequest(InputModel):
         return self
 
 
-class Say(InputModel):
+class SayPayload(InputModel):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
     text: Annotated[str, Field(min_length=1), _of_at_most(MAX_SAY_BYTES)]
@@ -83,7 +83,7 @@ class Say(InputModel):
     when: Literal["next_turn", "now"] = "next_turn"
 
 
-class Reply(InputModel):
+class ReplyPayload(InputModel):
     """The payload of `reply`, which waits for the agent's answer and has nothing to say."""
 
 
@@ -93,7 +93,7 @@ class TranscriptQuery(InputModel):
     since: int = Field(default=0, ge=0)
 
 
-class Steer(InputModel):
+class CommandPayload(InputModel):
     """The payload of `pause`, `resume` and `finish`."""
 
     by: str = Field(default="", max_length=200)

@@ -18,7 +18,7 @@ from outlast.contracts.generation import Generation
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import TranscriptPage
 from outlast.contracts.names import AGENT_WORKFLOW
-from outlast.contracts.requests import Reply, TranscriptQuery
+from outlast.contracts.requests import ReplyPayload, TranscriptQuery
 from outlast.contracts.results import AgentResult, CompensationOutcome, Progress, StopReason, Usage
 from outlast.errors import BadRequest, ContinuedAsNew, Failure, ModelError
 from outlast.jsonschema.schemas import Schema
@@ -276,7 +276,7 @@ class AgentWorkflow(Steerable):
     @reply.validator
     def check_reply(self, payload: RawValue = NOTHING) -> None:
         """Refuse a payload that says something."""
-        typed(Reply, payload, "reply")
+        typed(ReplyPayload, payload, "reply")
         self._replies.check()
 
     def interrupt(self) -> bool:

@@ -15,7 +15,7 @@ from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
-from outlast.contracts.requests import Say, Steer
+from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.contracts.results import AgentStatus, ServedLeg, Usage
 from outlast.errors import RunTooLarge
 from outlast.json_text import to_json
@@ -110,14 +110,14 @@ class RunState(BaseModel):
 class Steering(BaseModel):
     """What people told a run. It exists before the run's agent is known, for they may be early."""
 
-    inbox: list[Say] = []
+    inbox: list[SayPayload] = []
     heard: list[str] = []
     """Ids of the updates of the last messages, over the whole chain."""
     pending: dict[str, PendingRequest] = {}
     settled: dict[str, SettledRequest] = {}
     edits: dict[str, dict[str, JsonValue]] = {}
     answers: dict[str, JsonValue] = {}
-    paused: Steer | None = None
+    paused: CommandPayload | None = None
     finished: bool = False
     status: AgentStatus = "thinking"
     doing: str = "starting"

@@ -15,7 +15,7 @@ from temporalio.common import RawValue
 
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision, PendingRequest
-from outlast.contracts.requests import Say, Steer
+from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.errors import BadRequest
 from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
@@ -109,12 +109,12 @@ class Steerable:
     async def say(self, payload: RawValue = NOTHING) -> str:
         """Add a user message for the next turn, or interrupt this one with it."""
         update = workflow.current_update_info()
-        return self._take(typed(Say, payload, "say"), update_id=update.id if update else "")
+        return self._take(typed(SayPayload, payload, "say"), update_id=update.id if update else "")
 
     @say.validator
     def check_say(self, payload: RawValue = NOTHING) -> None:
         """Refuse a message that is malformed, or one too many."""
-        typed(Say, payload, "say")
+        typed(SayPayload, payload, "say")
         _refuse(None if self.hears() else "the run is ending: nobody hears it any more")
         _refuse(refusal_of_message(self._steering))
 
@@ -122,9 +122,9 @@ class Steerable:
     async def say_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Add a user message for the next turn, or interrupt this one with it."""
         if _accepted(self.check_say, payload, "say"):
-            self._take(typed(Say, payload, "say"))
+            self._take(typed(SayPayload, payload, "say"))
 
-    def _take(self, message: Say, *, update_id: str = "") -> str:
+    def _take(self, message: SayPayload, *, update_id: str = "") -> str:
         if not heard_first(update_id, self._steering):
             return "was heard before"
         self._steering.inbox.append(message)
@@ -135,37 +135,37 @@ class Steerable:
     @workflow.update(name="pause")
     async def pause(self, payload: RawValue = NOTHING) -> str:
         """Stop before the next turn."""
-        self._steering.paused = typed(Steer, payload, "pause")
+        self._steering.paused = typed(CommandPayload, payload, "pause")
         return "pauses before the next turn"
 
     @pause.validator
     def check_pause(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload."""
-        typed(Steer, payload, "pause")
+        typed(CommandPayload, payload, "pause")
 
     @workflow.signal(name="pause")
     async def pause_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Stop before the next turn."""
         if _accepted(self.check_pause, payload, "pause"):
-            self._steering.paused = typed(Steer, payload, "pause")
+            self._steering.paused = typed(CommandPayload, payload, "pause")
 
     @workflow.update(name="resume")
     async def resume(self, payload: RawValue = NOTHING) -> str:
         """Go on after a pause."""
-        return self._resume(typed(Steer, payload, "resume"))
+        return self._resume(typed(CommandPayload, payload, "resume"))
 
     @resume.validator
     def check_resume(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload."""
-        typed(Steer, payload, "resume")
+        typed(CommandPayload, payload, "resume")
 
     @workflow.signal(name="resume")
     async def resume_by_signal(self, payload: RawValue = NOTHING) -> None:
         """Go on after a pause."""
         if _accepted(self.check_resume, payload, "resume"):
-            self._resume(typed(Steer, payload, "resume"))
+            self._resume(typed(CommandPayload, payload, "resume"))
 
-    def _resume(self, steer: Steer) -> str:
+    def _resume(self, steer: CommandPayload) -> str:
         self._steering.paused = None
         workflow.logger.info("run.resumed", extra=steer.model_dump())
         return "goes on"
@@ -173,12 +173,12 @@ class Steerable:
     @workflow.update(name="finish")
     async def finish(self, payload: RawValue = NOTHING) -> str:
         """End a conversation after the turn it is in."""
-        return self._finish(typed(Steer, payload, "finish"))
+        return self._finish(typed(CommandPayload, payload, "finish"))
 
     @finish.validator
     def check_finish(self, payload: RawValue = NOTHING) -> None:
         """Refuse a malformed payload, and a run that ends by itself."""
-        typed(Steer, payload, "finish")
+        typed(CommandPayload, payload, "finish")
         if not self.is_conversation():
             _refuse("finish ends a conversation; this run is a task, and ends with its answer")
 
@@ -186,9 +186,9 @@ class Steerable:
     async def finish_by_signal(self, payload: RawValue = NOTHING) -> None:
         """End a conversation after the turn it is in."""
         if _accepted(self.check_finish, payload, "finish"):
-            self._finish(typed(Steer, payload, "finish"))
+            self._finish(typed(CommandPayload, payload, "finish"))
 
-    def _finish(self, steer: Steer) -> str:
+    def _finish(self, steer: CommandPayload) -> str:
         self._steering.finished = True
         workflow.logger.info("run.finish_requested", extra=steer.model_dump())
         return "ends after this turn"
