@@ -10,8 +10,29 @@ from outlast.agents import Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
 from outlast.errors import BadRequest
 from outlast.texts import toml_key
-from outlast_activities.cold_legs import COLD_LEGS
 from outlast_activities.policies.routes import Routes
+
+
+class ColdLegs:
+    """Task queues on which no worker took a step in time lately, as the runs of this process saw it."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, datetime] = {}
+
+    def note(self, task_queue: str, *, until: datetime) -> None:
+        """Skip a task queue until then. Workflows call it from their threads."""
+        self._until[task_queue] = until
+
+    def at(self, now: datetime) -> dict[str, datetime]:
+        """Return the task queues that are still skipped, and until when."""
+        for task_queue, until in list(self._until.items()):
+            if until <= now:
+                self._until.pop(task_queue, None)
+        return dict(self._until)
+
+
+COLD_LEGS = ColdLegs()
+"""Of this process. A run reads it through `resolve_agent` only, whose result is in its history."""
 
 
 class ResolveActivities:
@@ -42,7 +63,7 @@ class ResolveActivities:
                 channels=self._channels,
                 keys=self._keys,
                 has_search_attributes=self._has_search_attributes,
-                cold=_cold(),
+                cold=COLD_LEGS.at(datetime.now(UTC)),
                 has_audience_attribute=self._has_search_attributes,
             )
         agent = self._catalog.agents.get(input.agent)
@@ -59,7 +80,7 @@ class ResolveActivities:
             channels=self._channels,
             keys=self._keys,
             has_search_attributes=self._has_search_attributes,
-            cold=_cold(),
+            cold=COLD_LEGS.at(datetime.now(UTC)),
             has_audience_attribute=self._has_search_attributes,
         )
 
@@ -88,10 +109,6 @@ class ResolveActivities:
         if tool.kind != "activity" or tool.route is not None:
             return tool
         return tool.model_copy(update={"route": self._routes.of_tool(tool)})
-
-
-def _cold() -> dict[str, datetime]:
-    return COLD_LEGS.at(datetime.now(UTC))
 
 
 def _unknown(field: str, name: str, known: Iterable[str]) -> str:

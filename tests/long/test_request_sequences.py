@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from outlast_workers.settings import Settings
 from outlast_workflows import agent as agent_module
-from outlast_workflows.run_start import open_run
-from outlast_workflows.state import RunState, Steering
+from outlast_workflows.people.conversation import Replies
+from outlast_workflows.run import AgentRun
+from outlast_workflows.state import InboundState, RunState
 from pydantic import JsonValue
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
@@ -22,7 +23,6 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowUpdateFailedError
-from temporalio.common import RawValue
 from temporalio.service import RPCError
 from temporalio.worker import _workflow
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
@@ -388,14 +388,16 @@ desk_that_wires = with_refund(WIRE)
 
 
 async def test_edits_are_not_kept_once_they_are_made(temporal: Client, cached: int) -> None:
-    seen: list[Steering] = []
+    seen: list[InboundState] = []
 
-    def look(state: RunState, steering: Steering) -> None:
-        seen.append(steering)
+    class SeenRun(AgentRun):
+        def __init__(self, state: RunState, inbound: InboundState, replies: Replies) -> None:
+            super().__init__(state, inbound, replies)
+            seen.append(inbound)
 
     desk = with_refund(Approval(audience="leads"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(agent_module, "open_run", _opened_with(look))
+        patched.setattr(agent_module, "AgentRun", SeenRun)
         async with on_stage(temporal, refunds(80, 70, 60), [desk], cached=cached) as stage:
             run = await stage.start("desk")
             for turn in (1, 2):
@@ -405,15 +407,6 @@ async def test_edits_are_not_kept_once_they_are_made(temporal: Client, cached: i
     assert seen
     assert [(one.edits, one.answers, one.pending) for one in seen] == [({}, {}, {})] * len(seen)
     assert amounts_made() == [9, 9]
-
-
-def _opened_with(look: Callable[[RunState, Steering], None]) -> Callable[..., Any]:
-    async def opened(request: RawValue, early: Steering) -> tuple[RunState, Steering]:
-        state, steering = await open_run(request, early)
-        look(state, steering)
-        return state, steering
-
-    return opened
 
 
 async def until_pending(run: Run, request_id: str) -> PendingRequest:

@@ -2,7 +2,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from outlast_workflows.budget import Ask, Spent, Stop, plan_turn, tighter
+from outlast_workflows.budget import Spending, StopRun, TakeTurn, plan_turn, tighter
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.limits import RunLimits
@@ -23,61 +23,61 @@ def used(tokens: int = 0, cost: str = "0") -> Usage:
 
 
 @pytest.mark.parametrize(
-    ("tools", "limits", "spent", "plan"),
+    ("tools", "limits", "spending", "plan"),
     [
         # turns
-        ([FREE], {}, Spent(), Ask()),
-        ([FREE], {}, Spent(turns=18), Ask()),
-        ([FREE], {}, Spent(turns=19), Ask(tools=())),
-        ([FREE], {}, Spent(turns=20), Stop("turns")),
-        ([FREE], {"max_turns": 1}, Spent(), Ask(tools=())),
-        ([], {}, Spent(), Ask()),
+        ([FREE], {}, Spending(), TakeTurn()),
+        ([FREE], {}, Spending(turns=18), TakeTurn()),
+        ([FREE], {}, Spending(turns=19), TakeTurn(tools=())),
+        ([FREE], {}, Spending(turns=20), StopRun("turns")),
+        ([FREE], {"max_turns": 1}, Spending(), TakeTurn(tools=())),
+        ([], {}, Spending(), TakeTurn()),
         # calls
-        ([FREE, TWICE], {}, Spent(calls={"twice": 1, "free": 9}), Ask()),
-        ([FREE, TWICE], {}, Spent(calls={"twice": 2}), Ask(tools=("free",))),
-        ([TWICE], {}, Spent(), Ask(max_calls=2)),
-        ([TWICE], {}, Spent(calls={"twice": 1}), Ask(max_calls=1)),
-        ([TWICE], {}, Spent(calls={"twice": 2}), Ask(tools=())),
+        ([FREE, TWICE], {}, Spending(calls={"twice": 1, "free": 9}), TakeTurn()),
+        ([FREE, TWICE], {}, Spending(calls={"twice": 2}), TakeTurn(tools=("free",))),
+        ([TWICE], {}, Spending(), TakeTurn(max_calls=2)),
+        ([TWICE], {}, Spending(calls={"twice": 1}), TakeTurn(max_calls=1)),
+        ([TWICE], {}, Spending(calls={"twice": 2}), TakeTurn(tools=())),
         # tools that come first
-        ([FREE, MUST], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
-        ([FREE, MUST], {}, Spent(calls={"must": 1}), Ask(tools=("free",))),
-        ([FREE, MUST], {"max_turns": 1}, Spent(), Ask(tools=())),
-        ([MUST, ALSO], {}, Spent(), Ask(tools=("must",), answer=False, max_calls=1)),
-        ([MUST, ALSO], {}, Spent(calls={"must": 1}), Ask(tools=("also",), answer=False)),
+        ([FREE, MUST], {}, Spending(), TakeTurn(tools=("must",), answer=False, max_calls=1)),
+        ([FREE, MUST], {}, Spending(calls={"must": 1}), TakeTurn(tools=("free",))),
+        ([FREE, MUST], {"max_turns": 1}, Spending(), TakeTurn(tools=())),
+        ([MUST, ALSO], {}, Spending(), TakeTurn(tools=("must",), answer=False, max_calls=1)),
+        ([MUST, ALSO], {}, Spending(calls={"must": 1}), TakeTurn(tools=("also",), answer=False)),
         # tokens: after a turn like the last, one more must fit
-        ([FREE], {"max_tokens": 1000}, Spent(), Ask()),
+        ([FREE], {"max_tokens": 1000}, Spending(), TakeTurn()),
         (
             [FREE],
             {"max_tokens": 1000},
-            Spent(usage=used(400), last_usage=used(300), last_prompt_tokens=200),
-            Ask(),
+            Spending(usage=used(400), last_usage=used(300), last_prompt_tokens=200),
+            TakeTurn(),
         ),
         (
             [FREE],
             {"max_tokens": 1000},
-            Spent(usage=used(500), last_usage=used(300), last_prompt_tokens=200),
-            Ask(tools=()),
+            Spending(usage=used(500), last_usage=used(300), last_prompt_tokens=200),
+            TakeTurn(tools=()),
         ),
         (
             [FREE],
             {"max_tokens": 1000},
-            Spent(usage=used(800), last_usage=used(300), last_prompt_tokens=200),
-            Stop("tokens"),
+            Spending(usage=used(800), last_usage=used(300), last_prompt_tokens=200),
+            StopRun("tokens"),
         ),
         # cost
         (
             [FREE],
             {"max_cost_usd": "1"},
-            Spent(usage=used(cost="0.5"), last_usage=used(cost="0.3")),
-            Ask(tools=()),
+            Spending(usage=used(cost="0.5"), last_usage=used(cost="0.3")),
+            TakeTurn(tools=()),
         ),
-        ([FREE], {"max_cost_usd": "1"}, Spent(usage=used(cost="1")), Stop("cost")),
+        ([FREE], {"max_cost_usd": "1"}, Spending(usage=used(cost="1")), StopRun("cost")),
     ],
 )
 def test_a_turn_is_planned_within_its_budgets(
-    tools: list[ToolSpec], limits: dict[str, Any], spent: Spent, plan: Ask | Stop
+    tools: list[ToolSpec], limits: dict[str, Any], spending: Spending, plan: TakeTurn | StopRun
 ) -> None:
-    assert plan_turn(tools, tighter(RunLimits(**limits), RunLimits()), spent) == plan
+    assert plan_turn(tools, tighter(RunLimits(**limits), RunLimits()), spending) == plan
 
 
 def test_of_two_limits_the_tighter_holds_field_by_field() -> None:

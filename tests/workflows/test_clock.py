@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from outlast_workflows.people.escalation import Moment, after, next_moment
+from outlast_workflows.people.escalation import ScheduledStep, after_step, next_step
 
 from outlast import Approval, Escalation
 from outlast.contracts.human import PendingRequest
@@ -57,16 +57,16 @@ def test_the_next_moment(
 ) -> None:
     made = Approval.model_validate({"audience": "desk", "expires_s": 100, "quorum": 2, **clock})
     request = opened(made, reminders=reminders, escalations=escalations)
-    found = next_moment(request, made)
-    assert ((found.at - OPENED).total_seconds(), found.what, found.audience) == moment
+    found = next_step(request, made)
+    assert ((found.at - OPENED).total_seconds(), found.kind, found.audience) == moment
 
 
 def test_a_moment_changes_what_it_says_and_nothing_else() -> None:
     request = opened(Approval(audience="desk", expires_s=100)).model_copy(
         update={"approved_by": ["ann"], "edited_by": "ann"}
     )
-    reminded = after(request, Moment(OPENED, "remind", "desk"))
-    escalated = after(reminded, Moment(OPENED, "escalate", "leads"))
+    reminded = after_step(request, ScheduledStep(OPENED, "remind", "desk"))
+    escalated = after_step(reminded, ScheduledStep(OPENED, "escalate", "leads"))
     assert reminded == request.model_copy(update={"reminders": 1})
     assert escalated == request.model_copy(
         update={"reminders": 1, "escalations": 1, "audience": "leads"}
@@ -76,13 +76,13 @@ def test_a_moment_changes_what_it_says_and_nothing_else() -> None:
 def test_a_clock_that_was_not_looked_at_for_long_catches_up_and_ends() -> None:
     clock = Approval(audience="desk", remind_s=2, escalate=TWO_STEPS, expires_s=100)
     request = opened(clock)
-    moments: list[Moment] = []
-    while not moments or moments[-1].what != "expire":
-        moments.append(next_moment(request, clock))
-        request = after(request, moments[-1]) if moments[-1].what != "expire" else request
+    moments: list[ScheduledStep] = []
+    while not moments or moments[-1].kind != "expire":
+        moments.append(next_step(request, clock))
+        request = after_step(request, moments[-1]) if moments[-1].kind != "expire" else request
     assert moments == sorted(moments, key=lambda moment: moment.at)
-    assert [one.what for one in moments].count("remind") == 49
-    assert [one.audience for one in moments if one.what == "escalate"] == ["leads", "ceo"]
+    assert [one.kind for one in moments].count("remind") == 49
+    assert [one.audience for one in moments if one.kind == "escalate"] == ["leads", "ceo"]
 
 
 @pytest.mark.parametrize(

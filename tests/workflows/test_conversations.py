@@ -251,6 +251,6 @@ async def test_what_is_said_while_a_run_ends_is_refused(temporal: Client) -> Non
         with pytest.raises(BadRequest, match=r"the run has ended \(cancelled\)"):
             await waiting
         await undoing.wait()
-        with pytest.raises(BadRequest, match="the run is ending: nobody hears it any more"):
+        with pytest.raises(BadRequest, match="the run is ending: it takes no more messages"):
             await run.say("wait!")
         assert (await run.result()).stop_reason == "cancelled"

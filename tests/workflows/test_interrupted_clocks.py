@@ -68,7 +68,7 @@ class Case:
     pays: bool = False
 
 
-REMINDED, EXPIRES = "is reminded of", "expires"
+REMINDED, EXPIRES = "sends a reminder", "expires"
 TO_LEADS, TO_CEO = "escalates to leads", "escalates to ceo"
 TWICE = (Escalation(audience="leads", after_s=400), Escalation(audience="ceo", after_s=800))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from outlast_activities.run_queries import WorkflowSource
-from outlast_workflows.state import pack, unpack
+from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 

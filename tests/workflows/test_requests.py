@@ -77,7 +77,7 @@ async def test_a_decision_about_other_arguments_than_are_asked_about_is_refused(
         run = await stage.start("desk")
         seen = await pending(run)
         stale = seen.model_copy(update={"arguments_hash": "0" * 16})
-        with pytest.raises(BadRequest, match="are others by now"):
+        with pytest.raises(BadRequest, match="have changed"):
             await run.approve(stale, by="ann")
         await run.approve(seen, by="ann")
         await run.result()
@@ -91,14 +91,14 @@ async def test_two_people_have_to_approve_and_an_edit_voids_what_was_approved(
     async with on_stage(temporal, model_that_refunds(), [desk_with(both)], cached=cached) as stage:
         run = await stage.start("desk")
         request = await pending(run)
-        with pytest.raises(BadRequest, match="needs 2 people to approve; say who you are"):
+        with pytest.raises(BadRequest, match="needs 2 people to approve; give your name"):
             await run.approve(request)
         assert await run.approve(request, by="ann") == "counted for 1.1; 1 more to approve"
         assert await run.approve(request, by=" Ann") == "counted for 1.1; 1 more to approve"
         await run.edit(request, {"order_id": "42", "amount_usd": 9}, by="bo")
         edited = await pending(run)
         assert (edited.approved_by, edited.edited_by) == (["bo"], "bo")
-        with pytest.raises(BadRequest, match="are others by now"):
+        with pytest.raises(BadRequest, match="have changed"):
             await run.approve(request, by="ann")
         assert await run.approve(edited, by="ann") == "approved 1.1"
         (settled,) = (await run.result()).decisions
@@ -209,11 +209,11 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
         result = await stage.run("desk")
         timers = await timers_of(stage)
     assert timers == [
-        "request 1.1 is reminded of",
+        "request 1.1 sends a reminder",
         "request 1.1 escalates to leads",
-        "request 1.1 is reminded of",
+        "request 1.1 sends a reminder",
         "request 1.1 escalates to ceo",
-        "request 1.1 is reminded of",
+        "request 1.1 sends a reminder",
         "request 1.1 expires",
     ]
     (settled,) = result.decisions

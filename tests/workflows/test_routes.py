@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from outlast_activities.cold_legs import ColdLegs
+from outlast_activities.resolve import ColdLegs
 from outlast_workflows.legs import warm_legs
 from temporalio.client import Client
 

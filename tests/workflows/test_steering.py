@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outlast_activities.policies.schema_checker import SchemaChecker
-from outlast_workflows.people.outcomes import refusal_by, reply_of, trail_of
-from outlast_workflows.people.steering import known_name, refusal_of_decision, settle
-from outlast_workflows.state import Steering, remembered
+from outlast_workflows.people.outcomes import decision_text, denial, question_result
+from outlast_workflows.people.steering_rules import decision_rejection, settle, voter_name
+from outlast_workflows.state import InboundState, recent_settled
 from pydantic import JsonValue, ValidationError
 
 from outlast import Approval, arguments
@@ -61,26 +61,26 @@ def question(schema: JsonValue) -> PendingRequest:
     return call_request(kind="question", question="Which?", answer_schema=schema)
 
 
-def steering_with(request: PendingRequest | None = None) -> Steering:
-    return Steering(pending={request.request_id: request} if request else {})
+def steering_with(request: PendingRequest | None = None) -> InboundState:
+    return InboundState(pending={request.request_id: request} if request else {})
 
 
 def decision(what: str, **fields: Any) -> HumanDecision:
     return HumanDecision.model_validate({"request_id": "1.1", "decision": what, **fields})
 
 
-def refusal(said: HumanDecision, steering: Steering) -> str | None:
-    return refusal_of_decision(
-        said, steering, parameters=PARAMETERS, problem=problem, unproved=lambda *_: None
+def refusal(said: HumanDecision, inbound: InboundState) -> str | None:
+    return decision_rejection(
+        said, inbound, parameters=PARAMETERS, schema_check=problem, proof_check=lambda *_: None
     )
 
 
-def decided(steering: Steering, *said: HumanDecision) -> list[str]:
+def decided(inbound: InboundState, *said: HumanDecision) -> list[str]:
     """Take decisions one after another; return what each was told, a refusal in parentheses."""
     told = []
     for one in said:
-        refused = refusal(one, steering)
-        told.append(f"({refused})" if refused else settle(one, steering, now=NOW))
+        refused = refusal(one, inbound)
+        told.append(f"({refused})" if refused else settle(one, inbound, now=NOW))
     return told
 
 
@@ -94,10 +94,10 @@ def decided(steering: Steering, *said: HumanDecision) -> list[str]:
         (question(None), decision("approve"), "is a question: 'answer' it, or 'deny'"),
         (question(None), decision("edit", arguments=ASKED), "is a question"),
         # wrong hash
-        (call_request(), decision("approve", arguments_hash="0" * 16), "are others by now"),
-        (call_request(), decision("deny", arguments_hash="0" * 16), "are others by now"),
-        (call_request(), decision("approve", arguments_hash=""), "are others by now"),
-        (question(None), decision("answer", answer=1, arguments_hash="0"), "are others by now"),
+        (call_request(), decision("approve", arguments_hash="0" * 16), "have changed"),
+        (call_request(), decision("deny", arguments_hash="0" * 16), "have changed"),
+        (call_request(), decision("approve", arguments_hash=""), "have changed"),
+        (question(None), decision("answer", answer=1, arguments_hash="0"), "have changed"),
         # malformed edit
         (call_request(), decision("edit", arguments={}), "arguments: 'id' is a required property"),
         (
@@ -128,12 +128,12 @@ def decided(steering: Steering, *said: HumanDecision) -> list[str]:
 def test_a_decision_is_refused(
     request_: PendingRequest | None, said: HumanDecision, why: str
 ) -> None:
-    steering = steering_with(request_)
-    before = steering.model_dump_json()
-    refused = refusal(said, steering)
+    inbound = steering_with(request_)
+    before = inbound.model_dump_json()
+    refused = refusal(said, inbound)
     assert refused is not None
     assert why in refused
-    assert steering.model_dump_json() == before, "looking at a decision changes nothing"
+    assert inbound.model_dump_json() == before, "looking at a decision changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_a_decision_is_taken(request_: PendingRequest, said: HumanDecision) -> N
 
 
 def test_an_expired_request_takes_no_decision_of_anybody() -> None:
-    steering = Steering(
+    inbound = InboundState(
         settled={"1.1": SettledRequest(request_id="1.1", outcome="expired", at=NOW)}
     )
     for said in (decision("approve"), decision("deny"), decision("edit", arguments=EDITED)):
-        assert decided(steering, said) == ["(request '1.1' expired at 2026-01-01 00:00:00 UTC)"]
+        assert decided(inbound, said) == ["(request '1.1' expired at 2026-01-01 00:00:00 UTC)"]
 
 
 ONE = (decision("approve", by="ann"), "approved 1.1")
@@ -179,43 +179,43 @@ ALREADY = "(request '1.1' is already approved by 'ann')"
     ],
 )
 def test_what_is_approved_stays_so(second: HumanDecision, told: str) -> None:
-    steering = steering_with(call_request())
-    assert decided(steering, ONE[0], second) == [ONE[1], told]
-    assert steering.settled["1.1"].arguments_hash == hash_of(ASKED)
-    assert steering.edits == {}
+    inbound = steering_with(call_request())
+    assert decided(inbound, ONE[0], second) == [ONE[1], told]
+    assert inbound.settled["1.1"].arguments_hash == hash_of(ASKED)
+    assert inbound.edits == {}
 
 
 def test_an_edit_or_an_answer_again_is_the_same_only_with_the_same_value() -> None:
-    steering = steering_with(call_request())
+    inbound = steering_with(call_request())
     edit = decision("edit", by="ann", arguments=EDITED, arguments_hash=hash_of(ASKED))
     other = decision("edit", by="ann", arguments={**EDITED, "usd": 1})
-    assert decided(steering, edit, edit, other) == ["approved 1.1", "approved 1.1", ALREADY]
-    assert steering.edits == {"1.1": EDITED}
+    assert decided(inbound, edit, edit, other) == ["approved 1.1", "approved 1.1", ALREADY]
+    assert inbound.edits == {"1.1": EDITED}
 
-    steering = steering_with(question(None))
+    inbound = steering_with(question(None))
     red, blue = (decision("answer", by="cy", answer=one) for one in ("red", "blue"))
-    told = decided(steering, red, red, blue)
+    told = decided(inbound, red, red, blue)
     assert told == ["answered 1.1", "answered 1.1", "(request '1.1' is already answered by 'cy')"]
-    assert steering.answers == {"1.1": "red"}
+    assert inbound.answers == {"1.1": "red"}
 
 
 def test_the_same_person_counts_once() -> None:
-    steering = steering_with(call_request(quorum=3))
+    inbound = steering_with(call_request(quorum=3))
     ann, bo = decision("approve", by="ann"), decision("approve", by="bo")
-    assert decided(steering, ann, ann, bo) == [
+    assert decided(inbound, ann, ann, bo) == [
         "counted for 1.1; 2 more to approve",
         "counted for 1.1; 2 more to approve",
         "counted for 1.1; 1 more to approve",
     ]
-    assert steering.settled == {}
-    assert steering.pending["1.1"].approved_by == ["ann", "bo"]
+    assert inbound.settled == {}
+    assert inbound.pending["1.1"].approved_by == ["ann", "bo"]
 
 
 def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
-    steering = steering_with(call_request(quorum=2))
+    inbound = steering_with(call_request(quorum=2))
     seen = hash_of(ASKED)
     told = decided(
-        steering,
+        inbound,
         decision("approve", by="ann", arguments_hash=seen),
         decision("edit", by="bo", arguments=EDITED, arguments_hash=seen),
         decision("approve", by="cy", arguments_hash=seen),
@@ -223,23 +223,23 @@ def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
         decision("approve", by="ann", arguments_hash=hash_of(EDITED)),
     )
     assert told[:2] == ["counted for 1.1; 1 more to approve"] * 2
-    assert "are others by now" in told[2]
+    assert "have changed" in told[2]
     assert told[3:] == ["counted for 1.1; 1 more to approve", "approved 1.1"]
-    settled = steering.settled["1.1"]
+    settled = inbound.settled["1.1"]
     assert settled.approved_by == ["bo", "ann"]
     assert (settled.edited_by, settled.arguments_hash) == ("bo", hash_of(EDITED))
 
 
 def test_one_denial_is_enough_and_the_trail_says_whose_it_was() -> None:
-    steering = steering_with(call_request(quorum=2))
+    inbound = steering_with(call_request(quorum=2))
     told = decided(
-        steering, decision("approve", by="ann"), decision("deny", by="bo", comment="a fraud")
+        inbound, decision("approve", by="ann"), decision("deny", by="bo", comment="a fraud")
     )
     assert told == ["counted for 1.1; 1 more to approve", "denied 1.1"]
-    settled = steering.settled["1.1"]
+    settled = inbound.settled["1.1"]
     assert (settled.outcome, settled.by, settled.approved_by) == ("denied", "bo", ["ann"])
-    assert trail_of(settled) == "denied by bo: a fraud"
-    assert refusal_by(settled, Approval(audience="leads")) == "denied by bo: a fraud"
+    assert decision_text(settled) == "denied by bo: a fraud"
+    assert denial(settled, Approval(audience="leads")) == "denied by bo: a fraud"
 
 
 @pytest.mark.parametrize(
@@ -254,13 +254,13 @@ def test_one_denial_is_enough_and_the_trail_says_whose_it_was() -> None:
     ],
 )
 def test_the_trail_in_words(fields: dict[str, Any], trail: str) -> None:
-    assert trail_of(SettledRequest(request_id="1.1", **fields)) == trail
+    assert decision_text(SettledRequest(request_id="1.1", **fields)) == trail
 
 
 def test_what_ends_unsettled_is_told_so() -> None:
-    assert trail_of(None) == ""
-    assert refusal_by(None, Approval(audience="leads")) == "the run is ending"
-    assert reply_of(None, None) == '{"unanswered":"the run is ending"}'
+    assert decision_text(None) == ""
+    assert denial(None, Approval(audience="leads")) == "the run is ending"
+    assert question_result(None, None) == '{"unanswered":"the run is ending"}'
 
 
 def nested(levels: int) -> JsonValue:
@@ -365,23 +365,23 @@ def said_as(fields: dict[str, Any]) -> HumanDecision:
 def test_whatever_is_said_nothing_is_approved_but_what_enough_people_saw(
     sequence: list[dict[str, Any]], quorum: int
 ) -> None:
-    steering = steering_with(call_request(quorum=quorum))
-    steering.pending["1.2"] = question({"type": "object"}).model_copy(update={"request_id": "1.2"})
+    inbound = steering_with(call_request(quorum=quorum))
+    inbound.pending["1.2"] = question({"type": "object"}).model_copy(update={"request_id": "1.2"})
     standing, voters = ASKED, set[str]()
     for said in map(said_as, sequence):
-        before = steering.model_copy(deep=True)
-        (told,) = decided(steering, said)
+        before = inbound.model_copy(deep=True)
+        (told,) = decided(inbound, said)
         if told.startswith("(") or said.request_id in before.settled:
-            assert steering == before, "what is refused, or settled already, changes nothing"
+            assert inbound == before, "what is refused, or settled already, changes nothing"
             continue
         if said.arguments is not None:
             standing, voters = said.arguments, set()
         if said.decision in ("approve", "edit"):
             voters.add(said.by)
-        if steering.settled.get("1.1") and "1.1" not in before.settled:
-            settled = steering.settled["1.1"]
+        if inbound.settled.get("1.1") and "1.1" not in before.settled:
+            settled = inbound.settled["1.1"]
             assert settled.arguments_hash == hash_of(standing)
-            assert steering.edits.get("1.1", ASKED) == standing
+            assert inbound.edits.get("1.1", ASKED) == standing
             assert (settled.outcome == "approved") == (said.decision != "deny")
             assert settled.outcome == "denied" or len(voters) >= quorum
 
@@ -389,20 +389,20 @@ def test_whatever_is_said_nothing_is_approved_but_what_enough_people_saw(
 @pytest.mark.parametrize("name", ["Ann Lee", " ann  lee ", "ANN\tLEE"])
 def test_case_and_white_space_make_nobody_another_person(name: str) -> None:
     first = call_request(quorum=2, approved_by=["ann lee"])
-    steering = Steering(pending={"1.1": first})
-    assert known_name(decision("approve", by=name), steering) == "ann lee"
-    assert known_name(decision("approve", by="bo"), steering) == "bo"
-    signed = Steering(pending={"1.1": first.model_copy(update={"signers": ["ann lee", name]})})
-    assert known_name(decision("approve", by=name), signed) == name
+    inbound = InboundState(pending={"1.1": first})
+    assert voter_name(decision("approve", by=name), inbound) == "ann lee"
+    assert voter_name(decision("approve", by="bo"), inbound) == "bo"
+    signed = InboundState(pending={"1.1": first.model_copy(update={"signers": ["ann lee", name]})})
+    assert voter_name(decision("approve", by=name), signed) == name
 
 
 def test_comments_are_carried_on_cut() -> None:
-    steering = Steering(
+    inbound = InboundState(
         settled={
             "1.1": SettledRequest(request_id="1.1", outcome="denied", comment="a fraud"),
             "2.1": SettledRequest(request_id="2.1", outcome="denied", comment="é" * 2_000),
         }
     )
-    kept = remembered(steering.settled)
+    kept = recent_settled(inbound.settled)
     assert kept["1.1"].comment == "a fraud"
     assert 190 < len(kept["2.1"].comment.encode()) <= 200

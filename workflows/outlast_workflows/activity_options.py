@@ -1,4 +1,4 @@
-"""Steps: how an activity is scheduled on a leg, and what it means when it fails there."""
+"""Options of activities: how a step is scheduled on a leg, and what a failure there means."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,24 +10,27 @@ from outlast_activities.policies.attempts import (
     most_attempts,
 )
 from outlast_activities.policies.recovery import is_model_failure, moves_on
+from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts.agents import Leg, Route, ToolSpec
 
+WAIT_CANCELLATION_COMPLETED = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+
 GENERATE_TIMEOUT = timedelta(minutes=10)
-"""One attempt of a model call, its re-asks included."""
+"""Timeout of one attempt of a model call, with all its completions."""
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-"""How long a dead worker goes unnoticed. The SDK sends a heartbeat each 8 s of it, and each that reaches
-the server is a billable action: shorter costs more, longer makes a killed step wait."""
+"""How long a dead worker stays unnoticed. The SDK sends a heartbeat every 8 s, and each one that reaches
+the server is a billable action. A shorter timeout costs more; a longer one delays retries."""
 
 LAST_LEG_WAIT = timedelta(hours=24)
-"""Wait for a worker on the last leg: outlives an outage or a night with the laptop shut, and ends."""
+"""Wait for a worker on the last leg: longer than an outage, or a night with the laptop shut."""
 
 SPILL_WAIT = timedelta(seconds=30)
-"""Wait for a worker on a leg that has a next one, where the route names no `start_within_s`."""
+"""Wait for a worker on a leg that is not the last, if the route has no `start_within_s`."""
 
 SPILL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -42,11 +45,11 @@ LAST_LEG_RETRY = RetryPolicy(
 )
 UNREGISTERED_WAIT = timedelta(seconds=30)
 UNREGISTERED_TRIES = 40
-"""How long, some 20 minutes, a call waits for a worker that knows it, where one without it was started."""
+"""How long a call waits for a worker that knows its tool, if a worker without it took it: 20 minutes."""
 
 
-def wait_on(leg: Leg, route: Route) -> timedelta:
-    """Return how long a step waits for a worker of a leg before it goes on to the next."""
+def start_timeout_of(leg: Leg, route: Route) -> timedelta:
+    """Return how long a step waits for a worker of a leg before it moves on to the next leg."""
     if leg.start_within_s is not None:
         return timedelta(seconds=leg.start_within_s)
     return LAST_LEG_WAIT if leg is route.legs[-1] else SPILL_WAIT
@@ -60,7 +63,7 @@ def was_not_started(error: ActivityError) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """How one step is told apart: its activity id, what the UI says of it, and whose turn it takes."""
+    """One step: its activity id, its summary in the UI, and its priority."""
 
     activity_id: str
     summary: str
@@ -68,7 +71,7 @@ class Step:
 
 
 def was_not_registered(error: ActivityError) -> bool:
-    """Tell whether a worker was handed a call that it does not know: nothing has been done."""
+    """Tell whether a worker took a call of a tool that it does not know. Then the tool did not run."""
     cause = error.cause
     return (
         isinstance(cause, ApplicationError)
@@ -78,7 +81,7 @@ def was_not_registered(error: ActivityError) -> bool:
 
 
 def was_not_served(error: ActivityError) -> bool:
-    """Tell whether a model call, which may be made anywhere, may do better on another leg."""
+    """Tell whether another leg may serve a model call that failed on this one."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type is not None and is_model_failure(cause.type):
@@ -97,9 +100,9 @@ def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> Activity
     """Return how a tool call is scheduled on a leg."""
     timeout = timedelta(seconds=tool.timeout_s)
     heartbeat = HEARTBEAT_TIMEOUT if tool.heartbeats else None
-    own = TOOL_ATTEMPTS[tool.effect]
-    # A tool of another language's worker counts all attempts as its own.
-    attempts = most_attempts(own, effect=tool.effect) if tool.heartbeats else own
+    own_attempts = TOOL_ATTEMPTS[tool.effect]
+    # A worker in another language does not tell its own attempts from those of ended workers.
+    attempts = most_attempts(own_attempts, effect=tool.effect) if tool.heartbeats else own_attempts
     retry = RetryPolicy(
         initial_interval=timedelta(seconds=1),
         maximum_interval=timedelta(seconds=30),
@@ -116,14 +119,14 @@ class _Bounds:
 
 
 def _options(step: Step, leg: Leg, route: Route, bounds: _Bounds) -> ActivityConfig:
-    wait = wait_on(leg, route)
+    wait = start_timeout_of(leg, route)
     retry = bounds.retry
-    one_attempt = bounds.attempt + (retry.maximum_interval or timedelta(0)) + wait
+    attempt_timeout = bounds.attempt + (retry.maximum_interval or timedelta(0)) + wait
     return ActivityConfig(
         task_queue=leg.task_queue,
         schedule_to_start_timeout=wait,
         start_to_close_timeout=bounds.attempt,
-        schedule_to_close_timeout=retry.maximum_attempts * one_attempt,
+        schedule_to_close_timeout=retry.maximum_attempts * attempt_timeout,
         heartbeat_timeout=bounds.heartbeat,
         retry_policy=retry,
         activity_id=step.activity_id,

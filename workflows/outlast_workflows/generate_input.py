@@ -1,25 +1,36 @@
-"""Questions: what a model worker is told of a turn."""
+"""The input of a model call: the transcript by reference, and what the run still allows."""
+
+from decimal import Decimal
 
 from outlast.contracts.agents import Leg
 from outlast.contracts.generation import GenerateInput
 from outlast.contracts.messages import Message
-from outlast_workflows.budget import Ask, left_of
-from outlast_workflows.state import RunState
+from outlast_workflows.budget import TakeTurn
+from outlast_workflows.state import Transcript
 
 INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
-"""Characters up to which a new entry is told to a model worker outright. What is longer stands in the
-history already, and the worker has kept it or asks for it."""
+"""Characters up to which a new entry is sent to a model worker, by role. A longer entry is in the history
+already: the worker has it in its cache, or queries the run for it."""
 
 
-def question_of(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
-    """Return what a model worker is asked: it knows the rest of the transcript, or asks for it."""
-    tokens_left, cost_left_usd = left_of(state.limits, state.usage)
+def generate_input(
+    transcript: Transcript,
+    plan: TakeTurn,
+    leg: Leg,
+    *,
+    turn: int,
+    agent_digest: str,
+    left: tuple[int | None, Decimal | None],
+    is_last_leg: bool,
+) -> GenerateInput:
+    """Return the input of a model call on a leg; `left` are the tokens and dollars that are left."""
+    tokens_left, cost_left_usd = left
     return GenerateInput(
-        turn=state.turn,
-        agent_digest=state.agent_digest,
-        length=len(state.messages),
-        digest=state.digest,
-        added=tuple(map(_reference, state.messages[state.sent :])),
+        turn=turn,
+        agent_digest=agent_digest,
+        length=len(transcript.messages),
+        digest=transcript.digest,
+        added=tuple(map(_reference, transcript.messages[transcript.sent :])),
         tools=plan.tools,
         answer=plan.answer,
         max_calls=plan.max_calls,
@@ -28,12 +39,12 @@ def question_of(state: RunState, plan: Ask, leg: Leg) -> GenerateInput:
         price=None if cost_left_usd is None else leg.price,
         server=leg.server,
         model=leg.model,
-        is_last_leg=leg is state.agent.route.legs[-1],
+        is_last_leg=is_last_leg,
     )
 
 
 def _reference(message: Message) -> Message:
-    """Return an entry as a model worker is told of it: without its content where that is long."""
+    """Return an entry without its content if that is long."""
     if len(message.content or "") <= INLINE[message.role]:
         return message
     return message.model_copy(update={"content": None})

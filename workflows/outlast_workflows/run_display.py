@@ -1,4 +1,4 @@
-"""Presence: keeps what the stock UI and CLI show of a run true, at a bounded price."""
+"""The display of a run: the live details and search attributes that the Temporal UI and CLI show."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,76 +16,85 @@ from outlast.contracts.search_attributes import (
     AGENT_TURNS,
 )
 from outlast_workflows.display_text import details
-from outlast_workflows.state import RunState, Steering
+from outlast_workflows.state import InboundState, RunState
 
 UPSERT_EVERY = timedelta(seconds=30)
-"""An upsert is an event in the history and a billable action: between `thinking` and `acting` one in 30 s
-keeps a slow run's attributes fresh and costs a fast one nothing."""
+"""How often a change between `thinking` and `acting` is upserted. Each upsert is an event in the history
+and a billable action: this keeps the attributes of a slow run fresh, and costs a fast run nothing."""
 
 BUSY: tuple[AgentStatus, ...] = ("thinking", "acting")
 
 
 def is_upsert_due(shown: AgentStatus | None, status: AgentStatus, since: timedelta) -> bool:
-    """Tell whether a change of status is worth an upsert: at once, unless both are a busy one."""
+    """Tell whether a change of status is upserted: at once, unless both are a busy status."""
     if shown in BUSY and status in BUSY:
         return since >= UPSERT_EVERY
     return shown != status
 
 
-class Presence:
-    """Shows one run: live details at each step, search attributes when they are due."""
+class RunDisplay:
+    """Shows one run: live details at each step, and search attributes when an upsert is due."""
 
-    def __init__(self, state: RunState, steering: Steering) -> None:
+    def __init__(self, state: RunState, inbound: InboundState) -> None:
         self._state = state
-        self._steering = steering
-        self._shown: AgentStatus | None = None
+        self._inbound = inbound
+        self._shown_status: AgentStatus | None = None
         self._shown_at: datetime = state.started_at
-        self._audiences: list[str] = []
+        self._shown_audiences: list[str] = []
 
     def show(self, status: AgentStatus, doing: str) -> None:
         """Show what the run does from now on."""
-        self._steering.status, self._steering.doing = status, doing
+        self._state.status, self._state.doing = status, doing
         workflow.set_current_details(details(self.progress(), workflow.info().workflow_id))
         now = workflow.now()
         if not self._state.has_search_attributes:
             return
-        audiences = sorted({request.audience for request in self._steering.pending.values()})
-        due = is_upsert_due(self._shown, status, now - self._shown_at)
-        if due or (self._state.has_audience_attribute and audiences != self._audiences):
+        audiences = sorted({request.audience for request in self._inbound.pending.values()})
+        is_due = is_upsert_due(self._shown_status, status, now - self._shown_at)
+        is_other_audience = audiences != self._shown_audiences
+        if is_due or (self._state.has_audience_attribute and is_other_audience):
             workflow.upsert_search_attributes(self._attributes(audiences))
-            self._shown, self._shown_at, self._audiences = status, now, audiences
+            self._shown_status, self._shown_at, self._shown_audiences = status, now, audiences
+
+    def show_acting(self, doing: str = "") -> None:
+        """Show what the run does, or the requests that wait for people if there are any."""
+        if self._inbound.pending:
+            waiting = ", ".join(self._inbound.pending)
+            self.show("waiting_for_human", f"requests {waiting}")
+        else:
+            self.show("acting", doing or f"turn {self._state.spending.turns}")
 
     def progress(self) -> Progress:
-        """Return the answer of the query `progress`."""
-        state, steering = self._state, self._steering
+        """Return the result of the query `progress`."""
+        state, spending = self._state, self._state.spending
         return Progress(
             agent=state.agent.name,
-            status=steering.status,
-            doing=steering.doing,
-            turn=state.turn,
+            status=state.status,
+            doing=state.doing,
+            turn=spending.turns,
             max_turns=state.limits.max_turns or 0,
-            tool_calls=state.tool_calls,
-            usage=state.usage,
-            pending=list(steering.pending.values()),
+            tool_calls=spending.tool_calls,
+            usage=spending.usage,
+            pending=list(self._inbound.pending.values()),
         )
 
     def _attributes(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
         state = self._state
-        changing: list[SearchAttributeUpdate[Any]] = [
-            AGENT_STATUS.value_set(self._steering.status),
-            *self._audience(audiences),
-            AGENT_TURNS.value_set(state.turn),
-            AGENT_COST_USD.value_set(float(state.usage.cost_usd)),
+        variable: list[SearchAttributeUpdate[Any]] = [
+            AGENT_STATUS.value_set(state.status),
+            *self._audience_attribute(audiences),
+            AGENT_TURNS.value_set(state.spending.turns),
+            AGENT_COST_USD.value_set(float(state.spending.usage.cost_usd)),
         ]
-        if self._shown is not None:
-            return changing
+        if self._shown_status is not None:
+            return variable
         return [
             AGENT_NAME.value_set(state.agent.name),
             AGENT_TENANT.value_set(state.tenant),
-            *changing,
+            *variable,
         ]
 
-    def _audience(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
-        if not self._state.has_audience_attribute or not (audiences or self._audiences):
+    def _audience_attribute(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
+        if not self._state.has_audience_attribute or not (audiences or self._shown_audiences):
             return []
         return [AGENT_AUDIENCE.value_set(audiences)]

@@ -1,7 +1,8 @@
-"""Opening a run: reads what a person typed, pins the agent, or takes over from the run before."""
+"""Opening a run: from the request of a person, or from the state that the run before handed over."""
 
 import asyncio
 import functools
+import json
 from datetime import timedelta
 
 from outlast_activities.resolve import ResolveActivities
@@ -16,31 +17,49 @@ from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast_workflows.budget import tighter
+from outlast_workflows.packing import unpack
 from outlast_workflows.payloads import json_of
-from outlast_workflows.state import Carried, RunState, Steering, is_carried, unpack
+from outlast_workflows.state import Carried, InboundState, RunState
 from outlast_workflows.step_failures import cause_of
 
 MAX_SHARED_AGENTS = 256
-"""Agents kept for the runs of a worker to share: a thousand runs of one agent hold it once."""
+"""Agents that the runs of a worker share: a thousand runs of one agent keep one copy of it."""
 
 RESOLVE_TIMEOUT = timedelta(seconds=30)
 RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
 RESOLVE_WAIT = timedelta(hours=1)
-"""Looking up an agent takes milliseconds; all its attempts together end well within this."""
+"""All attempts of the lookup together. The lookup itself takes milliseconds."""
 
 
-async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Steering]:
-    """Return the state to go on from; raises `BadRequest` for what a person typed wrong.
+def restored(request: RawValue) -> tuple[RunState, InboundState] | None:
+    """Return the state that the run before handed over, or None in the first run of a chain.
 
-    Raises `TimeoutError` when the request's deadline passes meanwhile.
+    The workflow calls it in `__init__`, before any handler runs. So a message or command that arrives in
+    the first workflow task changes the carried state directly. There is no merge that could lose a field.
+    """
+    data = request.payload.data
+    if workflow.info().continued_run_id is None or not _is_carried(data):
+        return None
+    carried = Carried.model_validate_json(data)
+    state = carried.state
+    state.agent, state.agent_digest = shared(state.agent)
+    state.transcript.messages = unpack(carried.packed)
+    state.transcript.digest = digest_of(state.transcript.messages)
+    return state, carried.inbound
+
+
+async def open_run(request: RawValue) -> RunState:
+    """Return the state of a new run.
+
+    Raises `BadRequest` for an invalid request, `NoWorker` if the agent cannot be looked up, and
+    `TimeoutError` when the deadline passes meanwhile.
     """
     data = json_of(request)
     if data is None:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
-    if workflow.info().continued_run_id is not None and is_carried(data):
-        return _taken_over(Carried.model_validate_json(data), steering)
     wanted = parse_request(data)
     async with asyncio.timeout(wanted.limits.deadline_s):
+        # Handlers of commands run meanwhile. They change the inbound state only, which is not read here.
         resolved = await _resolve(wanted)
     agent, digest = shared(pin(wanted, resolved))
     state = RunState(
@@ -56,12 +75,12 @@ async def open_run(request: RawValue, steering: Steering) -> tuple[RunState, Ste
     )
     if "input" in wanted.model_fields_set:
         prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
-        state.add(user_message(wanted.input, prompt))
-    return state, steering
+        state.transcript.add(user_message(wanted.input, prompt))
+    return state
 
 
 def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
-    """Return the agent for the life of the run: from the request's spec, or as it was resolved."""
+    """Return the agent for the whole run: from the request's spec, or as the lookup returned it."""
     spec = request.spec
     return PinnedAgent(
         name=spec.name if spec else request.agent or "",
@@ -76,13 +95,13 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
 
 
 def shared(agent: PinnedAgent) -> tuple[PinnedAgent, str]:
-    """Return an equal agent that the runs of this worker have in common, and its digest."""
-    return _decoded(agent.model_dump_json())
+    """Return an equal agent that the runs of this worker share, and its digest."""
+    return _shared(agent.model_dump_json())
 
 
 @functools.lru_cache(maxsize=MAX_SHARED_AGENTS)
-def _decoded(encoded: str) -> tuple[PinnedAgent, str]:
-    agent = PinnedAgent.model_validate_json(encoded)
+def _shared(agent_json: str) -> tuple[PinnedAgent, str]:
+    agent = PinnedAgent.model_validate_json(agent_json)
     return agent, agent_digest(agent)
 
 
@@ -108,16 +127,13 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
         cause = error.cause
         if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
             raise BadRequest(cause.message) from None
-        raise NoWorker(f"the agent could not be looked up: {cause_of(error)}") from None
+        raise NoWorker(f"the lookup of the agent failed: {cause_of(error)}") from None
 
 
-def _taken_over(carried: Carried, early: Steering) -> tuple[RunState, Steering]:
-    """Return the state of the run before, and what people told either of the two."""
-    state, steering = carried.state, carried.steering
-    state.agent, state.agent_digest = shared(state.agent)
-    state.messages = unpack(carried.packed)
-    state.digest = digest_of(state.messages)
-    steering.inbox.extend(early.inbox)
-    steering.paused = steering.paused or early.paused
-    steering.finished = steering.finished or early.finished
-    return state, steering
+def _is_carried(data: bytes) -> bool:
+    """Tell whether an input is a `Carried`, and not the request of a person."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and "packed" in value

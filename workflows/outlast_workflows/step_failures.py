@@ -1,4 +1,4 @@
-"""Failures: what a failed step means, for the model or for the run."""
+"""Failures of steps: what they mean for the model and for the run."""
 
 from outlast_activities.policies.recovery import is_model_failure
 from pydantic import ValidationError
@@ -41,11 +41,11 @@ _TIMEOUTS = {
     TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
 }
 
-OUTSIDE = (WorkerShutdown.__name__, "ActivityPause", "ActivityReset")
-"""Types of failures with which the SDK ends an activity that had not ended by itself."""
+EXTERNAL_FAILURES = (WorkerShutdown.__name__, "ActivityPause", "ActivityReset")
+"""Types of failures with which the SDK ends an activity that did not end by itself."""
 
 MAX_CAUSE = 1_000
-"""Characters of a cause: one line that a person reads in a terminal."""
+"""Characters of a cause, which a person reads in a terminal as one line."""
 
 
 def cause_of(error: BaseException) -> str:
@@ -55,14 +55,14 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return _TIMEOUTS.get(error.type or TimeoutType.START_TO_CLOSE, "timed out")
     if isinstance(error, ApplicationError):
-        named = "" if error.type in _TYPES_LEFT_OUT else f"{error.type}: "
-        return _one_line(f"{named}{error.message}")
+        prefix = "" if error.type in _TYPES_LEFT_OUT else f"{error.type}: "
+        return _one_line(f"{prefix}{error.message}")
     message = error.message if isinstance(error, FailureError) else str(error)
     return _one_line(message)
 
 
 def model_failure_of(error: BaseException) -> ModelFailure:
-    """Return the class of a failed model call; of one whose worker failed, the nearest."""
+    """Return the class of a failed model call, or the nearest one if its worker failed."""
     cause = error.__cause__
     if isinstance(cause, ApplicationError) and cause.type and is_model_failure(cause.type):
         return ModelFailure(cause.type)
@@ -70,7 +70,7 @@ def model_failure_of(error: BaseException) -> ModelFailure:
 
 
 def tokens_of(error: ActivityError) -> Tokens:
-    """Return what the attempts of a failed model call used, as far as it is known."""
+    """Return the tokens that the attempts of a failed model call used, as far as they are known."""
     cause = error.cause
     try:
         if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
@@ -82,11 +82,11 @@ def tokens_of(error: ActivityError) -> Tokens:
     return Tokens()
 
 
-def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
-    """Return what the model is told of a failed call, or None where it must end the run.
+def error_for_model(error: ActivityError, tool: ToolSpec) -> str | None:
+    """Return the error that the model reads as the result of a failed call, or None if the run must end.
 
-    A model can act on a tool's own `ToolError`, and on a call that changed nothing and was too slow. It
-    can not act on a bug, nor on an effect of which nobody knows whether it happened.
+    A model can act on a tool's own `ToolError`, and on a timeout of a call that changed nothing. It cannot
+    act on a bug, or on an effect that may have happened.
     """
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TooSlow.__name__):
@@ -97,17 +97,19 @@ def told_to_model(error: ActivityError, tool: ToolSpec) -> str | None:
 
 
 def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:
-    """Tell whether nobody knows if a call that failed has happened all the same.
+    """Tell whether a call with an effect may have happened although it failed.
 
-    What the tool itself raised is in its own words; anything else ended it from outside.
+    An error that the tool itself raised is a known outcome. Anything else ended the call from outside.
     """
-    ended_by_itself = isinstance(error.cause, ApplicationError) and error.cause.type not in OUTSIDE
+    ended_by_itself = (
+        isinstance(error.cause, ApplicationError) and error.cause.type not in EXTERNAL_FAILURES
+    )
     return not ended_by_itself and tool.effect in EFFECTFUL
 
 
-def failed_call(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
+def failure_line(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
     """Return the line with which a failed call ends a run."""
-    unknown = "; whether it happened is unknown, so it is not repeated"
+    unknown = "; it is unknown whether it happened, so it is not repeated"
     outcome = unknown if is_unknown(error, tool) else ""
     return f"{tool.name} (call {call_id}): {cause_of(error)}{outcome}"
 

@@ -1,134 +1,164 @@
-"""Tool calls: approved where they must be, run side by side, their outcomes told apart."""
+"""Tool calls: the calls of one decision run at the same time, each after its approval."""
 
 import asyncio
+from collections.abc import Mapping
 
-from temporalio import workflow
-from temporalio.common import Priority
-from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
-from temporalio.workflow import ParentClosePolicy
+from pydantic import JsonValue
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts.agents import ToolSpec
+from outlast.contracts.human import Approval
 from outlast.contracts.messages import Message, ToolCall
-from outlast.contracts.names import AGENT_WORKFLOW
-from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
 from outlast.json_text import to_json
 from outlast.transcripts import tool_message
-from outlast_workflows.display_text import call_summary
-from outlast_workflows.effects import Effects
-from outlast_workflows.people.outcomes import refusal_by, reply_of, trail_of
-from outlast_workflows.people.requests import Requests
-from outlast_workflows.state import RunState
-from outlast_workflows.step_failures import cause_of
+from outlast_workflows.budget import Spending
+from outlast_workflows.call_batch import CallBatch, PlannedCall
+from outlast_workflows.child_agents import ChildAgents
+from outlast_workflows.compensation import MAX_UNDO, Compensation
+from outlast_workflows.people.human_requests import HumanRequests
+from outlast_workflows.people.outcomes import decision_text, denial, question_result
+from outlast_workflows.state import Transcript
+from outlast_workflows.step_failures import error_for_model, failure_line, is_unknown
+from outlast_workflows.tool_activities import ToolActivities
+from outlast_workflows.unknown_outcomes import UnknownOutcomes
+
+MAX_REPEATS = 3
+"""How often a call is repeated that did not happen, because its worker was lost each time."""
 
 
-class Calls:
-    """Carries out the tool calls of a run's decisions."""
+class ToolCalls:
+    """Carries out the tool calls of one run's decisions."""
 
     def __init__(
-        self, state: RunState, requests: Requests, effects: Effects, priority: Priority
+        self,
+        tools: Mapping[str, ToolSpec],
+        spending: Spending,
+        transcript: Transcript,
+        *,
+        requests: HumanRequests,
+        activities: ToolActivities,
+        compensation: Compensation,
+        children: ChildAgents,
     ) -> None:
-        self._state = state
+        self._tools = tools
+        self._spending = spending
+        self._transcript = transcript
         self._requests = requests
-        self._effects = effects
-        self._priority = priority
-        self._broken = False
-        self._agents = 0
+        self._activities = activities
+        self._compensation = compensation
+        self._outcomes = UnknownOutcomes(activities, compensation, requests)
+        self._children = children
 
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
-        """Run the calls of one decision and add their results to the transcript, in their order.
+        """Run the calls of one decision, and add their results to the transcript in their order.
 
-        Raises `ToolFailed` after all have ended if one of them broke in a way that no model can mend.
+        Raises the first error that ends the run, after all calls have ended.
         """
-        turn = self._state.turn
-        started = [
-            self._guarded(f"{turn}.{number}", call) for number, call in enumerate(calls, start=1)
-        ]
-        self._agents = sum(map(self._is_agent, calls))
-        for outcome in await asyncio.gather(*started, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._state.add(outcome)
-
-    def _is_agent(self, call: ToolCall) -> bool:
-        tool = self._state.agent.tool(call.tool)
-        return tool is not None and tool.kind == "agent"
-
-    async def _guarded(self, call_id: str, call: ToolCall) -> Message:
-        try:
-            content, said = await self._outcome(call_id, call)
-        except Exception:
-            self._broken = True
-            raise
-        message = tool_message(call.tool, call_id, content)
-        return message.model_copy(update={"decided": said}) if said else message
-
-    async def _outcome(self, call_id: str, call: ToolCall) -> tuple[str, str]:
-        """Return the JSON text that the model reads as the call's result, and what people decided."""
-        tool = self._state.agent.tool(call.tool)
-        if tool is None:
-            return to_json({"error": f"there is no tool {call.tool!r}"}), ""
-        used = self._state.calls.get(tool.name, 0)
-        if tool.max_calls is not None and used >= tool.max_calls:
-            error = f"{tool.name} may be called {tool.max_calls} times in a run"
-            return to_json({"error": error}), ""
-        self._state.calls[tool.name] = used + 1
-        self._state.tool_calls += 1
-        if tool.kind == "question":
-            return await self._ask(call_id, call, tool)
-        clock, said = tool.approval, ""
-        if clock is not None and (clock.when is None or clock.when.holds(call.arguments)):
-            settled, edited = await self._requests.approval(
-                call_id, call, clock, is_moot=lambda: self._broken
-            )
-            self._requests.show_acting(self._state.turn)
-            refusal = refusal_by(settled, clock)
-            said = trail_of(settled)
-            if refusal is not None:
-                return to_json({"denied": refusal}), said
-            if edited is not call:
-                return _as_edited(edited, await self._carried_out(call_id, edited, tool)), said
-        return await self._carried_out(call_id, call, tool), said
-
-    async def _ask(self, call_id: str, call: ToolCall, tool: ToolSpec) -> tuple[str, str]:
-        settled, answer = await self._requests.answer(
-            call_id, call, tool, is_moot=lambda: self._broken
+        turn = self._spending.turns
+        tools = [self._tools.get(call.tool) for call in calls]
+        batch = CallBatch(
+            agent_calls=sum(tool is not None and tool.kind == "agent" for tool in tools)
         )
-        self._requests.show_acting(self._state.turn)
-        return reply_of(settled, answer), trail_of(settled)
+        # The calls interleave with each other and with all handlers at each of their awaits. Each call
+        # changes the state of its own id only, or counts and records in one step without an await.
+        results = await asyncio.gather(
+            *(
+                _unknown_tool(f"{turn}.{number}", call)
+                if tool is None
+                else self._guarded(PlannedCall(f"{turn}.{number}", tool, call, batch))
+                for number, (call, tool) in enumerate(zip(calls, tools, strict=True), start=1)
+            ),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            self._transcript.add(result)
 
-    async def _carried_out(self, call_id: str, call: ToolCall, tool: ToolSpec) -> str:
-        if tool.kind == "agent":
-            return await self._run_agent(call_id, call)
-        return await self._effects.run(call_id, call, tool, is_moot=lambda: self._broken)
-
-    async def _run_agent(self, call_id: str, call: ToolCall) -> str:
-        state = self._state
+    async def _guarded(self, call: PlannedCall) -> Message:
         try:
-            result: AgentResult = await workflow.execute_child_workflow(
-                AGENT_WORKFLOW,
-                {
-                    "agent": call.tool,
-                    "input": call.arguments.get("input"),
-                    "tenant": state.tenant,
-                    "limits": state.share(self._agents, workflow.now()).model_dump(mode="json"),
-                },
-                id=f"{workflow.info().workflow_id}/{call_id}-{call.tool}",
-                result_type=AgentResult,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=call_summary(call),
-                priority=self._priority,
-            )
-        except ChildWorkflowError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from error
-            raise ToolFailed(f"agent {call.tool} (call {call_id}): {cause_of(error)}") from None
-        state.usage += result.usage
-        if result.status == "completed":
-            return to_json(result.output)
-        return to_json({"error": f"{call.tool} stopped: {result.stop_reason}"})
+            content, decided = await self._result(call)
+        except Exception:
+            call.batch.is_broken = True
+            raise
+        message = tool_message(call.tool.name, call.id, content)
+        return message.model_copy(update={"decided": decided}) if decided else message
+
+    async def _result(self, call: PlannedCall) -> tuple[str, str]:
+        """Return the JSON text that the model reads as the result, and what people decided in words."""
+        tool = call.tool
+        if tool.max_calls is not None and self._spending.calls.get(tool.name, 0) >= tool.max_calls:
+            return _error(f"{tool.name} may be called {tool.max_calls} times in a run"), ""
+        self._spending.add_tool_call(tool.name)
+        if tool.kind == "question":
+            settled, answer = await self._requests.ask(call)
+            return question_result(settled, answer), decision_text(settled)
+        approval = tool.approval
+        if approval is None or not _is_needed(approval, call):
+            return await self._carry_out(call), ""
+        settled, arguments = await self._requests.approve(call, approval)
+        reason = denial(settled, approval)
+        if reason is not None:
+            return to_json({"denied": reason}), decision_text(settled)
+        if arguments is None:
+            return await self._carry_out(call), decision_text(settled)
+        content = await self._carry_out(call.with_arguments(arguments))
+        return _with_edit(arguments, content), decision_text(settled)
+
+    async def _carry_out(self, call: PlannedCall) -> str:
+        if call.tool.kind == "agent":
+            return await self._children.run(call)
+        if self._compensation.is_full and call.tool.compensate is not None:
+            return _error(f"a run may have {MAX_UNDO} effects that can be undone")
+        return await self._run_activity(call)
+
+    async def _run_activity(self, call: PlannedCall) -> str:
+        """Return the result of a call as JSON text, and record its effect.
+
+        Cancellation while the activity runs: a call with an effect is waited for (`ToolActivities`). If it
+        was cancelled under way, the `verify` tool finds out whether it happened, so that it can be undone.
+        """
+        for attempt in range(1, 2 + MAX_REPEATS):
+            try:
+                result = await self._activities.execute(call)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    await self._outcomes.record_if_happened(call)
+                    raise asyncio.CancelledError from error
+                if not is_unknown(error, call.tool):
+                    return _error_result(error, call)
+                known_result = await self._outcomes.find_out(call, error, attempt)
+                if known_result is None:
+                    continue
+                return known_result
+            self._compensation.record(call, result)
+            return result
+        raise ToolFailed(
+            f"{call.tool.name} (call {call.id}): its worker was lost {1 + MAX_REPEATS} times"
+        )
 
 
-def _as_edited(call: ToolCall, content: str) -> str:
-    """Return what a model reads of a call that was made with other arguments than it wished."""
-    return f'{{"arguments_edited_to":{to_json(call.arguments)},"result":{content}}}'
+def _is_needed(approval: Approval, call: PlannedCall) -> bool:
+    return approval.when is None or approval.when.holds(call.arguments)
+
+
+async def _unknown_tool(call_id: str, call: ToolCall) -> Message:
+    return tool_message(call.tool, call_id, _error(f"there is no tool {call.tool!r}"))
+
+
+def _error_result(error: ActivityError, call: PlannedCall) -> str:
+    """Return what the model reads about a failed call; raises `ToolFailed` if the run must end."""
+    message = error_for_model(error, call.tool)
+    if message is None:
+        raise ToolFailed(failure_line(error, call.tool, call.id)) from None
+    return _error(message)
+
+
+def _error(message: str) -> str:
+    return to_json({"error": message})
+
+
+def _with_edit(arguments: dict[str, JsonValue], content: str) -> str:
+    """Return the result of a call whose arguments a person edited."""
+    return f'{{"arguments_edited_to":{to_json(arguments)},"result":{content}}}'

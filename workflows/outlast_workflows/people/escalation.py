@@ -1,4 +1,4 @@
-"""The clock of a human request: what happens next while nobody has settled it, and when."""
+"""The schedule of a human request: when it is reminded of, escalates and expires."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,37 +8,39 @@ from outlast.contracts.human import Approval, PendingRequest
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What happens at a time; `audience` is who is asked from then on."""
+class ScheduledStep:
+    """What happens to a request at a time; `audience` is asked from then on."""
 
     at: datetime
-    what: Literal["remind", "escalate", "expire"]
+    kind: Literal["remind", "escalate", "expire"]
     audience: str
 
     def summary(self, request_id: str) -> str:
-        """Return what the UI says of the timer."""
-        if self.what == "escalate":
+        """Return the summary of the timer in the UI."""
+        if self.kind == "escalate":
             return f"request {request_id} escalates to {self.audience}"
-        return f"request {request_id} " + ("expires" if self.what == "expire" else "is reminded of")
+        return f"request {request_id} " + (
+            "expires" if self.kind == "expire" else "sends a reminder"
+        )
 
 
-def next_moment(request: PendingRequest, clock: Approval) -> Moment:
-    """Return the next moment of a request; of several at once the one that matters most."""
-    moments = [Moment(request.expires_at, "expire", request.audience)]
-    if request.escalations < len(clock.escalate):
-        step = clock.escalate[request.escalations]
-        at = request.opened_at + timedelta(seconds=step.after_s)
-        moments.append(Moment(at, "escalate", step.audience))
-    if clock.remind_s is not None:
-        at = request.opened_at + timedelta(seconds=clock.remind_s) * (request.reminders + 1)
-        moments.append(Moment(at, "remind", request.audience))
-    return min(moments, key=lambda moment: moment.at)
+def next_step(request: PendingRequest, approval: Approval) -> ScheduledStep:
+    """Return the next step of a request. Of several at one time, expiry comes before escalation."""
+    steps = [ScheduledStep(request.expires_at, "expire", request.audience)]
+    if request.escalations < len(approval.escalate):
+        escalation = approval.escalate[request.escalations]
+        at = request.opened_at + timedelta(seconds=escalation.after_s)
+        steps.append(ScheduledStep(at, "escalate", escalation.audience))
+    if approval.remind_s is not None:
+        at = request.opened_at + timedelta(seconds=approval.remind_s) * (request.reminders + 1)
+        steps.append(ScheduledStep(at, "remind", request.audience))
+    return min(steps, key=lambda step: step.at)
 
 
-def after(request: PendingRequest, moment: Moment) -> PendingRequest:
-    """Return the request as it is once a moment has passed that did not end it."""
-    if moment.what == "escalate":
-        changed = {"audience": moment.audience, "escalations": request.escalations + 1}
+def after_step(request: PendingRequest, step: ScheduledStep) -> PendingRequest:
+    """Return the request after a reminder or an escalation."""
+    if step.kind == "escalate":
+        update = {"audience": step.audience, "escalations": request.escalations + 1}
     else:
-        changed = {"reminders": request.reminders + 1}
-    return request.model_copy(update=changed)
+        update = {"reminders": request.reminders + 1}
+    return request.model_copy(update=update)

@@ -1,0 +1,40 @@
+"""The tool calls of one decision, as values that the parts of a run pass on."""
+
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
+
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.messages import ToolCall
+
+
+@dataclass
+class CallBatch:
+    """The calls of one decision, which run at the same time.
+
+    `is_broken` becomes true when one call fails in a way that ends the run. Then nobody needs the
+    decisions of people about the other calls, and their requests end without an outcome.
+    """
+
+    agent_calls: int = 0
+    """Calls of agents: they share what is left of the run's budget."""
+    is_broken: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One tool call: its id, the tool, and the name and arguments that the model chose."""
+
+    id: str
+    tool: ToolSpec
+    call: ToolCall
+    batch: CallBatch
+
+    @property
+    def arguments(self) -> dict[str, JsonValue]:
+        """The arguments of the call."""
+        return self.call.arguments
+
+    def with_arguments(self, arguments: dict[str, JsonValue]) -> "PlannedCall":
+        """Return the same call with other arguments."""
+        return replace(self, call=self.call.model_copy(update={"arguments": arguments}))

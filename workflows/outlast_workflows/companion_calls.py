@@ -1,0 +1,55 @@
+"""Calls of companion tools: those that undo a call, and those that find out whether it happened."""
+
+from pydantic import JsonValue
+
+from outlast.contracts.agents import Route, ToolSpec
+from outlast.contracts.effects import CompanionTool
+from outlast.contracts.messages import ToolCall
+from outlast.idempotency import UNDO_SUFFIX, VERIFY_SUFFIX
+from outlast.tools import DEFAULT_AUDIENCE
+from outlast_workflows.call_batch import CallBatch, PlannedCall
+from outlast_workflows.state import UndoStep
+
+
+def arguments_for(
+    companion: CompanionTool, arguments: dict[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Return those arguments of a call that its companion takes."""
+    return {name: arguments[name] for name in companion.takes if name in arguments}
+
+
+def verify_call(call: PlannedCall, companion: CompanionTool, route: Route) -> PlannedCall:
+    """Return the call that finds out whether `call` happened."""
+    given = arguments_for(companion, call.arguments)
+    return PlannedCall(
+        id=f"{call.id}{VERIFY_SUFFIX}",
+        tool=_spec_of(companion, route),
+        call=ToolCall(tool=companion.tool, arguments=given),
+        batch=call.batch,
+    )
+
+
+def undo_call(step: UndoStep) -> PlannedCall:
+    """Return the call that undoes an effect."""
+    return PlannedCall(
+        id=f"{step.call_id}{UNDO_SUFFIX}",
+        tool=_spec_of(step.companion, step.route),
+        call=ToolCall(tool=step.companion.tool, arguments=step.arguments),
+        batch=CallBatch(),
+    )
+
+
+def audience_of(tool: ToolSpec) -> str:
+    """Return the audience that is asked about a call of a tool."""
+    return tool.approval.audience if tool.approval else DEFAULT_AUDIENCE
+
+
+def _spec_of(companion: CompanionTool, route: Route) -> ToolSpec:
+    return ToolSpec(
+        name=companion.tool,
+        parameters={},
+        effect=companion.effect,
+        timeout_s=companion.timeout_s,
+        heartbeats=True,
+        route=route,
+    )

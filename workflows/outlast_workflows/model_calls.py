@@ -1,0 +1,134 @@
+"""Model calls: each turn asks the model for one decision, and a message of a person may interrupt it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from outlast_activities.generation.activity import ModelActivities
+from temporalio import workflow
+from temporalio.common import Priority
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.workflow import ActivityConfig
+
+from outlast.contracts.agents import Leg
+from outlast.contracts.generation import Generation
+from outlast.contracts.results import Usage
+from outlast.errors import ModelError
+from outlast_workflows.activity_options import (
+    WAIT_CANCELLATION_COMPLETED,
+    Step,
+    generate_options,
+    was_not_served,
+)
+from outlast_workflows.budget import TakeTurn, left_of, usage_of
+from outlast_workflows.generate_input import generate_input
+from outlast_workflows.legs import Legs
+from outlast_workflows.state import RunState
+from outlast_workflows.step_failures import cause_of, model_failure_of, tokens_of
+
+
+class ModelCalls:
+    """The model calls of one run, one at a time."""
+
+    def __init__(self, state: RunState, legs: Legs, priority: Priority) -> None:
+        self._state = state
+        self._legs = legs
+        self._priority = priority
+        self._in_flight: asyncio.Task[Generation] | None = None
+        self._is_interrupted = False
+
+    def interrupt(self) -> bool:
+        """Cancel the model call in flight; return whether there was one."""
+        if self._in_flight is None:
+            return False
+        self._is_interrupted = True
+        return self._in_flight.cancel()
+
+    async def generate(self, plan: TakeTurn) -> Generation | None:
+        """Return what the model generates in this turn, or None if a person interrupted it.
+
+        Cancellation: the call runs in a task of its own, so that `interrupt` can cancel the call alone. A
+        cancellation of the run, or its deadline, may arrive together with an interruption, and wins. If
+        the run has a limit of tokens or dollars, a cancelled call is waited for: it returns what it used,
+        or a decision that came first and that nobody needs any more. So both are tested after the await.
+        """
+        run = _current_task()
+        self._is_interrupted = False
+        self._in_flight = asyncio.create_task(self._generate(plan, run))
+        try:
+            # The handler of `say` runs meanwhile: it adds to the inbox, and may call `interrupt`. The
+            # transcript is changed by this task alone.
+            generation = await self._in_flight
+        except (asyncio.CancelledError, ActivityError) as error:
+            if run.cancelling():
+                raise asyncio.CancelledError from error
+            if self._is_interrupted:
+                return None
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            raise ModelError(
+                f"turn {self._state.spending.turns}: {cause_of(error)}",
+                kind=model_failure_of(error),
+            ) from None
+        finally:
+            self._in_flight = None
+        if run.cancelling():
+            raise asyncio.CancelledError
+        return None if self._is_interrupted else generation
+
+    async def _generate(self, plan: TakeTurn, run: asyncio.Task[Any]) -> Generation:
+        """Make the call on the legs of the route, and count what each of them used."""
+        spending, route = self._state.spending, self._state.agent.route
+        spending.last_usage = Usage()
+        generation = await self._legs.serve(
+            route,
+            step=f"turn {spending.turns}",
+            start=self._starter(plan),
+            waited_s=lambda generation: generation.waited_s,
+            moves_on=lambda error: (
+                not (self._is_interrupted or run.cancelling()) and was_not_served(error)
+            ),
+        )
+        spending.last_prompt_tokens = generation.last_prompt_tokens
+        return generation
+
+    def _starter(self, plan: TakeTurn) -> Callable[[Leg], Awaitable[Generation]]:
+        state, spending = self._state, self._state.spending
+
+        async def start(leg: Leg) -> Generation:
+            request = generate_input(
+                state.transcript,
+                plan,
+                leg,
+                turn=spending.turns,
+                agent_digest=state.agent_digest,
+                left=left_of(state.limits, spending.usage),
+                is_last_leg=leg is state.agent.route.legs[-1],
+            )
+            try:
+                generation = await workflow.execute_activity_method(
+                    ModelActivities.generate, request, **self._options(leg)
+                )
+            except ActivityError as error:
+                spending.add_model_call(usage_of(tokens_of(error), leg))
+                raise
+            spending.add_model_call(usage_of(generation, leg))
+            return generation
+
+        return start
+
+    def _options(self, leg: Leg) -> ActivityConfig:
+        limits, turn = self._state.limits, self._state.spending.turns
+        step = Step(str(turn), f"turn {turn} · decide", self._priority)
+        options = generate_options(step, leg, self._state.agent.route)
+        if limits.max_tokens is not None or limits.max_cost_usd is not None:
+            # The limits hold for a cancelled call too, and what it used is known once it has ended.
+            options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
+        return options
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a model call needs a task")
+    return task

@@ -1,0 +1,218 @@
+"""The commands with which people steer a run: one row each gives an update and a signal of its name.
+
+An update is validated before it is accepted, and returns a sentence. A signal cannot return anything: if
+its update would be rejected, the signal is logged and dropped.
+
+To add a command: write its payload in `outlast/contracts/requests.py`, a row here, and a method of
+`outlast.runs.Run`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_activities.policies.signatures import refusal_of_proof
+from pydantic import JsonValue
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from outlast.contracts.base import InputModel
+from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.requests import CommandPayload, SayPayload
+from outlast.errors import BadRequest
+from outlast.json_text import to_json
+from outlast.jsonschema.schemas import Schema
+from outlast_workflows.payloads import NO_INPUT, parse_payload
+from outlast_workflows.people.conversation import Replies
+from outlast_workflows.people.steering_rules import (
+    decision_rejection,
+    is_new_message,
+    message_rejection,
+    settle,
+    voter_name,
+)
+from outlast_workflows.run import AgentRun
+from outlast_workflows.state import InboundState
+
+_SCHEMA_CHECKER = SchemaChecker()
+
+_Payload = TypeVar("_Payload", bound=InputModel)
+_Class = TypeVar("_Class", bound=type)
+
+
+@dataclass
+class CommandTarget:
+    """The run that commands act on; `run` is None until it is open, because people may be early."""
+
+    inbound: InboundState
+    replies: Replies
+    run: AgentRun | None = None
+
+
+@dataclass(frozen=True)
+class Command(Generic[_Payload]):
+    """A row of the table.
+
+    `validate` returns why a command is rejected, in one sentence, or None; it must change nothing. `apply`
+    changes the state and returns a sentence for the sender. Neither awaits, so no handler runs meanwhile.
+    """
+
+    name: str
+    payload: type[_Payload]
+    description: str
+    validate: Callable[[_Payload, CommandTarget], str | None]
+    apply: Callable[[_Payload, CommandTarget], str]
+
+
+def _validate_decision(decision: HumanDecision, target: CommandTarget) -> str | None:
+    request = target.inbound.pending.get(decision.request_id)
+    agent = target.run.state.agent if target.run else None
+    tool = agent.tool(request.tool) if agent and request else None
+
+    def proof_check(decision: HumanDecision, request: PendingRequest) -> str | None:
+        return refusal_of_proof(
+            decision,
+            request,
+            run_id=workflow.info().workflow_id,
+            keys=agent.keys.get(request.audience, {}) if agent else {},
+            now=workflow.now(),
+        )
+
+    return decision_rejection(
+        decision,
+        target.inbound,
+        parameters=tool.parameters if tool else None,
+        schema_check=_schema_check,
+        proof_check=proof_check,
+    )
+
+
+def _schema_check(value: JsonValue, schema: Schema) -> str | None:
+    return _SCHEMA_CHECKER.problem(value, schema, key=to_json(schema))
+
+
+def _decide(decision: HumanDecision, target: CommandTarget) -> str:
+    by = voter_name(decision, target.inbound)
+    named = decision.model_copy(update={"by": by})
+    return settle(named, target.inbound, now=workflow.now())
+
+
+def _validate_message(message: SayPayload, target: CommandTarget) -> str | None:
+    del message
+    if target.replies.is_ending:
+        return "the run is ending: it takes no more messages"
+    return message_rejection(target.inbound)
+
+
+def _say(message: SayPayload, target: CommandTarget) -> str:
+    update = workflow.current_update_info()
+    if not is_new_message(update.id if update else "", target.inbound):
+        return "was received before"
+    target.inbound.inbox.append(message)
+    if message.when == "now" and target.run is not None and target.run.interrupt():
+        return "interrupts the model call in flight"
+    return "is added before the next turn"
+
+
+def _pause(payload: CommandPayload, target: CommandTarget) -> str:
+    target.inbound.paused = payload
+    return "pauses before the next turn"
+
+
+def _resume(payload: CommandPayload, target: CommandTarget) -> str:
+    target.inbound.paused = None
+    workflow.logger.info("run.resumed", extra=payload.model_dump())
+    return "resumes"
+
+
+def _validate_finish(payload: CommandPayload, target: CommandTarget) -> str | None:
+    del payload
+    if target.run is None or target.run.state.mode == "conversation":
+        return None
+    return "finish ends a conversation; this run is a task, and ends with its answer"
+
+
+def _finish(payload: CommandPayload, target: CommandTarget) -> str:
+    target.inbound.is_finishing = True
+    workflow.logger.info("run.finish_requested", extra=payload.model_dump())
+    return "ends after this turn"
+
+
+def _always_valid(payload: InputModel, target: CommandTarget) -> None:
+    del payload, target
+
+
+COMMANDS: tuple[Command[Any], ...] = (
+    Command(
+        "decide",
+        HumanDecision,
+        "Settles a pending human request, or votes on it.",
+        _validate_decision,
+        _decide,
+    ),
+    Command(
+        "say",
+        SayPayload,
+        "Adds a user message before the next turn, or interrupts this turn with it.",
+        _validate_message,
+        _say,
+    ),
+    Command("pause", CommandPayload, "Pauses before the next turn.", _always_valid, _pause),
+    Command("resume", CommandPayload, "Resumes after a pause.", _always_valid, _resume),
+    Command(
+        "finish",
+        CommandPayload,
+        "Ends a conversation after this turn.",
+        _validate_finish,
+        _finish,
+    ),
+)
+
+
+def takes_commands(workflow_class: _Class) -> _Class:
+    """Add the handlers of all commands to a workflow class, beneath `@workflow.defn`.
+
+    The handlers are part of the class: handlers that are set in `__init__` would process the signals of the
+    first workflow task in the order of their names, and not in the order in which they arrived.
+    """
+    for command in COMMANDS:
+        handlers = _handlers_of(command)
+        setattr(workflow_class, command.name, handlers.by_update)
+        setattr(workflow_class, f"{command.name}_by_signal", handlers.by_signal)
+    return workflow_class
+
+
+def _handlers_of(command: Command[Any]) -> Any:
+    name = command.name
+
+    class Handlers:
+        """The handlers of one command, as methods of a workflow that has a `target`."""
+
+        target: CommandTarget
+
+        @workflow.update(name=name, description=command.description)
+        async def by_update(self, payload: RawValue = NO_INPUT) -> str:
+            return command.apply(parse_payload(command.payload, payload, name), self.target)
+
+        @by_update.validator
+        def validate(self, payload: RawValue = NO_INPUT) -> None:
+            _check(command, payload, self.target)
+
+        @workflow.signal(name=name, description=command.description)
+        async def by_signal(self, payload: RawValue = NO_INPUT) -> None:
+            try:
+                _check(command, payload, self.target)
+            except BadRequest as error:
+                rejection = {"signal": name, "reason": error.message}
+                workflow.logger.warning("signal.rejected", extra=rejection)
+            else:
+                command.apply(parse_payload(command.payload, payload, name), self.target)
+
+    return Handlers
+
+
+def _check(command: Command[Any], payload: RawValue, target: CommandTarget) -> None:
+    rejection = command.validate(parse_payload(command.payload, payload, command.name), target)
+    if rejection is not None:
+        raise BadRequest(rejection)

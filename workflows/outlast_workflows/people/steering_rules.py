@@ -1,0 +1,209 @@
+"""Rules for decisions and messages of people: which ones a run rejects, and what the others change.
+
+`…_rejection` functions return the reason, or None. They change nothing: update validators call them.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from outlast.contracts.human import (
+    HumanDecision,
+    PendingRequest,
+    SettledRequest,
+    hash_of,
+    what_became,
+)
+from outlast.contracts.proofs import nonce_after
+from outlast.errors import ModelError
+from outlast.jsonschema.schemas import Schema
+from outlast.texts import folded_name
+from outlast_workflows.state import InboundState
+
+MAX_INBOX = 100
+"""Messages that wait for a turn. A person does not type more; a program in a loop is stopped here."""
+
+MAX_UPDATE_IDS = 100
+"""Ids of the last messages' updates. A client that lost its connection may send such a message again."""
+
+SchemaCheck = Callable[[JsonValue, Schema], str | None]
+"""Returns what a JSON Schema does not allow about a value, in one line, or None."""
+
+ProofCheck = Callable[[HumanDecision, PendingRequest], str | None]
+"""Returns why the signature of a decision is not valid, in one sentence, or None."""
+
+_OUTCOMES = {"approve": "approved", "edit": "approved", "deny": "denied", "answer": "answered"}
+
+
+def decision_rejection(
+    decision: HumanDecision,
+    inbound: InboundState,
+    *,
+    parameters: Schema | None,
+    schema_check: SchemaCheck,
+    proof_check: ProofCheck,
+) -> str | None:
+    """Return why a decision is rejected, in one sentence, or None.
+
+    `parameters` is the JSON Schema of the arguments of the request's tool.
+    """
+    settled = inbound.settled.get(decision.request_id)
+    if settled is not None:
+        return None if _is_repeated(decision, settled) else what_became(settled)
+    request = inbound.pending.get(decision.request_id)
+    if request is None:
+        pending = ", ".join(map(repr, inbound.pending)) or "none"
+        return f"request_id: {decision.request_id!r} is not pending; pending: {pending}"
+    if decision.arguments_hash not in (None, request.arguments_hash):
+        return (
+            f"arguments_hash: the arguments of request {request.request_id!r} have changed "
+            f"({request.arguments_hash}): look at them again"
+        )
+    rejection = proof_check(decision, request)
+    if rejection is not None:
+        return rejection
+    if request.kind == "question":
+        return _answer_rejection(decision, request, schema_check)
+    return _vote_rejection(decision, request, parameters, schema_check)
+
+
+def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
+    """Tell whether the same person repeats the decision that settled a request."""
+    if settled.outcome != _OUTCOMES[decision.decision]:
+        return False
+    if folded_name(decision.by) not in map(folded_name, (settled.by, *settled.approved_by)):
+        return False
+    if decision.arguments is not None:
+        return hash_of(decision.arguments) == settled.arguments_hash
+    if decision.decision == "answer":
+        return _answer_hash(decision) == settled.answer_hash
+    return decision.arguments_hash in (None, settled.arguments_hash)
+
+
+def _answer_hash(decision: HumanDecision) -> str:
+    return hash_of({"answer": decision.answer}) if decision.decision == "answer" else ""
+
+
+def _answer_rejection(
+    decision: HumanDecision, request: PendingRequest, schema_check: SchemaCheck
+) -> str | None:
+    if decision.decision == "deny":
+        return None
+    if decision.decision != "answer":
+        return f"decision: request {request.request_id!r} is a question: 'answer' it, or 'deny'"
+    schema = request.answer_schema
+    if not isinstance(schema, dict):
+        return None
+    problem = _schema_problem(schema_check, decision.answer, schema)
+    return None if problem is None else f"answer: {problem}"
+
+
+def _vote_rejection(
+    decision: HumanDecision,
+    request: PendingRequest,
+    parameters: Schema | None,
+    schema_check: SchemaCheck,
+) -> str | None:
+    if decision.decision == "answer":
+        return f"decision: request {request.request_id!r} is a call: 'approve', 'edit' or 'deny' it"
+    if request.quorum > 1 and decision.decision != "deny" and not decision.by:
+        return f"by: this call needs {request.quorum} people to approve; give your name"
+    if decision.arguments is None or parameters is None:
+        return None
+    problem = _schema_problem(schema_check, decision.arguments, parameters)
+    return None if problem is None else f"arguments: {problem}"
+
+
+def _schema_problem(schema_check: SchemaCheck, value: JsonValue, schema: Schema) -> str | None:
+    """Return what is wrong with a value. A check that fails must not end the run."""
+    try:
+        return schema_check(value, schema)
+    except (ModelError, ArithmeticError, RecursionError) as error:
+        return f"cannot be checked: {error}"
+
+
+def voter_name(decision: HumanDecision, inbound: InboundState) -> str:
+    """Return the name under which the same person has voted already, or else the decision's own.
+
+    Case and white space do not matter. Signers are known by their keys, so their names stay as they are.
+    """
+    request = inbound.pending.get(decision.request_id)
+    voters = request.approved_by if request and not request.signers else []
+    same_voters = (name for name in voters if folded_name(name) == folded_name(decision.by))
+    return next(same_voters, decision.by)
+
+
+def settle(decision: HumanDecision, inbound: InboundState, *, now: datetime) -> str:
+    """Apply a decision that was not rejected, and return a sentence for its maker."""
+    request = inbound.pending.get(decision.request_id)
+    if decision.request_id in inbound.settled or request is None:
+        return f"{_OUTCOMES[decision.decision]} {decision.request_id}"
+    if decision.decision in ("approve", "edit"):
+        request = _with_vote(request, decision)
+        inbound.pending[request.request_id] = request
+        if decision.arguments is not None:
+            inbound.edits[request.request_id] = decision.arguments
+        missing = request.quorum - len(request.approved_by)
+        if missing > 0:
+            return f"counted for {request.request_id}; {missing} more to approve"
+    if decision.decision == "answer":
+        inbound.answers[request.request_id] = decision.answer
+    inbound.settled[request.request_id] = _settled_request(request, decision, now)
+    return f"{_OUTCOMES[decision.decision]} {request.request_id}"
+
+
+def _with_vote(request: PendingRequest, decision: HumanDecision) -> PendingRequest:
+    """Return a request with one more approval. An edit removes the approvals of the earlier arguments."""
+    if decision.arguments is None:
+        others = [name for name in request.approved_by if name != decision.by]
+        return request.model_copy(update={"approved_by": [*others, decision.by]})
+    return request.model_copy(
+        update={
+            "arguments": decision.arguments,
+            "arguments_hash": hash_of(decision.arguments),
+            "approved_by": [decision.by],
+            "edited_by": decision.by,
+            "nonce": request.nonce and nonce_after(request.nonce, decision.arguments),
+        }
+    )
+
+
+def _settled_request(
+    request: PendingRequest, decision: HumanDecision, now: datetime
+) -> SettledRequest:
+    return SettledRequest.model_validate(
+        {
+            "request_id": request.request_id,
+            "tool": request.tool,
+            "outcome": _OUTCOMES[decision.decision],
+            "by": decision.by,
+            "approved_by": list(filter(None, request.approved_by)),
+            "comment": decision.comment,
+            "edited_by": request.edited_by,
+            "arguments_hash": request.arguments_hash,
+            "answer_hash": _answer_hash(decision),
+            "audience": request.audience,
+            "at": now,
+        }
+    )
+
+
+def message_rejection(inbound: InboundState) -> str | None:
+    """Return why a message is rejected, in one sentence, or None."""
+    if len(inbound.inbox) >= MAX_INBOX:
+        return f"{MAX_INBOX} messages already wait for the next turn; try again after it"
+    return None
+
+
+def is_new_message(update_id: str, inbound: InboundState) -> bool:
+    """Record the update id of a message; return whether it is new.
+
+    Temporal itself knows the update ids of one run only, and a conversation may be a chain of runs.
+    """
+    if not update_id:
+        return True
+    if update_id in inbound.update_ids:
+        return False
+    inbound.update_ids = [*inbound.update_ids[-MAX_UPDATE_IDS + 1 :], update_id]
+    return True

@@ -1,0 +1,94 @@
+"""Unknown outcomes: finds out whether a call happened, if its worker was lost or the run was cancelled.
+
+A call with an effect is not repeated before that is known. Its `verify` tool finds out, or a person.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from outlast.contracts.effects import CompanionTool
+from outlast.errors import NoWorker, ToolFailed
+from outlast.json_text import to_json
+from outlast.jsonschema.schemas import Schema
+from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.companion_calls import audience_of, verify_call
+from outlast_workflows.compensation import Compensation
+from outlast_workflows.display_text import call_summary
+from outlast_workflows.people.human_requests import HumanRequests
+from outlast_workflows.people.outcomes import outcome_text
+from outlast_workflows.step_failures import cause_of, failure_line
+from outlast_workflows.tool_activities import ToolActivities
+
+NOT_HAPPENED = ("null", "false")
+"""What a `verify` tool returns, as JSON, for a call that did not happen."""
+
+HAPPENED_SUFFIX = ".happened"
+"""What follows a call's id in that of the request to a person."""
+
+HAPPENED = "it happened"
+DID_NOT_HAPPEN = "it did not happen"
+HAPPENED_ANSWER: Schema = {"type": "string", "enum": [HAPPENED, DID_NOT_HAPPEN]}
+
+
+class UnknownOutcomes:
+    """Finds out the unknown outcomes of one run's calls, and records the effects that happened."""
+
+    def __init__(
+        self, activities: ToolActivities, compensation: Compensation, requests: HumanRequests
+    ) -> None:
+        self._activities = activities
+        self._compensation = compensation
+        self._requests = requests
+
+    async def find_out(self, call: PlannedCall, error: ActivityError, attempt: int) -> str | None:
+        """Return the result of a call that happened, as JSON text, or None if it did not happen.
+
+        `attempt` numbers the requests to people about repeats of the call. Raises `ToolFailed` if the
+        outcome stays unknown.
+        """
+        failure = failure_line(error, call.tool, call.id)
+        if call.tool.verify is not None:
+            try:
+                result = await self._verify(call, call.tool.verify)
+            except (ActivityError, ToolFailed, NoWorker) as verify_error:
+                if is_cancelled_exception(verify_error):
+                    raise asyncio.CancelledError from verify_error
+                cause = cause_of(verify_error)
+                failure = f"{failure}; {call.tool.verify.tool} could not find out: {cause}"
+            else:
+                if result is not None:
+                    self._compensation.record(call, result)
+                return result
+        return await self._ask(call, failure, attempt)
+
+    async def record_if_happened(self, call: PlannedCall) -> None:
+        """Record a call that was cancelled, if its `verify` tool finds that it happened."""
+        if call.tool.compensate is None or call.tool.verify is None:
+            return
+        with contextlib.suppress(ActivityError, ToolFailed, NoWorker):
+            result = await self._verify(call, call.tool.verify)
+            if result is not None:
+                self._compensation.record(call, result)
+
+    async def _verify(self, call: PlannedCall, companion: CompanionTool) -> str | None:
+        route = self._activities.route_of(call.tool)
+        result = await self._activities.execute(verify_call(call, companion, route))
+        return None if result in NOT_HAPPENED else result
+
+    async def _ask(self, call: PlannedCall, failure: str, attempt: int) -> str | None:
+        suffix = HAPPENED_SUFFIX if attempt == 1 else f"{HAPPENED_SUFFIX}.{attempt}"
+        settled, answer = await self._requests.ask_about(
+            replace(call, id=f"{call.id}{suffix}"),
+            question=f"did this call happen? {call_summary(call.call)}: {failure}",
+            answer_schema=HAPPENED_ANSWER,
+            audience=audience_of(call.tool),
+        )
+        if answer == DID_NOT_HAPPEN:
+            return None
+        if answer == HAPPENED:
+            self._compensation.record(call, None)
+            return to_json({"happened": True, "said_by": outcome_text(settled)})
+        raise ToolFailed(f"{failure}; {outcome_text(settled)}")
