@@ -1,4 +1,9 @@
-"""Fakes for tests: each plays a script, remembers what it was asked, and fails when the script ends."""
+"""Fakes for tests of agents: a model that answers from a script, and helpers that write its decisions.
+
+    model = ScriptedModel([call("look", place="Mars"), answer({"quiet": True})])
+
+The first model call of the run gets the first step, the next call the next step, and so on.
+"""
 
 import json
 from collections.abc import Callable, Iterable
@@ -7,24 +12,25 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from outlast.json_text import to_json
-from outlast.model_server import Completion, OnTokens, Prompt
+from outlast.model_server import Completion, OnTokens, Prompt, ServerFacts
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
-"""A decision, raw text, an error to raise, or a function of the prompt that returns one of these."""
+"""A decision, a raw text, an error to raise, or a function of the prompt that returns one of these."""
 
-
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
+"""A scripted model counts tokens by characters."""
 
 
 class ScriptExhausted(AssertionError):
-    """Raised when a scripted fake is asked once more than its script foresees."""
+    """Raised when a scripted fake gets more calls than its script has steps."""
 
 
 class ScriptedModel:
-    """A fake model that answers with the steps of a script; `prompts` is what it was asked.
+    """A fake `ModelServer` that answers with the steps of a script, in order.
 
-    With `repeat_last` the last step answers for ever. Tokens are counted as a quarter of the characters,
-    and what is longer than the prompt allows is cut off.
+    `prompts` holds the prompts that it received. With `repeat_last` the last step answers all later
+    prompts; otherwise a further prompt raises `ScriptExhausted`. A token is four characters. An answer
+    with more than the prompt's `max_tokens` is cut off, with `finish_reason` `length`.
     """
 
     def __init__(self, steps: Iterable[Step], *, repeat_last: bool = False) -> None:
@@ -33,12 +39,14 @@ class ScriptedModel:
         self.prompts: list[Prompt] = []
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
-        """Answer with the next step of the script."""
+        """Return the next step of the script as a completion, or raise it."""
         position = len(self.prompts)
         if self._repeat_last:
             position = min(position, len(self._steps) - 1)
         if position >= len(self._steps):
-            raise ScriptExhausted(f"the script has {len(self._steps)} steps; asked once more")
+            raise ScriptExhausted(
+                f"the script has {len(self._steps)} steps; prompt {position + 1} came"
+            )
         self.prompts.append(prompt)
         step: Any = self._steps[position]
         if callable(step):
@@ -47,26 +55,37 @@ class ScriptedModel:
         if isinstance(step, Exception):
             raise step
         text = step if isinstance(step, str) else to_json(step)
-        cut = len(text) > CHARACTERS_A_TOKEN * prompt.max_tokens
-        text = text[: CHARACTERS_A_TOKEN * prompt.max_tokens]
-        completion_tokens = max(1, len(text) // CHARACTERS_A_TOKEN)
+        is_cut = len(text) > CHARACTERS_PER_TOKEN * prompt.max_tokens
+        text = text[: CHARACTERS_PER_TOKEN * prompt.max_tokens]
+        completion_tokens = max(1, len(text) // CHARACTERS_PER_TOKEN)
         if on_tokens is not None:
             on_tokens(completion_tokens)
         return Completion(
             text=text,
-            finish_reason="length" if cut else "stop",
+            finish_reason="length" if is_cut else "stop",
             prompt_tokens=_tokens_of(prompt),
             completion_tokens=completion_tokens,
             model="scripted",
         )
 
-    async def most_prompt_tokens(self, prompt: Prompt) -> int:
-        """Return what `complete` will count."""
+    async def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the same count that `complete` reports."""
         return _tokens_of(prompt)
+
+    async def probe(self) -> ServerFacts:
+        """Return the facts of a server that enforces schemas. It uses no step of the script."""
+        return ServerFacts("scripted", None, "scripted", None, constrained=True)
+
+    async def is_reachable(self) -> bool:
+        """Return True."""
+        return True
+
+    async def aclose(self) -> None:
+        """Do nothing: there are no connections."""
 
 
 def _tokens_of(prompt: Prompt) -> int:
-    return len(json.dumps(prompt.messages)) // CHARACTERS_A_TOKEN
+    return len(json.dumps(prompt.messages)) // CHARACTERS_PER_TOKEN
 
 
 def call(tool: str, **arguments: JsonValue) -> dict[str, JsonValue]:
@@ -75,8 +94,10 @@ def call(tool: str, **arguments: JsonValue) -> dict[str, JsonValue]:
 
 
 def calls(*decisions: dict[str, Any]) -> dict[str, JsonValue]:
-    """Return the decision to make the calls of several decisions side by side."""
-    return {"tool_calls": [one for decision in decisions for one in decision["tool_calls"]]}
+    """Return one decision that makes the tool calls of several decisions in parallel."""
+    return {
+        "tool_calls": [tool_call for decision in decisions for tool_call in decision["tool_calls"]]
+    }
 
 
 def answer(value: JsonValue) -> dict[str, JsonValue]:

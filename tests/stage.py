@@ -22,7 +22,7 @@ import outlast
 from outlast.agents import Agent, Catalog
 from outlast.client import Client
 from outlast.contracts.agents import Leg, Route
-from outlast.model_server import Model
+from outlast.model_server import ModelServer
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from outlast.tools import Tool
@@ -121,7 +121,7 @@ def staged_settings(
 @asynccontextmanager
 async def on_stage(
     client: TemporalClient,
-    model: Model | Mapping[str, Endpoint],
+    model: ModelServer | Mapping[str, Endpoint],
     agents: Iterable[Agent] = (),
     *,
     tools: Iterable[Tool[..., Any]] = (),

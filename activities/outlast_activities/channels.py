@@ -1,4 +1,4 @@
-"""Channels: a webhook, a command, and the log."""
+"""Channels for notices: a webhook, a command, and the log."""
 
 import asyncio
 import base64
@@ -16,21 +16,22 @@ from outlast.contracts.notices import Notice
 from outlast.texts import cut
 
 TIMEOUT_S = 30.0
-"""One attempt at one notice: shorter than the activity's own bound."""
+"""The timeout of one notice, shorter than that of the activity."""
 
-MAX_SHOWN = 300
+MAX_OUTPUT = 300
+"""Bytes of a command's error output in a failure."""
 
 KEY_PREFIX = "whsec_"
-"""Standard Webhooks: it is followed by the key in base64."""
+"""The prefix of a secret of Standard Webhooks. The key in base64 follows it."""
 
 log = structlog.get_logger("outlast.notify")
 
 
 class Webhook:
-    """Posts a notice as JSON, signed as Standard Webhooks are (standardwebhooks.com) where it has a secret.
+    """Posts a notice as JSON. With a secret it is signed as standardwebhooks.com specifies.
 
-    `webhook-id` is the notice's key, the same in every attempt. A status from 400 on that another attempt
-    cannot change is final.
+    The `webhook-id` is the key of the notice, so it is the same in every attempt. A status from 300 on is a
+    failure. Temporal retries 408, 409, 425, 429, and 500 and above; all others are final.
     """
 
     def __init__(self, url: str, *, secret: str | None = None) -> None:
@@ -40,26 +41,31 @@ class Webhook:
     async def send(self, notice: Notice) -> None:
         """Post the notice."""
         body = json.dumps(notice.as_json(), ensure_ascii=False).encode()
-        headers = {"content-type": "application/json", **self._signed(notice.key, body)}
+        headers = {"content-type": "application/json", **self._signature(notice.key, body)}
         async with asyncio.timeout(TIMEOUT_S), httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
-            answer = await client.post(self._url, content=body, headers=headers)
-        if answer.status_code >= 300:
-            # Not what it says: it may repeat the notice, whose link is worth something.
-            final = answer.status_code < 500 and answer.status_code not in (408, 409, 425, 429)
+            response = await client.post(self._url, content=body, headers=headers)
+        if response.status_code >= 300:
+            # The message leaves out the body: it may repeat the notice, whose link grants a decision.
+            is_final = response.status_code < 500 and response.status_code not in (
+                408,
+                409,
+                425,
+                429,
+            )
             raise ApplicationError(
-                f"the webhook answered {answer.status_code}",
+                f"the webhook answered {response.status_code}",
                 type="NotifyFailed",
-                non_retryable=final,
+                non_retryable=is_final,
             )
 
-    def _signed(self, key: str, body: bytes) -> dict[str, str]:
+    def _signature(self, key: str, body: bytes) -> dict[str, str]:
         sent_at = str(int(time.time()))
         headers = {"webhook-id": key, "webhook-timestamp": sent_at}
         if self._secret is None:
             return headers
-        signed = f"{key}.{sent_at}.".encode() + body
+        content = f"{key}.{sent_at}.".encode() + body
         secret = base64.b64decode(self._secret.removeprefix(KEY_PREFIX))
-        digest = hmac.new(secret, signed, hashlib.sha256).digest()
+        digest = hmac.new(secret, content, hashlib.sha256).digest()
         return {**headers, "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
 
 
@@ -70,7 +76,7 @@ class Command:
         self._words = tuple(words)
 
     async def send(self, notice: Notice) -> None:
-        """Run the command; a status other than 0 is tried again."""
+        """Run the command. An exit status other than 0 is a failure that Temporal retries."""
         process = await asyncio.create_subprocess_exec(
             *self._words,
             stdin=asyncio.subprocess.PIPE,
@@ -79,16 +85,17 @@ class Command:
         )
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                _, said = await process.communicate(json.dumps(notice.as_json()).encode())
+                _, stderr = await process.communicate(json.dumps(notice.as_json()).encode())
         except BaseException:
             if process.returncode is None:
                 process.kill()
             await process.wait()
             raise
         if process.returncode:
-            why = cut(said.decode(errors="replace"), MAX_SHOWN)
+            output = cut(stderr.decode(errors="replace"), MAX_OUTPUT)
             raise ApplicationError(
-                f"{self._words[0]} ended with {process.returncode}: {why}", type="NotifyFailed"
+                f"{self._words[0]} failed with status {process.returncode}: {output}",
+                type="NotifyFailed",
             )
 
 

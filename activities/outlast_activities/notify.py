@@ -1,4 +1,4 @@
-"""The activity that tells people of a request."""
+"""The activity that notifies people of a pending request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -10,62 +10,63 @@ from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import Notice, NotifyInput
 from outlast.decide_commands import decide_command, decisions_on
 
-ANYBODY = "*"
-"""The channels of audiences that have none of their own."""
+ANY_AUDIENCE = "*"
+"""Stands for all audiences that have no channels of their own."""
 
 
 class Channel(Protocol):
-    """A way to reach people."""
+    """A way to notify people."""
 
     async def send(self, notice: Notice) -> None:
-        """Send a notice, or raise: Temporal tries again. The same notice may come twice, with its key."""
+        """Send a notice, or raise. Temporal retries with the same key, so a notice may come twice."""
         ...
 
 
-LinkTo = Callable[[str, str, PendingRequest], str]
-"""Returns the page on which a request of a run (workflow id, run id) is settled."""
+DecisionLink = Callable[[str, str, PendingRequest], str]
+"""Returns the URL of the page to decide a request of a run, from its workflow id and run id."""
 
 
-class RequestSource(Protocol):
-    """Asks a run for its requests."""
+class RequestQueries(Protocol):
+    """Queries a running workflow for its requests."""
 
     async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
-        """Return the requests that nobody has settled yet."""
+        """Return the requests that nobody has decided yet."""
         ...
 
 
 class NotifyActivities:
-    """Sends notices. `channels` are those of each audience, in their order."""
+    """The notifications of a worker. `channels` are the channels by audience, in their order."""
 
     def __init__(
         self,
-        source: RequestSource,
+        queries: RequestQueries,
         channels: Mapping[str, Sequence[Channel]],
         *,
         ui_url: str | None = None,
-        link_to: LinkTo | None = None,
+        link_to: DecisionLink | None = None,
     ) -> None:
-        self._source = source
+        self._queries = queries
         self._channels = channels
         self._ui_url = ui_url
         self._link_to = link_to
 
     @activity.defn(name="notify")
     async def notify(self, input: NotifyInput) -> str:  # noqa: A002 Temporal's word
-        """Send one notice on one channel; return what became of it.
+        """Send one notice on one channel. Return what happened to it.
 
-        A request that was settled meanwhile is not told of, and neither is one whose channel this worker
-        does not have any more.
+        Nothing is sent if the request was decided meanwhile, or if this worker no longer has the channel.
         """
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
-        channels = self._channels.get(input.audience, self._channels.get(ANYBODY, ()))
+        channels = self._channels.get(input.audience, self._channels.get(ANY_AUDIENCE, ()))
         if input.channel >= len(channels):
             return "no such channel"
-        pending = await self._source.pending(workflow_id, run_id)
-        request = next((one for one in pending if one.request_id == input.request_id), None)
+        pending = await self._queries.pending(workflow_id, run_id)
+        request = next(
+            (request for request in pending if request.request_id == input.request_id), None
+        )
         if request is None:
-            return "settled meanwhile"
+            return "decided meanwhile"
         await channels[input.channel].send(self._notice(input, request, workflow_id, run_id))
         return "sent"
 
@@ -75,7 +76,7 @@ class NotifyActivities:
         namespace = activity.info().namespace or "default"
         base = (self._ui_url or "").rstrip("/")
         url = f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}"
-        what = request.question if request.kind == "question" else f"approve {request.tool}?"
+        subject = request.question if request.kind == "question" else f"approve {request.tool}?"
         return Notice(
             key="/".join(
                 quote(part, safe="")
@@ -98,5 +99,5 @@ class NotifyActivities:
             },
             url=url if self._ui_url else None,
             decide_url=self._link_to(workflow_id, run_id, request) if self._link_to else None,
-            text=f"{wanted.audience}: {what} (run {workflow_id}, request {request.request_id})",
+            text=f"{wanted.audience}: {subject} (run {workflow_id}, request {request.request_id})",
         )

@@ -1,6 +1,5 @@
-"""The activity that looks up what a run pins: a registered agent, or the tools that a spec names."""
+"""The activity that resolves what a run pins: a registered agent, or the tools that a spec names."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -9,12 +8,23 @@ from temporalio import activity
 from outlast.agents import Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
 from outlast.errors import BadRequest
-from outlast.texts import toml_key
+from outlast.texts import hint, toml_key
 from outlast_activities.policies.routes import Routes
 
 
 class ColdLegs:
-    """Task queues on which no worker took a step in time lately, as the runs of this process saw it."""
+    """Task queues where no worker started a step in time lately. All runs of a process share them.
+
+    This is the only state that workflow code shares with the outside, so it follows three rules:
+
+    1. A workflow calls `note` only while it is not replaying, and the call has no effect on the workflow.
+    2. A workflow never reads it. `resolve_agent` does, so a run gets it from its history and replays
+       the same.
+    3. Workflow threads write while an activity reads. Each step is one dict operation or a copy, which the
+       GIL makes atomic, so there is no lock.
+
+    If it is lost, the first steps of later runs wait a little longer.
+    """
 
     def __init__(self) -> None:
         self._until: dict[str, datetime] = {}
@@ -23,7 +33,7 @@ class ColdLegs:
         """Skip a task queue until then. Workflows call it from their threads."""
         self._until[task_queue] = until
 
-    def at(self, now: datetime) -> dict[str, datetime]:
+    def current(self, now: datetime) -> dict[str, datetime]:
         """Return the task queues that are still skipped, and until when."""
         for task_queue, until in list(self._until.items()):
             if until <= now:
@@ -32,11 +42,11 @@ class ColdLegs:
 
 
 COLD_LEGS = ColdLegs()
-"""Of this process. A run reads it through `resolve_agent` only, whose result is in its history."""
+"""The cold legs of this process."""
 
 
 class ResolveActivities:
-    """Answers from the catalog of this worker and its routes."""
+    """Resolves agents and tools with the catalog and the routes of this worker."""
 
     def __init__(
         self,
@@ -55,22 +65,22 @@ class ResolveActivities:
 
     @activity.defn(name="resolve_agent")
     async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
-        """Return what the run pins; `BadRequest` names what is not known here, and what is."""
+        """Return what the run pins. Raises `BadRequest` for an unknown name, with a hint."""
         if input.agent is None:
             return Resolved(
-                tools=self._provable(self._tool(name) for name in input.tools),
+                tools=self._signable(self._tool(name) for name in input.tools),
                 route=self._routes.of_model(input.model),
                 channels=self._channels,
                 keys=self._keys,
                 has_search_attributes=self._has_search_attributes,
-                cold=COLD_LEGS.at(datetime.now(UTC)),
+                cold=COLD_LEGS.current(datetime.now(UTC)),
                 has_audience_attribute=self._has_search_attributes,
             )
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
             raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
         return Resolved(
-            tools=self._provable(self._routed(tool) for tool in agent.tool_specs),
+            tools=self._signable(self._routed(tool) for tool in agent.tool_specs),
             route=self._routes.of_model(agent.model),
             instructions=agent.instructions,
             prompt=agent.prompt,
@@ -80,7 +90,7 @@ class ResolveActivities:
             channels=self._channels,
             keys=self._keys,
             has_search_attributes=self._has_search_attributes,
-            cold=COLD_LEGS.at(datetime.now(UTC)),
+            cold=COLD_LEGS.current(datetime.now(UTC)),
             has_audience_attribute=self._has_search_attributes,
         )
 
@@ -92,16 +102,16 @@ class ResolveActivities:
             raise BadRequest(_unknown("spec.tools", name, known))
         return self._routed(known[name].model_copy(update={"begins_run": False}))
 
-    def _provable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
-        """Return the tools; raises `BadRequest` for one whose decisions nobody could sign."""
+    def _signable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
+        """Return the tools. Raises `BadRequest` if nobody could sign the decisions about one of them."""
         checked = tuple(tools)
         for tool in checked:
-            clock = tool.approval if tool.approval and tool.approval.signed else None
-            for audience in clock.audiences if clock else ():
+            approval = tool.approval if tool.approval and tool.approval.signed else None
+            for audience in approval.audiences if approval else ():
                 if audience not in self._keys:
                     raise BadRequest(
-                        f"tool {tool.name!r} demands signatures of {audience!r}, of whom this worker"
-                        f" knows no keys: give them as audiences.{toml_key(audience)}.keys in its settings"
+                        f"tool {tool.name!r} requires signatures of {audience!r}, but this worker has no"
+                        f" keys for it: set audiences.{toml_key(audience)}.keys in its settings"
                     )
         return checked
 
@@ -113,7 +123,5 @@ class ResolveActivities:
 
 def _unknown(field: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join(names) or "none (start the worker with --agents)"
-    return f"{field}: {name!r} is not registered with this worker; {hint}registered: {listed}"
+    advice = hint(name, names) if names else "start the worker with --agents"
+    return f"{field}: {name!r} is not registered with this worker; {advice}"

@@ -1,4 +1,4 @@
-"""Asks running workflows, over a Temporal client, for what a worker's memory lacks."""
+"""Queries of running workflows, for what the memory of a worker lacks."""
 
 from datetime import timedelta
 
@@ -10,11 +10,11 @@ from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.requests import TranscriptQuery
 
 QUERY_TIMEOUT = timedelta(seconds=10)
-"""Bound of one query; a workflow worker that does not answer makes the step's attempt fail."""
+"""The timeout of one query. After it the attempt of the activity fails, and Temporal retries it."""
 
 
-class WorkflowSource:
-    """Fulfils `RunSource` and `RequestSource` with queries of `AgentWorkflow`."""
+class WorkflowQueries:
+    """Implements `RunQueries` and `RequestQueries` with the queries of `AgentWorkflow`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class WorkflowSource:
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         messages: list[Message] = []
         start: int | None = since
-        while start is not None:  # each page has an entry more, or is the last
+        while start is not None:  # bounded: each page has at least one entry, or is the last
             page: TranscriptPage = await handle.query(
                 "transcript",
                 TranscriptQuery(since=start),
@@ -44,7 +44,7 @@ class WorkflowSource:
         return messages
 
     async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
-        """Return the requests to people that nobody has settled yet."""
+        """Return the pending requests of a run to people."""
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         requests: list[PendingRequest] = await handle.query(
             "pending_requests", result_type=list[PendingRequest], rpc_timeout=QUERY_TIMEOUT

@@ -1,7 +1,7 @@
 """`python -m bench.engines.validity`: how many answers are valid, with and without constraint.
 
-Each engine is asked for values of many types: by way of `Asking`, as a run asks; and once more without
-any schema in the request, with the schema in the prompt instead. Pydantic decides what is valid.
+Each engine generates values of many types: with `GenerationAttempt`, as in a run; and once more without a
+schema in the request, with the schema in the prompt instead. Pydantic decides what is valid.
 """
 
 import argparse
@@ -14,20 +14,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from outlast_activities.constraints.constraints import Engine as EngineName
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.prompts import without_fences
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
-from outlast_activities.providers.probe import probe
+from outlast_activities.providers.chat_completions import ChatCompletions
 
 from bench.engines.engines import ENGINES, Engine
 from bench.engines.keyword_table import AUTO, DOCUMENT, today, write_between
-from bench.engines.questions import asked_for, is_of, unconstrained_messages
+from bench.engines.prompts import generate_value, is_of, unconstrained_messages
 from bench.engines.types import MAX_TOKENS, TYPES, OutputType
 from bench.engines.vllm_install import install
 from bench.processes import LOGS
 from bench.tables import RESULTS
 from outlast.errors import ModelError, NotReady
+from outlast.model_server import ServerOptions
 
 GENERATIONS = 200
 TEMPERATURE = 0.7
@@ -97,10 +96,11 @@ async def with_constraint(
     engine: Engine, url: str, kinds: Sequence[OutputType], *, at_once: int
 ) -> list[Constrained]:
     """Ask for one value of each, after the probe that a worker makes too."""
-    api: Literal["vllm", "openai"] = "openai" if engine.backend is None else "vllm"
-    model = ChatCompletions(Server(url, api=api, temperature=TEMPERATURE))
+    api = "openai" if engine.backend is None else "vllm"
+    options = ServerOptions(url, api=api, engine=_backend(engine), temperature=TEMPERATURE)
+    model = ChatCompletions(options)
     try:
-        facts = await probe(model, engine=_named(engine))
+        facts = await model.probe()
         print(f"{engine.name}: {facts}", flush=True)
         endpoint = Endpoint(model, MAX_TOKENS, constrained=facts.constrained)
         return await _all(kinds, lambda kind: _constrained(endpoint, kind), at_once)
@@ -108,28 +108,25 @@ async def with_constraint(
         await model.aclose()
 
 
-def _named(engine: Engine) -> EngineName | None:
-    """Return what an operator would say of a server whose backend is not `auto`."""
-    for name in ("xgrammar", "guidance", "outlines"):
-        if engine.backend == name:
-            return name
-    return None
+def _backend(engine: Engine) -> str | None:
+    """Return the engine for the adapter's options, if the backend is not vLLM's own choice."""
+    return None if engine.backend == "auto" else engine.backend
 
 
 async def _constrained(endpoint: Endpoint, kind: OutputType) -> Constrained:
     try:
-        generation, recorded = await asked_for(kind, endpoint)
+        generation, recording = await generate_value(kind, endpoint)
     except ModelError as error:
         print(f"  {kind.name}: {error.kind}: {error.message}", flush=True)
         return Constrained(kind.name, "failed", 0, [error.kind], [error.text])
     answer = generation.decision.answer if generation.decision else None
-    verdict: Verdict = "first" if len(recorded.answers) == 1 else "later"
+    verdict: Verdict = "first" if len(recording.answers) == 1 else "later"
     if not is_of(kind, answer):
         verdict = "wrong"
     if verdict != "first":
-        print(f"  {kind.name}: {recorded.reasons()} {recorded.answers}", flush=True)
-    reasons = recorded.reasons()
-    return Constrained(kind.name, verdict, generation.asks, reasons, recorded.answers)
+        print(f"  {kind.name}: {recording.reasons()} {recording.answers}", flush=True)
+    reasons = recording.reasons()
+    return Constrained(kind.name, verdict, generation.completions, reasons, recording.answers)
 
 
 async def _free(url: str, kind: OutputType) -> Free:

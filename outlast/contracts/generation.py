@@ -1,4 +1,4 @@
-"""Generations: what the workflow asks of a model call, and what it is told."""
+"""Model calls between the workflow and its workers: input, result, heartbeat and token usage."""
 
 from decimal import Decimal
 from typing import Literal
@@ -8,18 +8,18 @@ from outlast.contracts.base import WireModel
 from outlast.contracts.messages import Decision, Message
 
 MILLION = 1_000_000
-"""Prices are for that many tokens."""
+"""A price is per this many tokens."""
 
 
 class GenerateInput(WireModel):
-    """One model call, by reference: the transcript itself is not in it.
+    """The input of one model call. It references the transcript instead of carrying it.
 
-    `length` and `digest` say which transcript is meant; `added` are the messages since the last model
-    call, tool results and what is long without their content. `tools` are those still allowed (None:
-    all of the agent's; empty: only the answer is left), with the calls left where a budget holds;
-    `answer` is whether the final answer is admitted. `tokens_left` (prompt and completion together) and
-    `cost_left_usd` (at `price`) bound what the call may use, all its attempts included. `server` and
-    `model` are those of the leg, and `is_last_leg` whether another one follows.
+    `length` and `digest` identify the transcript. `added` holds the messages since the last model call,
+    long ones without their content. `tools` are the tools that the model may still call: None for all
+    of the agent's, empty for none. `max_calls` is the number of tool calls left, if there is a limit.
+    `answer` is whether the model may give the final answer. `tokens_left` (prompt and completion
+    together) and `cost_left_usd` (at `price`) limit the call with all its attempts. `server` and
+    `model` come from the leg. `is_last_leg` is False if another leg follows.
     """
 
     turn: int
@@ -39,7 +39,7 @@ class GenerateInput(WireModel):
 
 
 class Tokens(WireModel):
-    """Tokens that model calls used; `cached_prompt_tokens` are some of the `prompt_tokens`."""
+    """Token usage. `prompt_tokens` includes the `cached_prompt_tokens`."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -59,7 +59,7 @@ class Tokens(WireModel):
         )
 
     def cost_usd(self, price: Price | None) -> Decimal:
-        """Return the dollars that they cost; nothing where no price is known."""
+        """Return the cost in dollars: 0 if no price is known."""
         if price is None:
             return Decimal(0)
         cached_usd = price.cached_prompt_usd
@@ -73,38 +73,20 @@ class Tokens(WireModel):
 
 
 class Generation(Tokens):
-    """A model's decision, and what it took to get it, all asks and attempts together.
+    """The result of one model call: a decision, and the tokens of all its completions and attempts.
 
-    Without a decision, `out_of` is what the run has not enough left of for another ask.
+    Without a decision, `out_of` names the limit that leaves too little for another completion.
     """
 
     decision: Decision | None = None
     out_of: Literal["tokens", "cost"] | None = None
     interrupted: bool = False
-    """Whether the run cancelled the call; then there is no decision."""
+    """Whether the run cancelled the call. There is no decision then."""
     model: str = ""
     finish_reason: str = "stop"
-    asks: int = 1
-    """How often the model was asked, the first time included."""
+    completions: int = 1
+    """The number of prompts that were sent in the last attempt, including those after a wrong answer."""
     waited_s: float = 0
-    """How long the last attempt waited for its worker."""
+    """Seconds that the last attempt waited for a worker."""
     last_prompt_tokens: int = 0
-    """Prompt tokens of the last ask: the next turn's prompt has at least as many."""
-
-
-class GenerationProgress(WireModel):
-    """The heartbeat of a model call: which ask it is at, and the tokens of its answer so far.
-
-    `spent` is what this attempt and those before it used, without the answer in flight.
-    """
-
-    ask: int = 1
-    tokens: int = 0
-    spent: Tokens = Tokens()
-    handed_back: int = 0
-    """How many attempts before the next one were cut off by the end of their worker."""
-
-    @property
-    def used(self) -> Tokens:
-        """What was used by then, as far as it is known."""
-        return self.spent.plus(Tokens(completion_tokens=self.tokens))
+    """Prompt tokens of the last completion. The prompt of the next turn has at least as many."""

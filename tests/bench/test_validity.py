@@ -1,6 +1,6 @@
 """The pure parts of bench.engines.validity: what counts as valid, and the table."""
 
-from bench.engines.questions import is_of, unconstrained_messages
+from bench.engines.prompts import is_of, unconstrained_messages
 from bench.engines.types import TYPES
 from bench.engines.validity import Constrained, Free, Report, markdown
 

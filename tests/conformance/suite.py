@@ -1,6 +1,6 @@
-"""What every model server that we speak with has to bear, asked by the adapter and by `Asking`.
+"""The conformance suite for model servers: prompts sent by the adapter and by `GenerationAttempt`.
 
-A subclass names the class `Test…`, and its module has a fixture `engine`.
+A subclass has a name with `Test…`, and its module has a fixture `engine`.
 """
 
 import asyncio
@@ -14,15 +14,21 @@ from typing import Any
 import pytest
 from opentelemetry import context, trace
 from outlast_activities.generation.attempt import Endpoint
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
-from outlast_activities.providers.probe import ServerFacts, probe
+from outlast_activities.providers.chat_completions import ChatCompletions
 
 import outlast
-from bench.engines.questions import asked, asked_for, is_of, pinned, question_of, said
+from bench.engines.prompts import (
+    generate,
+    generate_value,
+    is_of,
+    pinned,
+    prompt_source,
+    user_message,
+)
 from bench.engines.types import MAX_TOKENS, TYPES, OutputType
 from outlast.contracts.agents import PinnedAgent
 from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Completion, Decoding, Prompt
+from outlast.model_server import Completion, Decoding, Prompt, ServerFacts, ServerOptions
 
 TEMPERATURE = 0.7
 
@@ -52,10 +58,10 @@ TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
 class Served:
     """A server under test, after the probe."""
 
-    server: Server
+    options: ServerOptions
     model: ChatCompletions
     facts: ServerFacts
-    at_once: int
+    max_concurrent: int
 
     @property
     def endpoint(self) -> Endpoint:
@@ -77,18 +83,19 @@ class Served:
 
 
 @asynccontextmanager
-async def served(server: Server, *, at_once: int) -> AsyncIterator[Served]:
+async def served(options: ServerOptions, *, max_concurrent: int) -> AsyncIterator[Served]:
     """Probe a server, as a worker does when it starts."""
-    model = ChatCompletions(server)
+    model = ChatCompletions(options)
     try:
-        yield Served(server, model, await probe(model), at_once)
+        yield Served(options, model, await model.probe(), max_concurrent)
     finally:
         await model.aclose()
 
 
 @asynccontextmanager
-async def asked_otherwise(engine: Served, **changed: Any) -> AsyncIterator[ChatCompletions]:
-    model = ChatCompletions(replace(engine.server, **changed))
+async def other_adapter(served: Served, /, **changed: Any) -> AsyncIterator[ChatCompletions]:
+    """Yield an adapter of the same server with other options."""
+    model = ChatCompletions(replace(served.options, **changed))
     try:
         yield model
     finally:
@@ -135,12 +142,12 @@ class Conformance:
         assert engine.facts.context_tokens >= 4_096
 
     async def test_a_value_of_each_type_is_valid(self, engine: Served) -> None:
-        slots = asyncio.Semaphore(engine.at_once)
+        slots = asyncio.Semaphore(engine.max_concurrent)
 
         async def ask(kind: OutputType) -> str | None:
             async with slots:
                 try:
-                    generation, record = await asked_for(kind, engine.endpoint)
+                    generation, record = await generate_value(kind, engine.endpoint)
                 except ModelError as error:
                     return f"{kind.name}: {error.kind}: {error.message}"
             assert generation.decision is not None
@@ -155,18 +162,18 @@ class Conformance:
     async def test_a_turn_without_answer_calls_the_tool_that_is_left(
         self, engine: Served, tool: str
     ) -> None:
-        asking = [said("Answer at once with x 1 and y 2. Call no tool.")]
-        question = question_of(
-            clerk(), asking, key="clerk", tools=(tool,), max_calls=1, answer=False
+        messages = [user_message("Answer at once with x 1 and y 2. Call no tool.")]
+        source = prompt_source(
+            clerk(), messages, key="clerk", tools=(tool,), max_calls=1, answer=False
         )
-        generation = await asked(question, engine.endpoint)
+        generation = await generate(source, engine.endpoint)
         assert generation.decision is not None
         assert [call.tool for call in generation.decision.tool_calls] == [tool]
 
     async def test_a_turn_without_tools_answers(self, engine: Served) -> None:
-        asking = [said("Call read_licence for the package rich.")]
-        generation = await asked(
-            question_of(clerk(), asking, key="clerk", tools=()), engine.endpoint
+        messages = [user_message("Call read_licence for the package rich.")]
+        generation = await generate(
+            prompt_source(clerk(), messages, key="clerk", tools=()), engine.endpoint
         )
         assert generation.decision is not None
         assert generation.decision.tool_calls == ()
@@ -178,8 +185,7 @@ class Conformance:
 
     async def test_a_loop_is_cut_before_it_has_cost_much(self, engine: Served) -> None:
         messages = [{"role": "user", "content": "Repeat without end: ha ha ha ha ha ha ha ha ha"}]
-        async with asked_otherwise(engine, temperature=0) as model:
-            model.engine = engine.model.engine
+        async with other_adapter(engine, engine=engine.model.engine, temperature=0) as model:
             with pytest.raises(ModelError) as cut:
                 await model.complete(Prompt(messages, OPEN_TEXT, "text", 1_000))
         assert cut.value.kind is ModelFailure.REPETITION_LOOP
@@ -188,7 +194,7 @@ class Conformance:
     async def test_a_compact_answer_has_no_free_white_space(self, engine: Served) -> None:
         goad = [{"role": "user", "content": "Make up a name and scores, with many line breaks."}]
         usual = await engine.complete(goad, PAIR)
-        completion = await engine.complete(goad, PAIR, compact=True)
+        completion = await engine.complete(goad, PAIR, compact_json=True)
         assert json.loads(completion.text).keys() == {"name", "scores"}
         between = TEXTS.sub("", completion.text)
         assert re.search(r"\s", TEXTS.sub("", usual.text)), "else nothing is shown"
@@ -197,7 +203,9 @@ class Conformance:
 
     async def test_more_requests_than_slots_are_all_answered(self, engine: Served) -> None:
         kinds = [TYPES[number % 3] for number in range(12)]
-        generations = await asyncio.gather(*(asked_for(kind, engine.endpoint) for kind in kinds))
+        generations = await asyncio.gather(
+            *(generate_value(kind, engine.endpoint) for kind in kinds)
+        )
         for kind, (generation, _) in zip(kinds, generations, strict=True):
             assert generation.decision is not None
             assert is_of(kind, generation.decision.answer)
@@ -215,7 +223,7 @@ class Conformance:
 
     async def test_tokens_are_counted_as_the_server_counts_them(self, engine: Served) -> None:
         prompt = Prompt([{"role": "system", "content": "Be brief. ✓"}, *HELLO], PAIR, "pair", 64)
-        counted = await engine.model.most_prompt_tokens(prompt)
+        counted = await engine.model.count_prompt_tokens(prompt)
         completion = await engine.model.complete(prompt)
         assert counted == completion.prompt_tokens
 
@@ -233,26 +241,27 @@ class Conformance:
         )
         token = context.attach(trace.set_span_in_context(span))
         try:
-            generation, _ = await asked_for(TYPES[0], engine.endpoint)
+            generation, _ = await generate_value(TYPES[0], engine.endpoint)
             assert generation.decision is not None
         finally:
             context.detach(token)
 
     async def test_a_cancelled_request_leaves_the_server_free(self, engine: Served) -> None:
         came = asyncio.Event()
-        async with asked_otherwise(engine, temperature=TEMPERATURE) as model:
-            model.engine = engine.model.engine
+        async with other_adapter(
+            engine, engine=engine.model.engine, temperature=TEMPERATURE
+        ) as model:
             prompt = Prompt(
                 [{"role": "user", "content": "Write a long story about a sailor."}],
                 {"type": "array", "items": PAIR, "minItems": 100},
                 "long",
                 2_000,
             )
-            for _ in range(2 * engine.at_once):
+            for _ in range(2 * engine.max_concurrent):
                 asking = asyncio.create_task(model.complete(prompt, on_tokens=lambda _: came.set()))
                 await came.wait()
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
             async with asyncio.timeout(15):
-                generation, _ = await asked_for(TYPES[0], engine.endpoint)
+                generation, _ = await generate_value(TYPES[0], engine.endpoint)
             assert generation.decision is not None

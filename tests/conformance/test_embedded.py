@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from outlast_activities.providers.chat_completions import Server
 from outlast_workers.local.embedded_model import PARALLEL
 from outlast_workers.local.servers import EmbeddedModel, free_port
 
 from bench.engines.types import TYPES
+from outlast.model_server import ServerOptions
 from tests.conformance.suite import TEMPERATURE, Conformance, Served, served
 
 
@@ -18,7 +18,9 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     model = EmbeddedModel(log_dir=tmp_path_factory.mktemp("model"), port=free_port())
     async with (
         model,
-        served(Server(model.url, temperature=TEMPERATURE), at_once=PARALLEL) as engine,
+        served(
+            ServerOptions(model.url, temperature=TEMPERATURE), max_concurrent=PARALLEL
+        ) as engine,
     ):
         yield engine
 

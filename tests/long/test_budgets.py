@@ -18,7 +18,7 @@ import pytest
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.providers import breaker
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
+from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.settings import Settings
 from outlast_workflows import activity_options
 from temporalio.client import Client
@@ -32,6 +32,7 @@ from outlast.contracts.generation import Tokens
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import Usage
 from outlast.errors import ModelFailure
+from outlast.model_server import ServerOptions
 from outlast.runs import Run
 from tests.stage import on_stage, staged_settings
 
@@ -164,9 +165,9 @@ def on_two_legs() -> Settings:
 async def adapters(
     server: ScriptedModelServer, engine: Engine | None
 ) -> AsyncIterator[dict[str, Endpoint]]:
-    told: dict[str, Any] = {"timeout_s": 0.6, "gap_s": 0.4, "api": "vllm" if engine else "openai"}
+    fields: dict[str, Any] = {"timeout_s": 0.6, "gap_s": 0.4, "api": "vllm" if engine else "openai"}
     models = {
-        name: ChatCompletions(Server(server.url, session_header=header_of(name), **told))
+        name: ChatCompletions(ServerOptions(server.url, session_header=header_of(name), **fields))
         for name in PRICES
     }
     try:

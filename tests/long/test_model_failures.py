@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from outlast_activities.constraints.constraints import Engine
+from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.providers.breaker import FIRST_REST_S
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
-from outlast_activities.providers.request_fields import Api
+from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ConcurrencySettings
@@ -43,7 +42,7 @@ from bench.scripted_model_server import (
 from outlast import Agent, Leg, RunFailed, tool
 from outlast.contracts.agents import Route
 from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Prompt
+from outlast.model_server import Prompt, ServerOptions
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from tests.conftest import LIFTED, binary
@@ -81,10 +80,10 @@ def always(step: Step) -> Script:
 
 @asynccontextmanager
 async def adapter(
-    server: ScriptedModelServer, *, api: Api = "vllm", **options: Any
+    server: ScriptedModelServer, *, api: str = "vllm", **options: Any
 ) -> AsyncIterator[ChatCompletions]:
-    told = {"timeout_s": 5.0, "gap_s": 5.0, "temperature": TEMPERATURE, **options}
-    model = ChatCompletions(Server(server.url, api=api, session_header=RUN, **told))
+    fields = {"timeout_s": 5.0, "gap_s": 5.0, "temperature": TEMPERATURE, **options}
+    model = ChatCompletions(ServerOptions(server.url, api=api, session_header=RUN, **fields))
     try:
         yield model
     finally:
@@ -103,8 +102,7 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """Serve agents whose only leg is that server."""
     settings = with_slots(staged_settings(cached=1000), generate)
-    async with adapter(server, **options) as model:
-        model.engine = engine or model.engine
+    async with adapter(server, engine=engine, **options) as model:
         endpoints = {DEFAULT_SERVER: Endpoint(model, max_tokens)}
         async with on_stage(
             temporal, endpoints, [PLAIN, LOOKER], tools=[look], settings=settings
@@ -686,7 +684,7 @@ async def test_calls_in_flight_when_a_server_went_down_do_not_prolong_its_rest()
     async with ScriptedModelServer(always(broken)) as server, adapter(server) as model:
         asked = (model.complete(prompt) for _ in range(10))
         failed = await asyncio.gather(*asked, return_exceptions=True)
-        with pytest.raises(ModelError, match="it failed 10 times in a row") as refused:
+        with pytest.raises(ModelError, match="the server failed 10 times in a row") as refused:
             await model.complete(prompt)
     assert [type(error) for error in failed] == [ModelError] * 10
     assert server.answered == 10

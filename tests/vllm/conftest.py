@@ -2,10 +2,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from outlast_activities.providers.chat_completions import Server
 
 from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
 from bench.engines.vllm_server import vllm as serving
+from outlast.model_server import ServerOptions
 from tests.conformance.suite import TEMPERATURE, Served, served
 
 
@@ -19,6 +19,6 @@ async def vllm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoi
 @pytest_asyncio.fixture(scope="session")
 async def engine(vllm: Endpoint) -> AsyncIterator[Served]:
     """VLLM as a worker uses it, after the probe."""
-    server = Server(vllm.url, api="vllm", temperature=TEMPERATURE)
-    async with served(server, at_once=MAX_NUM_SEQS) as engine:
+    server = ServerOptions(vllm.url, api="vllm", temperature=TEMPERATURE)
+    async with served(server, max_concurrent=MAX_NUM_SEQS) as engine:
         yield engine

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from outlast_activities.providers.probe import probe
 
 from bench.engines.vllm_server import Endpoint
 from outlast.errors import ModelError, ModelFailure
@@ -13,7 +12,7 @@ from tests.conformance.suite import (
     PAIR,
     Conformance,
     Served,
-    asked_otherwise,
+    other_adapter,
 )
 from tests.vllm.test_server import metric
 
@@ -27,14 +26,14 @@ class TestVllm(Conformance):
     """What llama.cpp lacks is added."""
 
     async def test_a_model_that_is_not_served_is_unknown(self, engine: Served) -> None:
-        async with asked_otherwise(engine, model="other") as model:
+        async with other_adapter(engine, model="other") as model:
             with pytest.raises(ModelError) as raised:
-                await probe(model)
+                await model.probe()
         assert raised.value.kind is ModelFailure.UNKNOWN_MODEL
 
     async def test_it_is_held_to_a_schema_by_the_other_field_too(self, engine: Served) -> None:
-        async with asked_otherwise(engine, api="openai") as model:
-            facts = await probe(model)
+        async with other_adapter(engine, api="openai") as model:
+            facts = await model.probe()
             assert facts.constrained
             assert (facts.engine, facts.context_tokens) == ("openai", engine.facts.context_tokens)
 

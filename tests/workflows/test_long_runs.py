@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from outlast_activities.run_queries import WorkflowSource
+from outlast_activities.run_queries import WorkflowQueries
 from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -73,15 +73,15 @@ async def test_a_worker_without_memory_asks_the_run_for_its_transcript(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    messages = WorkflowSource.messages
+    messages = WorkflowQueries.messages
 
     async def counted(
-        source: WorkflowSource, workflow_id: str, run_id: str, since: int
+        queries: WorkflowQueries, workflow_id: str, run_id: str, since: int
     ) -> list[Message]:
         asked.append(since)
-        return await messages(source, workflow_id, run_id, since)
+        return await messages(queries, workflow_id, run_id, since)
 
-    monkeypatch.setattr(WorkflowSource, "messages", counted)
+    monkeypatch.setattr(WorkflowQueries, "messages", counted)
     script = [call("read", n=n) for n in range(5)]
     model = ScriptedModel([*script, answer("done")])
     settings = staged_settings(cached=1000).model_copy(update={"transcript_cache_bytes": 0})

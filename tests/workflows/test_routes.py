@@ -131,8 +131,8 @@ def test_the_legs_that_are_tried_are_those_that_are_not_cold(
 def test_what_was_cold_is_forgotten() -> None:
     cold = ColdLegs()
     cold.note("gpu", until=NOW + timedelta(seconds=60))
-    assert list(cold.at(NOW + timedelta(seconds=59))) == ["gpu"]
-    assert cold.at(NOW + timedelta(seconds=60)) == {}
+    assert list(cold.current(NOW + timedelta(seconds=59))) == ["gpu"]
+    assert cold.current(NOW + timedelta(seconds=60)) == {}
 
 
 async def test_an_agents_model_and_a_tools_class_choose_the_route(temporal: Client) -> None:

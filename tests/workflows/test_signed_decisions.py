@@ -56,7 +56,7 @@ async def test_a_call_is_made_once_somebody_of_the_audience_has_signed(
     async with on_stage(temporal, model(), [desk(leads)], settings=settings(cached)) as stage:
         run, request = await opened(stage)
         assert request.signers == ["ann", "bob"]
-        with pytest.raises(BadRequest, match=r"leads decides by signature \(ann, bob\)"):
+        with pytest.raises(BadRequest, match=r"leads must sign its decisions \(ann, bob\)"):
             await run.approve(request, by="ann")
         with pytest.raises(BadRequest, match="'fay' may not decide this; ann, bob may"):
             await run.approve(request, signer=FAY)
@@ -119,7 +119,7 @@ async def test_an_agent_that_nobody_could_sign_for_is_refused_at_the_start(
         audience="leads", escalate=(Escalation(audience="cfo", after_s=1),), signed=True
     )
     async with on_stage(temporal, model(), [desk(clock)], settings=settings()) as stage:
-        with pytest.raises(RunFailed, match="tool 'refund' demands signatures of 'cfo'"):
+        with pytest.raises(RunFailed, match="tool 'refund' requires signatures of 'cfo'"):
             await stage.run("desk")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from outlast_activities.providers.registry import ADAPTERS
+
 from outlast.errors import NotReady
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
 from outlast_workers.settings import Settings, load_settings
@@ -167,7 +169,10 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="model name (default: the server's first model)"
     )
     command.add_argument(
-        "--api", choices=("vllm", "openai"), help="API of the model server (default: openai)"
+        "--api",
+        choices=list(ADAPTERS),
+        help="API of the model server (default: openai). "
+        + "; ".join(f"{api}: {adapter.summary}" for api, adapter in ADAPTERS.items()),
     )
     command.add_argument(
         "--allow-unconstrained",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from outlast_activities.channels import Command, LogLine, Webhook
-from outlast_activities.notify import ANYBODY, Channel
+from outlast_activities.notify import ANY_AUDIENCE, Channel
 
 from outlast.agents import Catalog
 from outlast.tools import DEFAULT_AUDIENCE
@@ -24,7 +24,7 @@ def unused_audiences(audiences: Iterable[str], catalog: Catalog) -> list[str]:
     specs = [spec for agent in catalog.agents.values() for spec in agent.tool_specs]
     specs += [tool.spec for tool in catalog.tools.values()]
     used = {name for spec in specs if spec.approval for name in spec.approval.audiences}
-    return sorted(set(audiences) - used - {ANYBODY, DEFAULT_AUDIENCE})
+    return sorted(set(audiences) - used - {ANY_AUDIENCE, DEFAULT_AUDIENCE})
 
 
 def _channels(audience: AudienceSettings) -> list[Channel]:

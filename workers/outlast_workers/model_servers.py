@@ -1,4 +1,4 @@
-"""The model servers of a process: opened, waited for, and probed before anything relies on them."""
+"""The model servers of a worker process: connected, awaited and probed before it polls for model calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -8,123 +8,147 @@ import structlog
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.recovery import RULES
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
-from outlast_activities.providers.probe import ServerFacts, needed, probe
+from outlast_activities.providers.registry import ADAPTERS
 
 from outlast.errors import ModelError, NotReady
-from outlast.model_server import Completion, OnTokens, Prompt
+from outlast.model_server import (
+    Completion,
+    ModelServer,
+    OnTokens,
+    Prompt,
+    ServerFacts,
+    ServerOptions,
+)
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings
 
-LOOK_EVERY_S = 2.0
-"""Between two looks whether a model server that is still loading is there."""
+PROBE_EVERY_S = 2.0
+"""The interval between two probes of a server that does not answer yet."""
 
 log = structlog.get_logger("outlast.worker")
 
 
-class Absent:
-    """Fulfils `Model` in the place of a server that was never there: no answer of it is relied on."""
+class UnavailableServer:
+    """Stands in for a server that could not be probed yet. Each call fails with the error of the probe."""
 
     def __init__(self, reason: ModelError) -> None:
         self._reason = reason
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
-        """Fail as the server did when it was probed."""
+        """Raise the error of the probe."""
         del prompt, on_tokens
-        raise ModelError(f"not probed yet: {self._reason.message}", kind=self._reason.kind)
+        raise self._error()
 
-    async def most_prompt_tokens(self, prompt: Prompt) -> int:
-        """Return nought: nothing is asked."""
+    async def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return 0, so that `complete` is called and fails."""
         del prompt
         return 0
 
+    async def probe(self) -> ServerFacts:
+        """Raise the error of the probe."""
+        raise self._error()
+
+    async def is_reachable(self) -> bool:
+        """Return False."""
+        return False
+
+    async def aclose(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def _error(self) -> ModelError:
+        return ModelError(f"not probed yet: {self._reason.message}", kind=self._reason.kind)
+
 
 class ModelServers:
-    """The model servers of a process by name; those that are `known` are not probed again."""
+    """The model servers of a process by name.
+
+    A server whose facts are in `known` is not probed again. New facts are added to `known`.
+    """
 
     def __init__(
-        self, told: Mapping[str, ModelSettings], known: dict[str, ServerFacts] | None = None
+        self,
+        settings: Mapping[str, ModelSettings],
+        known: dict[str, ServerFacts] | None = None,
     ) -> None:
-        self._told = told
+        self._settings = settings
         self._known = {} if known is None else known
-        self._adapters = {name: ChatCompletions(_server(one)) for name, one in told.items()}
-        self._late: list[asyncio.Task[None]] = []
+        self._servers = {
+            name: _connect(server, self._known.get(name)) for name, server in settings.items()
+        }
+        self._late_probes: list[asyncio.Task[None]] = []
 
-    async def probed(self, stop: asyncio.Event) -> dict[str, Endpoint]:
-        """Wait until the servers are there, probe them, and return what the activities use.
+    async def endpoints(self, stop: asyncio.Event) -> dict[str, Endpoint]:
+        """Wait for the servers, probe them, and return their endpoints for the activities.
 
-        One that stays away is used all the same, as soon as it comes, if another one is there. Raises
-        `NotReady` where none is, or one will not do; returns nothing when `stop` is set meanwhile.
+        A server that stays away is probed in the background, if another one answers. Raises `NotReady`
+        if none answers, or if a server cannot be used. Returns nothing if `stop` is set meanwhile.
         """
-        facts = await asyncio.gather(*(self._facts(name, stop) for name in self._told))
+        results = await asyncio.gather(*(self._wait_for(name, stop) for name in self._settings))
         if stop.is_set():
             return {}
-        absent = [one for one in facts if isinstance(one, ModelError)]
-        if len(absent) == len(facts):
-            raise NotReady(str(absent[0].message))
-        endpoints = {
-            name: self._endpoint(name, one) for name, one in zip(self._told, facts, strict=True)
-        }
-        for name, one in zip(self._told, facts, strict=True):
-            if isinstance(one, ModelError):
-                self._late.append(asyncio.create_task(self._awaited(name, endpoints, stop)))
+        facts = dict(zip(self._settings, results, strict=True))
+        errors = {name: error for name, error in facts.items() if isinstance(error, ModelError)}
+        if len(errors) == len(facts):
+            raise NotReady(str(next(iter(errors.values())).message))
+        endpoints = {name: self._endpoint(name, result) for name, result in facts.items()}
+        self._late_probes += [
+            asyncio.create_task(self._probe_later(name, endpoints, stop)) for name in errors
+        ]
         return endpoints
 
-    async def _awaited(
+    async def are_reachable(self) -> bool:
+        """Return whether any server answers."""
+        answers = await asyncio.gather(
+            *(server.is_reachable() for server in self._servers.values())
+        )
+        return any(answers)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for task in self._late_probes:
+            task.cancel()
+        await asyncio.gather(*self._late_probes, return_exceptions=True)
+        await asyncio.gather(*(server.aclose() for server in self._servers.values()))
+
+    async def _wait_for(self, name: str, stop: asyncio.Event) -> ServerFacts | ModelError:
+        """Probe a server until it answers, fails for good, or its time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings[name].start_within_s
+        is_waiting = False
+        while True:  # bounded by start_within_s
+            facts = await self._probe(name)
+            if not isinstance(facts, ModelError):
+                return facts
+            is_final = not RULES[facts.kind].retryable
+            if is_final or stop.is_set() or loop.time() >= deadline:
+                return facts
+            if not is_waiting:
+                log.info("model.waited_for", server=name or None, reason=str(facts.message))
+            is_waiting = True
+            await _pause(stop)
+
+    async def _probe_later(
         self, name: str, endpoints: dict[str, Endpoint], stop: asyncio.Event
     ) -> None:
-        """Probe a server that was away, and is used as soon as it is there."""
-        while isinstance(facts := await self._probed(name), ModelError):  # ends with the process
+        """Probe a server until it answers, and replace its stand-in."""
+        while isinstance(facts := await self._probe(name), ModelError):  # ends with the process
             await _pause(stop)
         try:
             endpoints[name] = self._endpoint(name, facts)
         except NotReady as refusal:
             log.error("model.refused", server=name or None, reason=str(refusal))
 
-    async def are_reachable(self) -> bool:
-        """Tell whether any of them answers."""
-        answers = await asyncio.gather(
-            *(adapter.is_reachable() for adapter in self._adapters.values())
-        )
-        return any(answers)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
-        await asyncio.gather(*(adapter.aclose() for adapter in self._adapters.values()))
-
-    async def _facts(self, name: str, stop: asyncio.Event) -> ServerFacts | ModelError:
-        told = self._told[name]
-        loop = asyncio.get_running_loop()
-        until = loop.time() + told.start_within_s
-        waiting = False
-        while True:  # bounded by start_within_s
-            facts = await self._probed(name)
-            if not isinstance(facts, ModelError):
-                return facts
-            final = not RULES[facts.kind].retryable
-            if final or stop.is_set() or loop.time() >= until:
-                return facts
-            if not waiting:
-                log.info("model.waited_for", server=name or None, reason=str(facts.message))
-            waiting = True
-            await _pause(stop)
-
-    async def _probed(self, name: str) -> ServerFacts | ModelError:
-        told = self._told[name]
+    async def _probe(self, name: str) -> ServerFacts | ModelError:
         if name in self._known:
-            self._adapters[name].engine = self._known[name].engine
             return self._known[name]
         try:
-            facts = await probe(self._adapters[name], engine=told.engine)
+            facts = await self._servers[name].probe()
         except ModelError as error:
             return error
         log.info(
             "model.probed",
             server=name or None,
-            url=told.url,
+            url=self._settings[name].url,
             engine=facts.engine,
             version=facts.version,
             model=facts.model,
@@ -135,57 +159,68 @@ class ModelServers:
         return facts
 
     def _endpoint(self, name: str, facts: ServerFacts | ModelError) -> Endpoint:
-        adapter, told = self._adapters[name], self._told[name]
+        settings = self._settings[name]
         if isinstance(facts, ModelError):
             if not RULES[facts.kind].retryable:
                 raise NotReady(str(facts.message))
             log.warning("model.absent", server=name or None, reason=str(facts.message))
-            return Endpoint(Absent(facts), told.max_tokens)
-        if not facts.constrained and not told.allow_unconstrained:
-            raise NotReady(needed(adapter, facts))
-        return Endpoint(adapter, told.max_tokens, constrained=facts.constrained)
+            return Endpoint(UnavailableServer(facts), settings.max_tokens)
+        if not facts.constrained and not settings.allow_unconstrained:
+            raise NotReady(_unconstrained(settings, facts))
+        return Endpoint(self._servers[name], settings.max_tokens, constrained=facts.constrained)
+
+
+def _unconstrained(settings: ModelSettings, facts: ServerFacts) -> str:
+    server = f"{facts.engine} {facts.version or ''}".strip()
+    return (
+        f"the model server at {settings.url} ({server}, model {facts.model!r}) ignores the JSON Schema "
+        f"of a request: {ADAPTERS[settings.api].constraint_advice}; or accept unconstrained answers, which "
+        "are validated, with --allow-unconstrained"
+    )
 
 
 async def _pause(stop: asyncio.Event) -> None:
     try:
-        await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+        await asyncio.wait_for(stop.wait(), PROBE_EVERY_S)
     except TimeoutError:
         return
 
 
 @asynccontextmanager
-async def opened(
+async def open_model_servers(
     settings: Settings, known: dict[str, ServerFacts] | None = None
 ) -> AsyncIterator[ModelServers | None]:
-    """Yield the model servers of a process that has the role `generate`, else None.
+    """Yield the model servers of a process with the role `generate`, or None without it.
 
-    `known` is what was learned of them on an earlier event loop, and is added to.
+    `known` holds the facts of servers that were probed on an earlier event loop. New facts are added.
     """
     if "generate" not in settings.roles:
         yield None
         return
-    told = {DEFAULT_SERVER: settings.model} if settings.model.url else {}
-    told |= settings.servers
-    if not told:
+    servers = {DEFAULT_SERVER: settings.model} if settings.model.url else {}
+    servers |= settings.servers
+    if not servers:
         raise NotReady(
             "the role 'generate' needs a model server: give --model-url (OUTLAST_MODEL__URL), or leave "
             "the role out with --roles workflows,tools"
         )
-    servers = ModelServers(told, known)
+    model_servers = ModelServers(servers, known)
     try:
-        yield servers
+        yield model_servers
     finally:
-        await servers.aclose()
+        await model_servers.aclose()
 
 
-def _server(told: ModelSettings) -> Server:
-    return Server(
-        url=told.url or "",
-        api=told.api,
-        api_key=told.api_key.get_secret_value() if told.api_key else None,
-        model=told.name,
-        timeout_s=told.timeout_s,
-        gap_s=told.gap_s,
-        temperature=told.temperature,
-        session_header=told.session_header,
+def _connect(settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
+    options = ServerOptions(
+        url=settings.url or "",
+        api=settings.api,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.name,
+        engine=settings.engine,
+        timeout_s=settings.timeout_s,
+        gap_s=settings.gap_s,
+        temperature=settings.temperature,
+        session_header=settings.session_header,
     )
+    return ADAPTERS[settings.api].connect(options, facts)

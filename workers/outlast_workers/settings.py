@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from outlast_activities.notify import ANYBODY
+from outlast_activities.notify import ANY_AUDIENCE
 from outlast_activities.policies.routes import Routes
 from pydantic import (
     AfterValidator,
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _reject_keys_of_the_wildcard(self) -> Self:
         """Reject keys for `*`: a misspelt audience name would change who can decide."""
-        if ANYBODY in self.audiences and self.audiences[ANYBODY].keys:
+        if ANY_AUDIENCE in self.audiences and self.audiences[ANY_AUDIENCE].keys:
             raise PydanticCustomError(
                 "wildcard_keys", "audiences.*: keys need an audience with a name"
             )

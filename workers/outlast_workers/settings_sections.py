@@ -3,9 +3,10 @@
 import base64
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from outlast_activities.constraints.constraints import Engine
+from outlast_activities.constraints.engines import Engine
+from outlast_activities.providers.registry import ADAPTERS
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -76,12 +77,24 @@ TypedRoute = Annotated[Route, BeforeValidator(_strict(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_strict(Price))]
 
 
+def _known_api(api: str) -> str:
+    if api not in ADAPTERS:
+        raise PydanticCustomError(
+            "api", "must be {apis}", {"apis": " or ".join(map(repr, ADAPTERS))}
+        )
+    return api
+
+
+Api = Annotated[str, AfterValidator(_known_api)]
+"""The API of a model server: a row of the registry of adapters."""
+
+
 class ModelSettings(InputModel):
     """A model server of the role `generate`, and the price of its tokens."""
 
     url: Url | None = None
     name: str | None = None
-    api: Literal["vllm", "openai"] = "openai"
+    api: Api = "openai"
     engine: Engine | None = None
     """The structured-output engine, if it is not the default of `api`. Example: `xgrammar` for a vLLM
     server that was started with that backend only."""

@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
-from outlast_activities.generation.transcript_cache import Transcripts
+from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.notify import NotifyActivities
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.resolve import ResolveActivities
-from outlast_activities.run_queries import WorkflowSource
+from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.tool_activity import tool_activity
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.client import Client
@@ -72,7 +72,9 @@ def polled_queues(
     has_search_attributes: bool,
 ) -> dict[str, PolledQueue]:
     """Return the polled queues of this process by name; raises `NotReady` if there are none."""
-    transcripts = Transcripts(WorkflowSource(client), max_bytes=settings.transcript_cache_bytes)
+    transcripts = TranscriptCache(
+        WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
+    )
     queues: dict[str, PolledQueue] = {}
 
     def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:
@@ -113,7 +115,7 @@ def _orchestration_activities(
     if unused := unused_audiences(settings.audiences, catalog):
         log.warning("audiences.unused", audiences=unused, reason="no tool here uses them")
     notify = NotifyActivities(
-        WorkflowSource(client),
+        WorkflowQueries(client),
         channels,
         ui_url=settings.ui_url,
         link_to=link_to(settings.callback),

@@ -16,7 +16,7 @@ from outlast.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.health import Health, serve_health
-from outlast_workers.model_servers import ModelServers, opened
+from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.task_queues import build_workers, run_workers
 from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
@@ -45,12 +45,12 @@ async def run_process(
     asyncio.get_running_loop().set_default_executor(threads)
     try:
         catalog = load_catalog(settings.agents)
-        async with opened(settings) as servers:
+        async with open_model_servers(settings) as servers:
             client = await _connect(settings, telemetry, address)
             has_search_attributes = await ensure_search_attributes(client)
             started = asyncio.Event()
             async with _serve_health(settings, client, servers, started, stop):
-                endpoints = await servers.probed(stop) if servers else {}
+                endpoints = await servers.endpoints(stop) if servers else {}
                 if stop.is_set():
                     return
                 workers = build_workers(

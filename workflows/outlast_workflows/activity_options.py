@@ -7,9 +7,9 @@ from outlast_activities.policies.attempts import (
     GENERATE_ATTEMPTS,
     SPILL_ATTEMPTS,
     TOOL_ATTEMPTS,
-    most_attempts,
+    max_attempts,
 )
-from outlast_activities.policies.recovery import is_model_failure, moves_on
+from outlast_activities.policies.recovery import is_model_failure, tries_next_leg
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
@@ -35,13 +35,13 @@ SPILL_WAIT = timedelta(seconds=30)
 SPILL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
-    maximum_attempts=most_attempts(SPILL_ATTEMPTS),
+    maximum_attempts=max_attempts(SPILL_ATTEMPTS),
 )
 
 LAST_LEG_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
-    maximum_attempts=most_attempts(GENERATE_ATTEMPTS),
+    maximum_attempts=max_attempts(GENERATE_ATTEMPTS),
 )
 UNREGISTERED_WAIT = timedelta(seconds=30)
 UNREGISTERED_TRIES = 40
@@ -85,7 +85,7 @@ def was_not_served(error: ActivityError) -> bool:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type is not None and is_model_failure(cause.type):
-            return moves_on(cause.type)
+            return tries_next_leg(cause.type)
         return not cause.non_retryable
     return isinstance(cause, TimeoutError)
 
@@ -102,7 +102,7 @@ def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> Activity
     heartbeat = HEARTBEAT_TIMEOUT if tool.heartbeats else None
     own_attempts = TOOL_ATTEMPTS[tool.effect]
     # A worker in another language does not tell its own attempts from those of ended workers.
-    attempts = most_attempts(own_attempts, effect=tool.effect) if tool.heartbeats else own_attempts
+    attempts = max_attempts(own_attempts, effect=tool.effect) if tool.heartbeats else own_attempts
     retry = RetryPolicy(
         initial_interval=timedelta(seconds=1),
         maximum_interval=timedelta(seconds=30),

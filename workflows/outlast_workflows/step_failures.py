@@ -13,7 +13,8 @@ from temporalio.exceptions import (
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.effects import EFFECTFUL
-from outlast.contracts.generation import GenerationProgress, Tokens
+from outlast.contracts.generation import Tokens
+from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import (
     BadRequest,
     Failure,

@@ -1,156 +1,101 @@
-"""The part of a schema that a decoding engine can enforce; the rest is left to the check afterwards.
+"""Division of a JSON Schema: a part that a decoding engine can enforce, and the rest for the check.
 
-What an engine does not know is refused by some and ignored by others, and a request refused or a constraint
-that was silently weaker are as bad. So both are decided here, by the table below, before a request is sent.
-Every value of the whole schema stays possible, save that a decimal is given as a number, and a text with a
-format as `outlast_activities.constraints.portable_formats` bounds it.
+An engine may reject a keyword that it does not know, or ignore it. Both are bad: the request fails, or
+the constraint is silently weaker. So the tables in `constraints.engines` decide before a request is
+sent. The engine's part still allows every valid answer, with two exceptions. A decimal must be a
+number, and `constraints.portable_formats` limits strings with a format.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from outlast.jsonschema.contradictions import types_of
 from outlast.jsonschema.schemas import Schema
+from outlast_activities.constraints.engines import (
+    FORMATS,
+    KEYWORDS,
+    LOCAL,
+    MAX_ITEMS,
+    MAX_LENGTH,
+    MAX_NUMBER,
+    PATTERN_WITH_LENGTH,
+    TRUE_SCHEMAS,
+    UNANCHORED,
+    VLLM,
+    Engine,
+)
 from outlast_activities.constraints.portable_patterns import is_portable
-from outlast_activities.constraints.portable_schemas import Reads, in_other_words
-
-Engine = Literal["auto", "xgrammar", "guidance", "outlines", "llama.cpp", "openai"]
-"""`auto` is vLLM's own choice: xgrammar, or guidance for a whole schema; `openai` an unknown server."""
-
-MAX_LENGTH = 2_000
-"""Characters of a text that an engine counts: above it the automaton is what takes the time."""
-
-MAX_ITEMS = 500
-"""Items, or properties, that an engine counts."""
-
-MAX_NUMBER = 10**15
-"""Bounds of numbers that every engine writes as an automaton: llguidance fails at 2**63, xgrammar above."""
-
-_ALL = frozenset({"auto", "xgrammar", "guidance", "outlines", "llama.cpp", "openai"})
-_VLLM = frozenset({"auto", "xgrammar", "guidance"})
-_LOCAL = _VLLM | {"llama.cpp"}
-
-KEYWORDS: dict[str, frozenset[str]] = {
-    "type": _ALL,
-    "properties": _ALL,
-    "required": _ALL,
-    "additionalProperties": _ALL,
-    "items": _ALL,
-    "enum": _ALL,
-    "const": _ALL,
-    "anyOf": _ALL,
-    "$ref": _ALL,
-    "minItems": _ALL,
-    "maxItems": _ALL,
-    "minLength": _ALL - {"openai"},
-    "maxLength": _ALL - {"openai"},
-    "pattern": _ALL - {"openai"},
-    "format": _ALL,
-    "prefixItems": _LOCAL | {"outlines"},
-    "integer minimum": _LOCAL,
-    "integer maximum": _LOCAL,
-    "integer exclusiveMinimum": _LOCAL,
-    "integer exclusiveMaximum": _LOCAL,
-    "number minimum": _VLLM,
-    "number maximum": _VLLM,
-    "number exclusiveMinimum": _VLLM,
-    "number exclusiveMaximum": _VLLM,
-    "integer multipleOf": frozenset({"guidance"}),
-    "minProperties": _VLLM,
-    "maxProperties": _VLLM,
-}
-"""Who enforces a keyword. One that is not here is enforced by nobody and left to the check.
-
-From vLLM 0.32 (`has_xgrammar_unsupported_json_features`), and from compiling schemas and trying values with
-xgrammar 0.2.8, llguidance 1.7.6 and outlines_core 0.2.14."""
-
-FORMATS: dict[str, frozenset[str]] = {
-    "uuid": _LOCAL | {"outlines"},
-    "uri": _VLLM | {"outlines"},
-    "hostname": _VLLM,
-    "ipv6": _VLLM,
-    "uri-reference": frozenset({"xgrammar"}),
-    "uri-template": frozenset({"xgrammar"}),
-    "json-pointer": frozenset({"xgrammar"}),
-    "relative-json-pointer": frozenset({"xgrammar"}),
-}
-"""Of those that no pattern stands for."""
-
-PATTERN_WITH_LENGTH = frozenset({"guidance"})
-"""Who counts the characters of a text that has a pattern or a format too; elsewhere the pattern stays."""
-
-UNANCHORED = frozenset({"guidance"})
-"""Who looks for a pattern anywhere in a text; the others take it for the whole text."""
-
-TRUE_SCHEMAS = frozenset({"auto", "xgrammar", "guidance", "llama.cpp", "openai"})
-"""Who takes `true` and `false` for a schema; the others take `{}`."""
+from outlast_activities.constraints.portable_schemas import EngineSupport, rewrite_schema
 
 ANNOTATIONS = (
     *("$schema", "$comment", "title", "description", "default", "examples", "deprecated"),
     *("readOnly", "writeOnly", "contentMediaType", "contentEncoding", "contentSchema"),
     "discriminator",
 )
-"""Dropped and not reported: they constrain nothing."""
+"""Dropped without a report, because they constrain nothing."""
 
-_DECIMAL = ("^(?!^[-+.]*$)", "^(?!^[+-.]*$)", "^[+-]?")
-"""How pydantic's patterns of a decimal begin, before 2.14 and since."""
+_DECIMAL_PATTERNS = ("^(?!^[-+.]*$)", "^(?!^[+-.]*$)", "^[+-]?")
+"""The beginnings of pydantic's patterns for a decimal, before version 2.14 and since."""
 
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_OF_TYPE = {
-    **dict.fromkeys(_NUMBERS, ("number", "integer")),
+_NUMBER_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_TYPES_OF = {
+    **dict.fromkeys(_NUMBER_LIMITS, ("number", "integer")),
     **dict.fromkeys(("minLength", "maxLength", "pattern", "format"), ("string",)),
     **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems"), ("array",)),
     **dict.fromkeys(("minProperties", "maxProperties"), ("object",)),
 }
-_MORE_PROPERTIES = ("patternProperties", "if", "dependentSchemas", "unevaluatedProperties")
-"""What they say of properties is left to the check; an engine must then admit any other."""
+_PROPERTY_CONDITIONS = ("patternProperties", "if", "dependentSchemas", "unevaluatedProperties")
+"""Keywords about properties that are left to the check. The engine must then allow other properties."""
 
-_MOST: dict[str, float] = {
+_MAX_VALUES: dict[str, float] = {
     **dict.fromkeys(("minLength", "maxLength"), MAX_LENGTH),
     **dict.fromkeys(("minItems", "maxItems", "minProperties", "maxProperties"), MAX_ITEMS),
-    **dict.fromkeys(_NUMBERS, MAX_NUMBER),
+    **dict.fromkeys(_NUMBER_LIMITS, MAX_NUMBER),
 }
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What an engine is given, and the keywords that are left to the check."""
+    """The schema for the engine, and the paths of the keywords that are left to the check."""
 
     schema: Schema
-    moved: tuple[str, ...]
+    checked_after: tuple[str, ...]
     """Paths such as `properties.amount.multipleOf`."""
 
 
 def constraint_for(schema: Schema, engine: Engine) -> Constraint:
-    """Divide a schema, well formed and satisfiable, between an engine and the check."""
+    """Divide a valid schema between an engine and the check."""
     division = _Division(engine, schema)
-    kept = division.node(schema, "")
-    return Constraint(kept if isinstance(kept, dict) else {}, tuple(division.moved))
+    enforced = division.divide(schema, "")
+    return Constraint(enforced if isinstance(enforced, dict) else {}, tuple(division.checked_after))
 
 
 @dataclass
 class _Division:
-    """One schema on its way through; each part is visited once, so its work is bounded by its size."""
+    """The division of one schema. It visits each part once, so its time is linear in the size.
+
+    Methods return the part of a node for the engine. `path` is where the node is, with a final dot.
+    """
 
     engine: Engine
     root: Schema
-    moved: list[str] = field(default_factory=list)
+    checked_after: list[str] = field(default_factory=list)
 
-    def node(self, node: Any, path: str) -> Any:
+    def divide(self, node: Any, path: str) -> Any:
         if not isinstance(node, dict):
             return node if self.engine in TRUE_SCHEMAS or node is False else {}
         plain = {key: value for key, value in node.items() if not _is_annotation(key)}
         definitions = self._group(plain.pop("$defs", None), f"{path}$defs.")
         older = self._group(plain.pop("definitions", None), f"{path}definitions.")
-        kept = self._applied(self._one_of(plain, path), path)
+        kept = self._with_keywords(self._without_combinations(plain, path), path)
         if definitions:
             kept["$defs"] = definitions
         if older:
             kept["definitions"] = older
         return kept
 
-    def _one_of(self, node: Schema, path: str) -> Schema:
-        """Write `oneOf` as `anyOf`, and `allOf` of what does not overlap as one schema."""
+    def _without_combinations(self, node: Schema, path: str) -> Schema:
+        """Rewrite `oneOf` as `anyOf`, and `allOf` as one schema if its parts do not overlap."""
         kept = dict(node)
         if "oneOf" in kept:
             self._move(path, "oneOf")
@@ -161,28 +106,28 @@ class _Division:
             for keyword in [*plain]:
                 if _is_annotation(keyword):
                     del plain[keyword]
-            together = _merged(kept, plain)
-            if together is None:
+            merged = _merged(kept, plain)
+            if merged is None:
                 self._move(path, "allOf")
                 return _opened(kept)
-            kept = together
-        return self._one_of(kept, path) if {"oneOf", "allOf"} & kept.keys() else kept
+            kept = merged
+        return self._without_combinations(kept, path) if {"oneOf", "allOf"} & kept.keys() else kept
 
-    def _applied(self, node: Schema, path: str) -> Schema:
+    def _with_keywords(self, node: Schema, path: str) -> Schema:
         if "$ref" in node:
-            return self._alone(node, "$ref", node["$ref"], path)
+            return self._only(node, "$ref", node["$ref"], path)
         if "anyOf" in node:
-            if _is_told_by_branches(node):
+            if _branches_say_more(node):
                 branches = self._branches(node["anyOf"], f"{path}anyOf.")
-                return self._alone(node, "anyOf", branches, path)
+                return self._only(node, "anyOf", branches, path)
             self._move(path, "anyOf")
             node = _opened({key: value for key, value in node.items() if key != "anyOf"})
         if "const" in node:
-            return self._alone(node, "const", node["const"], path)
-        node = node if "enum" in node else self._in_other_words(node)
+            return self._only(node, "const", node["const"], path)
+        node = node if "enum" in node else self._rewritten(node)
         if "enum" in node:
-            return self._alone(node, "enum", _of_its_type(node), path)
-        if any(keyword in node for keyword in _MORE_PROPERTIES):
+            return self._only(node, "enum", _values_of_type(node), path)
+        if any(keyword in node for keyword in _PROPERTY_CONDITIONS):
             node = _opened(node)
         if "prefixItems" in node and not self._is_enforced("prefixItems", node):
             node = self._without_prefix(node, path)
@@ -194,17 +139,17 @@ class _Division:
                 self._move(path, keyword)
         return self._completed(kept, path)
 
-    def _in_other_words(self, node: Schema) -> Schema:
+    def _rewritten(self, node: Schema) -> Schema:
         has_pattern = "pattern" in node and self._is_enforced("pattern", node)
-        reads = Reads(
+        support = EngineSupport(
             patterns=self.engine in KEYWORDS["pattern"] and not has_pattern,
             multiples=self.engine in KEYWORDS["integer multipleOf"],
-            lists=self.engine in _LOCAL,
+            lists=self.engine in LOCAL,
         )
-        return in_other_words(node, self.root.get("$defs", {}), reads)
+        return rewrite_schema(node, self.root.get("$defs", {}), support)
 
     def _without_prefix(self, node: Schema, path: str) -> Schema:
-        """Leave out `items` too, which is only about what comes after the prefix."""
+        """Leave out `items` too, because it only constrains the items after the prefix."""
         kept = {key: value for key, value in node.items() if key not in ("prefixItems", "items")}
         self._move(path, "prefixItems")
         if node.get("items") is False:
@@ -213,8 +158,8 @@ class _Division:
             self._move(path, "items")
         return kept
 
-    def _alone(self, node: Schema, keyword: str, value: Any, path: str) -> Schema:
-        """Keep one keyword: engines ignore what stands beside a reference, branches or values."""
+    def _only(self, node: Schema, keyword: str, value: Any, path: str) -> Schema:
+        """Keep one keyword. Engines ignore what is beside a reference, branches or values."""
         for other in node:
             if other not in (keyword, "type"):
                 self._move(path, other)
@@ -228,9 +173,9 @@ class _Division:
         kept = [place for place in places if place[0] is not False] or places
         decimals = [branch for branch, _ in kept if _is_decimal(branch)]
         if decimals and any(_is_number(branch) for branch, _ in kept):
-            self.moved.extend(place for branch, place in kept if _is_decimal(branch))
+            self.checked_after.extend(place for branch, place in kept if _is_decimal(branch))
             kept = [(branch, place) for branch, place in kept if not _is_decimal(branch)]
-        return [self.node(branch, f"{place}.") for branch, place in kept]
+        return [self.divide(branch, f"{place}.") for branch, place in kept]
 
     def _below(self, keyword: str, value: Any, path: str) -> Any:
         if keyword == "properties":
@@ -238,9 +183,9 @@ class _Division:
         if keyword == "additionalProperties" and isinstance(value, bool):
             return value
         if keyword in ("items", "additionalProperties"):
-            return self.node(value, f"{path}{keyword}.")
+            return self.divide(value, f"{path}{keyword}.")
         if keyword == "prefixItems":
-            return [self.node(item, f"{path}prefixItems.{n}.") for n, item in enumerate(value)]
+            return [self.divide(item, f"{path}prefixItems.{n}.") for n, item in enumerate(value)]
         return value
 
     def _group(self, group: Any, path: str) -> Schema:
@@ -249,27 +194,27 @@ class _Division:
             if part is False:
                 self._move(path, name)
             else:
-                kept[name] = self.node(part, f"{path}{name}.")
+                kept[name] = self.divide(part, f"{path}{name}.")
         return kept
 
     def _is_enforced(self, keyword: str, node: Schema) -> bool:
         value: Any = node[keyword]
         kinds = _kinds(node)
-        if keyword in _OF_TYPE and not kinds & set(_OF_TYPE[keyword]):
+        if keyword in _TYPES_OF and not kinds & set(_TYPES_OF[keyword]):
             return False
-        if keyword in _MOST and abs(value) > _MOST[keyword]:
+        if keyword in _MAX_VALUES and abs(value) > _MAX_VALUES[keyword]:
             return False
-        if keyword in _NUMBERS:
+        if keyword in _NUMBER_LIMITS:
             kind = "number" if "number" in kinds else "integer"
             whole = kind == "number" or value == int(value)
             return whole and self.engine in KEYWORDS.get(f"{kind} {keyword}", ())
-        return self.engine in KEYWORDS.get(keyword, ()) and self._reads(keyword, node)
+        return self.engine in KEYWORDS.get(keyword, ()) and self._is_supported(keyword, node)
 
-    def _reads(self, keyword: str, node: Schema) -> bool:
+    def _is_supported(self, keyword: str, node: Schema) -> bool:
         if keyword == "format":
-            return self._knows(node["format"])
+            return self._knows_format(node["format"])
         if keyword == "pattern":
-            return not self._knows(node.get("format")) and is_portable(
+            return not self._knows_format(node.get("format")) and is_portable(
                 str(node["pattern"]),
                 anchored=self.engine not in UNANCHORED,
                 escaped=self.engine in UNANCHORED,
@@ -277,27 +222,27 @@ class _Division:
             )
         return True
 
-    def _knows(self, form: Any) -> bool:
-        return self.engine in FORMATS.get(str(form), ())
+    def _knows_format(self, name: Any) -> bool:
+        return self.engine in FORMATS.get(str(name), ())
 
     def _completed(self, node: Schema, path: str) -> Schema:
         kept = _with_required(node)
-        shaped = "pattern" in kept or "format" in kept
+        has_shape = "pattern" in kept or "format" in kept
         for keyword in ("minLength", "maxLength"):
-            if shaped and keyword in kept and self.engine not in PATTERN_WITH_LENGTH:
+            if has_shape and keyword in kept and self.engine not in PATTERN_WITH_LENGTH:
                 del kept[keyword]
                 self._move(path, keyword)
         if "object" in _kinds(kept) and not kept.get("properties"):
-            # Engines, and outlines before them, close an object that says nothing of others.
+            # Engines, and outlines before them, would forbid other properties by default.
             kept.setdefault("additionalProperties", True)
-        if kept.get("items") is False and self.engine not in _VLLM:
+        if kept.get("items") is False and self.engine not in VLLM:
             kept = _ended(kept, {key: value for key, value in kept.items() if key != "items"})
-        if "prefixItems" in kept and self.engine in _VLLM:
+        if "prefixItems" in kept and self.engine in VLLM:
             kept.setdefault("items", {})
         return kept
 
     def _move(self, path: str, keyword: str) -> None:
-        self.moved.append(f"{path}{keyword}")
+        self.checked_after.append(f"{path}{keyword}")
 
 
 def _is_annotation(keyword: str) -> bool:
@@ -310,7 +255,7 @@ def _kinds(node: Schema) -> set[str]:
 
 
 def _merged(one: Schema, other: Schema) -> Schema | None:
-    """Return the schema that both are, if they say nothing different of the same thing."""
+    """Return one schema for both, or None if they constrain the same thing in different ways."""
     merged = dict(one)
     for keyword, value in other.items():
         known: Any = merged.get(keyword, value)
@@ -323,14 +268,14 @@ def _merged(one: Schema, other: Schema) -> Schema | None:
         else:
             return None
     objects = {"properties", "patternProperties", "additionalProperties"}
-    together = bool(objects & one.keys()) and bool(objects & other.keys())
+    both_objects = bool(objects & one.keys()) and bool(objects & other.keys())
     closed = merged.get("additionalProperties", True) is not True
     beside = {"$ref", "anyOf", "oneOf"} & merged.keys() and len(merged) > 1
-    return None if (together and closed) or beside else merged
+    return None if (both_objects and closed) or beside else merged
 
 
 def _with_required(node: Schema) -> Schema:
-    """Name the properties that are required: engines leave out, or forbid, those they do not know."""
+    """Add required properties to `properties`: engines leave out or forbid unknown ones."""
     names: Any = node.get("required", [])
     known: Any = node.get("properties", {})
     others: Any = node.get("additionalProperties", True)
@@ -345,39 +290,41 @@ def _with_required(node: Schema) -> Schema:
 
 
 def _ended(node: Schema, kept: Schema) -> Schema:
-    """Say with `maxItems` that nothing comes after the prefix."""
+    """Set `maxItems` so that nothing follows the prefix."""
     first: Any = node.get("prefixItems", [])
     most: Any = node.get("maxItems", len(first))
     return {**kept, "maxItems": min(most, len(first))}
 
 
 def _opened(node: Schema) -> Schema:
-    """Admit properties of which only what is left to the check knows."""
+    """Allow properties that only the check knows."""
     closed = "patternProperties" in node or "additionalProperties" not in node
     about_objects = "object" in _kinds(node) or "properties" in node
     return {**node, "additionalProperties": True} if closed and about_objects else node
 
 
-def _is_told_by_branches(node: Schema) -> bool:
-    """Tell whether `anyOf` says more than what stands beside it."""
+def _branches_say_more(node: Schema) -> bool:
+    """Return whether `anyOf` constrains more than the keywords beside it."""
     beside = node.keys() - {"anyOf"}
     if beside == {"type"}:
         branches: Any = node["anyOf"]
-        told = ("type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf")
+        keywords = ("type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf")
         return all(
-            any(word in branch for word in told) for branch in branches if branch is not True
+            any(keyword in branch for keyword in keywords)
+            for branch in branches
+            if branch is not True
         )
     return not beside & {"type", "properties"}
 
 
-def _of_its_type(node: Schema) -> list[Any]:
+def _values_of_type(node: Schema) -> list[Any]:
     values: Any = node["enum"]
     kinds = _kinds(node)
     return [value for value in values if not kinds or kinds & set(types_of(value))]
 
 
 def _is_decimal(node: Any) -> bool:
-    return isinstance(node, dict) and str(node.get("pattern", "")).startswith(_DECIMAL)
+    return isinstance(node, dict) and str(node.get("pattern", "")).startswith(_DECIMAL_PATTERNS)
 
 
 def _is_number(node: Any) -> bool:

@@ -1,12 +1,12 @@
-"""Formats as regular expressions that decoding engines read alike, and whose texts come to an end.
+"""Formats as regular expressions that all decoding engines know, and whose strings have a maximum length.
 
-An engine's own format may be unknown to another, and admits digits without end (fractions of a second,
-the numbers of a duration), into which a small model runs. These admit what is in use: years of four digits,
-fractions of six, numbers of a duration with six, addresses of mail in ASCII. The check afterwards is of
-the format itself.
+An engine's own format may be unknown to another. It also allows digits without a limit, such as
+fractions of a second, and small models loop in them. These patterns allow what is in use: years of four
+digits, fractions of six, numbers of a duration with six, and ASCII mail addresses. The check afterwards
+uses the format itself.
 """
 
-# Nothing optional ends in a counted repeat: xgrammar 0.2.8 lets `(x[0-9]{1,6})?` begin in its middle.
+# Nothing optional ends in a counted repeat: xgrammar 0.2.8 lets `(x[0-9]{1,6})?` start in the middle.
 _HOUR = "([01][0-9]|2[0-3])"
 _DAY_OF_MONTH = (
     "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"

@@ -1,4 +1,4 @@
-"""Regular expressions that decoding engines and Python read alike."""
+"""Regular expressions that decoding engines and Python interpret in the same way."""
 
 import re
 import warnings
@@ -9,17 +9,17 @@ from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
 MAX_REPEATS = 100
-"""Counted repeats in a pattern: xgrammar 0.2.8 fails from 129 on."""
+"""The largest counted repeat in a pattern. xgrammar 0.2.8 fails from 129 on."""
 
 _PLAIN_FLAGS = re.UNICODE
-_READABLE = ("LITERAL", "NOT_LITERAL", "IN", "ANY", "BRANCH", "SUBPATTERN", "MAX_REPEAT")
+_PORTABLE_OPERATIONS = ("LITERAL", "NOT_LITERAL", "IN", "ANY", "BRANCH", "SUBPATTERN", "MAX_REPEAT")
 
 
 def is_portable(pattern: str, *, anchored: bool, escaped: bool, classes: bool) -> bool:
-    """Tell whether an engine reads a pattern as Python does: only what all of them have in common.
+    r"""Return whether an engine interprets a pattern as Python does.
 
-    `anchored`: it takes a pattern for the whole text; `escaped`: it matches the text and not its JSON;
-    `classes`: it knows those that are written as a backslash and a letter.
+    `anchored`: the engine matches the whole string. `escaped`: it matches the string and not its JSON.
+    `classes`: it knows classes such as `\d`.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
@@ -44,27 +44,27 @@ def _is_whole(tree: Any) -> bool:
 
 
 def _items(items: Any) -> Iterator[Any]:
-    waiting = [items]
-    while waiting:
-        for item in waiting.pop():
+    stack = [items]
+    while stack:
+        for item in stack.pop():
             yield item
             operation, argument = str(item[0]), item[1]
             if operation == "BRANCH":
-                waiting.extend(argument[1])
+                stack.extend(argument[1])
             elif operation in ("SUBPATTERN", "MAX_REPEAT"):
-                waiting.append(argument[-1])
+                stack.append(argument[-1])
 
 
 def _is_plain(item: Any, *, escaped: bool, classes: bool) -> bool:
     operation, argument = str(item[0]), item[1]
-    if operation not in _READABLE:
+    if operation not in _PORTABLE_OPERATIONS:
         return False
     if operation == "SUBPATTERN":
         return not argument[1] and not argument[2]
     if operation == "MAX_REPEAT":
         return all(count <= MAX_REPEATS for count in argument[:2] if str(count) != "MAXREPEAT")
     if operation == "LITERAL":
-        # These are written with a backslash in JSON, which is not what xgrammar and outlines match.
+        # JSON writes these with a backslash, which xgrammar and outlines do not match.
         return escaped or (argument >= ord(" ") and chr(argument) not in '"\\')
     if operation == "IN" and not classes:
         return not any(str(kind) == "CATEGORY" for kind, _ in argument)

@@ -1,4 +1,4 @@
-"""Schemas in other words: what some engine does not know is said with what all of them do."""
+"""Equivalent schemas for engines that do not know a keyword, from keywords that all engines know."""
 
 import itertools
 import math
@@ -9,31 +9,31 @@ from outlast.jsonschema.schemas import Schema
 from outlast_activities.constraints.portable_formats import PATTERNS
 
 MAX_VALUES = 100
-"""Multiples, lists of different values, or names of properties that are named one by one."""
+"""The most values that are listed one by one: multiples, lists of unique items, or property names."""
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_OF_VALUES = ("type", "enum", "const", "title", "description")
+_VALUE_KEYWORDS = ("type", "enum", "const", "title", "description")
 
 
 @dataclass(frozen=True)
-class Reads:
-    """What an engine reads: patterns, as a node may use them; multiples; lists among an enumeration."""
+class EngineSupport:
+    """What an engine supports: a pattern for a format, `multipleOf`, and lists as values of `enum`."""
 
     patterns: bool
     multiples: bool
     lists: bool
 
 
-def in_other_words(node: Schema, definitions: Any, reads: Reads) -> Schema:
-    """Return a schema that admits the same, save that texts are bounded as `PATTERNS` says."""
+def rewrite_schema(node: Schema, definitions: Any, support: EngineSupport) -> Schema:
+    """Return an equivalent schema. Only strings with a format are limited as in `PATTERNS`."""
     kind = node.get("type")
-    if kind == "string" and reads.patterns:
+    if kind == "string" and support.patterns:
         return _with_pattern(node)
-    if kind == "integer" and not reads.multiples:
+    if kind == "integer" and not support.multiples:
         return _with_multiples(node)
     if kind == "object":
         return _with_names(node, definitions)
-    if kind == "array" and reads.lists:
+    if kind == "array" and support.lists:
         return _with_lists(node, definitions)
     return node
 
@@ -46,7 +46,7 @@ def _with_pattern(node: Schema) -> Schema:
 
 
 def _with_multiples(node: Schema) -> Schema:
-    """Name the multiples between two bounds."""
+    """List the multiples between two bounds."""
     step: Any = node.get("multipleOf")
     if step is None or step != int(step) or node.keys() - {"type", "multipleOf", *_BOUNDS}:
         return node
@@ -66,8 +66,9 @@ def _with_multiples(node: Schema) -> Schema:
 
 
 def _with_names(node: Schema, definitions: Any) -> Schema:
-    """Write a map whose keys are some of few as an object with these properties."""
-    names = [one for one in _values(node.get("propertyNames"), definitions) if isinstance(one, str)]
+    """Rewrite a map with a few possible keys as an object with these properties."""
+    values = _values(node.get("propertyNames"), definitions)
+    names = [value for value in values if isinstance(value, str)]
     others: Any = node.get("additionalProperties", True)
     beside = {"properties", "patternProperties", "unevaluatedProperties"} & node.keys()
     required: Any = node.get("required", [])
@@ -82,7 +83,7 @@ def _with_names(node: Schema, definitions: Any) -> Schema:
 
 
 def _with_lists(node: Schema, definitions: Any) -> Schema:
-    """Name the lists of different values out of few: no engine compares items."""
+    """List all lists of unique items out of a few values, because no engine compares items."""
     known = {"type", "items", "uniqueItems", "minItems", "maxItems"}
     values = _values(node.get("items"), definitions)
     if node.get("uniqueItems") is not True or node.keys() - known or not values:
@@ -96,11 +97,11 @@ def _with_lists(node: Schema, definitions: Any) -> Schema:
     lists = itertools.chain.from_iterable(
         itertools.permutations(values, length) for length in lengths
     )
-    return {"type": "array", "enum": [list(one) for one in lists]}
+    return {"type": "array", "enum": [list(items) for items in lists]}
 
 
 def _values(schema: Any, definitions: Any) -> list[str | int]:
-    """Return the texts or whole numbers that a schema admits, if they are few, each once."""
+    """Return the strings or integers that a schema allows, if they are few, each once."""
     reference = str(schema.get("$ref", "")) if isinstance(schema, dict) else ""
     if reference.startswith("#/$defs/") and schema.keys() == {"$ref"}:
         schema = definitions.get(reference.removeprefix("#/$defs/"))
@@ -108,7 +109,7 @@ def _values(schema: Any, definitions: Any) -> list[str | int]:
         return []
     if schema.keys() == {"type", "minimum", "maximum"} and schema["type"] == "integer":
         values: Any = _whole_numbers(schema["minimum"], schema["maximum"])
-    elif schema.keys() & {"enum", "const"} and not schema.keys() - {*_OF_VALUES}:
+    elif schema.keys() & {"enum", "const"} and not schema.keys() - {*_VALUE_KEYWORDS}:
         values = schema.get("enum", [schema.get("const")])
     else:
         return []

@@ -1,1 +1,1 @@
-"""The activity that asks a model for the next decision."""
+"""The activity that makes a model call and returns the model's next decision."""

@@ -1,48 +1,47 @@
-"""The activity that asks a model for the next decision of a run."""
+"""The activity that makes one model call and returns the model's next decision."""
 
 import asyncio
-from collections import OrderedDict
+import functools
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from temporalio import activity
 
-from outlast.contracts.generation import GenerateInput, Generation, GenerationProgress, Tokens
+from outlast.contracts.generation import GenerateInput, Generation, Tokens
+from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
 from outlast.texts import cut
-from outlast_activities.generation.attempt import Asking, Checker, Endpoint, Question, Size
-from outlast_activities.generation.transcript_cache import Transcripts
-from outlast_activities.heartbeats import heartbeats
-from outlast_activities.policies.allowance import Allowance
-from outlast_activities.policies.attempts import (
-    GENERATE_ATTEMPTS,
-    SPILL_ATTEMPTS,
-    handed_back,
-    is_handed_back,
-    own_attempt,
-    waited_s,
+from outlast_activities.attempt_protocol import ActivityAttempt, waited_s, was_cancelled_by_run
+from outlast_activities.generation.attempt import (
+    Checker,
+    Endpoint,
+    GenerationAttempt,
+    PromptMemory,
+    PromptSource,
 )
-from outlast_activities.policies.recovery import verdict_on
+from outlast_activities.generation.transcript_cache import TranscriptCache
+from outlast_activities.policies.allowance import Allowance
+from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS
+from outlast_activities.policies.recovery import retry_decision
 
 DEFAULT_SERVER = ""
-"""The server of legs that name none."""
+"""The name of the server for legs without a `server`."""
 
-MAX_SAID = 500
-"""Bytes of an error that is no model's."""
+MAX_ERROR = 500
+"""Bytes of the text of an error that is not a `ModelError`."""
 
-MAX_RUNS = 10_000
-"""Runs of which the size of the last prompt is remembered, or how much was left out of it."""
+MAX_MEMORIES = 10_000
+"""Runs, times models, whose `PromptMemory` a worker keeps."""
 
 
 class ModelActivities:
-    """Asks a model for the next decision of a run. `endpoints` are model servers by name."""
+    """The model calls of a worker. `endpoints` are the model servers by name."""
 
     def __init__(
         self,
         endpoints: Mapping[str, Endpoint],
         checker: Checker,
-        transcripts: Transcripts,
+        transcripts: TranscriptCache,
         *,
         max_concurrent: int,
     ) -> None:
@@ -50,77 +49,75 @@ class ModelActivities:
         self._checker = checker
         self._transcripts = transcripts
         self._slots = asyncio.Semaphore(max_concurrent)
-        self._trimmed: OrderedDict[_Counted, int] = OrderedDict()
-        self._sizes: OrderedDict[_Counted, Size] = OrderedDict()
+        self._memories = functools.lru_cache(maxsize=MAX_MEMORIES)(_new_memory)
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
-        """Return a decision that the agent's schema admits, or none where the run's means are spent.
+        """Return a decision that is valid for the agent's schema, or `out_of` if the budget is spent.
 
-        What an answer lacks is mended by asking again, as `policies.recovery` says, and then
-        `ModelError`. Retries repeat the call: it is paid again, is counted, and changes nothing else.
+        A wrong answer is followed by another prompt in the same attempt, as `policies.recovery`
+        describes. If that fails, raises `ModelError`. Temporal may retry the call: the tokens of each
+        attempt are counted.
         """
-        workflow_id = activity.info().workflow_id or ""
-        last = progress_before()
-        before = last.used
-        attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
-        left = attempts - own_attempt(last.handed_back)
-        asking: Asking | None = None
-
-        def progress(more: int = 0) -> tuple[GenerationProgress]:
-            (now,) = asking.progress() if asking else (GenerationProgress(spent=before),)
-            return (now.model_copy(update={"handed_back": last.handed_back + more}),)
-
-        async with heartbeats(progress):
-            try:
-                _refuse_further(left, before)
-                asking = await self._asking(input, before)
-                async with self._slots:
-                    generation = await asking.decided()
-            except BaseException as error:
-                if is_handed_back(error):
-                    activity.heartbeat(*progress(1))
-                    raise handed_back() from None
-                # The next attempt begins with what this one used, whatever ended it.
-                activity.heartbeat(*progress())
-                if isinstance(error, asyncio.CancelledError) and was_asked_to_stop():
-                    return interrupted(*progress())
-                if not isinstance(error, Exception):
-                    raise
-                spent = asking.spent if asking else before
-                raise _final(error, spent, left=left, is_last_leg=input.is_last_leg) from None
-        self._remember(input, asking)
-        if generation.decision is not None and generation.decision.tool_calls:
-            self._transcripts.add_decision(workflow_id, generation.decision)
-        else:
-            self._transcripts.forget(workflow_id)
+        own_attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
+        attempt = ActivityAttempt(GenerationProgress, own_attempts=own_attempts)
+        try:
+            async with attempt:
+                generation = await self._run_attempt(input, attempt)
+        except asyncio.CancelledError:
+            if not was_cancelled_by_run():
+                raise
+            # A cancellation cannot carry the token usage, so the activity returns a result.
+            progress = attempt.progress()
+            return Generation(
+                interrupted=True, completions=progress.completions, **progress.used.model_dump()
+            )
         return generation.model_copy(update={"waited_s": round(waited_s(), 3)})
 
-    async def _asking(self, wanted: GenerateInput, before: Tokens) -> Asking:
+    async def _run_attempt(
+        self, wanted: GenerateInput, attempt: ActivityAttempt[GenerationProgress]
+    ) -> Generation:
+        spent = attempt.previous.used
+        attempt.progress = lambda: GenerationProgress(spent=spent)
+        generation_attempt: GenerationAttempt | None = None
+        try:
+            if attempt.left < 0:
+                raise ModelError(
+                    "all attempts timed out or lost their workers", kind=ModelFailure.TIMEOUT
+                )
+            generation_attempt = await self._generation_attempt(wanted, spent)
+            attempt.progress = generation_attempt.progress
+            async with self._slots:
+                generation = await generation_attempt.generate()
+        except Exception as error:  # noqa: BLE001 every failure carries the tokens that it used
+            spent = generation_attempt.spent if generation_attempt else spent
+            raise _final(error, spent, left=attempt.left, is_last_leg=wanted.is_last_leg) from None
+        self._remember(wanted, generation_attempt, generation)
+        return generation
+
+    async def _generation_attempt(self, wanted: GenerateInput, spent: Tokens) -> GenerationAttempt:
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         endpoint = self._endpoint(wanted.server)
         agent = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
-        narrowed = f"{wanted.tools} {wanted.max_calls} {wanted.answer}"
-        question = Question(
+        source = PromptSource(
             agent=agent,
             transcript=transcript,
             schema=decision_schema(
                 agent, wanted.tools, max_calls=wanted.max_calls, answer=wanted.answer
             ),
-            schema_key=f"{wanted.agent_digest} {narrowed}",
+            schema_key=f"{wanted.agent_digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
             model=wanted.model or agent.model,
             session=workflow_id,
         )
-        return Asking(
-            question,
+        return GenerationAttempt(
+            source,
             endpoint,
             self._checker,
             Allowance(wanted.tokens_left, wanted.cost_left_usd, wanted.price),
-            spent=before,
-            trimmed=self._trimmed.get(_counted_as(workflow_id, run_id, wanted), 0),
-            known_size=self._sizes.get(_counted_as(workflow_id, run_id, wanted)),
+            spent=spent,
+            memory=self._memory(wanted),
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:
@@ -133,69 +130,43 @@ class ModelActivities:
             )
         return endpoint
 
-    def _remember(self, wanted: GenerateInput, asking: Asking) -> None:
+    def _memory(self, wanted: GenerateInput) -> PromptMemory:
+        """Return the memory of a run and a model. Each model counts tokens in its own way."""
         info = activity.info()
-        key = _counted_as(info.workflow_id or "", info.workflow_run_id or "", wanted)
-        if asking.trimmed:
-            self._trimmed[key] = asking.trimmed
-            self._trimmed.move_to_end(key)
-        is_bounded = wanted.tokens_left is not None or wanted.cost_left_usd is not None
-        if asking.size is not None and is_bounded:
-            self._sizes[key] = asking.size
-            self._sizes.move_to_end(key)
-        for kept in (self._trimmed, self._sizes):
-            if len(kept) > MAX_RUNS:
-                kept.popitem(last=False)
+        server, model = wanted.server or DEFAULT_SERVER, wanted.model or ""
+        return self._memories(info.workflow_id or "", info.workflow_run_id or "", server, model)
+
+    def _remember(
+        self, wanted: GenerateInput, attempt: GenerationAttempt, generation: Generation
+    ) -> None:
+        """Keep what the next call of the run needs, unless this was probably the last one."""
+        self._memory(wanted).update(attempt.memory)
+        workflow_id = activity.info().workflow_id or ""
+        if generation.decision is not None and generation.decision.tool_calls:
+            self._transcripts.add_decision(workflow_id, generation.decision)
+        else:
+            self._transcripts.forget(workflow_id)
 
 
-_Counted: TypeAlias = tuple[str, str, str, str]
-
-
-def _counted_as(workflow_id: str, run_id: str, wanted: GenerateInput) -> _Counted:
-    """Return what prompts of one size, and one context, have in common: each model has its own."""
-    return workflow_id, run_id, wanted.server or DEFAULT_SERVER, wanted.model or ""
-
-
-def progress_before() -> GenerationProgress:
-    """Return what the last heartbeat of the attempts before this one says."""
-    details = activity.info().heartbeat_details
-    return GenerationProgress.model_validate(details[0]) if details else GenerationProgress()
-
-
-def _refuse_further(left: int, spent: Tokens) -> None:
-    """Raise `ModelError` where attempts that ended without a word have used up a call's own."""
-    if left < 0:
-        raise ModelError(
-            "its attempts took too long, or lost their workers",
-            kind=ModelFailure.TIMEOUT,
-            tokens=spent.model_dump(),
-        )
-
-
-def was_asked_to_stop() -> bool:
-    """Tell whether the run cancelled this call: a worker that drains cancels calls too."""
-    details = activity.cancellation_details()
-    return details is not None and details.cancel_requested
-
-
-def interrupted(last: GenerationProgress) -> Generation:
-    """Return what a call used that its run cancelled: an answer, for a cancellation cannot carry it."""
-    return Generation(interrupted=True, asks=last.ask, **last.used.model_dump())
+def _new_memory(_workflow_id: str, _run_id: str, _server: str, _model: str) -> PromptMemory:
+    return PromptMemory()
 
 
 def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> ModelError:
-    """Return a failure as Temporal and the run need it: whether and when to retry, and what it cost."""
+    """Return a failure with all that Temporal and the run need: retry or not, when, and the tokens used."""
     if not isinstance(error, ModelError):
-        # Of the worker: the transcript could not be asked for, or there is a bug.
-        said = f"{type(error).__name__}: {cut(str(error), MAX_SAID)}"
+        # A fault of the worker: the query for the transcript failed, or there is a bug.
         return ModelError(
-            said, kind=ModelFailure.SERVER_ERROR, retryable=left > 0, tokens=spent.model_dump()
+            f"{type(error).__name__}: {cut(str(error), MAX_ERROR)}",
+            kind=ModelFailure.SERVER_ERROR,
+            retryable=left > 0,
+            tokens=spent.model_dump(),
         )
-    verdict = verdict_on(error.kind, told_wait=error.retry_after, is_last_leg=is_last_leg)
+    decision = retry_decision(error.kind, retry_after=error.retry_after, is_last_leg=is_last_leg)
     return ModelError(
         str(error.message),
         kind=error.kind,
-        retryable=verdict.retryable and left > 0,
-        retry_after=verdict.wait,
+        retryable=decision.retryable and left > 0,
+        retry_after=decision.wait,
         tokens=spent.model_dump(),
     )

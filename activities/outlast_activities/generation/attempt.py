@@ -1,4 +1,4 @@
-"""Asking: one attempt at a decision, question after question, until there is one or a reason why not."""
+"""One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
 import json
 from collections.abc import Sequence
@@ -9,69 +9,86 @@ from pydantic import JsonValue
 from temporalio import activity
 
 from outlast.contracts.agents import PinnedAgent
-from outlast.contracts.generation import Generation, GenerationProgress, Tokens
+from outlast.contracts.generation import Generation, Tokens
+from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
 from outlast.json_text import to_json
-from outlast.model_server import USUAL, Completion, Model, Prompt
+from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast_activities.generation.prompts import (
     chat_messages,
     reask_messages,
-    trimmed,
+    trim_results,
     without_fences,
 )
 from outlast_activities.policies.allowance import Allowance
-from outlast_activities.policies.recovery import Remedy, Tried, remedy_for
+from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
 
-MOST_TIMES = 4
-"""An answer that was cut off gets twice the tokens, and then this many times the usual number."""
+MAX_TOKENS_FACTOR = 4
+"""After a truncated answer `max_tokens` is doubled, up to this many times the configured value."""
 
-MORE_PATIENCE = 4
-"""A repetition is let run so many times longer when it comes again: some answers do repeat."""
+LOOP_TOKENS_FACTOR = 4
+"""After a repetition loop this many times more repetition is allowed, because some valid answers repeat."""
 
-SEAM_TOKENS = 64
-"""What a chat template puts around the messages that a turn adds, and where texts meet."""
+TEMPLATE_TOKENS = 64
+"""An allowance for what a chat template adds around new messages, and for tokens across the seams."""
 
-MAX_SHOWN = 2_000
-"""Characters of a wrong answer that a model is shown again."""
+MAX_QUOTED_CHARACTERS = 2_000
+"""Characters of a wrong answer that the next prompt quotes."""
 
 
 class Checker(Protocol):
-    """Checks a value against a JSON Schema: what an engine promised is looked at all the same."""
+    """Validates answers against a JSON Schema, even if the server enforces it."""
 
     def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
-        """Return what is wrong with `value`, in one line, or None."""
+        """Return what is wrong with `value` in one line, or None."""
         ...
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model server as the activity uses it.
+    """A model server with the settings that the activity needs.
 
-    `max_tokens` is what an answer may have at first. `constrained` is False of a server that ignores
-    constraints: the model is then told the schema, and answers are dug out of what it wraps them in.
+    `max_tokens` limits the first answer of an attempt. `constrained` is False if the server ignores
+    JSON Schemas: the prompt then contains the schema, and Markdown fences around an answer are removed.
     """
 
-    model: Model
+    server: ModelServer
     max_tokens: int
     constrained: bool = True
 
 
 @dataclass(frozen=True)
-class Size:
-    """A prompt's size. One that begins with it has no more tokens than this and a byte of text each."""
+class PromptSize:
+    """The size of a prompt, which bounds the tokens of any longer prompt that begins with the same text."""
 
     text_bytes: int
     tokens: int
 
-    def most_tokens(self, prompt: Prompt) -> int:
-        """Return the most tokens of a prompt that begins with this one."""
-        return self.tokens + max(0, prompt.text_bytes - self.text_bytes) + SEAM_TOKENS
+    def max_tokens(self, prompt: Prompt) -> int:
+        """Return an upper bound for a prompt that begins with this one: one token per added byte."""
+        return self.tokens + max(0, prompt.text_bytes - self.text_bytes) + TEMPLATE_TOKENS
+
+
+@dataclass
+class PromptMemory:
+    """What one model call learns for the later calls of its run with the same model.
+
+    `trimmed` is the number of transcript entries whose tool results are left out of the prompt, so that
+    later prompts begin with the same text. `size` is the size of the last complete prompt.
+    """
+
+    trimmed: int = 0
+    size: PromptSize | None = None
+
+    def update(self, other: "PromptMemory") -> None:
+        """Take over what a later call learned."""
+        self.trimmed, self.size = other.trimmed, other.size
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of whom, before anything went wrong."""
+class PromptSource:
+    """What the prompts of a model call are made of."""
 
     agent: PinnedAgent
     transcript: Sequence[Message]
@@ -82,8 +99,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class _Wrong:
-    """An answer that was not taken, and the error that it came with, if it came with one."""
+class RejectedAnswer:
+    """An answer that is not a valid decision. `error` is set if the server failed."""
 
     failure: ModelFailure
     problem: str
@@ -91,81 +108,84 @@ class _Wrong:
     error: ModelError | None = None
 
 
-class Asking:
-    """One attempt. `spent` begins with what earlier attempts of the same call used.
+class GenerationAttempt:
+    """One attempt of a model call. `progress` may be read while `generate` runs.
 
-    `trimmed` is the number of entries whose tool results are left out of the prompt, `known_size` the
-    bytes and tokens of an earlier prompt of the run, which this one begins with.
+    `spent` starts with the tokens that earlier attempts of the same call used. `memory` is copied: the
+    caller keeps the attempt's own `memory` if the attempt succeeds.
     """
 
     def __init__(
         self,
-        question: Question,
+        source: PromptSource,
         endpoint: Endpoint,
         checker: Checker,
         allowance: Allowance,
         *,
         spent: Tokens,
-        trimmed: int = 0,
-        known_size: Size | None = None,
+        memory: PromptMemory | None = None,
     ) -> None:
-        self._question = question
+        self._source = source
         self._endpoint = endpoint
         self._checker = checker
         self._allowance = allowance
-        self._limit = endpoint.max_tokens
-        self._decoding = USUAL
-        self._reask: _Wrong | None = None
-        self._asks = 0
-        self._tokens_so_far = 0
+        self._max_tokens = endpoint.max_tokens
+        self._decoding = DEFAULT_DECODING
+        self._reask: RejectedAnswer | None = None
+        self._completions = 0
+        self._answer_tokens = 0
         self._prompt_tokens = 0
         self.spent = spent
-        self.trimmed = trimmed
-        self.size = known_size
+        self.memory = replace(memory or PromptMemory())
 
-    def progress(self) -> tuple[GenerationProgress]:
-        """Return what a heartbeat says: a prompt that is being answered is paid for."""
-        tokens = self._tokens_so_far
+    def progress(self) -> GenerationProgress:
+        """Return the heartbeat. It counts the prompt of an unfinished answer as spent."""
+        tokens = self._answer_tokens
         prompt = Tokens(prompt_tokens=self._prompt_tokens if tokens else 0)
-        ask = max(1, self._asks)
-        return (GenerationProgress(ask=ask, tokens=tokens, spent=self.spent.plus(prompt)),)
+        return GenerationProgress(
+            completions=max(1, self._completions), tokens=tokens, spent=self.spent.plus(prompt)
+        )
 
-    async def decided(self) -> Generation:
-        """Ask until the answer is a decision, or what the run has left is not enough to ask.
+    async def generate(self) -> Generation:
+        """Return a decision, or `out_of` if the allowance does not suffice for another completion.
 
-        Raises `ModelError` with the class of the last failure, once nothing is left to try.
+        Raises `ModelError` with the class of the last failure if nothing is left to try.
         """
-        while True:  # bounded: no class of failure has remedies without end
+        while True:  # bounded: `remedy_for` runs out of remedies
             prompt = self._prompt()
-            most = await self._most_tokens(prompt)
-            if isinstance(most, str):
-                return Generation(out_of=most, asks=max(1, self._asks), **self.spent.model_dump())
-            outcome = await self._ask(replace(prompt, max_tokens=most))
+            max_tokens = await self._affordable_tokens(prompt)
+            if isinstance(max_tokens, str):
+                return Generation(
+                    out_of=max_tokens,
+                    completions=max(1, self._completions),
+                    **self.spent.model_dump(),
+                )
+            outcome = await self._complete(replace(prompt, max_tokens=max_tokens))
             if isinstance(outcome, Generation):
                 return outcome
-            remedy = remedy_for(outcome.failure, self._tried(most))
+            remedy = remedy_for(outcome.failure, self._state(max_tokens))
             if remedy is None:
-                raise self._given_up(outcome)
-            self._put_otherwise(remedy, outcome)
+                raise self._final_error(outcome)
+            self._apply(remedy, outcome)
 
-    async def _ask(self, prompt: Prompt) -> Generation | _Wrong:
-        self._asks += 1
+    async def _complete(self, prompt: Prompt) -> Generation | RejectedAnswer:
+        self._completions += 1
         try:
-            completion = await self._endpoint.model.complete(prompt, on_tokens=self._came)
+            completion = await self._endpoint.server.complete(prompt, on_tokens=self._on_tokens)
         except ModelError as error:
-            self._paid(Tokens.model_validate(error.tokens))
-            # What is whole before it goes astray is as good as any.
-            decision = self._decision(error.text)
+            self._spend(Tokens.model_validate(error.tokens))
+            # An answer that failed after a complete decision, such as one that looped, is still valid.
+            decision = self._parse(error.text)
             if isinstance(decision, Decision):
                 return self._generation(decision, finish_reason=error.kind)
-            return _Wrong(error.kind, str(error.message), error.text, error)
-        self._paid(completion.tokens)
-        if self._reask is None and not self.trimmed:
-            self.size = Size(prompt.text_bytes, completion.prompt_tokens)
-        return self._judged(completion, prompt)
+            return RejectedAnswer(error.kind, str(error.message), error.text, error)
+        self._spend(completion.tokens)
+        if self._reask is None and not self.memory.trimmed:
+            self.memory.size = PromptSize(prompt.text_bytes, completion.prompt_tokens)
+        return self._judge(completion, prompt)
 
-    def _judged(self, completion: Completion, prompt: Prompt) -> Generation | _Wrong:
-        decision = self._decision(completion.text)
+    def _judge(self, completion: Completion, prompt: Prompt) -> Generation | RejectedAnswer:
+        decision = self._parse(completion.text)
         if isinstance(decision, Decision):
             return self._generation(
                 decision,
@@ -175,22 +195,22 @@ class Asking:
             )
         if completion.finish_reason == "length":
             problem = f"it was cut off at {prompt.max_tokens} tokens; be shorter"
-            return _Wrong(ModelFailure.TRUNCATED, problem, completion.text)
+            return RejectedAnswer(ModelFailure.TRUNCATED, problem, completion.text)
         return decision
 
-    def _decision(self, text: str) -> Decision | _Wrong:
-        """Return the decision that a text holds, or what is wrong with it."""
+    def _parse(self, text: str) -> Decision | RejectedAnswer:
+        """Return the decision in a text, or what is wrong with it."""
         if not text.strip():
-            return _Wrong(ModelFailure.EMPTY, "it is empty", text)
+            return RejectedAnswer(ModelFailure.EMPTY, "it is empty", text)
         try:
             value = json.loads(text if self._endpoint.constrained else without_fences(text))
             to_json(value).encode()
         except (ValueError, RecursionError) as error:
-            return _Wrong(ModelFailure.UNCONSTRAINED, f"it is not JSON ({error})", text)
-        question = self._question
-        problem = self._checker.problem(value, question.schema, key=question.schema_key)
+            return RejectedAnswer(ModelFailure.UNCONSTRAINED, f"it is not JSON ({error})", text)
+        source = self._source
+        problem = self._checker.problem(value, source.schema, key=source.schema_key)
         if problem is not None:
-            return _Wrong(ModelFailure.SCHEMA_INVALID, problem, text)
+            return RejectedAnswer(ModelFailure.SCHEMA_INVALID, problem, text)
         return Decision.model_validate(value)
 
     def _generation(
@@ -205,87 +225,97 @@ class Asking:
             decision=decision,
             model=model,
             finish_reason=finish_reason,
-            asks=self._asks,
+            completions=self._completions,
             last_prompt_tokens=last_prompt_tokens,
             **self.spent.model_dump(),
         )
 
     def _prompt(self) -> Prompt:
-        question = self._question
+        source = self._source
         messages = chat_messages(
-            question.agent,
-            trimmed(question.transcript, self.trimmed),
+            source.agent,
+            trim_results(source.transcript, self.memory.trimmed),
             shows_schema=not self._endpoint.constrained,
         )
         if self._reask is not None:
-            shown = self._reask.text[:MAX_SHOWN]
-            messages = reask_messages(messages, text=shown, problem=self._reask.problem)
+            quoted = self._reask.text[:MAX_QUOTED_CHARACTERS]
+            messages = reask_messages(messages, text=quoted, problem=self._reask.problem)
         return Prompt(
             messages=messages,
-            schema=question.schema,
-            schema_key=question.schema_key,
-            max_tokens=self._limit,
-            model=question.model,
-            session=question.session,
+            schema=source.schema,
+            schema_key=source.schema_key,
+            max_tokens=self._max_tokens,
+            model=source.model,
+            session=source.session,
             decoding=self._decoding,
         )
 
-    async def _most_tokens(self, prompt: Prompt) -> int | Literal["tokens", "cost"]:
+    async def _affordable_tokens(self, prompt: Prompt) -> int | Literal["tokens", "cost"]:
+        """Return the maximum tokens of the next answer, or the limit that leaves too little."""
         if not self._allowance.is_bounded:
-            return self._limit
-        prompt_tokens = await self._endpoint.model.most_prompt_tokens(prompt)
-        if self.size is not None and not self.trimmed:
-            prompt_tokens = min(prompt_tokens, self.size.most_tokens(prompt))
+            return self._max_tokens
+        prompt_tokens = await self._endpoint.server.count_prompt_tokens(prompt)
+        if self.memory.size is not None and not self.memory.trimmed:
+            prompt_tokens = min(prompt_tokens, self.memory.size.max_tokens(prompt))
         self._prompt_tokens = prompt_tokens
-        return self._allowance.completion_tokens(prompt_tokens, self.spent, most=self._limit)
+        return self._allowance.completion_tokens(prompt_tokens, self.spent, most=self._max_tokens)
 
-    def _tried(self, most: int) -> Tried:
-        return Tried(
-            asks=self._asks,
-            compact=self._decoding.compact,
-            more_tokens_left=most == self._limit < MOST_TIMES * self._endpoint.max_tokens,
-            trim_left=self._next_trim() > self.trimmed,
+    def _state(self, max_tokens: int) -> AttemptState:
+        # An answer that the allowance limited cannot get more tokens.
+        was_unlimited = max_tokens == self._max_tokens
+        return AttemptState(
+            completions=self._completions,
+            forbids_whitespace=self._decoding.compact_json,
+            can_raise_max_tokens=was_unlimited
+            and self._max_tokens < MAX_TOKENS_FACTOR * self._endpoint.max_tokens,
+            can_trim_results=self._next_trim() > self.memory.trimmed,
         )
 
-    def _put_otherwise(self, remedy: Remedy, wrong: _Wrong) -> None:
+    def _apply(self, remedy: Remedy, rejected: RejectedAnswer) -> None:
+        """Change the next prompt of the attempt."""
         activity.logger.info(
-            "generation.asked_again",
-            extra={"failure": wrong.failure, "remedy": remedy, "ask": self._asks},
+            "generation.prompt_repeated",
+            extra={
+                "failure": rejected.failure,
+                "remedy": remedy,
+                "completions": self._completions,
+            },
         )
         decoding = self._decoding
         match remedy:
             case "more_tokens":
-                self._limit = min(2 * self._limit, MOST_TIMES * self._endpoint.max_tokens)
-            case "compact":
-                self._decoding = replace(decoding, compact=True)
-            case "warmer":
-                patience = MORE_PATIENCE * USUAL.loop_tokens
-                self._decoding = replace(decoding, temperature="higher", loop_tokens=patience)
-            case "trim":
-                self.trimmed = self._next_trim()
-                self._limit = self._endpoint.max_tokens
+                limit = MAX_TOKENS_FACTOR * self._endpoint.max_tokens
+                self._max_tokens = min(2 * self._max_tokens, limit)
+            case "forbid_whitespace":
+                self._decoding = replace(decoding, compact_json=True)
+            case "raise_temperature":
+                loop_tokens = LOOP_TOKENS_FACTOR * DEFAULT_DECODING.loop_tokens
+                self._decoding = replace(decoding, temperature="higher", loop_tokens=loop_tokens)
+            case "trim_results":
+                self.memory.trimmed = self._next_trim()
+                self._max_tokens = self._endpoint.max_tokens
             case "reask":
                 self._decoding = replace(decoding, temperature="lower")
-                self._reask = wrong
+                self._reask = rejected
 
     def _next_trim(self) -> int:
-        """Return half of what is left, so that the same beginning serves many more turns."""
-        entries = len(self._question.transcript)
-        return self.trimmed + (entries - self.trimmed + 1) // 2
+        """Return the entries to trim next: half of the rest, so that the next prompts stay alike."""
+        trimmed = self.memory.trimmed
+        return trimmed + (len(self._source.transcript) - trimmed + 1) // 2
 
-    def _paid(self, tokens: Tokens) -> None:
+    def _spend(self, tokens: Tokens) -> None:
         self.spent = self.spent.plus(tokens)
-        self._tokens_so_far = 0
+        self._answer_tokens = 0
 
-    def _came(self, tokens: int) -> None:
-        self._tokens_so_far = tokens
+    def _on_tokens(self, tokens: int) -> None:
+        self._answer_tokens = tokens
 
-    def _given_up(self, wrong: _Wrong) -> ModelError:
-        said = wrong.problem
-        if wrong.error is None or wrong.error.tokens:
-            said = f"no valid decision in {self._asks} answers; the last one: {said}"
+    def _final_error(self, rejected: RejectedAnswer) -> ModelError:
+        message = rejected.problem
+        if rejected.error is None or rejected.error.tokens:
+            message = f"no valid decision in {self._completions} answers; the last one: {message}"
         return ModelError(
-            said,
-            kind=wrong.failure,
-            retry_after=wrong.error.retry_after if wrong.error else None,
+            message,
+            kind=rejected.failure,
+            retry_after=rejected.error.retry_after if rejected.error else None,
         )

@@ -1,8 +1,8 @@
-"""Loops: notices, while an answer is generated, that it goes nowhere.
+"""Detection of loops in an answer while it is generated.
 
-A JSON Schema admits white space between any two tokens, and strings and lists without a bound: small
-models fall into either for as long as they are let. What is cut here is seen as it comes, piece by
-piece; a piece is one token, or some where a server sends several at once.
+A JSON Schema allows white space between any two tokens, and strings and lists without a limit. Small
+models can loop in either until `max_tokens`. `LoopWatch` looks at each piece as it arrives. A piece is
+one token, or several if the server sends several at once.
 """
 
 from collections import deque
@@ -11,29 +11,30 @@ from outlast.errors import ModelFailure
 from outlast.model_server import LOOP_TOKENS
 
 BLANK_TOKENS = 48
-"""Tokens of white space in a row: pretty-printing takes a handful, the deepest indentation too."""
+"""Tokens of white space in a row that are a loop. Pretty-printed JSON has a handful, even if deeply
+nested."""
 
 BLANK_CHARACTERS = 400
-"""The same in characters, for a server that sends many tokens as one piece."""
+"""The same in characters, for servers that send many tokens in one piece."""
 
 REPEATS = 6
-"""How often the same text stands in a loop, at least: five equal rows of a table are none."""
+"""How often a text must repeat to be a loop: five equal rows of a table are not one."""
 
 WINDOW = 4
-"""How many times `loop_tokens` are looked at: a loop of whole sentences shows itself over that many."""
+"""Repetition is searched in this many times `loop_tokens`: a loop of whole sentences needs that many."""
 
-LOOK_EVERY = 8
-"""Tokens between two looks for repetition."""
+CHECK_EVERY = 8
+"""Tokens between two searches for repetition."""
 
-PROBE = 12
-"""Characters of the end that are searched for before it: where they stand is a period."""
+PROBE_CHARACTERS = 12
+"""Characters of the end that are searched for in the text before it. The distance is a candidate period."""
 
 MAX_PERIODS = 24
-"""Candidates that one look tries: text that is full of the probe is no likelier a loop for it."""
+"""Candidate periods that one search tries."""
 
 
 class LoopWatch:
-    """Watches one answer. `loop_tokens` is how much repetition is let pass."""
+    """Watches one answer. `loop_tokens` is the number of tokens of repetition that are allowed."""
 
     def __init__(self, loop_tokens: int = LOOP_TOKENS) -> None:
         self._loop_tokens = loop_tokens
@@ -43,29 +44,29 @@ class LoopWatch:
         self._blank_tokens = 0
         self._blank_characters = 0
 
-    def seen(self, piece: str) -> ModelFailure | None:
-        """Take the next piece of the answer; return the loop that it is in, if any."""
+    def add(self, piece: str) -> ModelFailure | None:
+        """Add the next piece of the answer. Return the kind of loop that it is in, or None."""
         if not piece:
             return None
-        return self._blank(piece) or self._repeated(piece)
+        return self._whitespace_loop(piece) or self._repetition_loop(piece)
 
-    def _blank(self, piece: str) -> ModelFailure | None:
-        rest = piece.rstrip()
-        ending = len(piece) - len(rest)
-        if rest:
-            self._blank_tokens, self._blank_characters = 0, ending
+    def _whitespace_loop(self, piece: str) -> ModelFailure | None:
+        text = piece.rstrip()
+        blank_characters = len(piece) - len(text)
+        if text:
+            self._blank_tokens, self._blank_characters = 0, blank_characters
         else:
             self._blank_tokens += 1
-            self._blank_characters += ending
+            self._blank_characters += blank_characters
         if self._blank_tokens >= BLANK_TOKENS or self._blank_characters >= BLANK_CHARACTERS:
             return ModelFailure.WHITESPACE_LOOP
         return None
 
-    def _repeated(self, piece: str) -> ModelFailure | None:
+    def _repetition_loop(self, piece: str) -> ModelFailure | None:
         self._sizes.append(len(piece))
         self._tail += piece
         self._tokens += 1
-        if self._tokens % LOOK_EVERY or self._tokens < self._loop_tokens:
+        if self._tokens % CHECK_EVERY or self._tokens < self._loop_tokens:
             return None
         self._tail = self._tail[-sum(self._sizes) :]
         least = sum(list(self._sizes)[-self._loop_tokens :])
@@ -73,18 +74,18 @@ class LoopWatch:
 
 
 def is_looping(text: str, least: int) -> bool:
-    """Tell whether a text ends in another over and over, `REPEATS` times and for `least` characters."""
+    """Return whether a text ends in `REPEATS` or more copies of a text, `least` characters or more."""
     longest = len(text) // REPEATS
     if longest < 1:
         return False
-    probe = text[-min(PROBE, longest) :]
+    probe = text[-min(PROBE_CHARACTERS, longest) :]
     end = len(text) - len(probe)
-    at = end
+    position = end
     for _ in range(MAX_PERIODS):
-        at = text.rfind(probe, max(0, end - longest), at + len(probe) - 1)
-        if at < 0:
+        position = text.rfind(probe, max(0, end - longest), position + len(probe) - 1)
+        if position < 0:
             return False
-        period = end - at
+        period = end - position
         looped = text[-max(least, REPEATS * period) :]
         if looped[period:] == looped[:-period]:
             return True

@@ -1,7 +1,8 @@
-"""Prompts: what a model is shown of an agent and its transcript.
+"""Prompts: the chat messages that a model gets for an agent and its transcript.
 
-The prompt only grows at its end, so that an engine's prefix cache is hit: the first message depends on
-the agent alone, and each entry of the transcript becomes the same text in every later call.
+A prompt only grows at its end, so that the prefix cache of an engine holds most of it. The first
+message depends on the agent alone, and each transcript entry becomes the same text in every later
+prompt.
 """
 
 import re
@@ -21,7 +22,7 @@ _ANSWER_ONLY = """Each of your messages is one JSON object: {"answer": …}."""
 _SCHEMA = "The answer obeys this JSON Schema: {schema}\nWrite the JSON object alone, and nothing around it."
 
 TRIMMED = '{"left_out":"the context is full; call the tool again if needed"}'
-"""What stands for a tool's result that is left out of a prompt."""
+"""Replaces a tool result that is left out of a prompt."""
 
 _FENCED = re.compile(r"^\s*```\w*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
@@ -29,9 +30,9 @@ _FENCED = re.compile(r"^\s*```\w*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 def chat_messages(
     agent: PinnedAgent, transcript: Iterable[Message], *, shows_schema: bool = False
 ) -> list[dict[str, str]]:
-    """Return chat messages for a transcript: system first, then alternating user and assistant.
+    """Return the chat messages for a transcript: system first, then alternating user and assistant.
 
-    `shows_schema` is for servers that would not hold the answer to its schema: the model has to.
+    With `shows_schema` the system message contains the schema, for servers that do not enforce it.
     """
     system = _system(agent)
     if shows_schema:
@@ -47,8 +48,8 @@ def chat_messages(
     return messages
 
 
-def trimmed(transcript: Sequence[Message], entries: int) -> list[Message]:
-    """Return a transcript without the tool results among its first entries."""
+def trim_results(transcript: Sequence[Message], entries: int) -> list[Message]:
+    """Return a transcript without the tool results in its first `entries` entries."""
     return [
         entry.model_copy(update={"content": TRIMMED})
         if entry.role == "tool" and len(entry.content or "") > len(TRIMMED)
@@ -58,9 +59,9 @@ def trimmed(transcript: Sequence[Message], entries: int) -> list[Message]:
 
 
 def without_fences(text: str) -> str:
-    """Return what stands between the fences of Markdown that a model may put around its JSON."""
-    found = _FENCED.match(text)
-    return found.group(1) if found else text
+    """Return the text between Markdown fences if the model put them around its JSON, else the text."""
+    match = _FENCED.match(text)
+    return match.group(1) if match else text
 
 
 def _text(entry: Message) -> str:
@@ -83,7 +84,7 @@ def _system(agent: PinnedAgent) -> str:
 def reask_messages(
     messages: Sequence[dict[str, str]], *, text: str, problem: str
 ) -> list[dict[str, str]]:
-    """Return the prompt that shows a model its wrong answer and what was wrong with it."""
+    """Return the prompt that shows the model its wrong answer and the problem."""
     return [
         *messages,
         {"role": "assistant", "content": text},

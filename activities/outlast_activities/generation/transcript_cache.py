@@ -1,7 +1,7 @@
-"""The worker's memory of transcripts: bounded, checked by digest, and never needed.
+"""A worker's cache of transcripts. It is bounded and checked by digest, and losing it costs only a query.
 
-A model call names the transcript that it means by length and digest. What this worker kept from the
-run's earlier steps usually makes it up; what is missing is asked of the workflow with a query.
+A model call names its transcript by length and digest. The cache usually has it from earlier steps of
+the run. A query of the workflow returns what is missing.
 """
 
 from collections import OrderedDict
@@ -20,14 +20,14 @@ from outlast.transcripts import (
 )
 
 ENTRY_OVERHEAD_BYTES = 500
-"""What a kept message weighs besides its content, roughly: so that many small ones are bounded too."""
+"""A rough size of a cached message besides its content, so that many small messages are bounded too."""
 
 MAX_AGENTS = 1_000
-"""Pinned agents kept; each is as large as its instructions and schemas."""
+"""Pinned agents in the cache. Each is as large as its instructions and schemas."""
 
 
-class RunSource(Protocol):
-    """Asks a running workflow for what this worker does not have."""
+class RunQueries(Protocol):
+    """Queries a running workflow for what the cache does not have."""
 
     async def agent(self, workflow_id: str, run_id: str) -> PinnedAgent:
         """Return the agent that the run pinned."""
@@ -39,117 +39,127 @@ class RunSource(Protocol):
 
 
 @dataclass
-class _Kept:
+class CachedTranscript:
+    """A transcript with its digest and its size in bytes."""
+
     messages: list[Message]
     digest: str
-    weight: int
+    size: int
+
+    def append(self, message: Message) -> None:
+        """Add the next entry."""
+        self.messages.append(message)
+        self.digest = extended(self.digest, message)
+        self.size += _size(message)
 
 
-class Transcripts:
-    """Recent transcripts, tool results and agents, the least recently used going first."""
+class TranscriptCache:
+    """Recent transcripts, tool results and agents. The least recently used are dropped first.
 
-    def __init__(self, source: RunSource, *, max_bytes: int = 64_000_000) -> None:
-        self._source = source
+    Transcripts and results share one bound, `max_bytes`, so neither is a plain LRU cache.
+    """
+
+    def __init__(self, queries: RunQueries, *, max_bytes: int = 64_000_000) -> None:
+        self._queries = queries
         self._max_bytes = max_bytes
-        self._weight = 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._size = 0
+        self._transcripts: OrderedDict[str, CachedTranscript] = OrderedDict()
         self._results: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._agents: OrderedDict[str, PinnedAgent] = OrderedDict()
 
     def keep_result(self, workflow_id: str, call_id: str, content: str) -> None:
-        """Keep a tool's result for the model call that will mean it."""
-        self._take_result(workflow_id, call_id)
+        """Keep a tool result for the next model call of its run."""
+        self._pop_result(workflow_id, call_id)
         self._results[workflow_id, call_id] = content
-        self._weight += len(content) + ENTRY_OVERHEAD_BYTES
+        self._size += len(content) + ENTRY_OVERHEAD_BYTES
         self._shrink()
 
     async def agent(self, workflow_id: str, run_id: str, digest: str) -> PinnedAgent:
-        """Return the run's agent."""
+        """Return the agent of a run."""
         if digest not in self._agents:
-            self._agents[digest] = await self._source.agent(workflow_id, run_id)
+            self._agents[digest] = await self._queries.agent(workflow_id, run_id)
             if len(self._agents) > MAX_AGENTS:
                 self._agents.popitem(last=False)
         self._agents.move_to_end(digest)
         return self._agents[digest]
 
     async def load(self, workflow_id: str, run_id: str, wanted: GenerateInput) -> list[Message]:
-        """Return the transcript that a model call means; raises `ModelError` if the run has another."""
-        kept = self._taken(workflow_id)
-        self._complete(kept, workflow_id, wanted)
-        # First what is new; where that does not add up, everything.
-        for start in (len(kept.messages), 0):
-            if kept.digest == wanted.digest:
+        """Return the transcript of a model call. Raises `ModelError` if the run has a different one.
+
+        The list belongs to the cache: `add_decision` appends to it later.
+        """
+        cached = self._pop_transcript(workflow_id)
+        self._complete(cached, workflow_id, wanted)
+        # First query only what is missing. If the digest still differs, query everything.
+        for start in (len(cached.messages), 0):
+            if cached.digest == wanted.digest:
                 break
-            del kept.messages[start:]
-            kept.messages += await self._source.messages(workflow_id, run_id, start)
-            del kept.messages[wanted.length :]
-            kept.digest = digest_of(kept.messages)
-            kept.weight = sum(map(_weight, kept.messages))
-        if kept.digest != wanted.digest:
+            del cached.messages[start:]
+            cached.messages += await self._queries.messages(workflow_id, run_id, start)
+            del cached.messages[wanted.length :]
+            cached.digest = digest_of(cached.messages)
+            cached.size = sum(map(_size, cached.messages))
+        if cached.digest != wanted.digest:
             raise ModelError(
-                f"the transcript of {workflow_id!r} is not the one that this call means",
+                f"the transcript of {workflow_id!r} is not the one of this call",
                 kind=ModelFailure.SERVER_ERROR,
                 retryable=True,
             )
-        self._taken(workflow_id)  # an overlapping attempt may have put one there meanwhile
-        self._kept[workflow_id] = kept
-        self._weight += kept.weight
+        self._pop_transcript(
+            workflow_id
+        )  # an overlapping attempt may have added one during a query
+        self._transcripts[workflow_id] = cached
+        self._size += cached.size
         self._shrink()
-        return kept.messages
+        return cached.messages
 
     def add_decision(self, workflow_id: str, decision: Decision) -> None:
-        """Keep a decision as the next entry of a transcript that was loaded."""
-        kept = self._kept.get(workflow_id)
-        if kept is not None:
-            _append(kept, decision_message(decision))
-            self._weight += _weight(kept.messages[-1])
+        """Append a decision to a transcript that was loaded."""
+        cached = self._transcripts.get(workflow_id)
+        if cached is not None:
+            cached.append(decision_message(decision))
+            self._size += _size(cached.messages[-1])
 
     def forget(self, workflow_id: str) -> None:
-        """Let go of a transcript whose last model call was probably made; it can be asked for again."""
-        self._taken(workflow_id)
+        """Drop a transcript that is probably not needed again."""
+        self._pop_transcript(workflow_id)
 
-    def _taken(self, workflow_id: str) -> _Kept:
-        kept = self._kept.pop(workflow_id, None) or _Kept([], EMPTY_DIGEST, 0)
-        self._weight -= kept.weight
-        return kept
+    def _pop_transcript(self, workflow_id: str) -> CachedTranscript:
+        cached = self._transcripts.pop(workflow_id, None) or CachedTranscript([], EMPTY_DIGEST, 0)
+        self._size -= cached.size
+        return cached
 
-    def _complete(self, kept: _Kept, workflow_id: str, wanted: GenerateInput) -> None:
-        """Append what the call adds, if all of it is here and it follows on what was kept."""
-        if len(kept.messages) + len(wanted.added) != wanted.length:
+    def _complete(self, cached: CachedTranscript, workflow_id: str, wanted: GenerateInput) -> None:
+        """Append the new messages of a call, if all of them are here and they follow the cached ones."""
+        if len(cached.messages) + len(wanted.added) != wanted.length:
             return
-        filled = [self._filled(workflow_id, reference) for reference in wanted.added]
-        if None not in filled:
-            for message in filter(None, filled):
-                _append(kept, message)
+        messages = [self._with_content(workflow_id, reference) for reference in wanted.added]
+        if None not in messages:
+            for message in filter(None, messages):
+                cached.append(message)
 
-    def _filled(self, workflow_id: str, message: Message) -> Message | None:
-        content = self._take_result(workflow_id, message.call_id or "")
+    def _with_content(self, workflow_id: str, message: Message) -> Message | None:
+        content = self._pop_result(workflow_id, message.call_id or "")
         if message.content is not None:
             return message
         if content is None:
             return None
         return message.model_copy(update={"content": content})
 
-    def _take_result(self, workflow_id: str, call_id: str) -> str | None:
+    def _pop_result(self, workflow_id: str, call_id: str) -> str | None:
         content = self._results.pop((workflow_id, call_id), None)
         if content is not None:
-            self._weight -= len(content) + ENTRY_OVERHEAD_BYTES
+            self._size -= len(content) + ENTRY_OVERHEAD_BYTES
         return content
 
     def _shrink(self) -> None:
-        """Let go of the transcripts used longest ago, and then of results: those are about to be used."""
-        while self._weight > self._max_bytes and self._kept:
-            _, kept = self._kept.popitem(last=False)
-            self._weight -= kept.weight
-        while self._weight > self._max_bytes and self._results:
-            self._take_result(*next(iter(self._results)))
+        """Drop the oldest transcripts, and then results, which the next model calls need."""
+        while self._size > self._max_bytes and self._transcripts:
+            _, cached = self._transcripts.popitem(last=False)
+            self._size -= cached.size
+        while self._size > self._max_bytes and self._results:
+            self._pop_result(*next(iter(self._results)))
 
 
-def _append(kept: _Kept, message: Message) -> None:
-    kept.messages.append(message)
-    kept.digest = extended(kept.digest, message)
-    kept.weight += _weight(message)
-
-
-def _weight(message: Message) -> int:
+def _size(message: Message) -> int:
     return len(message.content or "") + ENTRY_OVERHEAD_BYTES

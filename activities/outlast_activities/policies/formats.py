@@ -1,4 +1,4 @@
-"""Formats of texts, decided by pydantic's own parsers: what passes is valid for a type that has them."""
+"""Formats of strings, checked by pydantic's own parsers: a valid answer is valid for the agent's type."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _EMAIL = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)+")
 
 
 def format_checker() -> FormatChecker:
-    """Return a checker of the formats that pydantic gives to types, and of no others."""
+    """Return a checker of the formats that pydantic uses in schemas. Other formats are not checked."""
     checker = FormatChecker(formats=())
     for name, kind in _TYPES.items():
         checker.checkers[name] = (_parses(kind, numbers=name not in _IN_SECONDS), ())
@@ -41,7 +41,7 @@ def _parses(kind: Any, *, numbers: bool = True) -> Callable[[object], bool]:
         if not isinstance(value, str):
             return True
         if not numbers and _NUMBER.fullmatch(value):
-            return False  # pydantic takes it for seconds, which no format means
+            return False  # pydantic reads a number as seconds, which no format allows
         try:
             adapter.validate_python(value)
         except ValueError:
@@ -54,5 +54,5 @@ def _parses(kind: Any, *, numbers: bool = True) -> Callable[[object], bool]:
 def _email() -> Callable[[object], bool]:
     try:
         return _parses(EmailStr)
-    except ImportError:  # email-validator, which a model with this type needs too, is not here
+    except ImportError:  # email-validator is not installed
         return lambda value: not isinstance(value, str) or _EMAIL.fullmatch(value) is not None

@@ -1,8 +1,8 @@
-"""Recovery: what is done about each class of failure of a model call.
+"""Recovery: how each class of failure of a model call is handled, at three levels.
 
-Three people could ask. The activity asks `remedy_for`, for the same call may do better when it is put
-otherwise. Temporal is told by `verdict_on` whether and when to try the call again. The workflow asks
-`moves_on`, for another leg of the route may do better.
+1. `remedy_for` is for the activity: it changes the prompt and tries again in the same attempt.
+2. `retry_decision` is for Temporal: whether and when another attempt on this leg follows.
+3. `tries_next_leg` is for the workflow: whether another leg of the route follows.
 """
 
 from collections.abc import Mapping
@@ -13,47 +13,50 @@ from typing import Literal
 
 from outlast.errors import ModelFailure
 
-MAX_ASKS = 3
-"""Questions of one attempt: the first, and two that are put otherwise."""
+MAX_COMPLETIONS = 3
+"""Completions in one attempt: the first one, and two with a changed prompt."""
 
-PATIENCE = timedelta(seconds=5)
-"""A longer wait than this, of a server that is there, is not waited for where another leg follows."""
+MAX_SERVER_WAIT = timedelta(seconds=5)
+"""The longest wait that a throttling server may ask for if another leg follows."""
 
-Remedy = Literal["more_tokens", "compact", "reask", "warmer", "trim"]
-"""More tokens for the answer; no white space in it; the problem told to the model, at temperature 0; a
-higher temperature; the oldest tool results left out of the prompt."""
+Remedy = Literal["more_tokens", "forbid_whitespace", "reask", "raise_temperature", "trim_results"]
+"""How the next prompt of the same attempt differs: more tokens for the answer; no white space in its
+JSON; the wrong answer and its problem shown to the model, at temperature 0; a higher temperature; the
+oldest tool results left out."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a class of failure admits.
+    """How one class of failure is handled.
 
-    `remedies` are tried in the same attempt, in their order, each as often as it can change anything.
-    `retryable` says whether another attempt of the same call may do better, `moves_on` whether another
-    leg may, `paid` whether tokens were generated, which count against the run's budget.
+    `remedies` are tried in order in the same attempt, each as often as it changes anything. `retryable` is
+    whether another attempt of the same call may succeed, `tries_next_leg` whether another leg may. With
+    `costs_tokens` the server generated tokens, which count towards the run's budget.
     """
 
     remedies: tuple[Remedy, ...] = ()
     retryable: bool = False
-    moves_on: bool = True
-    paid: bool = False
+    tries_next_leg: bool = True
+    costs_tokens: bool = False
 
 
 RULES: Mapping[ModelFailure, Rule] = MappingProxyType(
     {
-        ModelFailure.TRUNCATED: Rule(("more_tokens", "reask"), paid=True),
-        ModelFailure.WHITESPACE_LOOP: Rule(("compact", "warmer"), paid=True),
-        ModelFailure.REPETITION_LOOP: Rule(("warmer",), paid=True),
-        ModelFailure.SCHEMA_INVALID: Rule(("reask",), paid=True),
-        ModelFailure.UNCONSTRAINED: Rule(("reask",), paid=True),
-        ModelFailure.EMPTY: Rule(("warmer",), paid=True),
-        ModelFailure.CONTEXT_OVERFLOW: Rule(("trim",)),
-        ModelFailure.REFUSAL: Rule(moves_on=False, paid=True),
+        ModelFailure.TRUNCATED: Rule(("more_tokens", "reask"), costs_tokens=True),
+        ModelFailure.WHITESPACE_LOOP: Rule(
+            ("forbid_whitespace", "raise_temperature"), costs_tokens=True
+        ),
+        ModelFailure.REPETITION_LOOP: Rule(("raise_temperature",), costs_tokens=True),
+        ModelFailure.SCHEMA_INVALID: Rule(("reask",), costs_tokens=True),
+        ModelFailure.UNCONSTRAINED: Rule(("reask",), costs_tokens=True),
+        ModelFailure.EMPTY: Rule(("raise_temperature",), costs_tokens=True),
+        ModelFailure.CONTEXT_OVERFLOW: Rule(("trim_results",)),
+        ModelFailure.REFUSAL: Rule(tries_next_leg=False, costs_tokens=True),
         ModelFailure.THROTTLED: Rule(retryable=True),
         ModelFailure.OVERLOADED: Rule(retryable=True),
-        ModelFailure.TIMEOUT: Rule(retryable=True, paid=True),
-        ModelFailure.CONNECTION: Rule(retryable=True, paid=True),
-        ModelFailure.SERVER_ERROR: Rule(retryable=True, paid=True),
+        ModelFailure.TIMEOUT: Rule(retryable=True, costs_tokens=True),
+        ModelFailure.CONNECTION: Rule(retryable=True, costs_tokens=True),
+        ModelFailure.SERVER_ERROR: Rule(retryable=True, costs_tokens=True),
         ModelFailure.AUTHENTICATION: Rule(),
         ModelFailure.UNKNOWN_MODEL: Rule(),
         ModelFailure.BAD_REQUEST: Rule(),
@@ -65,52 +68,55 @@ _TYPES = frozenset(failure.value for failure in ModelFailure)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What an attempt has done so far: its asks, and which remedies can still change something."""
+class AttemptState:
+    """What an attempt did so far, and which remedies can still change something."""
 
-    asks: int = 1
-    compact: bool = False
-    more_tokens_left: bool = True
-    trim_left: bool = True
+    completions: int = 1
+    forbids_whitespace: bool = False
+    can_raise_max_tokens: bool = True
+    can_trim_results: bool = True
 
 
-def remedy_for(failure: ModelFailure, tried: Tried) -> Remedy | None:
-    """Return how the question is put next in the same attempt; None when nothing is left to try."""
-    if failure is not ModelFailure.CONTEXT_OVERFLOW and tried.asks >= MAX_ASKS:
+def remedy_for(failure: ModelFailure, state: AttemptState) -> Remedy | None:
+    """Return the next remedy in the same attempt, or None if nothing is left to try."""
+    if failure is not ModelFailure.CONTEXT_OVERFLOW and state.completions >= MAX_COMPLETIONS:
         return None
-    spent = {
-        "compact": tried.compact,
-        "more_tokens": not tried.more_tokens_left,
-        "trim": not tried.trim_left,
+    is_used_up = {
+        "forbid_whitespace": state.forbids_whitespace,
+        "more_tokens": not state.can_raise_max_tokens,
+        "trim_results": not state.can_trim_results,
     }
-    return next((one for one in RULES[failure].remedies if not spent.get(one, False)), None)
+    remedies = RULES[failure].remedies
+    return next((remedy for remedy in remedies if not is_used_up.get(remedy, False)), None)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether Temporal tries a call again on this leg, and after which wait; None is its own backoff."""
+class RetryDecision:
+    """Whether Temporal retries a call on this leg. `wait` is None for the backoff of the retry policy."""
 
     retryable: bool
     wait: timedelta | None = None
 
 
-def verdict_on(failure: ModelFailure, *, told_wait: timedelta | None, is_last_leg: bool) -> Verdict:
-    """Decide about a call that ended in `failure`; `told_wait` is what the server asked for."""
+def retry_decision(
+    failure: ModelFailure, *, retry_after: timedelta | None, is_last_leg: bool
+) -> RetryDecision:
+    """Decide about a call that ended in `failure`. `retry_after` is the wait that the server asked for."""
     if not RULES[failure].retryable:
-        return Verdict(retryable=False)
-    if told_wait is not None and not is_last_leg:
-        # One that is known to be away is left at once: the breaker's word, or its own.
-        is_away = failure is not ModelFailure.THROTTLED
-        if is_away or told_wait > PATIENCE:
-            return Verdict(retryable=False)
-    return Verdict(retryable=True, wait=told_wait)
+        return RetryDecision(retryable=False)
+    if retry_after is not None and not is_last_leg:
+        # The server, or the circuit breaker, said that it is down: the next leg is faster.
+        is_down = failure is not ModelFailure.THROTTLED
+        if is_down or retry_after > MAX_SERVER_WAIT:
+            return RetryDecision(retryable=False)
+    return RetryDecision(retryable=True, wait=retry_after)
 
 
 def is_model_failure(failure_type: str | None) -> bool:
-    """Tell whether an error's type is a class of failure of a model call."""
+    """Return whether the type of an error is a class of failure of a model call."""
     return failure_type in _TYPES
 
 
-def moves_on(failure_type: str) -> bool:
-    """Tell of a failed model call, by its error's type, whether another leg may do better."""
-    return RULES[ModelFailure(failure_type)].moves_on
+def tries_next_leg(failure_type: str) -> bool:
+    """Return whether another leg may succeed after a model call failed with this type."""
+    return RULES[ModelFailure(failure_type)].tries_next_leg

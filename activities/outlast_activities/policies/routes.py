@@ -1,4 +1,4 @@
-"""Routes of a worker: where what a step needs is served, by the model, the tool or the tool's class."""
+"""Routes of a worker: where model calls and tool calls are served."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from outlast.contracts.agents import Route, ToolSpec
 
 @dataclass(frozen=True)
 class Routes:
-    """The routes that the runs of a worker pin; the most particular one holds."""
+    """The routes that runs pin when they start. The most specific route wins."""
 
     generate: Route
     tools: Route
@@ -17,11 +17,11 @@ class Routes:
     by_class: Mapping[str, Route] = field(default_factory=dict)
 
     def of_model(self, model: str | None) -> Route:
-        """Return where the model calls of an agent are served that asks for this model."""
+        """Return the route of the model calls of an agent with this model."""
         return self.by_model.get(model or "", self.generate)
 
     def of_tool(self, tool: ToolSpec) -> Route:
-        """Return where the calls of a tool are served."""
+        """Return the route of a tool: by its name, then by its class, then the default."""
         of_class = self.by_class.get(tool.tool_class or "", self.tools)
         return self.by_tool.get(tool.name, of_class)
 

@@ -1,8 +1,7 @@
-"""Checks answers against the schema that an engine was given: a promise is good, a look is better."""
+"""Validation of answers against the JSON Schema that the model server got."""
 
 import functools
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,25 +15,26 @@ from referencing.exceptions import Unresolvable
 
 from outlast.errors import ModelError, ModelFailure
 from outlast.texts import cut
+from outlast_activities.keyed_schema import KeyedSchema
 from outlast_activities.policies.formats import format_checker
 
 MAX_VALIDATORS = 256
-"""Compiled validators kept: one for each agent and set of tools still allowed."""
+"""Compiled validators in the cache: one per agent and set of tools that are still allowed."""
 
 MAX_PROBLEM = 300
-"""Characters of a problem; a model reads it."""
+"""Bytes of a problem, which a model reads."""
 
 
 @functools.lru_cache(maxsize=1_024)
-def _linear(pattern: str) -> SchemaValidator | None:
-    """Return what matches a pattern in time that grows with the text alone, if there is such a thing.
+def _linear_matcher(pattern: str) -> SchemaValidator | None:
+    """Return a matcher that takes linear time, or None if the pattern looks ahead or behind.
 
-    Python's own `re` may take for ever, and holds everything else up meanwhile.
+    Python's own `re` can take exponential time, and blocks the worker meanwhile.
     """
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
     except PydanticSchemaError:
-        return None  # it looks around or back
+        return None
 
 
 def _pattern(
@@ -43,11 +43,11 @@ def _pattern(
     del validator, schema
     if not isinstance(instance, str):
         return
-    linear = _linear(pattern)
-    if linear is None:
+    matcher = _linear_matcher(pattern)
+    if matcher is None:
         matches = re.search(pattern, instance) is not None
     else:
-        matches = linear.isinstance_python(instance)
+        matches = matcher.isinstance_python(instance)
     if not matches:
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
@@ -56,16 +56,23 @@ _Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: i
 
 
 class SchemaChecker:
-    """Fulfils `Checker` with jsonschema, formats included."""
+    """Implements `Checker` with jsonschema, formats included.
+
+    One instance is shared by all workflow threads of a worker. `lru_cache` is safe there.
+    """
 
     def __init__(self) -> None:
-        self._validators: OrderedDict[str, Draft202012Validator] = OrderedDict()
         self._formats = format_checker()
+        self._validator_of = functools.lru_cache(maxsize=MAX_VALIDATORS)(self._compile)
 
     def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
-        """Return what is wrong with `value`, in one line, or None."""
+        """Return what is wrong with `value` in one line, or None.
+
+        Equal schemas need equal keys. Raises `ModelError` if the schema itself is broken.
+        """
         try:
-            error = best_match(self._validator(schema, key).iter_errors(value))
+            validator = self._validator_of(KeyedSchema(key, schema))
+            error = best_match(validator.iter_errors(value))
         except (SchemaError, Unresolvable) as broken:
             reason = cut(str(broken), MAX_PROBLEM)
             raise ModelError(
@@ -74,14 +81,9 @@ class SchemaChecker:
             ) from None
         if error is None:
             return None
-        place = ".".join(str(step) for step in error.absolute_path)
-        text = f"{place}: {error.message}" if place else error.message
-        return text if len(text) <= MAX_PROBLEM else f"{text[: MAX_PROBLEM - 1]}…"
+        path = ".".join(str(step) for step in error.absolute_path)
+        return cut(f"{path}: {error.message}" if path else error.message, MAX_PROBLEM)
 
-    def _validator(self, schema: dict[str, Any], key: str) -> Draft202012Validator:
-        if key not in self._validators:
-            self._validators[key] = _Validator(schema, format_checker=self._formats)
-            if len(self._validators) > MAX_VALIDATORS:
-                self._validators.popitem(last=False)
-        self._validators.move_to_end(key)
-        return self._validators[key]
+    def _compile(self, keyed: KeyedSchema) -> Draft202012Validator:
+        validator: Draft202012Validator = _Validator(keyed.schema, format_checker=self._formats)
+        return validator

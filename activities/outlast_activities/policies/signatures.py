@@ -1,4 +1,4 @@
-"""Checks the proof of a decision: who signed it, about which request, and until when it holds."""
+"""Verification of signed decisions: the signer, the request that was decided, and the time of validity."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,17 +9,17 @@ from joserfc.jwk import OKPKey
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.proofs import ALGORITHM, PROOF_TYPE, VALID_FOR, DecisionClaims, claims_of
 
-MOST_AHEAD = timedelta(minutes=1)
-"""How much a signer's clock may be ahead of the workflow's."""
+MAX_CLOCK_SKEW = timedelta(minutes=1)
+"""How far a signer's clock may be ahead of the workflow's."""
 
-_BOUND = {
+_CLAIMS = {
     "aud": "another audience",
     "run": "another run",
     "request_id": "another request",
     "nonce": "another request, or this one before it was edited",
     "decision": "another decision",
-    "arguments_sha256": "other arguments than those that are asked about",
-    "says_sha256": "another decision: its arguments, answer or comment are not these",
+    "arguments_sha256": "other arguments than the request has",
+    "says_sha256": "another decision: its arguments, answer or comment differ",
 }
 
 
@@ -31,60 +31,63 @@ def refusal_of_proof(
     keys: Mapping[str, str],
     now: datetime,
 ) -> str | None:
-    """Return why a decision is not proved, in one sentence, or None.
+    """Return why the signature of a decision is not valid, in one sentence, or None.
 
-    `keys` are the public keys of those who may decide, by name; without any nothing has to be proved.
+    `keys` are the public keys of the people who may decide, by name. Without keys no signature is needed.
     """
     if not keys:
         return None
     if decision.signature is None:
         signers = ", ".join(sorted(keys))
         return (
-            f"signature: {request.audience} decides by signature ({signers}):"
+            f"signature: {request.audience} must sign its decisions ({signers}):"
             f" outlast {decision.decision} {run_id} {request.request_id} --key FILE"
         )
     claims = _claims(decision, keys)
     if isinstance(claims, str):
         return f"signature: {claims}"
-    wanted = claims_of(decision, request, run_id=run_id, at=now)
-    others = (about for name, about in _BOUND.items() if _differ(name, claims, wanted))
-    about = next(others, None)
-    refusal = f"it is of {about}" if about else _out_of_time(claims, now)
+    expected = claims_of(decision, request, run_id=run_id, at=now)
+    signed_for = next(
+        (what for name, what in _CLAIMS.items() if _differ(name, claims, expected)), None
+    )
+    refusal = f"it is for {signed_for}" if signed_for else _time_problem(claims, now)
     return f"signature: {refusal}" if refusal else None
 
 
-def _differ(name: str, claims: DecisionClaims, wanted: DecisionClaims) -> bool:
-    return bool(getattr(claims, name) != getattr(wanted, name))
+def _differ(name: str, claims: DecisionClaims, expected: DecisionClaims) -> bool:
+    return bool(getattr(claims, name) != getattr(expected, name))
 
 
-def _out_of_time(claims: DecisionClaims, now: datetime) -> str | None:
-    most_s = VALID_FOR.total_seconds()
+def _time_problem(claims: DecisionClaims, now: datetime) -> str | None:
+    max_s = VALID_FOR.total_seconds()
     if claims.exp <= now.timestamp():
-        return f"it was valid until {_told(claims.exp)}; sign again"
-    if claims.exp - claims.iat > most_s or claims.iat > (now + MOST_AHEAD).timestamp():
-        return f"it may be valid for {most_s:.0f} s from now on; it is until {_told(claims.exp)}"
+        return f"it expired at {_utc(claims.exp)}; sign again"
+    if claims.exp - claims.iat > max_s or claims.iat > (now + MAX_CLOCK_SKEW).timestamp():
+        return f"it must expire within {max_s:.0f} s from now, not at {_utc(claims.exp)}"
     return None
 
 
 def _claims(decision: HumanDecision, keys: Mapping[str, str]) -> DecisionClaims | str:
-    """Return what was signed by the key of the one who decides, or why nothing was."""
-    public = keys.get(decision.by)
-    if public is None:
+    """Return the claims that the decider's key signed, or why there are none."""
+    public_key = keys.get(decision.by)
+    if public_key is None:
         signers = ", ".join(sorted(keys))
         return f"{decision.by!r} may not decide this; {signers} may"
     try:
-        key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public})
+        key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public_key})
         signed = jws.deserialize_compact(decision.signature or "", key, algorithms=[ALGORITHM])
         claims = DecisionClaims.model_validate_json(signed.payload)
-    except Exception:  # noqa: BLE001 whatever a stranger wrote to break the reader, it is no proof
-        return f"it is not one of {decision.by!r} over a decision"
+    except Exception:  # noqa: BLE001 a stranger can send anything to break the parser
+        return f"{decision.by!r} did not sign a decision with it"
     if signed.headers().get("typ") != PROOF_TYPE:
         return "it was made for another purpose"
-    return claims if claims.sub == decision.by else f"it is of {claims.sub!r}, not {decision.by!r}"
+    if claims.sub == decision.by:
+        return claims
+    return f"{claims.sub!r} signed it, not {decision.by!r}"
 
 
-def _told(seconds: int) -> str:
+def _utc(seconds: int) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
-        return "a time that is none"
+        return "an invalid time"

@@ -1,1 +1,1 @@
-"""Adapters with heavy imports; only `workers` imports them."""
+"""Adapters of model servers, one file per API, and their registry. Only `outlast_workers` imports them."""

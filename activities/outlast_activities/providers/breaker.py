@@ -1,4 +1,4 @@
-"""A breaker for one server: what just failed for everybody is not asked by each for itself."""
+"""A circuit breaker for one model server, shared by all calls of a worker process."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from datetime import timedelta
 from outlast.errors import ModelError, ModelFailure
 
 FAILURES = 3
-"""Calls that fail in a row before the server is left alone: one may be bad luck."""
+"""Failed calls in a row that open the breaker."""
 
 FIRST_REST_S = 5.0
 LONGEST_REST_S = 60.0
-"""How long it is left alone: at first, and at most, when each look finds it down still."""
+"""How long the breaker stays open: at first, and at most. The time doubles after each failed trial call."""
 
 DOWN = frozenset(
     (
@@ -21,57 +21,57 @@ DOWN = frozenset(
         ModelFailure.SERVER_ERROR,
     )
 )
-"""Failures that say something of the server and nothing of the request."""
+"""Failures that the server causes, and not the request."""
 
 
 class Breaker:
-    """Counts failures in a row; when open, one call at a time is let through to look."""
+    """Counts failures in a row. While it is open, calls fail at once, save one trial call at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures = 0
         self._rest_s = FIRST_REST_S
-        self._closed_at = 0.0
-        self._looking = False
-        self._last: ModelError | None = None
+        self._open_until = 0.0
+        self._is_trying = False
+        self._last_error: ModelError | None = None
 
     def admit(self) -> None:
-        """Let a call through, or raise what the last one failed with and when to come again."""
-        if self._last is None or self._failures < FAILURES:
+        """Let a call pass, or raise the last failure with the time until the next trial call."""
+        if self._last_error is None or self._failures < FAILURES:
             return
         now = self._clock()
-        if now >= self._closed_at:
-            # This call looks; the others wait for what it finds.
-            self._closed_at = now + self._rest_s
-            self._looking = True
+        if now >= self._open_until:
+            # This call is the trial. The others wait for its result.
+            self._open_until = now + self._rest_s
+            self._is_trying = True
             return
-        left = self._closed_at - now
+        left_s = self._open_until - now
         raise ModelError(
-            f"not asked for {left:.0f} s, it failed {self._failures} times in a row: "
-            f"{self._last.message}",
-            kind=self._last.kind,
-            retry_after=timedelta(seconds=left),
+            f"the server failed {self._failures} times in a row; the next call is made in {left_s:.0f} s; "
+            f"the last failure: {self._last_error.message}",
+            kind=self._last_error.kind,
+            retry_after=timedelta(seconds=left_s),
         )
 
-    def failed(self, error: ModelError) -> None:
-        """Count a failure that is the server's; any other shows that it is there."""
+    def record_failure(self, error: ModelError) -> None:
+        """Count a failure of the server. Any other failure shows that the server is up."""
         if error.kind not in DOWN:
-            self.succeeded()
+            self.record_success()
             return
         self._failures += 1
-        self._last = error
-        if self._looking:
+        self._last_error = error
+        if self._is_trying:
             self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
         elif self._failures == FAILURES:
             self._rest_s = FIRST_REST_S
         elif self._failures > FAILURES:
-            # It was in flight when the breaker opened, and says nothing new.
+            # The call started before the breaker opened, and tells nothing new.
             return
-        self._looking = False
-        self._closed_at = self._clock() + self._rest_s
+        self._is_trying = False
+        self._open_until = self._clock() + self._rest_s
 
-    def succeeded(self) -> None:
-        """Forget the failures."""
+    def record_success(self) -> None:
+        """Close the breaker."""
         self._failures = 0
-        self._looking = False
-        self._last = None
+        self._is_trying = False
+        self._last_error = None

@@ -1,287 +1,195 @@
-"""Adapter of model servers that speak OpenAI's chat completions: vLLM, llama.cpp, hosted ones."""
+"""Adapter of model servers with OpenAI's chat completions API: vLLM, llama.cpp, and hosted ones."""
 
 import asyncio
+import functools
 import json
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from openai import AsyncOpenAI, AsyncStream
 from opentelemetry.propagate import inject
 
 from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Completion, OnTokens, Prompt
-from outlast_activities.constraints.constraints import Engine
+from outlast.model_server import Completion, Decoding, OnTokens, Prompt, ServerFacts, ServerOptions
+from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.loops import LoopWatch
+from outlast_activities.keyed_schema import KeyedSchema
 from outlast_activities.providers.breaker import Breaker
-from outlast_activities.providers.error_classes import classified, failure_of_answer
-from outlast_activities.providers.request_fields import Api, constrained, streamed, usual_engine
-from outlast_activities.providers.streams import Answer, CutOff, Gaps, read
+from outlast_activities.providers.chat_client import QUERY_TIMEOUT_S, ChatClient
+from outlast_activities.providers.chat_probe import probe_server
+from outlast_activities.providers.openai_errors import model_error
+from outlast_activities.providers.request_fields import (
+    constraint_fields,
+    default_engine,
+    engine_named,
+    stream_fields,
+)
+from outlast_activities.providers.streams import Answer, AnswerAborted, TokenTimeouts, read_answer
 
 MAX_CONSTRAINTS = 256
-"""Constraints kept: one for each agent and set of tools still allowed."""
+"""Constraints in the cache: one per agent and set of tools that are still allowed."""
 
-CONNECT_TIMEOUT_S = 10.0
-"""A host that is gone must not cost the time of a whole generation."""
-
-ASK_TIMEOUT_S = 10.0
-"""For questions that generate nothing: which models there are, how many tokens a text has."""
-
-WARMER = 0.4
-WARMEST = 1.5
-"""What a higher temperature adds, and where it ends."""
+TEMPERATURE_STEP = 0.4
+MAX_TEMPERATURE = 1.5
+"""How much a higher temperature adds, and its maximum."""
 
 MESSAGE_TOKENS = 16
-"""More than any chat template puts around a message."""
+"""An upper bound of what a chat template puts around a message."""
 
 UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError)
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclass(frozen=True)
-class Server:
-    """A model server, and how it is asked.
-
-    `api` is `vllm` for vLLM 0.12 and later (`structured_outputs`), `openai` for every other server
-    (`response_format`). Without a `model` the server's first is used. `timeout_s` bounds the wait for
-    the first token, `gap_s` that from one to the next. `session_header` is the name of a header that
-    holds the id of the run, for routers that keep what has it on one replica.
-    """
-
-    url: str
-    api: Api = "openai"
-    api_key: str | None = None
-    model: str | None = None
-    timeout_s: float = 120
-    gap_s: float = 30
-    temperature: float = 0.2
-    session_header: str | None = None
-
 
 class ChatCompletions:
-    """Fulfils `Model` over one server. It retries nothing: that is Temporal's part.
+    """Implements `ModelServer` for one server.
 
-    OpenAI's own service refuses our schemas: it wants an object at the root, and a decision is one of
-    two.
+    The api `vllm` is for vLLM 0.12 and later (`structured_outputs`), `openai` for all others
+    (`response_format`). OpenAI's own service rejects our schemas: it requires an object at the root, and a
+    decision is a choice of two.
     """
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.engine: Engine = usual_engine(server.api)
-        self._counts = True
-        self._has_answered = False
-        self._first_served: str | None = None
-        self._asking_first = asyncio.Lock()
-        self._constraints: OrderedDict[tuple[str, bool], dict[str, Any]] = OrderedDict()
+    def __init__(self, options: ServerOptions, facts: ServerFacts | None = None) -> None:
+        self._options = options
+        engine = options.engine or (facts.engine if facts else None)
+        self._engine: Engine = engine_named(engine) if engine else default_engine(options.api)
+        self._can_count_tokens = True
         self._breaker = Breaker()
-        self._gaps = Gaps(server.timeout_s, server.gap_s)
-        self._client = AsyncOpenAI(
-            base_url=server.url,
-            api_key=server.api_key or "none",
-            # The waits for tokens are measured where they are read.
-            timeout=openai.Timeout(None, connect=min(server.timeout_s, CONNECT_TIMEOUT_S)),
-            max_retries=0,
-            # The proxy of an environment cannot reach this machine's loopback interface.
-            http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=urlsplit(server.url).hostname not in LOOPBACK
-            ),
-        )
+        self._timeouts = TokenTimeouts(options.timeout_s, options.gap_s)
+        self._client = ChatClient(options)
+        self._constraint = functools.lru_cache(maxsize=MAX_CONSTRAINTS)(self._make_constraint)
+
+    @property
+    def engine(self) -> Engine:
+        """The decoding engine: as configured, or as the probe found it."""
+        return self._engine
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
-        """Answer the prompt under its schema, or raise `ModelError`; a cancellation hangs up."""
-        self._breaker.admit()
-        try:
-            completion = await self._complete(prompt, on_tokens)
-        except ModelError as error:
-            self._breaker.failed(error)
-            raise
-        self._breaker.succeeded()
-        self._has_answered = True
-        return completion
+        """Return the answer to a prompt, under its schema. Raises `ModelError`."""
+        return await self._complete(prompt, self._engine, on_tokens)
 
-    async def most_prompt_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens the prompt has, as the server counts; else no less than that."""
-        counted: object = None
-        if self._counts:
+    async def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the tokens of a prompt: exact if the server can count them, else an upper bound."""
+        count: object = None
+        if self._can_count_tokens:
             try:
-                async with asyncio.timeout(ASK_TIMEOUT_S):
-                    counted = await self._counted(prompt)
+                async with asyncio.timeout(QUERY_TIMEOUT_S):
+                    count = await self._queried_count(prompt)
             except openai.NotFoundError:
-                self._counts = False
+                self._can_count_tokens = False
             except (openai.OpenAIError, ValueError, LookupError, TypeError, TimeoutError):
                 pass
-        if isinstance(counted, int):
-            return counted
-        # A token of any tokenizer holds a byte at least.
+        if isinstance(count, int):
+            return count
+        # A token has at least one byte, in any tokenizer.
         return prompt.text_bytes + MESSAGE_TOKENS * (len(prompt.messages) + 1)
 
-    async def first_model(self) -> str:
-        """Return the first model that the server names; asked once for all calls that wait for it."""
-        async with self._asking_first:
-            if self._first_served is None:
-                names = [str(one["id"]) for one in await self.listed_models() if one.get("id")]
-                if not names:
-                    raise ModelError(
-                        f"the model server at {self.server.url} names no model; check its url, which "
-                        "ends in /v1",
-                        kind=ModelFailure.UNKNOWN_MODEL,
-                    )
-                self._first_served = names[0]
-            return self._first_served
-
-    async def ask_root(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask what lies beside the API, at the server's root; return its JSON. Raises `OpenAIError`."""
-        root = self._client.with_options(
-            base_url=str(self.server.url).rstrip("/").removesuffix("/v1"), timeout=ASK_TIMEOUT_S
-        )
-        if body is None:
-            return await root.get(path, cast_to=object)
-        return await root.post(path, cast_to=object, body=body)
-
-    async def listed_models(self) -> list[dict[str, Any]]:
-        """Return what the server says of its models. Raises `OpenAIError`."""
-        told: Any = await self._client.with_options(timeout=ASK_TIMEOUT_S).get(
-            "/models", cast_to=object
-        )
-        entries = told.get("data") if isinstance(told, dict) else None
-        return [entry for entry in entries or () if isinstance(entry, dict)]
+    async def probe(self) -> ServerFacts:
+        """Find out what the server is, with one constrained prompt. Raises `ModelError`."""
+        self._engine, facts = await probe_server(self._client, self._options, self._complete)
+        return facts
 
     async def is_reachable(self) -> bool:
-        """Tell whether the server answers at all, if only with a refusal."""
-        try:
-            await self.listed_models()
-        except openai.APIConnectionError:
-            return False
-        except (openai.OpenAIError, json.JSONDecodeError):
-            return True
-        return True
+        """Return whether the server answers at all. An error answer counts."""
+        return await self._client.is_reachable()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._client.aclose()
 
-    async def _complete(self, prompt: Prompt, on_tokens: OnTokens | None) -> Completion:
-        model = prompt.model or self.server.model
-        answer = Answer(prompt_bytes=prompt.text_bytes)
-        at = f"the model server at {self.server.url}"
+    async def _complete(
+        self, prompt: Prompt, engine: Engine, on_tokens: OnTokens | None = None
+    ) -> Completion:
+        self._breaker.admit()
         try:
-            model = model or await self.first_model()
-            async with self._asked(prompt, model) as chunks:
+            completion = await self._request(prompt, engine, on_tokens)
+        except ModelError as error:
+            self._breaker.record_failure(error)
+            raise
+        self._breaker.record_success()
+        self._client.note_answer()
+        return completion
+
+    async def _request(
+        self, prompt: Prompt, engine: Engine, on_tokens: OnTokens | None
+    ) -> Completion:
+        url = self._options.url
+        model = prompt.model or self._options.model
+        answer = Answer(prompt_bytes=prompt.text_bytes)
+        try:
+            model = model or await self._client.default_model()
+            body, headers = self._body(prompt, model, engine), self._headers(prompt, engine)
+            async with self._client.stream(body, headers) as chunks:
                 watch = LoopWatch(prompt.decoding.loop_tokens)
-                await read(chunks, answer, gaps=self._gaps, watch=watch, on_tokens=on_tokens)
+                await read_answer(
+                    chunks, answer, timeouts=self._timeouts, watch=watch, on_tokens=on_tokens
+                )
             return answer.completion(model)
-        except CutOff as cut:
-            failed = ModelError(f"{at} {cut}", kind=cut.failure)
-        except openai.NotFoundError as error:
-            failed = self._not_found(error, model, named=prompt.model or self.server.model)
-        except (openai.OpenAIError, httpx2.HTTPError, *UNREADABLE) as error:
-            failed = classified(error, url=self.server.url, model=model)
-        # Not chained: a cause is recorded with the failure, and holds the server's whole answer.
+        except AnswerAborted as aborted:
+            error = ModelError(f"the model server at {url} {aborted}", kind=aborted.failure)
+        except openai.NotFoundError as not_found:
+            error = self._not_found(not_found, prompt, model)
+        except (openai.OpenAIError, httpx2.HTTPError, *UNREADABLE) as raised:
+            error = model_error(raised, url=url, model=model)
+        # Not chained: the cause would be recorded with the failure, with the server's whole answer.
         raise ModelError(
-            str(failed.message),
-            kind=failed.kind,
-            retry_after=failed.retry_after,
-            tokens=answer.tokens(cut_at=prompt.max_tokens),
+            str(error.message),
+            kind=error.kind,
+            retry_after=error.retry_after,
+            tokens=answer.tokens(max_tokens=prompt.max_tokens),
             text=answer.text,
         ) from None
 
     def _not_found(
-        self, error: openai.NotFoundError, model: str | None, *, named: str | None
+        self, not_found: openai.NotFoundError, prompt: Prompt, model: str | None
     ) -> ModelError:
-        failed = classified(error, url=self.server.url, model=model)
-        if self._first_served == model:
-            self._first_served = None
-        if named is None and model is not None:
-            # The name was the server's own, from before: it has another by now.
-            return ModelError(str(failed.message), kind=ModelFailure.OVERLOADED)
-        return failed
+        error = model_error(not_found, url=self._options.url, model=model)
+        self._client.forget_default_model(model)
+        is_default = (prompt.model or self._options.model) is None
+        if is_default and model is not None:
+            # The server listed this model before, and has another one now.
+            return ModelError(str(error.message), kind=ModelFailure.OVERLOADED)
+        return error
 
-    @asynccontextmanager
-    async def _asked(self, prompt: Prompt, model: str) -> AsyncIterator[AsyncIterator[object]]:
-        """Yield the chunks of an answer; leaving the block before their end hangs up."""
+    def _headers(self, prompt: Prompt, engine: Engine) -> dict[str, str]:
         headers: dict[str, str] = {}
         inject(headers)
-        if self.engine == "llama.cpp":
-            # It hangs up after a stream without saying so: a tenth of what came next was lost.
+        if engine == "llama.cpp":
+            # It closes connections after a stream without notice: a tenth of the next requests was lost.
             headers["Connection"] = "close"
-        if self.server.session_header and prompt.session:
-            headers[self.server.session_header] = prompt.session
-        # Not chat.completions.create(), which walks every message of every call: a third of a worker's
-        # CPU time at 30 turns, and more with each turn.
-        try:
-            async with asyncio.timeout(self.server.timeout_s):
-                stream = await self._client.post(
-                    "/chat/completions",
-                    cast_to=object,
-                    body=self._body(prompt, model),
-                    options={"headers": headers},
-                    stream=True,
-                    stream_cls=AsyncStream[object],
-                )
-        except TimeoutError:
-            said = f"did not answer within {self.server.timeout_s:g} s"
-            raise CutOff(said, ModelFailure.TIMEOUT) from None
-        try:
-            kind = stream.response.headers.get("content-type", "")
-            yield stream if "event-stream" in kind else self._whole(stream.response)
-        finally:
-            await stream.close()
+        if self._options.session_header and prompt.session:
+            headers[self._options.session_header] = prompt.session
+        return headers
 
-    async def _whole(self, response: httpx2.Response) -> AsyncIterator[object]:
-        """Yield the one chunk of a server that does not stream, whatever it was asked for."""
-        if "json" not in response.headers.get("content-type", ""):
-            if self._has_answered:
-                raise CutOff("answered with no JSON: is it being mended?", ModelFailure.OVERLOADED)
-            said = "is no model server's API; check its url, which ends in /v1"
-            raise CutOff(said, ModelFailure.UNKNOWN_MODEL)
-        told = json.loads(await response.aread())
-        error = told.get("error") if isinstance(told, dict) else None
-        if error:
-            said = json.dumps(error)
-            failure = failure_of_answer(response.status_code, error, said)
-            raise CutOff(f"answered with an error: {said[:300]}", failure)
-        yield told
-
-    def _body(self, prompt: Prompt, model: str) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, model: str, engine: Engine) -> dict[str, Any]:
+        configured = self._options.temperature
         temperatures: dict[str, float] = {
-            "usual": self.server.temperature,
+            "default": configured,
             "lower": 0.0,
-            "higher": min(self.server.temperature + WARMER, WARMEST),
+            "higher": min(configured + TEMPERATURE_STEP, MAX_TEMPERATURE),
         }
+        schema = KeyedSchema(prompt.schema_key, prompt.schema)
         return {
             "model": model,
             "messages": prompt.messages,
             "max_tokens": prompt.max_tokens,
             "temperature": temperatures[prompt.decoding.temperature],
-            **streamed(api=self.server.api, engine=self.engine),
-            **self._constraint(prompt),
+            **stream_fields(api=self._options.api, engine=engine),
+            **self._constraint(schema, engine, prompt.decoding),
         }
 
-    def _constraint(self, prompt: Prompt) -> dict[str, Any]:
-        compact = prompt.decoding.compact
-        key = (prompt.schema_key, compact)
-        if key not in self._constraints:
-            self._constraints[key] = constrained(
-                prompt.schema, api=self.server.api, engine=self.engine, compact=compact
-            )
-            if len(self._constraints) > MAX_CONSTRAINTS:
-                self._constraints.popitem(last=False)
-        self._constraints.move_to_end(key)
-        return self._constraints[key]
+    def _make_constraint(
+        self, keyed: KeyedSchema, engine: Engine, decoding: Decoding
+    ) -> dict[str, Any]:
+        return constraint_fields(
+            keyed.schema, api=self._options.api, engine=engine, compact_json=decoding.compact_json
+        )
 
-    async def _counted(self, prompt: Prompt) -> object:
-        model = prompt.model or self.server.model or await self.first_model()
-        if self.server.api == "vllm":
-            told = await self.ask_root("/tokenize", {"model": model, "messages": prompt.messages})
-            return told["count"]
-        if self.engine != "llama.cpp":
+    async def _queried_count(self, prompt: Prompt) -> object:
+        model = prompt.model or self._options.model or await self._client.default_model()
+        if self._options.api == "vllm":
+            body = {"model": model, "messages": prompt.messages}
+            return (await self._client.root_query("/tokenize", body))["count"]
+        if self._engine != "llama.cpp":
             return None
-        written = await self.ask_root("/apply-template", {"messages": prompt.messages})
-        text = {"content": written["prompt"], "add_special": True, "parse_special": True}
-        return len((await self.ask_root("/tokenize", text))["tokens"])
+        template = await self._client.root_query("/apply-template", {"messages": prompt.messages})
+        text = {"content": template["prompt"], "add_special": True, "parse_special": True}
+        return len((await self._client.root_query("/tokenize", text))["tokens"])

@@ -1,27 +1,25 @@
-"""Failures of model servers: what a status, a body or an exception means, decided once.
+"""Classes of failure by the HTTP status, body and headers of an error answer, for any model server.
 
 The phrases are those of vLLM 0.32 (`entrypoints`), llama.cpp's server, OpenAI's error codes, and the
 gateways between (LiteLLM, Envoy, nginx), which wrap a server's failure in a status of their own.
 """
 
 import email.utils
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import openai
-
-from outlast.errors import ModelError, ModelFailure
+from outlast.errors import ModelFailure
 
 MAX_RETRY_AFTER = timedelta(minutes=5)
-"""A server that asks for a longer wait is asked again all the same: the attempts are bounded."""
+"""The longest wait before a retry, even if a server asks for more. Attempts are limited anyway."""
 
-MAX_SHOWN = 300
+MAX_MESSAGE = 300
+"""Bytes of a server's error message in ours."""
 
-MAX_READ = 4_000
-"""Characters of a message that are searched for phrases: an error page can be of any length."""
+MAX_SEARCHED = 4_000
+"""Characters of a message that are searched for phrases. An error page can be of any length."""
 
 _CODES = {
     "context_length_exceeded": ModelFailure.CONTEXT_OVERFLOW,
@@ -41,7 +39,7 @@ _CODES = {
     "unavailable_error": ModelFailure.OVERLOADED,
     "server_overloaded": ModelFailure.OVERLOADED,
 }
-"""Values of `error.code` and `error.type` that say what happened whatever the status is."""
+"""Values of `error.code` and `error.type`. They take precedence over the status."""
 
 _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), failure)
@@ -69,7 +67,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
         (r"bad gateway|connection (refused|reset|error)", ModelFailure.CONNECTION),
     )
 )
-"""What messages say, where neither a code nor the status does; the first that is found holds."""
+"""Phrases in messages, for answers whose code and status are unknown. The first match wins."""
 
 _STATUS = {
     401: ModelFailure.AUTHENTICATION,
@@ -93,41 +91,36 @@ _STATUS = {
 }
 
 _SPECIFIC = frozenset((ModelFailure.CONTEXT_OVERFLOW, ModelFailure.REFUSAL))
-"""What a message may say of any status of a request's own: a 400 is what they come with."""
-
-_ADVICE = {
-    ModelFailure.AUTHENTICATION: "check the server's api_key (OUTLAST_MODEL__API_KEY) and its account",
-    ModelFailure.UNKNOWN_MODEL: "check the server's url, which ends in /v1, and the model's name",
-}
+"""Failures that a message decides even with a status of its own: they come with status 400."""
 
 
 def failure_of_answer(status: int, body: object, message: str) -> ModelFailure:
-    """Return what an error answer means; `body` is its `error` object, if it has one.
+    """Return the class of failure of an error answer. `body` is its `error` object, if it has one.
 
-    The body's own code goes before the status, which may be a gateway's: a 500 that wraps a 429 is a
-    429, and so is a stream that began with 200.
+    The code in the body takes precedence over the status, which may be a gateway's. A 500 that wraps a 429
+    is a 429, and so is a stream that began with 200.
     """
-    inner = body if isinstance(body, Mapping) else {}
+    error = body if isinstance(body, Mapping) else {}
     for key in ("code", "type"):
-        named = _CODES.get(str(inner.get(key)).lower())
+        named = _CODES.get(str(error.get(key)).lower())
         if named is not None:
             return named
-    said = _said(message)
-    if said is not None and said in _SPECIFIC:
-        return said
-    wrapped = _wrapped_status(inner)
+    by_phrase = _failure_by_phrase(message)
+    if by_phrase is not None and by_phrase in _SPECIFIC:
+        return by_phrase
+    wrapped = _wrapped_status(error)
     if wrapped is not None and (status < 400 or status >= 500 or status == 400):
         status = wrapped
     if status in _STATUS:
         return _STATUS[status]
-    if said is not None and (status >= 500 or status < 400):
-        return said
+    if by_phrase is not None and (status >= 500 or status < 400):
+        return by_phrase
     return ModelFailure.BAD_REQUEST if 400 <= status < 500 else ModelFailure.SERVER_ERROR
 
 
-def _said(message: str) -> ModelFailure | None:
-    shown = message[:MAX_READ]
-    return next((failure for phrase, failure in _PHRASES if phrase.search(shown)), None)
+def _failure_by_phrase(message: str) -> ModelFailure | None:
+    text = message[:MAX_SEARCHED]
+    return next((failure for phrase, failure in _PHRASES if phrase.search(text)), None)
 
 
 def _wrapped_status(body: Mapping[str, Any]) -> int | None:
@@ -138,42 +131,11 @@ def _wrapped_status(body: Mapping[str, Any]) -> int | None:
     return None
 
 
-def classified(error: Exception, *, url: str, model: str | None) -> ModelError:
-    """Return an exception of the client as a run sees it."""
-    at = f"the model server at {url}"
-    if isinstance(error, openai.APITimeoutError):
-        return ModelError(f"{at} did not answer in time", kind=ModelFailure.TIMEOUT)
-    if isinstance(error, openai.APIConnectionError):
-        cause = _line(str(error.__cause__ or error))
-        return ModelError(f"{at} cannot be reached: {cause}", kind=ModelFailure.CONNECTION)
-    if isinstance(error, openai.APIError):
-        return _of_answer(error, at, model)
-    failure = ModelFailure.SERVER_ERROR
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return ModelError(f"{at} sent what is not JSON: {_line(str(error))}", kind=failure)
-    return ModelError(f"{at}: {_line(str(error) or type(error).__name__)}", kind=failure)
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> timedelta | None:
+    """Return the wait that a server asks for in its headers, or None.
 
-
-def _of_answer(error: openai.APIError, at: str, model: str | None) -> ModelError:
-    answered = isinstance(error, openai.APIStatusError)
-    status = error.status_code if isinstance(error, openai.APIStatusError) else 200
-    headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
-    failure = failure_of_answer(status, error.body, error.message)
-    asked = f" for model {model!r}" if model else ""
-    how = f"answered {status}" if answered else "broke off its answer"
-    advice = f"; {_ADVICE[failure]}" if failure in _ADVICE else ""
-    return ModelError(
-        f"{at} {how}{asked}: {_line(error.message)}{advice}",
-        kind=failure,
-        retry_after=told_wait(headers),
-    )
-
-
-def told_wait(headers: Mapping[str, str], now: datetime | None = None) -> timedelta | None:
-    """Return how long a server asks to be left alone, None where it does not say.
-
-    `retry-after-ms`, then `Retry-After` in seconds or as a date (RFC 9110), then the reset of those
-    budgets that are used up: `x-ratelimit-reset-…` (OpenAI: `1s`, `6m0s`), `…-ratelimit-…-reset`
+    Read in this order: `retry-after-ms`; `Retry-After` in seconds or as a date (RFC 9110); the reset of
+    rate limits with nothing left: `x-ratelimit-reset-…` (OpenAI: `1s`, `6m0s`), `…-ratelimit-…-reset`
     (Anthropic: a date).
     """
     now = now or datetime.now(UTC)
@@ -182,15 +144,15 @@ def told_wait(headers: Mapping[str, str], now: datetime | None = None) -> timede
         return _bounded(milliseconds / 1000)
     wait = _wait(headers.get("retry-after", ""), now)
     if wait is None:
-        waits = [_wait(headers[name], now) for name in _resets_of_spent(headers)]
-        wait = max((one for one in waits if one is not None), default=None)
+        waits = [_wait(headers[name], now) for name in _reset_headers(headers)]
+        wait = max((wait for wait in waits if wait is not None), default=None)
     return None if wait is None else _bounded(wait)
 
 
-def _resets_of_spent(headers: Mapping[str, str]) -> list[str]:
-    """Return the names of the headers that say when a budget with nothing left is full again."""
-    spent = [name for name, value in headers.items() if "remaining" in name and value == "0"]
-    resets = [name.replace("remaining", "reset") for name in spent]
+def _reset_headers(headers: Mapping[str, str]) -> list[str]:
+    """Return the names of the reset headers of all rate limits with nothing left."""
+    used_up = [name for name, value in headers.items() if "remaining" in name and value == "0"]
+    resets = [name.replace("remaining", "reset") for name in used_up]
     return [name for name in resets if name in headers]
 
 
@@ -198,7 +160,7 @@ _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\
 
 
 def _wait(value: str, now: datetime) -> timedelta | None:
-    """Return a wait that is written as seconds, as a span, or as the time of its end."""
+    """Return a wait that is written as seconds, as a duration, or as the time of its end."""
     value = value.strip()
     if not value:
         return None
@@ -226,8 +188,3 @@ def _until(value: str, now: datetime) -> timedelta | None:
 
 def _bounded(wait: timedelta) -> timedelta:
     return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
-
-
-def _line(text: str) -> str:
-    line = " ".join(text[: 4 * MAX_SHOWN].split())
-    return line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 1]}…"

@@ -21,7 +21,7 @@ def opened(clock: Clock) -> Breaker:
     breaker = Breaker(clock)
     for _ in range(FAILURES):
         breaker.admit()
-        breaker.failed(DOWN)
+        breaker.record_failure(DOWN)
     return breaker
 
 
@@ -29,7 +29,9 @@ def test_a_server_that_failed_in_a_row_is_left_alone_and_says_for_how_long() -> 
     clock = Clock()
     breaker = opened(clock)
     clock.now += 2
-    with pytest.raises(ModelError, match="not asked for 3 s, it failed 3 times") as refused:
+    with pytest.raises(
+        ModelError, match="failed 3 times in a row; the next call is made in 3 s"
+    ) as refused:
         breaker.admit()
     assert refused.value.kind is ModelFailure.CONNECTION
     assert refused.value.retry_after == timedelta(seconds=FIRST_REST_S - 2)
@@ -42,7 +44,7 @@ def test_one_call_looks_when_the_rest_is_over_and_the_others_wait_for_it() -> No
     breaker.admit()
     with pytest.raises(ModelError):
         breaker.admit()
-    breaker.succeeded()
+    breaker.record_success()
     breaker.admit()
     breaker.admit()
 
@@ -54,7 +56,7 @@ def test_each_look_that_fails_doubles_the_rest_up_to_its_bound() -> None:
     for _ in range(6):
         clock.now += LONGEST_REST_S
         breaker.admit()
-        breaker.failed(DOWN)
+        breaker.record_failure(DOWN)
         with pytest.raises(ModelError) as refused:
             breaker.admit()
         assert refused.value.retry_after is not None
@@ -65,7 +67,7 @@ def test_each_look_that_fails_doubles_the_rest_up_to_its_bound() -> None:
 def test_a_failure_of_the_request_shows_that_the_server_is_there() -> None:
     breaker = Breaker(Clock())
     for _ in range(FAILURES - 1):
-        breaker.failed(DOWN)
-    breaker.failed(ODD)
-    breaker.failed(DOWN)
+        breaker.record_failure(DOWN)
+    breaker.record_failure(ODD)
+    breaker.record_failure(DOWN)
     breaker.admit()

@@ -8,13 +8,12 @@ import pytest_asyncio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 from outlast_activities.policies.recovery import RULES
-from outlast_activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions, Server
-from outlast_activities.providers.request_fields import Api
+from outlast_activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
 
 from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Completion, Prompt
+from outlast.model_server import Completion, Prompt, ServerOptions
 from tests.activities.providers.fake_model_server import (
     FakeModelServer,
     Reply,
@@ -54,7 +53,7 @@ def server() -> Iterator[FakeModelServer]:
 
 @pytest_asyncio.fixture
 async def model(server: FakeModelServer) -> AsyncIterator[ChatCompletions]:
-    adapter = ChatCompletions(Server(server.url, model="m", temperature=0.3))
+    adapter = ChatCompletions(ServerOptions(server.url, model="m", temperature=0.3))
     yield adapter
     await adapter.aclose()
 
@@ -66,7 +65,7 @@ async def failure_of(adapter: ChatCompletions, asked: Prompt | None = None) -> M
     return raised.value
 
 
-def constraint_of(api: Api) -> dict[str, Any]:
+def constraint_of(api: str) -> dict[str, Any]:
     if api == "vllm":
         return {"structured_outputs": {"json": SCHEMA}}
     named = {"name": "default", "strict": True, "schema": SCHEMA}
@@ -75,10 +74,12 @@ def constraint_of(api: Api) -> dict[str, Any]:
 
 @pytest.mark.parametrize("api", ["vllm", "openai"])
 async def test_a_request_is_the_prompt_under_its_constraint(
-    server: FakeModelServer, api: Api
+    server: FakeModelServer, api: str
 ) -> None:
     server.replies = [completion('{"answer":{"apples":2}}')]
-    adapter = ChatCompletions(Server(server.url, api=api, api_key="k", model="m", temperature=0.3))
+    adapter = ChatCompletions(
+        ServerOptions(server.url, api=api, api_key="k", model="m", temperature=0.3)
+    )
 
     answer = await adapter.complete(prompt())
 
@@ -159,7 +160,7 @@ async def test_a_loopback_server_is_asked_directly_whatever_proxy_the_environmen
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     server.replies = [completion("1")]
-    adapter = ChatCompletions(Server(server.url, model="m"))
+    adapter = ChatCompletions(ServerOptions(server.url, model="m"))
 
     assert (await adapter.complete(prompt())).text == "1"
     await adapter.aclose()
@@ -177,7 +178,7 @@ async def test_without_a_name_the_servers_first_model_is_asked_for_once(
     server: FakeModelServer,
 ) -> None:
     server.replies = [models("first", "second"), completion("1"), completion("2")]
-    adapter = ChatCompletions(Server(server.url))
+    adapter = ChatCompletions(ServerOptions(server.url))
 
     await asyncio.gather(adapter.complete(prompt()), adapter.complete(prompt()))
 
@@ -191,7 +192,7 @@ async def test_a_model_that_the_server_has_replaced_is_looked_up_again(
 ) -> None:
     gone = Reply({"error": {"message": "no model 'old'"}}, status=404)
     server.replies = [models("old"), gone, models("new"), completion("1")]
-    adapter = ChatCompletions(Server(server.url))
+    adapter = ChatCompletions(ServerOptions(server.url))
 
     assert (await failure_of(adapter)).kind is ModelFailure.OVERLOADED
     await adapter.complete(prompt())
@@ -202,7 +203,7 @@ async def test_a_model_that_the_server_has_replaced_is_looked_up_again(
 
 async def test_a_server_without_a_model_knows_none(server: FakeModelServer) -> None:
     server.replies = [models()]
-    adapter = ChatCompletions(Server(server.url))
+    adapter = ChatCompletions(ServerOptions(server.url))
     assert (await failure_of(adapter)).kind is ModelFailure.UNKNOWN_MODEL
     await adapter.aclose()
 
@@ -240,7 +241,7 @@ async def test_missing_text_and_usage_are_empty_and_nought(
         ),
         (Reply({"choices": []}), ModelFailure.SERVER_ERROR, "without a choice"),
         (Reply({"error": "overloaded"}), ModelFailure.OVERLOADED, "overloaded"),
-        (Reply(["?"]), ModelFailure.SERVER_ERROR, "no object"),
+        (Reply(["?"]), ModelFailure.SERVER_ERROR, "not an object"),
     ],
     ids=["refusal", "filter", "html", "broken json", "no choice", "error inside", "no object"],
 )
@@ -295,7 +296,7 @@ async def test_a_huge_error_page_does_not_reach_the_history(
 
 async def test_a_server_that_is_not_there_cannot_be_reached() -> None:
     with fake_model_server() as gone:
-        adapter = ChatCompletions(Server(gone.url, model="m"))
+        adapter = ChatCompletions(ServerOptions(gone.url, model="m"))
     failure = await failure_of(adapter)
     await adapter.aclose()
     assert failure.kind is ModelFailure.CONNECTION
@@ -309,7 +310,9 @@ async def test_a_server_that_is_too_slow_has_timed_out() -> None:
 
     listener = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    adapter = ChatCompletions(Server(f"http://127.0.0.1:{port}/v1", model="m", timeout_s=0.1))
+    adapter = ChatCompletions(
+        ServerOptions(f"http://127.0.0.1:{port}/v1", model="m", timeout_s=0.1)
+    )
 
     failure = await failure_of(adapter)
 

@@ -14,13 +14,12 @@ import jsonschema
 import psutil
 import pytest
 import pytest_asyncio
-from outlast_activities.providers.chat_completions import ChatCompletions, Server
-from outlast_activities.providers.probe import probe
+from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.local import embedded_model as embedded
 from outlast_workers.local.weights import find_weights
 
 from outlast.errors import ModelError
-from outlast.model_server import Completion, Prompt
+from outlast.model_server import Completion, Prompt, ServerOptions
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "outlast_workers.local.embedded_model", "--port"]
@@ -100,8 +99,8 @@ def url() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def model(url: str) -> AsyncIterator[ChatCompletions]:
-    adapter = ChatCompletions(Server(url, temperature=0))
-    await probe(adapter)
+    adapter = ChatCompletions(ServerOptions(url, temperature=0))
+    await adapter.probe()
     yield adapter
     await adapter.aclose()
 

@@ -3,8 +3,7 @@
 import asyncio
 
 import pytest
-from outlast_activities.providers.probe import ServerFacts
-from outlast_workers.model_servers import opened
+from outlast_workers.model_servers import open_model_servers
 from outlast_workers.serverless.aws_lambda import (
     SERVER_WAIT_S,
     LambdaFunction,
@@ -16,6 +15,7 @@ from outlast_workers.settings_sections import ModelSettings, QueuesSettings, Ver
 
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import NotReady
+from outlast.model_server import ServerFacts
 
 VERSION = VersioningSettings(deployment_name="outlast", build_id="v1")
 
@@ -58,9 +58,9 @@ def test_a_model_server_is_probed_once_and_used_on_the_loop_of_each_invocation()
     known: dict[str, ServerFacts] = {}
 
     async def invocation(url: str) -> str:
-        async with opened(Settings(model=ModelSettings(url=url)), known) as servers:
+        async with open_model_servers(Settings(model=ModelSettings(url=url)), known) as servers:
             assert servers is not None
-            return repr((await servers.probed(asyncio.Event()))[""].constrained)
+            return repr((await servers.endpoints(asyncio.Event()))[""].constrained)
 
     async def with_server() -> str:
         async with ScriptedModelServer(turns(1)) as server:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from itsdangerous import BadSignature, URLSafeSerializer
-from outlast_activities.notify import LinkTo
+from outlast_activities.notify import DecisionLink
 
 from outlast.contracts.human import PendingRequest
 from outlast_workers.settings_sections import CallbackSettings
@@ -41,7 +41,7 @@ class Links:
         return Link(workflow_id, run_id, request_id)
 
 
-def link_to(settings: CallbackSettings) -> LinkTo | None:
+def link_to(settings: CallbackSettings) -> DecisionLink | None:
     """Return the function that creates the link of a request, or None without a decision page."""
     if settings.url is None or settings.secret is None:
         return None

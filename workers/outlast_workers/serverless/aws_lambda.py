@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from outlast_activities.generation.attempt import Endpoint
-from outlast_activities.providers.probe import ServerFacts
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.contrib.aws.lambda_worker import LambdaWorkerConfig, run_worker
@@ -22,11 +21,12 @@ from temporalio.worker import WorkerConfig
 
 from outlast.agents import Catalog
 from outlast.errors import NotReady
+from outlast.model_server import ServerFacts
 from outlast.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.idle import IdleExit
-from outlast_workers.model_servers import opened
+from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import VERSION_VARIABLES, ModelSettings
 from outlast_workers.task_queues import CANCEL_S, polled_queues, worker_options
@@ -79,8 +79,8 @@ class LambdaFunction:
             raise NotReady("set TEMPORAL_ADDRESS: a Lambda function has no local Temporal server")
         config.client_connect_config["plugins"] = [OutlastPlugin(), *self._telemetry.plugins]
         config.client_connect_config["runtime"] = self._runtime
-        async with opened(settings, self._known) as servers:
-            endpoints = await servers.probed(asyncio.Event()) if servers else {}
+        async with open_model_servers(settings, self._known) as servers:
+            endpoints = await servers.endpoints(asyncio.Event()) if servers else {}
             tasks = _TasksPlugin(
                 settings,
                 self._catalog,

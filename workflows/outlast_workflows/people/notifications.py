@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 
-from outlast_activities.notify import ANYBODY, NotifyActivities
+from outlast_activities.notify import ANY_AUDIENCE, NotifyActivities
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
@@ -36,7 +36,7 @@ class Notifications:
     def send(self, request: PendingRequest, reason: Reason) -> None:
         """Start to notify the audience of a request, on all of its channels at the same time."""
         number = self._sent[request.request_id] = self._sent.get(request.request_id, 0) + 1
-        default = self._channels.get(ANYBODY, 0)
+        default = self._channels.get(ANY_AUDIENCE, 0)
         for channel in range(self._channels.get(request.audience, default)):
             notice = NotifyInput(
                 request_id=request.request_id,

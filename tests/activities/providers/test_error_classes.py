@@ -1,7 +1,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from outlast_activities.providers.error_classes import MAX_RETRY_AFTER, failure_of_answer, told_wait
+from outlast_activities.providers.error_classes import (
+    MAX_RETRY_AFTER,
+    failure_of_answer,
+    retry_after,
+)
 
 from outlast.errors import ModelFailure as Failed
 
@@ -28,11 +32,11 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_seconds_or_a_date_and_bounded(header: str, wait: timedelta | None) -> None:
-    assert told_wait({"retry-after": header}, NOON) == wait
+    assert retry_after({"retry-after": header}, NOON) == wait
 
 
 def test_no_header_asks_for_no_wait() -> None:
-    assert told_wait({}, NOON) is None
+    assert retry_after({}, NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_no_header_asks_for_no_wait() -> None:
 def test_the_reset_of_a_budget_that_is_used_up_is_waited_for(
     headers: dict[str, str], wait_s: float | None
 ) -> None:
-    assert told_wait(headers, NOON) == (None if wait_s is None else timedelta(seconds=wait_s))
+    assert retry_after(headers, NOON) == (None if wait_s is None else timedelta(seconds=wait_s))
 
 
 OVERFLOW_VLLM = (

@@ -17,7 +17,7 @@ def cut_at(pieces: list[str], loop_tokens: int = LOOP_TOKENS) -> tuple[int, Mode
     """Return after how many pieces a watch cuts, and why."""
     watch = LoopWatch(loop_tokens)
     for count, piece in enumerate(pieces, 1):
-        failure = watch.seen(piece)
+        failure = watch.add(piece)
         if failure is not None:
             return count, failure
     return len(pieces), None

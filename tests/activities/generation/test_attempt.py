@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 from outlast_activities.generation.attempt import (
-    MAX_SHOWN,
-    MORE_PATIENCE,
-    MOST_TIMES,
-    SEAM_TOKENS,
-    Asking,
+    LOOP_TOKENS_FACTOR,
+    MAX_QUOTED_CHARACTERS,
+    MAX_TOKENS_FACTOR,
+    TEMPLATE_TOKENS,
     Endpoint,
-    Question,
+    GenerationAttempt,
+    PromptMemory,
+    PromptSource,
 )
 from outlast_activities.generation.prompts import TRIMMED
 from outlast_activities.policies.allowance import Allowance
-from outlast_activities.policies.recovery import MAX_ASKS
+from outlast_activities.policies.recovery import MAX_COMPLETIONS
 from outlast_activities.policies.schema_checker import SchemaChecker
 
 from outlast.contracts.agents import Leg, PinnedAgent, Price, Route
@@ -26,7 +27,7 @@ from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Decision, Message, ToolCall
 from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
-from outlast.model_server import LOOP_TOKENS, Completion, Model, OnTokens, Prompt
+from outlast.model_server import LOOP_TOKENS, Completion, ModelServer, OnTokens, Prompt
 from outlast.testing import ScriptedModel, Step, answer
 from outlast.transcripts import decision_message, tool_message
 
@@ -61,28 +62,30 @@ def failure(kind: ModelFailure, text: str = "", **tokens: int) -> ModelError:
     return ModelError(f"went wrong: {kind.name}", kind=kind, tokens=tokens, text=text)
 
 
-def asking(
-    model: Model,
+def attempt_of(
+    server: ModelServer,
     *,
     transcript: Sequence[Message] = GO,
     allowance: Allowance | None = None,
     constrained: bool = True,
     **options: Any,
-) -> Asking:
-    return Asking(
-        Question(AGENT, transcript, SCHEMA, "key", None, "run"),
-        Endpoint(model, MAX_TOKENS, constrained=constrained),
+) -> GenerationAttempt:
+    return GenerationAttempt(
+        PromptSource(AGENT, transcript, SCHEMA, "key", None, "run"),
+        Endpoint(server, MAX_TOKENS, constrained=constrained),
         SchemaChecker(),
         allowance or Allowance(),
         **{"spent": Tokens(), **options},
     )
 
 
-async def asked(*steps: Step, **options: Any) -> tuple[list[Prompt], Generation | ModelError]:
+async def completions_of(
+    *steps: Step, **options: Any
+) -> tuple[list[Prompt], Generation | ModelError]:
     """Return the prompts of an attempt that goes as the steps say, and what came of it."""
     model = ScriptedModel(steps)
     try:
-        return model.prompts, await asking(model, **options).decided()
+        return model.prompts, await attempt_of(model, **options).generate()
     except ModelError as error:
         return model.prompts, error
 
@@ -97,15 +100,15 @@ def text_of(prompt: Prompt) -> str:
 
 
 async def test_a_good_answer_is_asked_for_once() -> None:
-    prompts, outcome = await asked(answer("done"))
+    prompts, outcome = await completions_of(answer("done"))
     assert isinstance(outcome, Generation)
-    assert (outcome.decision, outcome.asks) == (Decision(answer="done"), 1)
+    assert (outcome.decision, outcome.completions) == (Decision(answer="done"), 1)
     assert (prompts[0].max_tokens, prompts[0].session) == (MAX_TOKENS, "run")
     assert outcome.last_prompt_tokens == outcome.prompt_tokens > 0
 
 
 async def test_an_answer_that_is_cut_off_gets_twice_the_tokens_and_then_four_times() -> None:
-    prompts, outcome = await asked(LONG, LONG, answer("done"))
+    prompts, outcome = await completions_of(LONG, LONG, answer("done"))
     assert [prompt.max_tokens for prompt in prompts] == [100, 200, 400]
     assert isinstance(outcome, Generation)
     assert outcome.completion_tokens == 100 + 200 + len('{"answer":"done"}') // 4
@@ -113,9 +116,9 @@ async def test_an_answer_that_is_cut_off_gets_twice_the_tokens_and_then_four_tim
 
 
 async def test_an_answer_that_stays_too_long_fails_after_all_its_asks() -> None:
-    prompts, outcome = await asked(*[LONG] * MAX_ASKS)
-    assert len(prompts) == MAX_ASKS
-    assert prompts[-1].max_tokens == MOST_TIMES * MAX_TOKENS
+    prompts, outcome = await completions_of(*[LONG] * MAX_COMPLETIONS)
+    assert len(prompts) == MAX_COMPLETIONS
+    assert prompts[-1].max_tokens == MAX_TOKENS_FACTOR * MAX_TOKENS
     assert kind_of(outcome) is ModelFailure.TRUNCATED
     assert "no valid decision in 3 answers; the last one: it was cut off at 400" in str(outcome)
 
@@ -129,36 +132,36 @@ async def test_an_answer_that_the_budget_cut_is_not_given_more_tokens() -> None:
         ) -> Completion:
             return replace(await super().complete(prompt, on_tokens=on_tokens), prompt_tokens=0)
 
-        async def most_prompt_tokens(self, prompt: Prompt) -> int:
+        async def count_prompt_tokens(self, prompt: Prompt) -> int:
             return 0
 
     model = Free([LONG, answer("ok")])
-    generation = await asking(model, allowance=Allowance(tokens=90)).decided()
+    generation = await attempt_of(model, allowance=Allowance(tokens=90)).generate()
     assert [prompt.max_tokens for prompt in model.prompts] == [90]
     assert (generation.out_of, generation.total) == ("tokens", 90)
 
 
 async def test_white_space_is_forbidden_first_and_then_the_temperature_is_raised() -> None:
     loop = failure(ModelFailure.WHITESPACE_LOOP, "{\n\n\n", completion_tokens=48)
-    prompts, outcome = await asked(loop, loop, loop)
+    prompts, outcome = await completions_of(loop, loop, loop)
     decodings = [prompt.decoding for prompt in prompts]
-    assert [decoding.compact for decoding in decodings] == [False, True, True]
-    assert [decoding.temperature for decoding in decodings] == ["usual", "usual", "higher"]
+    assert [decoding.compact_json for decoding in decodings] == [False, True, True]
+    assert [decoding.temperature for decoding in decodings] == ["default", "default", "higher"]
     assert kind_of(outcome) is ModelFailure.WHITESPACE_LOOP
 
 
 async def test_a_repetition_is_asked_for_warmer_and_with_more_patience() -> None:
     loop = failure(ModelFailure.REPETITION_LOOP, '{"answer":"so so so', completion_tokens=64)
-    prompts, outcome = await asked(loop, loop, loop)
-    assert [p.decoding.temperature for p in prompts] == ["usual", "higher", "higher"]
+    prompts, outcome = await completions_of(loop, loop, loop)
+    assert [p.decoding.temperature for p in prompts] == ["default", "higher", "higher"]
     patience = [prompt.decoding.loop_tokens for prompt in prompts]
-    assert patience == [LOOP_TOKENS, *[MORE_PATIENCE * LOOP_TOKENS] * 2]
+    assert patience == [LOOP_TOKENS, *[LOOP_TOKENS_FACTOR * LOOP_TOKENS] * 2]
     assert kind_of(outcome) is ModelFailure.REPETITION_LOOP
 
 
 async def test_an_empty_answer_is_asked_for_warmer() -> None:
-    prompts, outcome = await asked("", " \n", "")
-    assert [p.decoding.temperature for p in prompts] == ["usual", "higher", "higher"]
+    prompts, outcome = await completions_of("", " \n", "")
+    assert [p.decoding.temperature for p in prompts] == ["default", "higher", "higher"]
     assert prompts[1].messages == prompts[0].messages
     assert kind_of(outcome) is ModelFailure.EMPTY
 
@@ -173,7 +176,7 @@ async def test_an_empty_answer_is_asked_for_warmer() -> None:
 async def test_a_model_is_shown_its_wrong_answer_and_told_what_is_wrong_with_it(
     text: str, kind: ModelFailure, problem: str
 ) -> None:
-    prompts, outcome = await asked(text, text, text)
+    prompts, outcome = await completions_of(text, text, text)
     first, second, third = (prompt.messages for prompt in prompts)
     assert second[: len(first)] == first
     assert second[-2] == {"role": "assistant", "content": text}
@@ -181,48 +184,52 @@ async def test_a_model_is_shown_its_wrong_answer_and_told_what_is_wrong_with_it(
     assert problem in second[-1]["content"]
     assert second[-1]["content"].endswith("Answer again.")
     assert len(third) == len(second)
-    assert [p.decoding.temperature for p in prompts] == ["usual", "lower", "lower"]
+    assert [p.decoding.temperature for p in prompts] == ["default", "lower", "lower"]
     assert kind_of(outcome) is kind
 
 
 async def test_of_a_long_wrong_answer_the_beginning_is_shown() -> None:
-    prompts, _ = await asked('"' + "x" * 399, answer("done"))
-    assert len(prompts[1].messages[-2]["content"]) <= MAX_SHOWN
+    prompts, _ = await completions_of('"' + "x" * 399, answer("done"))
+    assert len(prompts[1].messages[-2]["content"]) <= MAX_QUOTED_CHARACTERS
 
 
 async def test_remedies_of_different_failures_add_up_in_one_attempt() -> None:
     blank = failure(ModelFailure.WHITESPACE_LOOP, "{\n\n", completion_tokens=48)
-    prompts, outcome = await asked(blank, WRONG, answer("done"))
+    prompts, outcome = await completions_of(blank, WRONG, answer("done"))
     assert isinstance(outcome, Generation)
-    assert outcome.asks == MAX_ASKS
+    assert outcome.completions == MAX_COMPLETIONS
     last = prompts[-1]
-    assert (last.decoding.compact, last.decoding.temperature) == (True, "lower")
+    assert (last.decoding.compact_json, last.decoding.temperature) == (True, "lower")
     assert last.messages[-2]["content"] == WRONG
 
 
 async def test_half_of_the_results_are_left_out_and_then_half_of_the_rest() -> None:
     overflow = failure(ModelFailure.CONTEXT_OVERFLOW)
     model = ScriptedModel([overflow, overflow, answer("done")])
-    attempt = asking(model, transcript=with_results(4))  # 9 entries
-    generation = await attempt.decided()
+    attempt = attempt_of(model, transcript=with_results(4))  # 9 entries
+    generation = await attempt.generate()
     left_out = [text_of(prompt).count(TRIMMED) for prompt in model.prompts]
     assert left_out == [0, 2, 3], "of the first 5 entries, then of the first 7"
-    assert (attempt.trimmed, generation.asks) == (7, 3)
-    assert attempt.size is None, "what a trimmed prompt has says nothing of the next one"
+    assert (attempt.memory.trimmed, generation.completions) == (7, 3)
+    assert attempt.memory.size is None, "what a trimmed prompt has says nothing of the next one"
 
 
 async def test_the_place_up_to_which_results_are_left_out_is_kept_for_the_next_call() -> None:
-    prompts, outcome = await asked(answer("done"), transcript=with_results(5), trimmed=7)
+    prompts, outcome = await completions_of(
+        answer("done"), transcript=with_results(5), memory=PromptMemory(trimmed=7)
+    )
     assert isinstance(outcome, Generation)
     assert text_of(prompts[0]).count("left_out") == 3
-    again, _ = await asked(answer("done"), transcript=with_results(6), trimmed=7)
+    again, _ = await completions_of(
+        answer("done"), transcript=with_results(6), memory=PromptMemory(trimmed=7)
+    )
     beginning = text_of(prompts[0])
     assert text_of(again[0]).startswith(beginning), "the prefix cache serves both"
 
 
 async def test_a_context_that_overflows_without_results_fails_in_the_end() -> None:
     overflow = failure(ModelFailure.CONTEXT_OVERFLOW)
-    prompts, outcome = await asked(*[overflow] * 20, transcript=with_results(8))
+    prompts, outcome = await completions_of(*[overflow] * 20, transcript=with_results(8))
     assert kind_of(outcome) is ModelFailure.CONTEXT_OVERFLOW
     assert len(prompts) <= 7
     assert "seen seen" not in text_of(prompts[-1])
@@ -235,14 +242,16 @@ async def test_a_whole_decision_is_taken_from_an_answer_that_was_cut_after_it(
     kind: ModelFailure,
 ) -> None:
     cut = failure(kind, '{"answer":"done"}\n\n\n', prompt_tokens=5, completion_tokens=9)
-    prompts, outcome = await asked(cut)
+    prompts, outcome = await completions_of(cut)
     assert isinstance(outcome, Generation)
     assert (len(prompts), outcome.decision) == (1, Decision(answer="done"))
     assert (outcome.finish_reason, outcome.total) == (kind, 14)
 
 
 async def test_half_a_decision_is_none() -> None:
-    _, outcome = await asked(failure(ModelFailure.TIMEOUT, '{"answer":"do', completion_tokens=3))
+    _, outcome = await completions_of(
+        failure(ModelFailure.TIMEOUT, '{"answer":"do', completion_tokens=3)
+    )
     assert kind_of(outcome) is ModelFailure.TIMEOUT
 
 
@@ -259,26 +268,26 @@ async def test_half_a_decision_is_none() -> None:
 async def test_what_the_means_do_not_suffice_for_is_not_asked(
     allowance: Allowance, out_of: str
 ) -> None:
-    prompts, outcome = await asked(allowance=allowance)
+    prompts, outcome = await completions_of(allowance=allowance)
     assert isinstance(outcome, Generation)
     assert (outcome.decision, outcome.out_of, prompts) == (None, out_of, [])
 
 
 async def test_what_earlier_attempts_used_is_taken_from_the_means_and_is_in_the_sum() -> None:
     before = Tokens(prompt_tokens=900, cached_prompt_tokens=100, completion_tokens=60)
-    prompts, outcome = await asked(answer("done"), spent=before)
+    prompts, outcome = await completions_of(answer("done"), spent=before)
     assert isinstance(outcome, Generation)
     assert outcome.prompt_tokens == 900 + outcome.last_prompt_tokens
     assert outcome.cached_prompt_tokens == 100
 
-    prompts, outcome = await asked(allowance=Allowance(tokens=1_000), spent=before)
+    prompts, outcome = await completions_of(allowance=Allowance(tokens=1_000), spent=before)
     assert isinstance(outcome, Generation)
     assert (outcome.out_of, outcome.total, prompts) == ("tokens", 960, [])
 
 
 async def test_all_asks_together_keep_to_the_means() -> None:
     means = Allowance(tokens=400)
-    _, outcome = await asked(LONG, LONG, LONG, allowance=means)
+    _, outcome = await completions_of(LONG, LONG, LONG, allowance=means)
     assert isinstance(outcome, Generation)
     assert outcome.out_of == "tokens"
     assert outcome.total <= 400
@@ -291,16 +300,17 @@ async def test_failures_are_paid_for_too() -> None:
             failure(ModelFailure.CONNECTION, "{", prompt_tokens=12, completion_tokens=5),
         ]
     )
-    attempt = asking(model)
+    attempt = attempt_of(model)
     with pytest.raises(ModelError, match="no valid decision in 2 answers"):
-        await attempt.decided()
+        await attempt.generate()
     assert attempt.spent == Tokens(prompt_tokens=22, completion_tokens=53)
 
 
-class Watched:
+class Watched(ScriptedModel):
     """A model that lets a test look while an answer is on its way."""
 
     def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__([])
         self._look = look
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
@@ -309,7 +319,7 @@ class Watched:
         self._look()
         return Completion('{"answer":"done"}', "stop", 30, 9, "m")
 
-    async def most_prompt_tokens(self, prompt: Prompt) -> int:
+    async def count_prompt_tokens(self, prompt: Prompt) -> int:
         return 40
 
 
@@ -317,41 +327,42 @@ class Watched:
 async def test_a_heartbeat_tells_what_was_spent_and_what_is_being_answered(
     allowance: Allowance, prompt_tokens: int
 ) -> None:
-    told = []
-    attempt = asking(
-        Watched(lambda: told.append(attempt.progress()[0])),
+    seen = []
+    attempt = attempt_of(
+        Watched(lambda: seen.append(attempt.progress())),
         allowance=allowance,
         spent=Tokens(completion_tokens=5),
     )
-    before = attempt.progress()[0]
-    await attempt.decided()
-    after = attempt.progress()[0]
-    assert (before.ask, before.tokens, before.spent) == (1, 0, Tokens(completion_tokens=5))
-    during = Tokens(prompt_tokens=prompt_tokens, completion_tokens=5)
-    assert (told[0].ask, told[0].tokens, told[0].spent) == (1, 7, during)
+    before = attempt.progress()
+    await attempt.generate()
+    after = attempt.progress()
+    assert (before.completions, before.tokens, before.spent) == (1, 0, Tokens(completion_tokens=5))
+    (during,) = seen
+    spent = Tokens(prompt_tokens=prompt_tokens, completion_tokens=5)
+    assert (during.completions, during.tokens, during.spent) == (1, 7, spent)
     assert (after.tokens, after.spent) == (0, Tokens(prompt_tokens=30, completion_tokens=14))
 
 
 async def test_a_known_beginning_bounds_a_prompt_that_nobody_counts() -> None:
     class Uncounted(ScriptedModel):
-        async def most_prompt_tokens(self, prompt: Prompt) -> int:
+        async def count_prompt_tokens(self, prompt: Prompt) -> int:
             return 1_000_000
 
-    first = asking(Uncounted([answer("done")]))
-    await first.decided()
-    assert first.size is not None
+    first = attempt_of(Uncounted([answer("done")]))
+    await first.generate()
+    assert first.memory.size is not None
 
     longer = with_results(1)
     model = Uncounted([answer("done")])
-    second = asking(
+    second = attempt_of(
         model,
         transcript=longer,
         allowance=Allowance(tokens=500),
-        known_size=first.size,
+        memory=first.memory,
     )
-    await second.decided()
+    await second.generate()
     added = sum(len(message["content"].encode()) for message in model.prompts[0].messages)
-    most = first.size.tokens + added - first.size.text_bytes + SEAM_TOKENS
+    most = first.memory.size.tokens + added - first.memory.size.text_bytes + TEMPLATE_TOKENS
     assert model.prompts[0].max_tokens == min(MAX_TOKENS, 500 - most)
 
 
@@ -359,12 +370,12 @@ async def test_a_server_that_ignores_constraints_is_shown_the_schema_and_its_fen
     None
 ):
     fenced = '```json\n{"answer":"done"}\n```'
-    prompts, outcome = await asked(fenced, constrained=False)
+    prompts, outcome = await completions_of(fenced, constrained=False)
     assert isinstance(outcome, Generation)
     assert outcome.decision == Decision(answer="done")
     assert 'JSON Schema: {"type":"string"}' in text_of(prompts[0])
 
-    prompts, outcome = await asked(fenced, answer("done"))
+    prompts, outcome = await completions_of(fenced, answer("done"))
     assert "JSON Schema" not in text_of(prompts[0])
     assert len(prompts) == 2
 
@@ -373,8 +384,8 @@ async def test_a_cancellation_is_no_failure_to_be_mended() -> None:
     async def hang(_prompt: Prompt) -> None:
         await asyncio.sleep(60)
 
-    attempt = asking(ScriptedModel([hang]))
-    task = asyncio.create_task(attempt.decided())
+    attempt = attempt_of(ScriptedModel([hang]))
+    task = asyncio.create_task(attempt.generate())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

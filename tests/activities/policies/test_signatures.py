@@ -90,7 +90,7 @@ def test_an_audience_without_keys_has_to_prove_nothing() -> None:
 def test_a_decision_without_signature_is_told_who_may_sign() -> None:
     said = refusal(APPROVE)
     assert said == (
-        "signature: leads decides by signature (ann, bob): outlast approve r1 2.1 --key FILE"
+        "signature: leads must sign its decisions (ann, bob): outlast approve r1 2.1 --key FILE"
     )
 
 
@@ -100,23 +100,25 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
         pytest.param(signed(key=EVE), "'eve' may not decide this; ann, bob may", id="stranger"),
         pytest.param(
             signed(key=EVE).model_copy(update={"by": "ann"}),
-            "it is not one of 'ann' over a decision",
+            "'ann' did not sign a decision with it",
             id="forged",
         ),
         pytest.param(
-            signed().model_copy(update={"by": "bob"}), "it is not one of 'bob'", id="borrowed"
+            signed().model_copy(update={"by": "bob"}), "'bob' did not sign", id="borrowed"
         ),
         pytest.param(
-            signed().model_copy(update={"signature": "a.b.c"}), "it is not one of", id="garbage"
+            signed().model_copy(update={"signature": "a.b.c"}),
+            "did not sign a decision",
+            id="garbage",
         ),
         pytest.param(
             signed(EDIT).model_copy(update={"arguments": {"order_id": "44"}}),
-            "another decision: its arguments, answer or comment are not these",
+            "another decision: its arguments, answer or comment differ",
             id="swapped edit",
         ),
         pytest.param(
             signed().model_copy(update={"comment": "paid by the customer"}),
-            "its arguments, answer or comment are not these",
+            "its arguments, answer or comment differ",
             id="swapped comment",
         ),
         pytest.param(
@@ -124,7 +126,7 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
         ),
         pytest.param(
             signed(arguments={"order_id": "42", "amount_usd": 8000}),
-            "other arguments than those that are asked about",
+            "other arguments than the request has",
             id="swapped arguments",
         ),
         pytest.param(signed(audience="finance"), "another audience", id="wrong audience"),
@@ -133,24 +135,28 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
             signed(request_id="1.1"), "another request", id="replayed for another request"
         ),
         pytest.param(signed(nonce="0ther"), "before it was edited", id="replayed after an edit"),
-        pytest.param(with_header(crit=5), "it is not one of 'ann'", id="breaks the reader"),
-        pytest.param(with_header(b64=False, crit=["b64"]), "it is not one of", id="unencoded"),
+        pytest.param(with_header(crit=5), "'ann' did not sign", id="breaks the reader"),
         pytest.param(
-            signed(at=NOW + timedelta(days=3650)), "it may be valid for 900 s from now", id="ahead"
+            with_header(b64=False, crit=["b64"]), "did not sign a decision", id="unencoded"
+        ),
+        pytest.param(
+            signed(at=NOW + timedelta(days=3650)),
+            "it must expire within 900 s from now",
+            id="ahead",
         ),
         pytest.param(
             signed(at=NOW - timedelta(minutes=15)),
-            "it was valid until 2026-01-02 12:00:00 UTC; sign again",
+            "it expired at 2026-01-02 12:00:00 UTC; sign again",
             id="expired",
         ),
         pytest.param(
             unsigned(),
-            "it is not one of 'ann'",
+            "'ann' did not sign",
             id="no algorithm",
         ),
         pytest.param(
             forged({"alg": "HS256", "typ": PROOF_TYPE}, OctKey.import_key(ANN.public), "HS256"),
-            "it is not one of 'ann'",
+            "'ann' did not sign",
             id="public key as a shared secret",
         ),
     ],
@@ -160,7 +166,7 @@ def test_a_proof_of_something_else_proves_nothing(said: HumanDecision, why: str)
 
 
 def test_a_key_that_is_none_proves_nothing_and_breaks_nothing() -> None:
-    assert "it is not one of 'ann'" in str(refusal(signed(), keys={"ann": " not+a/key "}))
+    assert "'ann' did not sign" in str(refusal(signed(), keys={"ann": " not+a/key "}))
 
 
 def test_what_a_key_signed_for_another_purpose_proves_nothing() -> None:

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from outlast_activities.constraints.constraints import (
-    MAX_ITEMS,
-    MAX_LENGTH,
-    Constraint,
-    Engine,
-    constraint_for,
-)
+from outlast_activities.constraints.constraints import Constraint, constraint_for
+from outlast_activities.constraints.engines import MAX_ITEMS, MAX_LENGTH, Engine
 from outlast_activities.constraints.portable_formats import PATTERNS
 from pydantic import BaseModel, Field
 
@@ -160,7 +155,7 @@ def test_what_an_engine_does_not_know_is_left_to_the_check(
     for engine in engines:
         constraint = constraint_for(schema, engine)
         assert (engine, constraint.schema) == (engine, given)
-        assert (engine, constraint.moved) == (engine, moved)
+        assert (engine, constraint.checked_after) == (engine, moved)
 
 
 NAMES = st.sampled_from("ab")
@@ -281,4 +276,4 @@ def test_a_decision_is_divided_too() -> None:
     assert "uniqueItems" not in text
     assert "'path'" in text
     assert "'format': 'path'" not in text
-    assert "anyOf.1.properties.answer.properties.path.format" in constraint.moved
+    assert "anyOf.1.properties.answer.properties.path.format" in constraint.checked_after

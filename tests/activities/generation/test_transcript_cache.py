@@ -1,7 +1,7 @@
 """The worker's memory: right or empty, never wrong, and bounded."""
 
 import pytest
-from outlast_activities.generation.transcript_cache import ENTRY_OVERHEAD_BYTES, Transcripts
+from outlast_activities.generation.transcript_cache import ENTRY_OVERHEAD_BYTES, TranscriptCache
 
 from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.contracts.generation import GenerateInput
@@ -55,7 +55,7 @@ SECOND = meaning(TRANSCRIPT, [TRANSCRIPT[2].model_copy(update={"content": None})
 
 async def test_what_this_worker_did_needs_no_query() -> None:
     run = FakeRun(TRANSCRIPT)
-    memory = Transcripts(run)
+    memory = TranscriptCache(run)
     assert await memory.load("w", "r", FIRST) == TRANSCRIPT[:1]
     memory.add_decision("w", CALL)
     memory.keep_result("w", "1.1", '"seen"')
@@ -66,7 +66,7 @@ async def test_what_this_worker_did_needs_no_query() -> None:
 
 async def test_a_result_from_elsewhere_is_asked_for_alone() -> None:
     run = FakeRun(TRANSCRIPT)
-    memory = Transcripts(run)
+    memory = TranscriptCache(run)
     await memory.load("w", "r", FIRST)
     memory.add_decision("w", CALL)
     assert await memory.load("w", "r", SECOND) == TRANSCRIPT
@@ -75,13 +75,13 @@ async def test_a_result_from_elsewhere_is_asked_for_alone() -> None:
 
 async def test_a_cold_worker_asks_for_everything() -> None:
     run = FakeRun(TRANSCRIPT)
-    assert await Transcripts(run).load("w", "r", SECOND) == TRANSCRIPT
+    assert await TranscriptCache(run).load("w", "r", SECOND) == TRANSCRIPT
     assert run.asked == [0]
 
 
 async def test_a_memory_of_another_run_with_that_id_is_not_used() -> None:
     run = FakeRun(TRANSCRIPT)
-    memory = Transcripts(run)
+    memory = TranscriptCache(run)
     other = [Message(role="user", content="something else")]
     await memory.load("w", "old", meaning(other, other))
     memory.add_decision("w", CALL)
@@ -92,7 +92,7 @@ async def test_a_memory_of_another_run_with_that_id_is_not_used() -> None:
 
 async def test_a_result_of_an_attempt_that_did_not_count_is_not_used() -> None:
     run = FakeRun(TRANSCRIPT)
-    memory = Transcripts(run)
+    memory = TranscriptCache(run)
     await memory.load("w", "r", FIRST)
     memory.add_decision("w", CALL)
     memory.keep_result("w", "1.1", '"seen by an attempt that was too late"')
@@ -101,18 +101,18 @@ async def test_a_result_of_an_attempt_that_did_not_count_is_not_used() -> None:
 
 async def test_a_longer_transcript_than_meant_is_cut() -> None:
     longer = [*TRANSCRIPT, Message(role="user", content="said meanwhile")]
-    assert await Transcripts(FakeRun(longer)).load("w", "r", SECOND) == TRANSCRIPT
+    assert await TranscriptCache(FakeRun(longer)).load("w", "r", SECOND) == TRANSCRIPT
 
 
 async def test_a_run_that_has_another_transcript_is_an_error() -> None:
-    memory = Transcripts(FakeRun(TRANSCRIPT[:1]))
-    with pytest.raises(ModelError, match="is not the one that this call means"):
+    memory = TranscriptCache(FakeRun(TRANSCRIPT[:1]))
+    with pytest.raises(ModelError, match="is not the one of this call"):
         await memory.load("w", "r", SECOND)
 
 
 async def test_the_least_recently_used_goes_first() -> None:
     run = FakeRun(TRANSCRIPT[:1])
-    memory = Transcripts(run, max_bytes=3 * ENTRY_OVERHEAD_BYTES)
+    memory = TranscriptCache(run, max_bytes=3 * ENTRY_OVERHEAD_BYTES)
     for workflow_id in ("a", "b", "c", "a", "d"):
         await memory.load(workflow_id, "r", FIRST)
     run.asked.clear()
@@ -126,7 +126,7 @@ async def test_the_least_recently_used_goes_first() -> None:
 
 async def test_an_agent_is_asked_for_once() -> None:
     run = FakeRun(TRANSCRIPT)
-    memory = Transcripts(run)
+    memory = TranscriptCache(run)
     for _ in range(3):
         assert await memory.agent("w", "r", agent_digest(AGENT)) == AGENT
     assert run.asked == [-1]
