@@ -1,4 +1,4 @@
-# vLLM and a worker that asks it alone, in one container, for targets that give a GPU to one container:
+# vLLM and a worker for it in one container, for platforms that give a GPU to one container only:
 # `docker build -f deploy/images/vllm.Dockerfile --build-arg BUILD_ID=… .`
 
 FROM vllm/vllm-openai:v0.33.0
@@ -10,15 +10,13 @@ COPY activities activities
 COPY examples examples
 COPY workers workers
 COPY workflows workflows
-# An environment of its own, beside vLLM's: their dependencies need not agree.
+# A separate environment, because the dependencies of vLLM and outlast may conflict.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/outlast \
     && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
-# With a home, for vLLM keeps weights and compiled kernels in it.
+# With a home folder: vLLM stores weights and compiled kernels there.
 RUN groupadd --gid 10001 outlast \
     && useradd --uid 10001 --gid outlast --create-home outlast
-WORKDIR /app
-COPY deploy/images/healthcheck.py deploy/images/beside_vllm.py ./
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/home/outlast \
@@ -30,18 +28,18 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     TEMPORAL_DEPLOYMENT_NAME=outlast \
     VLLM_NO_USAGE_STATS=1
 EXPOSE 8081
-# Large weights take minutes to load, and the worker is not ready before.
+# Large weights take minutes to load. The worker is not ready before.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=900s --retries=3 \
-    CMD ["/opt/outlast/bin/python", "/app/healthcheck.py"]
+    CMD ["/opt/outlast/bin/python", "-m", "outlast_workers.healthcheck"]
 ARG BUILD_ID
 RUN test -n "$BUILD_ID" || { echo "give --build-arg BUILD_ID=…, the tag of the image" >&2; exit 1; }
 ENV TEMPORAL_WORKER_BUILD_ID=$BUILD_ID
 LABEL org.opencontainers.image.title="outlast-worker-vllm" \
-    org.opencontainers.image.description="outlast worker for model calls, with vLLM beside it" \
+    org.opencontainers.image.description="outlast worker for model calls, with vLLM" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="$BUILD_ID"
 USER 10001:10001
-# Not in /app, or vLLM could import what is there.
-WORKDIR /home/outlast
-# What follows the name of the image goes to `vllm serve`: a model, and options.
-ENTRYPOINT ["/opt/outlast/bin/python", "/app/beside_vllm.py"]
+# The folder for your agents. vLLM starts in the home folder instead, so that it does not import them.
+WORKDIR /app
+# The arguments after the image name go to `vllm serve`: a model, and options.
+ENTRYPOINT ["/opt/outlast/bin/python", "-m", "outlast_workers.serverless.vllm_container"]

@@ -1,5 +1,5 @@
 # The worker image: `docker build -f deploy/images/worker.Dockerfile --build-arg BUILD_ID=… .`
-# Targets: `worker` (the default) and `embedded`, which adds the embedded model.
+# Targets: `worker` (the default), and `embedded`, which adds the embedded model.
 
 FROM python:3.13.16-slim-trixie AS build
 WORKDIR /src
@@ -9,7 +9,7 @@ COPY activities activities
 COPY examples examples
 COPY workers workers
 COPY workflows workflows
-# Wheels alone, so no compiler is needed.
+# Only wheels, so that no compiler is needed.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/outlast \
     && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
@@ -29,13 +29,12 @@ ENV PATH=/opt/outlast/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /app
-COPY deploy/images/healthcheck.py healthcheck.py
 ENV OUTLAST_HEALTH__HOST=0.0.0.0 \
     OUTLAST_HEALTH__PORT=8081 \
     TEMPORAL_DEPLOYMENT_NAME=outlast
 EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "/app/healthcheck.py"]
+    CMD ["python", "-m", "outlast_workers.healthcheck"]
 USER 10001:10001
 ENTRYPOINT ["outlast", "worker"]
 CMD ["run"]
@@ -47,7 +46,7 @@ ARG BUILD_ID
 RUN test -n "$BUILD_ID" || { echo "give --build-arg BUILD_ID=…, the tag of the image" >&2; exit 1; }
 ENV TEMPORAL_WORKER_BUILD_ID=$BUILD_ID
 LABEL org.opencontainers.image.title="outlast-worker-embedded" \
-    org.opencontainers.image.description="outlast worker with a small model beside it" \
+    org.opencontainers.image.description="outlast worker with a small model" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="$BUILD_ID"
 

@@ -1,22 +1,30 @@
-"""Workers on Modal: a function that is a worker, and one with a GPU and vLLM in the same container.
+"""Workers on Modal: a CPU function that is a worker, and a GPU class with vLLM in the same container.
 
     IMAGE_REGISTRY=… TEMPORAL_WORKER_BUILD_ID=… modal deploy deploy/modal/app.py
+    DEMAND_URL=… TEMPORAL_WORKER_BUILD_ID=… python deploy/modal/app.py     # the dispatcher
 
-An input is a worker's life: `dispatch.py` spawns as many as the demand asks for, and each ends when it is
-idle, or ahead of its deadline.
+One input is the life of one worker. The dispatcher starts as many inputs as the demand asks for. Each
+worker ends when it is idle, or before its deadline.
 """
 
 import os
 import subprocess
 import time
 
-import dispatch
-import lease
 import modal
+from outlast_workers.serverless import modal_dispatch, modal_lease
+from outlast_workers.serverless.modal_dispatch import DEPLOYMENT, Fleet, TaskQueue
 
-# Set where the app is deployed; in the containers it comes out of the image.
+# Set where the app is deployed. In the containers, the image sets it.
 BUILD_ID = os.environ["TEMPORAL_WORKER_BUILD_ID"]
 REGISTRY = os.environ.get("IMAGE_REGISTRY", "registry.example.com")
+
+AGENTS = TaskQueue("agents", slots=100)
+TOOLS = TaskQueue("tools-serverless", slots=10)
+GENERATE = TaskQueue("generate-serverless", slots=16)
+
+CPU = Fleet("worker", (AGENTS, TOOLS), max_workers=20)
+GPU = Fleet("GpuWorker", (GENERATE,), max_workers=4, method="serve")
 
 MODEL = "Qwen/Qwen3-8B"
 VLLM = (
@@ -24,33 +32,33 @@ VLLM = (
     *("--structured-outputs-config.backend", "guidance"),
     *("--structured-outputs-config.disable_any_whitespace", "true"),
     "--enable-prompt-tokens-details",
-    # What an L4 has left beside the weights.
-    *("--max-model-len", "16384", "--max-num-seqs", str(dispatch.GENERATE.slots)),
+    # What fits on an L4 together with the weights.
+    *("--max-model-len", "16384", "--max-num-seqs", str(GENERATE.slots)),
 )
 WORKER = ("/opt/outlast/bin/python", "-m", "outlast_workers", "run")
 
 LIFE_S = 3600.0
-"""How long a worker lives at most: long enough for a cold start not to matter."""
+"""Maximum life of a worker: long enough that cold starts do not matter."""
 
 TIMEOUT_S = 3630
-"""Modal's own bound: a worker has left by itself before."""
+"""Modal's own limit. A worker ends before it."""
 
 CPU_STARTUP_S = 120
 GPU_STARTUP_S = 900
-"""What the weights may take, the first time from the hub, then from the volume."""
+"""The time for loading the weights: the first time from the hub, later from the volume."""
 
 VLLM_EXIT_S = 5.0
 
 WARM_GPUS = 0
-"""Containers that keep vLLM loaded while nothing is asked: each costs what its GPU costs."""
+"""Containers that keep vLLM loaded while idle. Each costs as much as its GPU."""
 
 SETTINGS = {
-    "OUTLAST_DRAIN_S": f"{lease.DRAIN_S:g}",
+    "OUTLAST_DRAIN_S": f"{modal_lease.DRAIN_S:g}",
     "OUTLAST_IDLE_EXIT_S": "30",
     "OUTLAST_LOG_FORMAT": "json",
-    # Modal puts what is added of this folder into /root.
+    # Modal mounts this file and local modules in /root.
     "PYTHONPATH": "/root:/app",
-    "TEMPORAL_DEPLOYMENT_NAME": dispatch.DEPLOYMENT,
+    "TEMPORAL_DEPLOYMENT_NAME": DEPLOYMENT,
     "TEMPORAL_WORKER_BUILD_ID": BUILD_ID,
 }
 
@@ -58,18 +66,18 @@ CPU_SETTINGS = {
     **SETTINGS,
     "OUTLAST_AGENTS": "outlast_examples.refund_desk",
     "OUTLAST_ROLES": "workflows,tools",
-    "OUTLAST_QUEUES__TOOLS": dispatch.TOOLS.name,
-    # Where it sends model calls, for it serves none itself.
-    "OUTLAST_QUEUES__GENERATE": dispatch.GENERATE.name,
-    "OUTLAST_CONCURRENCY__WORKFLOWS": str(dispatch.AGENTS.slots),
-    "OUTLAST_CONCURRENCY__TOOLS": str(dispatch.TOOLS.slots),
+    "OUTLAST_QUEUES__TOOLS": TOOLS.name,
+    # The queue for model calls, which this worker does not serve itself.
+    "OUTLAST_QUEUES__GENERATE": GENERATE.name,
+    "OUTLAST_CONCURRENCY__WORKFLOWS": str(AGENTS.slots),
+    "OUTLAST_CONCURRENCY__TOOLS": str(TOOLS.slots),
 }
 
 GPU_SETTINGS = {
     **SETTINGS,
     "OUTLAST_ROLES": "generate",
-    "OUTLAST_QUEUES__GENERATE": dispatch.GENERATE.name,
-    "OUTLAST_CONCURRENCY__GENERATE": str(dispatch.GENERATE.slots),
+    "OUTLAST_QUEUES__GENERATE": GENERATE.name,
+    "OUTLAST_CONCURRENCY__GENERATE": str(GENERATE.slots),
     "OUTLAST_MODEL__URL": "http://127.0.0.1:8000/v1",
     "OUTLAST_MODEL__API": "vllm",
     "OUTLAST_MODEL__ENGINE": "guidance",
@@ -79,10 +87,12 @@ GPU_SETTINGS = {
 
 def _image(name: str, settings: dict[str, str]) -> modal.Image:
     image = modal.Image.from_registry(f"{REGISTRY}/{name}:{BUILD_ID}").entrypoint([])
-    return image.env(settings).workdir("/app").add_local_python_source("dispatch", "lease")
+    # In the GPU image, Modal runs vLLM's Python, which does not have outlast: it gets these modules.
+    modules = (modal_dispatch.__name__, modal_lease.__name__)
+    return image.env(settings).workdir("/app").add_local_python_source(*modules)
 
 
-app = modal.App(dispatch.app_of(BUILD_ID))
+app = modal.App(modal_dispatch.app_name(BUILD_ID))
 
 # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY
 temporal = modal.Secret.from_name("outlast-temporal", required_keys=["TEMPORAL_ADDRESS"])
@@ -93,7 +103,7 @@ weights = modal.Volume.from_name("outlast-weights", create_if_missing=True)
 cpu_image = _image("outlast-worker", CPU_SETTINGS)
 
 
-# No retries, for what was in flight is repeated by Temporal, and a new worker comes of new demand.
+# No retries: Temporal retries what was in flight, and new demand starts a new worker.
 @app.function(
     image=cpu_image,
     secrets=[temporal],
@@ -102,18 +112,18 @@ cpu_image = _image("outlast-worker", CPU_SETTINGS)
     timeout=TIMEOUT_S,
     startup_timeout=CPU_STARTUP_S,
     min_containers=0,
-    max_containers=dispatch.CPU.at_most,
+    max_containers=CPU.max_workers,
     scaledown_window=10,
     retries=0,
 )
 def worker() -> None:
-    """Serve workflows and tools until there is nothing to do."""
-    status = lease.hold(WORKER, seconds=LIFE_S)
+    """Serve workflows and tools until the worker is idle."""
+    status = modal_lease.run_worker(WORKER, life_s=LIFE_S)
     if status:
-        raise RuntimeError(f"the worker ended with status {status}: its log says why")
+        raise RuntimeError(f"the worker ended with status {status}: see its log")
 
 
-# No snapshots: vLLM is a process of its own, of which a memory snapshot keeps nothing that is slow.
+# No memory snapshots: vLLM is a separate process, and a snapshot does not save its slow start.
 @app.cls(
     image=_image("outlast-worker-vllm", GPU_SETTINGS),
     secrets=[temporal],
@@ -122,37 +132,37 @@ def worker() -> None:
     timeout=TIMEOUT_S,
     startup_timeout=GPU_STARTUP_S,
     min_containers=WARM_GPUS,
-    max_containers=dispatch.GPU.at_most,
+    max_containers=GPU.max_workers,
     scaledown_window=120,
     retries=0,
 )
 class GpuWorker:
-    """A worker for model calls, and the vLLM that it alone asks."""
+    """A worker for model calls, and the vLLM server that only it uses."""
 
     @modal.enter()
     def load(self) -> None:
         """Start vLLM, and wait until it answers."""
         self.vllm = subprocess.Popen(VLLM, process_group=0)
         deadline = time.monotonic() + GPU_STARTUP_S
-        health = ("/opt/outlast/bin/python", "/app/healthcheck.py", "8000", "/health")
-        while subprocess.run(health, stderr=subprocess.DEVNULL, check=False).returncode:
+        check = (*WORKER[:2], "outlast_workers.healthcheck", "8000", "/health")
+        while subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode:
             if self.vllm.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"vLLM did not come up (status {self.vllm.poll()})")
+                raise RuntimeError(f"vLLM did not start (status {self.vllm.poll()})")
             time.sleep(1)
 
     @modal.method()
     def serve(self) -> None:
-        """Serve model calls until there is nothing to do."""
+        """Serve model calls until the worker is idle."""
         if self.vllm.poll() is not None:
-            self.load()  # it ended under the last worker, and the container is used again
-        status = lease.hold(WORKER, seconds=LIFE_S, beside=self.vllm)
+            self.load()  # vLLM ended during the last input, and Modal reuses the container
+        status = modal_lease.run_worker(WORKER, life_s=LIFE_S, companion=self.vllm)
         if status or self.vllm.poll() is not None:
             raise RuntimeError(f"the worker ended with status {status}, vLLM {self.vllm.poll()}")
 
     @modal.exit()
     def unload(self) -> None:
-        """End vLLM, which nobody asks any more."""
-        lease.end(self.vllm, within_s=VLLM_EXIT_S)
+        """Stop vLLM. No worker uses it any more."""
+        modal_lease.stop(self.vllm, within_s=VLLM_EXIT_S)
 
 
 @app.function(
@@ -164,6 +174,11 @@ class GpuWorker:
     retries=0,
 )
 def safety_net() -> None:
-    """Do one round of the dispatcher, should it be away."""
-    fleets = dispatch.deployed(BUILD_ID)
-    dispatch.dispatch_all(fleets, demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID)
+    """Run one round of the dispatcher, in case it is down."""
+    modal_dispatch.dispatch_once((CPU, GPU), demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID)
+
+
+if __name__ == "__main__":
+    modal_dispatch.dispatch_forever(
+        (CPU, GPU), demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID
+    )

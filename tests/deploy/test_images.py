@@ -1,4 +1,4 @@
-"""The images of `deploy/`: what their files say, and what comes of the same steps on this machine."""
+"""The images of `deploy/`: their files, and the result of the same steps on this machine."""
 
 import asyncio
 import os
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.serverless import vllm_container
 from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import ScriptedModelServer, Steps
@@ -70,22 +71,22 @@ def test_base_images_are_pinned_to_a_whole_version(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), FINAL, ids=["worker", "embedded", "vllm"])
-def test_an_image_runs_as_nobody_and_says_how_it_is(file: Path, name: str) -> None:
+def test_an_image_runs_without_root_and_has_a_health_check(file: Path, name: str) -> None:
     every = {stage.name: stage for stage in stages(file)}
     chain = [every[name]]
     while chain[0].base in every:
         chain.insert(0, every[chain[0].base])
-    said = [instruction for stage in chain for instruction in stage.instructions]
-    users = [rest for word, rest in said if word == "USER"]
-    entries = [rest for word, rest in said if word == "ENTRYPOINT"]
+    instructions = [instruction for stage in chain for instruction in stage.instructions]
+    users = [rest for word, rest in instructions if word == "USER"]
+    entries = [rest for word, rest in instructions if word == "ENTRYPOINT"]
     assert users[-1] == "10001:10001"
     assert entries[-1].startswith("[")  # else a shell has process id 1, and swallows SIGTERM
-    assert any(word == "HEALTHCHECK" for word, _ in said)
-    assert any(rest == "TEMPORAL_WORKER_BUILD_ID=$BUILD_ID" for _, rest in said)
+    assert any(word == "HEALTHCHECK" for word, _ in instructions)
+    assert any(rest == "TEMPORAL_WORKER_BUILD_ID=$BUILD_ID" for _, rest in instructions)
 
 
 @pytest.mark.parametrize("file", [WORKER, IMAGES / "vllm.Dockerfile"], ids=ids)
-def test_what_an_image_copies_is_there_and_in_the_context(file: Path) -> None:
+def test_the_files_that_an_image_copies_exist_and_are_in_the_context(file: Path) -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     let_in = [line[1:] for line in lines if line.startswith("!")]
     for stage in stages(file):
@@ -97,7 +98,7 @@ def test_what_an_image_copies_is_there_and_in_the_context(file: Path) -> None:
                 )
 
 
-def test_the_context_leaves_out_what_is_not_named() -> None:
+def test_the_context_excludes_files_by_default() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert next(line for line in lines if not line.startswith("#")) == "*"
     assert "**/.env" in lines
@@ -162,7 +163,8 @@ async def running(
 async def healthy(image: Rehearsal, environment: dict[str, str]) -> bool:
     """Run the image's health check."""
     process = await asyncio.create_subprocess_exec(
-        *image.command("python", "/app/healthcheck.py"),
+        *image.command("python", "-m", "outlast_workers.healthcheck"),
+        cwd=image.root / "app",
         env={**image.environment, **environment},
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -199,16 +201,16 @@ async def test_the_steps_of_the_image_make_a_worker_that_serves_a_run(
     temporal = TemporalServer(log_dir=tmp_path, port=free_port())
     async with temporal, ScriptedModelServer(answers) as model:
         await asyncio.to_thread(set_up, temporal.address)
-        told = {
+        variables = {
             "TEMPORAL_ADDRESS": temporal.address,
             "OUTLAST_AGENTS": "outlast_examples.dependency_review",
             "OUTLAST_MODEL__URL": model.url,
             "OUTLAST_HEALTH__PORT": str(free_port()),
         }
         log = tmp_path / "worker.log"
-        async with running(image, log, **told) as process:
+        async with running(image, log, **variables) as process:
             async with asyncio.timeout(STARTS_WITHIN_S):
-                while not await healthy(image, told):
+                while not await healthy(image, variables):
                     assert process.returncode is None, log.read_text()
                     await asyncio.sleep(0.2)
             client = await TemporalClient.connect(temporal.address, plugins=[OutlastPlugin()])
@@ -218,7 +220,7 @@ async def test_the_steps_of_the_image_make_a_worker_that_serves_a_run(
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(ENDS_WITHIN_S):
                 assert await process.wait() == 0, log.read_text()
-            assert not await healthy(image, told)
+            assert not await healthy(image, variables)
         described = await client.get_workflow_handle(run.id).describe()
     assert result.status == "completed"
     info = described.raw_description.workflow_execution_info
@@ -247,10 +249,10 @@ def test_the_set_up_creates_the_search_attributes_of_the_workers() -> None:
 FAKE_VLLM = """#!{python}
 import pathlib, signal, sys, time
 log = pathlib.Path("{log}")
-def told(*_):
-    with log.open("a") as out: out.write("vllm told\\n")
+def stop(*_):
+    with log.open("a") as out: out.write("vllm stopped\\n")
     sys.exit(0)
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, stop)
 with log.open("a") as out: out.write("vllm " + " ".join(sys.argv[1:]) + "\\n")
 time.sleep({lives_s})
 sys.exit(7)
@@ -259,24 +261,24 @@ sys.exit(7)
 FAKE_WORKER = """
 import pathlib, signal, sys, time
 log = pathlib.Path("{log}")
-def told(*_):
-    with log.open("a") as out: out.write("worker told\\n")
+def stop(*_):
+    with log.open("a") as out: out.write("worker stopping\\n")
     time.sleep(0.3)
     with log.open("a") as out: out.write("worker ended\\n")
     sys.exit(0)
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, stop)
 with log.open("a") as out: out.write("worker " + " ".join(sys.argv[1:]) + "\\n")
 time.sleep({lives_s})
 sys.exit({status})
 """
 
 
-class Beside:
-    """The entry point of the vLLM image, with a fake vLLM and a fake worker that write what happens."""
+class VllmContainer:
+    """The entry point of the vLLM image, with a fake vLLM and a fake worker that log what happens."""
 
     def __init__(self, folder: Path, *, vllm_s: float = 60, worker_s: float = 60, status: int = 0):
         self.log = folder / "log"
-        shutil.copy(IMAGES / "beside_vllm.py", folder)
+        shutil.copy(vllm_container.__file__, folder)
         vllm = folder / "vllm"
         vllm.write_text(FAKE_VLLM.format(python=sys.executable, log=self.log, lives_s=vllm_s))
         vllm.chmod(0o755)
@@ -285,12 +287,13 @@ class Beside:
         worker = FAKE_WORKER.format(log=self.log, lives_s=worker_s, status=status)
         (folder / "outlast_workers" / "__main__.py").write_text(worker)
         self._process = subprocess.Popen(
-            [sys.executable, folder / "beside_vllm.py", "a-model", "--max-model-len", "4096"],
+            [sys.executable, folder / "vllm_container.py", "a-model", "--max-model-len", "4096"],
+            cwd=folder,  # where the worker finds the fake
             env={"PATH": f"{folder}:/usr/bin:/bin"},
         )
 
-    async def told_to_end(self) -> None:
-        """Send SIGTERM once both run."""
+    async def terminate(self) -> None:
+        """Send SIGTERM when both run."""
         async with asyncio.timeout(20):
             while not self.log.exists() or len(self.lines()) < 2:
                 await asyncio.sleep(0.05)
@@ -303,28 +306,28 @@ class Beside:
         return self.log.read_text().splitlines()
 
 
-async def test_the_worker_drains_before_vllm_is_told_to_end(tmp_path: Path) -> None:
-    beside = Beside(tmp_path)
-    await beside.told_to_end()
-    assert await beside.status() == 0
-    assert sorted(beside.lines()[:2]) == [
+async def test_the_worker_drains_before_vllm_is_stopped(tmp_path: Path) -> None:
+    container = VllmContainer(tmp_path)
+    await container.terminate()
+    assert await container.status() == 0
+    assert sorted(container.lines()[:2]) == [
         "vllm serve a-model --max-model-len 4096 --host 127.0.0.1 --port 8000",
         "worker run",
     ]
-    assert beside.lines()[2:] == ["worker told", "worker ended", "vllm told"]
+    assert container.lines()[2:] == ["worker stopping", "worker ended", "vllm stopped"]
 
 
-async def test_a_vllm_that_ends_by_itself_ends_the_worker_and_the_container(tmp_path: Path) -> None:
-    beside = Beside(tmp_path, vllm_s=1)
-    assert await beside.status() == 1
-    assert beside.lines()[2:] == ["worker told", "worker ended"]
+async def test_the_end_of_vllm_ends_the_worker_and_the_container(tmp_path: Path) -> None:
+    container = VllmContainer(tmp_path, vllm_s=1)
+    assert await container.status() == 1
+    assert container.lines()[2:] == ["worker stopping", "worker ended"]
 
 
 @pytest.mark.parametrize("status", [0, 3])
-async def test_a_worker_that_ends_by_itself_ends_vllm(tmp_path: Path, status: int) -> None:
-    beside = Beside(tmp_path, worker_s=1, status=status)
-    assert await beside.status() == status
-    assert beside.lines()[2:] == ["vllm told"]
+async def test_the_end_of_the_worker_ends_vllm(tmp_path: Path, status: int) -> None:
+    container = VllmContainer(tmp_path, worker_s=1, status=status)
+    assert await container.status() == status
+    assert container.lines()[2:] == ["vllm stopped"]
 
 
 def test_the_example_of_the_page_starts_vllm_as_the_page_of_generation_says() -> None:

@@ -1,10 +1,10 @@
-"""Modal: the app as Modal's own package reads it, the dispatcher's rules, and a worker's lease."""
+"""Modal: the app as Modal's own package reads it, the dispatcher's rules, and the life of a worker."""
 
 import asyncio
-import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +13,22 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from types import ModuleType
 from typing import Any, Literal
 
 import pytest
 from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.serverless import modal_dispatch, modal_lease
+from outlast_workers.serverless.modal_dispatch import (
+    SETTLE_S,
+    Demand,
+    ExpectedWorkers,
+    Fleet,
+    FleetOnModal,
+    TaskQueue,
+    WorkerCount,
+    dispatch,
+    workers_to_start,
+)
 from outlast_workers.settings import load_settings
 
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps
@@ -54,33 +65,28 @@ import app
 print(json.dumps({
     "functions": seen, "cpu": app.CPU_SETTINGS, "gpu": app.GPU_SETTINGS, "life": app.LIFE_S,
     "startup": app.GPU_STARTUP_S, "vllm": app.VLLM,
+    "fleets": {fleet.function: {
+        "max_workers": fleet.max_workers, "slots": {queue.name: queue.slots for queue in fleet.queues},
+    } for fleet in (app.CPU, app.GPU)},
 }))
 """
 
 
-def module(name: str) -> ModuleType:
-    """Import a script of the folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[name] = found
-    spec.loader.exec_module(found)
-    return found
+ENVIRONMENT = {"TEMPORAL_WORKER_BUILD_ID": BUILD_ID, "PYTHONPATH": str(ROOT / "workers")}
+"""Modal's package is installed without outlast, whose modules for Modal need nothing else."""
 
-
-dispatch, lease = module("dispatch"), module("lease")
+FLEET = Fleet("worker", (TaskQueue("agents", 100), TaskQueue("tools-serverless", 10)), 20)
 
 
 @pytest.fixture(scope="module")
 def app() -> dict[str, Any]:
-    done = run_python("modal", SNIPPET, FOLDER, env={"TEMPORAL_WORKER_BUILD_ID": BUILD_ID})
+    done = run_python("modal", SNIPPET, FOLDER, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described
 
 
-def test_the_app_is_taken_by_modal_without_deprecations(app: dict[str, Any]) -> None:
+def test_modal_accepts_the_app_without_deprecations(app: dict[str, Any]) -> None:
     assert set(app["functions"]) == {"worker", "GpuWorker", "safety_net"}
 
 
@@ -98,18 +104,17 @@ def test_the_readme_exports_what_its_commands_read() -> None:
         check=True,
     )
     exported = {line.partition("=")[0] for line in done.stdout.splitlines()}
-    sources = "".join((FOLDER / f"{name}.py").read_text() for name in ("app", "dispatch"))
-    assert set(re.findall(r'os\.environ\["(\w+)"\]', sources)) <= exported
+    source = (FOLDER / "app.py").read_text()
+    assert set(re.findall(r'os\.environ\["(\w+)"\]', source)) <= exported
     (demand,) = commands(FOLDER / "README.md", "docker run")
     passed = {demand[at + 1] for at, word in enumerate(demand) if word == "--env"}
     assert {name for name in passed if "=" not in name} <= exported
 
 
-def test_a_deprecated_parameter_would_be_refused(tmp_path: Path) -> None:
-    for script in FOLDER.glob("*.py"):
-        text = script.read_text().replace("min_containers=0", "keep_warm=0")
-        (tmp_path / script.name).write_text(text)
-    done = run_python("modal", SNIPPET, tmp_path, env={"TEMPORAL_WORKER_BUILD_ID": BUILD_ID})
+def test_a_deprecated_parameter_is_rejected(tmp_path: Path) -> None:
+    text = (FOLDER / "app.py").read_text().replace("min_containers=0", "keep_warm=0")
+    (tmp_path / "app.py").write_text(text)
+    done = run_python("modal", SNIPPET, tmp_path, env=ENVIRONMENT)
     assert done.returncode != 0
     assert "keep_warm" in done.stderr
 
@@ -121,27 +126,29 @@ def test_every_function_is_bounded_and_never_retried_by_modal(app: dict[str, Any
         assert options["max_containers"] > 0
     for name in ("worker", "GpuWorker"):
         assert app["functions"][name]["timeout"] > app["life"]
-    assert app["functions"]["worker"]["max_containers"] == dispatch.CPU.at_most
-    assert app["functions"]["GpuWorker"]["max_containers"] == dispatch.GPU.at_most
+    assert app["functions"]["worker"]["max_containers"] == app["fleets"]["worker"]["max_workers"]
+    assert (
+        app["functions"]["GpuWorker"]["max_containers"] == app["fleets"]["GpuWorker"]["max_workers"]
+    )
     assert app["functions"]["GpuWorker"]["startup_timeout"] == app["startup"]
 
 
 def test_the_drain_and_its_exit_fit_in_the_grace() -> None:
-    assert GRACE_S["Modal"] == lease.GRACE_S
-    assert lease.LEAVE_S > EXIT_S
-    assert lease.DRAIN_S + lease.LEAVE_S < lease.GRACE_S
+    assert GRACE_S["Modal"] == modal_lease.GRACE_S
+    assert modal_lease.EXIT_S > EXIT_S
+    assert modal_lease.DRAIN_S + modal_lease.EXIT_S < modal_lease.GRACE_S
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_the_settings_of_the_workers_are_settings_of_ours(app: dict[str, Any], kind: str) -> None:
+def test_the_settings_of_the_workers_are_valid(app: dict[str, Any], kind: str) -> None:
     settings = loaded(app[kind])
     serverless = load_settings(ROOT / "deploy" / "routes" / "serverless.toml")
-    assert settings.drain_s == lease.DRAIN_S
+    assert settings.drain_s == modal_lease.DRAIN_S
     assert settings.versioning.deployment_name == "outlast"
     assert settings.versioning.build_id == BUILD_ID
-    fleet = dispatch.CPU if kind == "cpu" else dispatch.GPU
+    fleet = app["fleets"]["worker" if kind == "cpu" else "GpuWorker"]
     slots = {settings.queue(role): getattr(settings.concurrency, role) for role in settings.roles}
-    assert slots == {queue.name: queue.slots for queue in fleet.queues}
+    assert slots == fleet["slots"]
     role: Literal["tools", "generate"] = "tools" if kind == "cpu" else "generate"
     assert settings.queue(role) in {leg.task_queue for leg in serverless.route(role).legs}
 
@@ -152,68 +159,89 @@ def test_the_cpu_worker_sends_steps_to_queues_that_the_workers_poll(app: dict[st
     assert [leg.task_queue for leg in cpu.route("tools").legs] == [cpu.queue("tools")]
 
 
+def test_vllms_python_imports_the_modules_that_modal_adds_to_its_image(tmp_path: Path) -> None:
+    package = tmp_path / "outlast_workers" / "serverless"
+    package.mkdir(parents=True)
+    for module in (modal_dispatch, modal_lease):
+        shutil.copy(str(module.__file__), package)
+    imports = f"import {modal_dispatch.__name__}, {modal_lease.__name__}"
+    subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.append({str(tmp_path)!r}); {imports}",
+        ],
+        check=True,
+    )
+
+
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_modals_own_folder_is_not_hidden(app: dict[str, Any], kind: str) -> None:
     assert app[kind]["PYTHONPATH"].split(":") == ["/root", "/app"]
 
 
 def test_vllm_takes_as_many_requests_as_its_worker_has_slots(app: dict[str, Any]) -> None:
-    assert app["vllm"][-2:] == ["--max-num-seqs", str(dispatch.GENERATE.slots)]
+    assert app["vllm"][-2:] == [
+        "--max-num-seqs",
+        str(app["fleets"]["GpuWorker"]["slots"]["generate-serverless"]),
+    ]
 
 
-def wants(count: int, *, stale: bool = False) -> Any:
-    return dispatch.Demand(count, stale)
+def wants(count: int, *, stale: bool = False) -> Demand:
+    return Demand(count, stale)
 
 
-def there(running: int = 0, waiting: int = 0, spawned: int = 0) -> Any:
-    return dispatch.Fleeted(running, waiting, spawned)
+def there(running: int = 0, waiting: int = 0, expected: int = 0) -> WorkerCount:
+    return WorkerCount(running, waiting, expected)
 
 
 @pytest.mark.parametrize(
-    ("demands", "found", "spawns"),
+    ("demands", "count", "starts"),
     [
         ([wants(0)], there(), 0),
         ([wants(3)], there(), 3),
         ([wants(3)], there(running=1), 2),
         ([wants(3)], there(waiting=3), 0),  # cold starts are counted
         ([wants(3)], there(running=1, waiting=1), 1),
-        ([wants(1)], there(running=5), 0),  # nothing is ended: a worker ends when it is idle
-        ([wants(2), wants(4)], there(running=1), 3),  # each polls all queues of its fleet
-        ([wants(50)], there(running=4), 6),  # ten at most
+        ([wants(1)], there(running=5), 0),  # the dispatcher ends no worker
+        ([wants(2), wants(4)], there(running=1), 3),  # each worker polls all queues of its fleet
+        ([wants(50)], there(running=4), 6),  # the maximum is ten
         ([wants(50)], there(running=12), 0),
         ([wants(3, stale=True)], there(), 0),
         ([wants(3, stale=True), wants(2)], there(), 2),
-        ([wants(3)], there(spawned=3), 0),  # spawned in the last round, not counted yet
-        ([wants(5)], there(running=2, waiting=1, spawned=3), 2),
+        ([wants(3)], there(expected=3), 0),  # started in the last round, not counted yet
+        ([wants(5)], there(running=2, waiting=1, expected=3), 2),
         ([], there(), 0),
     ],
 )
-def test_as_many_are_spawned_as_are_wanted_and_not_there(
-    demands: list[Any], found: Any, spawns: int
+def test_missing_workers_are_started(
+    demands: list[Demand], count: WorkerCount, starts: int
 ) -> None:
-    assert dispatch.decide(demands, found, at_most=10) == spawns
+    assert workers_to_start(demands, count, max_workers=10) == starts
 
 
-def test_what_was_spawned_is_expected_until_modal_must_have_counted_it() -> None:
-    expected = dispatch.Expected()
+def test_started_workers_are_expected_until_modal_counts_them() -> None:
+    expected = ExpectedWorkers()
     assert expected.at(0) == 0
-    expected.note(3, 0)
-    expected.note(5, 10)
+    expected.record(3, 0)
+    expected.record(5, 10)
     assert expected.at(14) == 5
-    assert expected.at(10 + dispatch.SETTLE_S) == 0
+    assert expected.at(10 + SETTLE_S) == 0
 
 
 class FakeModal:
-    """Modal, as far as the dispatcher asks it: counts a spawned input from its `lag`-th look on."""
+    """The part of Modal that the dispatcher calls. It counts a spawned input after `lag` rounds."""
 
     def __init__(self, lag: int = 0) -> None:
         self.spawned = self.counted = 0
         self.lag = lag
-        self._looks = 0
+        self._rounds = 0
 
-    def stats(self) -> Any:
-        self._looks += 1
-        if self._looks > self.lag:
+    def count(self) -> WorkerCount:
+        self._rounds += 1
+        if self._rounds > self.lag:
             self.counted = self.spawned
         return there(waiting=self.counted)
 
@@ -245,33 +273,30 @@ def demand_url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])
-def test_rounds_come_to_rest_and_a_restarted_dispatcher_spawns_nothing(
+def test_rounds_reach_the_demand_and_a_restarted_dispatcher_starts_nothing(
     demand_url: str, lag: int
 ) -> None:
     fake = FakeModal(lag)
-    modal = dispatch.Modal(fake.stats, fake.spawn)
+    on_modal = FleetOnModal(fake.count, fake.spawn)
 
     def rounds(count: int) -> None:
-        expected = dispatch.Expected()
+        expected = ExpectedWorkers()
         for _ in range(count):
-            dispatch.dispatch(
-                dispatch.CPU, modal, expected, demand_url=demand_url, build_id=BUILD_ID
-            )
+            dispatch(FLEET, on_modal, expected, demand_url=demand_url, build_id=BUILD_ID)
 
     rounds(4)
     rounds(2)
     assert fake.spawned == 3
     for queue, slots in (("agents", 100), ("tools-serverless", 10)):
-        wanted = f"/demand/{queue}?deployment=outlast&build_id={BUILD_ID}&slots={slots}"
-        assert wanted in DemandEndpoint.paths
+        path = f"/demand/{queue}?deployment=outlast&build_id={BUILD_ID}&slots={slots}"
+        assert path in DemandEndpoint.paths
 
 
-HOLDING = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-import lease
+RUN_WORKER = """
+import sys
+from outlast_workers.serverless.modal_lease import run_worker
 try:
-    status = lease.hold([sys.executable, "-m", "outlast_workers", "run"], seconds=float(sys.argv[2]))
+    status = run_worker([sys.executable, "-m", "outlast_workers", "run"], life_s=float(sys.argv[1]))
 except KeyboardInterrupt:
     status = 130
 sys.exit(status)
@@ -284,15 +309,15 @@ POLLING_S = 20.0
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("ending", "call_s"),
-    # The one that waits for the deadline is long enough to be in flight then, however slow the machine is.
+    # The second call is long enough to be in flight at the deadline, even on a slow machine.
     [("interrupted", 8), ("at its deadline", POLLING_S - 2)],
 )
-async def test_a_model_call_in_flight_ends_though_the_worker_is_(
+async def test_a_model_call_in_flight_completes_when_the_worker_is(
     ending: str, call_s: float, tmp_path: Path
 ) -> None:
     script = Steps(Step('{"answer":"done"}', delay_s=call_s))
-    given = lease.DRAIN_S + lease.LEAVE_S + POLLING_S
-    seconds = 3600.0 if ending == "interrupted" else given
+    shortest_s = modal_lease.DRAIN_S + modal_lease.EXIT_S + POLLING_S
+    life_s = 3600.0 if ending == "interrupted" else shortest_s
     log = tmp_path / "worker.log"
     async with (
         TemporalServer(log_dir=tmp_path, port=free_port()) as temporal,
@@ -300,13 +325,13 @@ async def test_a_model_call_in_flight_ends_though_the_worker_is_(
     ):
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", HOLDING, str(FOLDER), str(seconds)),
+                *(sys.executable, "-c", RUN_WORKER, str(life_s)),
                 env={
                     **os.environ,
                     "TEMPORAL_ADDRESS": temporal.address,
                     "OUTLAST_MODEL__URL": model.url,
                     "OUTLAST_AGENTS": "tests.acceptance.agents",
-                    "OUTLAST_DRAIN_S": f"{lease.DRAIN_S:g}",
+                    "OUTLAST_DRAIN_S": f"{modal_lease.DRAIN_S:g}",
                     "OUTLAST_LOG_FORMAT": "json",
                 },
                 cwd=ROOT,
@@ -320,16 +345,16 @@ async def test_a_model_call_in_flight_ends_though_the_worker_is_(
                 await asyncio.sleep(0.05)
         if ending == "interrupted":
             process.send_signal(signal.SIGINT)
-        told = time.monotonic()
-        status = await asyncio.wait_for(process.wait(), given + 10)
-        assert time.monotonic() - told < (lease.GRACE_S if ending == "interrupted" else given)
+        ending_at = time.monotonic()
+        status = await asyncio.wait_for(process.wait(), shortest_s + 10)
+        assert time.monotonic() - ending_at < (
+            modal_lease.GRACE_S if ending == "interrupted" else shortest_s
+        )
         assert status == (130 if ending == "interrupted" else 0)
         assert script.taken == 1
         history = await client.temporal.get_workflow_handle(run.id).fetch_history()
         completed = [
             e for e in history.events if e.HasField("activity_task_completed_event_attributes")
         ]
-        assert (
-            len(completed) == 2
-        )  # the agent was looked up, and the call that was in flight has ended
+        assert len(completed) == 2  # the agent was resolved, and the call in flight has completed
     assert "worker.stopped" in log.read_text()
