@@ -1,4 +1,4 @@
-"""Agents: instructions, tools and a type for the answer."""
+"""Agents: instructions, tools and the type of the answer."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,17 +21,20 @@ AGENT_PARAMETERS: Schema = {
     "required": ["input"],
     "additionalProperties": False,
 }
-"""The argument of an agent that is another agent's tool."""
+"""The parameters of an agent that is a tool of another agent."""
 
 
 @dataclass(frozen=True, eq=False)
 class Agent:
-    """An agent. `output` is the type of its answer: anything pydantic knows, or a JSON Schema.
+    """An agent.
 
-    A tool may be a function made with `@tool`, another agent, or a `ToolSpec` that names a tool of some
-    other worker. A run begins with a call of each tool named in `begin_with`, in that order: until then
-    nothing else is admitted, save on the last turn. `prompt` is how an input is put to the model. Raises
-    `DefinitionError` for what could not run.
+    - `tools` are functions with `@tool`, other agents, or `ToolSpec`s of tools of another worker.
+    - `output` is the type of the answer: a type that pydantic supports, or a JSON Schema.
+    - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
+      skip them.
+    - `prompt` is the text of the first message; `{input}` stands for the input of the run.
+
+    Raises `DefinitionError` for a definition that cannot run.
     """
 
     name: str
@@ -50,15 +53,14 @@ class Agent:
         """Check the definition and derive its schemas."""
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise DefinitionError(
-                f"agent {self.name!r}: a name is letters, digits, '_' and '-', begins with a letter, "
-                "and has at most 64 of them"
+                f"agent {self.name!r}: a name is a letter, then at most 63 letters, digits, '_' and '-'"
             )
         if not self.instructions.strip():
             raise DefinitionError(f"agent {self.name!r}: its instructions are empty")
         if len(self.instructions) > MAX_INSTRUCTIONS:
             raise DefinitionError(
-                f"agent {self.name!r}: instructions of more than {MAX_INSTRUCTIONS:,} characters: let a "
-                "tool look things up"
+                f"agent {self.name!r}: its instructions have more than {MAX_INSTRUCTIONS:,} characters: "
+                "let a tool look things up"
             )
         if "{input}" not in self.prompt:
             raise DefinitionError(f"agent {self.name!r}: its prompt lacks '{{input}}'")
@@ -68,10 +70,10 @@ class Agent:
 
 def _output_schema(output: Any, name: str) -> Schema:
     what = f"the output of agent {name!r}"
-    written = isinstance(output, dict)
-    schema: Schema = output if written else schema_of(output, what=what)
+    is_schema = isinstance(output, dict)
+    schema: Schema = output if is_schema else schema_of(output, what=what)
     try:
-        (check_schema if written else check_derived)(schema, what)
+        (check_schema if is_schema else check_derived)(schema, what)
     except ValueError as error:
         raise DefinitionError(str(error)) from None
     return schema
@@ -84,7 +86,9 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
     if twice:
         raise DefinitionError(f"agent {agent.name!r}: two of its tools are named {twice[0]!r}")
     for name in RESERVED & set(names):
-        raise DefinitionError(f"agent {agent.name!r}: {name!r} is an activity of outlast's own")
+        raise DefinitionError(
+            f"agent {agent.name!r}: {name!r} is the name of an activity of outlast"
+        )
     for name in agent.begin_with:
         if name not in names:
             raise DefinitionError(
@@ -94,7 +98,7 @@ def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
 
 
 def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tuple[ToolSpec, ...]:
-    """Return the tools with those that a run begins with first, in their order, and marked so."""
+    """Return the tools in the order of `begin_with`, and then all others; the first are marked."""
     opening = {name: position for position, name in enumerate(begin_with)}
     ordered = sorted(specs, key=lambda spec: opening.get(spec.name, len(opening)))
     return tuple(spec.model_copy(update={"begins_run": spec.name in opening}) for spec in ordered)
@@ -114,13 +118,13 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
             kind="agent",
         )
     raise DefinitionError(
-        f"agent {agent_name!r}: {entry!r} is no tool; decorate the function with @outlast.tool(effect=…)"
+        f"agent {agent_name!r}: {entry!r} is not a tool; decorate the function with @outlast.tool(effect=…)"
     )
 
 
 def _check_parameters(spec: ToolSpec) -> None:
     if spec.kind == "question" and spec.approval is None:
-        raise DefinitionError(f"tool {spec.name!r}: a question needs approval=, who is asked")
+        raise DefinitionError(f"tool {spec.name!r}: a question needs approval=, with its audience")
     try:
         check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
         if spec.answer_schema is not None:
@@ -138,23 +142,23 @@ class Catalog:
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
-        """Collect what the modules define, and what their agents use. Raises `DefinitionError`."""
+        """Collect the agents and tools of modules and agents. Raises `DefinitionError` for a name clash."""
         agents: dict[str, Agent] = {}
         tools: dict[str, Tool[..., Any]] = {}
-        found = [value for module in modules for value in vars(module).values()]
-        while found:
-            entry = found.pop()
-            if isinstance(entry, Agent) and _added(agents, entry.name, entry, "agents"):
-                found.extend(entry.tools)
-            elif isinstance(entry, Tool) and _added(tools, entry.name, entry, "tools"):
-                found.extend(entry.companions)
+        waiting = [value for module in modules for value in vars(module).values()]
+        while waiting:
+            entry = waiting.pop()
+            if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents"):
+                waiting.extend(entry.tools)
+            elif isinstance(entry, Tool) and _add_new(tools, entry.name, entry, "tools"):
+                waiting.extend(entry.companions)
         both = sorted(agents.keys() & tools.keys())
         if both:
             raise DefinitionError(f"{both[0]!r} is the name of both an agent and a tool")
         return cls(agents, tools)
 
 
-def _added(known: dict[str, Any], name: str, entry: object, kind: str) -> bool:
+def _add_new(known: dict[str, Any], name: str, entry: object, kind: str) -> bool:
     if known.get(name) is entry:
         return False
     if name in known:

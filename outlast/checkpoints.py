@@ -1,4 +1,4 @@
-"""Checkpoints: how far a long tool call has come, for its next attempt to go on from."""
+"""Checkpoints: the progress of a long tool call, from which its next attempt continues."""
 
 import json
 from contextvars import ContextVar
@@ -6,41 +6,41 @@ from contextvars import ContextVar
 from pydantic import JsonValue
 
 MAX_CHECKPOINT_BYTES = 64_000
-"""As JSON: it goes with heartbeats, and each that reaches the server is stored."""
+"""Size as JSON. Heartbeats carry the checkpoint, and the server stores each of them."""
 
 
 class Checkpoint:
-    """The checkpoint of the tool call that is running."""
+    """The checkpoint of a running tool call."""
 
     def __init__(self, value: JsonValue = None) -> None:
         self.value = value
 
 
 RUNNING: ContextVar[Checkpoint | None] = ContextVar("checkpoint", default=None)
-"""Set by the worker around a call."""
+"""The worker sets it during a call."""
 
 
 def save_checkpoint(value: JsonValue) -> None:
-    """Note how far the tool call has come, as JSON of at most 64 kB; the next heartbeat carries it.
+    """Save the progress of the tool call as JSON of at most 64 kB; the next heartbeat carries it.
 
-    An attempt after this one, on whatever worker, finds it with `last_checkpoint`. A worker that ends hands
-    the call back with the newest; one that is killed, with that of some seconds ago. Raises `ValueError`
-    for what is too large or no JSON.
+    The next attempt, on any worker, reads it with `last_checkpoint`. A worker that shuts down passes on the
+    newest checkpoint. After a crash, the checkpoint can be some seconds old. Raises `ValueError` if the
+    value is too large or is not JSON.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except (TypeError, ValueError) as error:
-        raise ValueError(f"a checkpoint is JSON: {error}") from None
+        raise ValueError(f"a checkpoint must be JSON: {error}") from None
     if size > MAX_CHECKPOINT_BYTES:
-        raise ValueError(f"a checkpoint may have {MAX_CHECKPOINT_BYTES:,} bytes, not {size:,}")
+        raise ValueError(f"a checkpoint has at most {MAX_CHECKPOINT_BYTES:,} bytes, not {size:,}")
     running = RUNNING.get()
     if running is not None:
-        # As it is now, and as it will be read: tuples are lists, keys are text.
+        # A copy, in the form that is read later: tuples become lists, and keys become text.
         running.value = json.loads(text)
 
 
 def last_checkpoint() -> JsonValue:
-    """Return what the tool call saved last, in this attempt or one before; None at its beginning."""
+    """Return what this or an earlier attempt of the tool call saved last, or None."""
     running = RUNNING.get()
     return None if running is None else running.value

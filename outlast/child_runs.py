@@ -1,4 +1,4 @@
-"""Agents as children of other people's workflows."""
+"""Runs of agents as child workflows of other workflows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ async def run_agent(
     id: str | None = None,  # noqa: A002 Temporal's word
     task_queue: str = AGENTS_QUEUE,
 ) -> AgentResult:
-    """Run an agent from inside a workflow, as its child, and return the outcome.
+    """Run an agent as a child of the current workflow, and return its result.
 
-    The child runs on outlast's workers, over their task queue; the calling worker needs neither our
-    plugin nor our converter. Raises `BadRequest` before anything starts, and `RunFailed` when the run
-    ended in failure; a cancellation of the caller reaches the agent.
+    The child runs on the workers of `task_queue`. The worker of the caller needs neither outlast's plugin
+    nor its data converter. Cancelling the caller cancels the child. Raises `BadRequest` before the child
+    starts if the request is invalid, and `RunFailed` if the run fails.
     """
     request = request_json(agent=agent, spec=spec, input=input, tenant=tenant, limits=limits)
     try:
@@ -48,7 +48,7 @@ async def run_agent(
                 cause.message, run_id=error.workflow_id, cause_type=cause.type or ""
             ) from error
         raise
-    # A cancelled agent completes, with what it had; its cancelled caller must not go on all the same.
+    # A cancelled agent completes with a partial result, but its cancelled caller must stop.
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Commands: what a person types into the stock `temporal` CLI to settle a request."""
+"""Commands of the `temporal` CLI that decide a request."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from outlast.contracts.human import PendingRequest
 
 
 def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:
-    """Return the JSON that settles a request, and no other than the one that was seen."""
+    """Return the JSON that decides a request; it contains the hash of the shown arguments."""
     payload: dict[str, JsonValue] = {"request_id": request.request_id, "decision": decision}
     if decision == "edit":
         payload["arguments"] = request.arguments
@@ -20,7 +20,7 @@ def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -
 
 
 def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
-    """Return the command that settles a request: the `temporal` CLI's, or ours where it must sign."""
+    """Return the command that decides a request: of `temporal`, or of `outlast` if it needs a signature."""
     if request.signers:
         words = ["outlast", decision, workflow_id, request.request_id]
         more = {"edit": " --arguments JSON", "answer": " ANSWER"}.get(decision, "")
@@ -33,5 +33,5 @@ def decide_command(workflow_id: str, request: PendingRequest, decision: str) -> 
 
 
 def decisions_on(request: PendingRequest) -> tuple[str, ...]:
-    """Return the decisions that a request offers, the welcome one first."""
+    """Return the decisions that a request offers, the positive one first."""
     return ("answer", "deny") if request.kind == "question" else ("approve", "deny")

@@ -1,4 +1,4 @@
-"""Questions: a tool with which a model asks a person."""
+"""The tool with which a model asks a person."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -32,16 +32,16 @@ def ask_human(
     remind: timedelta | None = None,
     escalate: Sequence[Escalation] = (),
 ) -> ToolSpec:
-    """Return a tool that asks a person of `audience` for an `answer` of that type.
+    """Return a tool with which a model asks a person of an audience for an answer of a type.
 
-    The model reads `{"answer": …}`, or that it was declined, or that nobody answered in time. Raises
-    `DefinitionError` for a type that has no schema.
+    The model reads `{"answer": …}`, or that the person declined, or that the question expired. `remind` is
+    the time between reminders. Raises `DefinitionError` for a type without a schema.
     """
     what = f"the answer of {name!r}"
     schema = schema_of(answer, what=what)
     try:
         check_derived(schema, what)
-        clock = Approval(
+        approval = Approval(
             audience=audience,
             expires_s=expires.total_seconds(),
             remind_s=remind.total_seconds() if remind else None,
@@ -52,7 +52,7 @@ def ask_human(
             description=description,
             parameters=PARAMETERS,
             kind="question",
-            approval=clock,
+            approval=approval,
             answer_schema=schema,
             max_calls=max_calls,
         )

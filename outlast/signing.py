@@ -1,6 +1,6 @@
-"""Signing keys of people who decide: an Ed25519 key each, in a file of their own (JWK, RFC 8037).
+"""Keys that sign decisions: one Ed25519 key for each person, in a file (JWK, RFC 8037).
 
-It needs the extra `outlast[signing]`.
+This module needs the extra `outlast[signing]`.
 """
 
 import json
@@ -19,51 +19,51 @@ from outlast.errors import NotReady
 
 
 class SigningKey:
-    """The private key of one person, who is known to runs by its name."""
+    """The private key of one person. Runs record the name of the key as the person who decides."""
 
     def __init__(self, key: OKPKey) -> None:
         self._key = key
 
     @classmethod
     def generate(cls, name: str) -> Self:
-        """Return a new key for a person of that name; raises `NotReady` for no name or too long a one."""
+        """Return a new key for a person; raises `NotReady` if the name is empty or too long."""
         if not name.strip() or len(name) > MAX_BY:
-            raise NotReady(f"a key is named after who decides with it, in {MAX_BY} letters at most")
+            raise NotReady(f"the name of a key must have 1 to {MAX_BY} characters")
         return cls(OKPKey.generate_key("Ed25519", {"kid": name}))
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Read a key from its file; raises `NotReady` with what is wrong with it."""
+        """Read a key from a file; raises `NotReady` if it is missing or is not a private Ed25519 key."""
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            key = OKPKey.import_key(found)
+            jwk = json.loads(file.read_text(encoding="utf-8"))
+            key = OKPKey.import_key(jwk)
         except OSError as error:
             raise NotReady(f"{file}: cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError, JoseError):
-            raise NotReady(f"{file}: is not a key; `outlast keygen` makes one") from None
-        if not key.is_private or found.get("crv") != ALGORITHM or not found.get("kid"):
+            raise NotReady(f"{file}: is not a key; create one with `outlast keygen`") from None
+        if not key.is_private or jwk.get("crv") != ALGORITHM or not jwk.get("kid"):
             raise NotReady(
-                f"{file}: must be a private {ALGORITHM} key (JWK) with a 'kid', the name of who decides"
+                f"{file}: must be a private {ALGORITHM} key (JWK) with a 'kid', the name of the person"
             )
         return cls(key)
 
     def save(self, file: Path) -> None:
-        """Write a key to a new file that its owner alone may read; raises `NotReady`."""
+        """Write the key to a new file that only its owner can read; raises `NotReady` if that fails."""
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise NotReady(f"{file}: cannot be made: {error.strerror}") from None
+            raise NotReady(f"{file}: cannot be created: {error.strerror}") from None
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             json.dump(self._key.as_dict(private=True), opened)
 
     @property
     def name(self) -> str:
-        """Who decides with it."""
+        """The person who decides with this key."""
         return str(self._key.kid)
 
     @property
     def public(self) -> str:
-        """The public key as workers are told it: the `x` of its JWK, 43 letters."""
+        """The public key for the settings of workers: the `x` of its JWK, 43 characters."""
         return str(self._key.as_dict(private=False)["x"])
 
     def sign(
@@ -74,9 +74,9 @@ class SigningKey:
         run_id: str,
         at: datetime | None = None,
     ) -> HumanDecision:
-        """Return a decision by this key's owner, signed for that request of the run, and for 15 minutes.
+        """Return the decision with the name and signature of this key, for one request of a run.
 
-        They begin `at` that time, or now.
+        The signature is valid for 15 minutes from `at`, by default from now. `run_id` is a workflow id.
         """
         by_owner = decision.model_copy(update={"by": self.name})
         claims = claims_of(by_owner, request, run_id=run_id, at=at or datetime.now(UTC))

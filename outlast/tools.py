@@ -22,10 +22,10 @@ from outlast.jsonschema.schemas import Schema, schema_of
 from outlast.validation import explain
 
 MAX_RESULT_BYTES = 256_000
-"""An encoded tool result: about 64,000 tokens, more than a model reads well, and far under 2 MB."""
+"""A tool result as JSON: about 64,000 tokens, which is more than a model reads well."""
 
 DEFAULT_AUDIENCE = "operators"
-"""Who approves an irreversible call of a tool that names nobody."""
+"""The audience that approves an irreversible call of a tool without `approval=`."""
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Tool(Generic[_Arguments, _Result]):
-    """A function with what an agent must know of it. Calling it calls the function."""
+    """A function that agents can call, with its schemas. Calling the tool calls the function."""
 
     function: Callable[_Arguments, _Result]
     spec: ToolSpec
@@ -43,24 +43,24 @@ class Tool(Generic[_Arguments, _Result]):
 
     @property
     def name(self) -> str:
-        """The activity type, and what a model calls it."""
+        """The name of the tool for models, which is also the activity type."""
         return self.spec.name
 
     def __call__(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        """Call the function itself, as in a unit test of it."""
+        """Call the function itself, for example in a unit test."""
         return self.function(*args, **kwargs)
 
     async def invoke(self, arguments: dict[str, Any]) -> bytes:
-        """Call the function with a model's arguments and return its result as JSON.
+        """Call the function with the arguments of a model, and return its result as JSON.
 
-        Raises `ToolError` for arguments that its type hints refuse and for a result that is too large,
-        `ToolFailed` for a result that its return type refuses. A plain function runs in a thread.
+        Raises `ToolError` if the arguments do not match the type hints, or the result is too large; raises
+        `ToolFailed` if the result does not match its type hint. A plain function runs in a thread.
         """
         try:
-            accepted = self.arguments.model_validate(arguments)
+            valid = self.arguments.model_validate(arguments)
         except ValidationError as error:
             raise ToolError(f"{self.name}: {explain(error, self.arguments)}") from None
-        values = {name: getattr(accepted, name) for name in type(accepted).model_fields}
+        values = {name: getattr(valid, name) for name in type(valid).model_fields}
         function: Callable[..., Any] = self.function
         if inspect.iscoroutinefunction(function):
             result = await function(**values)
@@ -72,13 +72,13 @@ class Tool(Generic[_Arguments, _Result]):
         try:
             encoded = self.result.dump_json(self.result.validate_python(result))
         except ValidationError as error:
-            raise ToolFailed(f"returned what its type forbids: {explain(error)}") from None
+            raise ToolFailed(f"the result does not match its type: {explain(error)}") from None
         except PydanticSerializationError as error:
-            raise ToolFailed(f"returned what cannot be written as JSON: {error}") from None
+            raise ToolFailed(f"the result cannot be written as JSON: {error}") from None
         if len(encoded) > MAX_RESULT_BYTES:
             raise ToolError(
                 f"{self.name} returned {len(encoded):,} bytes; at most {MAX_RESULT_BYTES:,} are "
-                "allowed: ask it for less"
+                "allowed: ask for less"
             )
         return encoded
 
@@ -94,17 +94,20 @@ def tool(
     compensate: Tool[..., Any] | None = None,
     verify: Tool[..., Any] | None = None,
 ) -> Callable[[Callable[_Arguments, _Result]], Tool[_Arguments, _Result]]:
-    """Make a function a tool: its type hints become schemas, its docstring the description.
+    """Make a function a tool: its type hints become schemas, and its docstring the description.
 
-    `effect` says what a call does to the world: `read` (nothing), `idempotent` (repeats are harmless),
-    `write` (repeats are not) or `irreversible`; it sets retries, and whether a person must approve.
-    `approval` names the audience that must approve each call (False: nobody, whatever the effect).
-    `max_calls` bounds the calls in one run, `timeout` one attempt of one call. `tool_class` says what it
-    needs of its workers ("gpu"), by a name that routes have for it. `compensate` is the tool
-    that undoes a call when its run does not complete; `verify` tells whether a call happened whose worker
-    was lost: it returns its result, or None or False. Both are given those of the call's arguments that
-    they have parameters for, and what undoes the `result` too. Raises `DefinitionError` for a function
-    that cannot have a schema.
+    - `effect` is what a call changes: `read` (nothing), `idempotent` (a repetition is harmless), `write` (a
+      repetition is not) or `irreversible`. It sets the retries, and whether a person must approve.
+    - `approval` is the audience that must approve each call, or an `Approval`. With False, no call needs
+      approval.
+    - `max_calls` limits the calls in one run, and `timeout` limits one attempt of a call.
+    - `tool_class` is the kind of worker that the tool needs, such as "gpu". Routes refer to it.
+    - `compensate` is the tool that undoes a call if the run does not complete.
+    - `verify` is the tool that checks whether a call happened after its worker was lost. It returns the
+      result of the call, or None or False.
+
+    `compensate` and `verify` receive the arguments of the call that they have parameters for; `compensate`
+    can also take the `result`. Raises `DefinitionError` for a function that cannot have a schema.
     """
 
     def define(function: Callable[_Arguments, _Result]) -> Tool[_Arguments, _Result]:
@@ -117,13 +120,13 @@ def tool(
         return Tool(
             function=function,
             spec=ToolSpec(
-                name=_named(tool_name),
+                name=_checked_name(tool_name),
                 description=_description(function),
                 parameters=parameters,
                 effect=effect,
-                approval=_checked(_approval(approval, effect), parameters, tool_name),
-                compensate=_partner(compensate, arguments, tool_name, also=(RESULT,)),
-                verify=_partner(verify, arguments, tool_name),
+                approval=_approval(approval, effect, parameters, tool_name),
+                compensate=_companion(compensate, arguments, tool_name, also=(RESULT,)),
+                verify=_companion(verify, arguments, tool_name),
                 max_calls=max_calls,
                 tool_class=_class_name(tool_class, tool_name),
                 timeout_s=timeout.total_seconds(),
@@ -131,17 +134,17 @@ def tool(
             ),
             arguments=arguments,
             result=TypeAdapter(returns),
-            companions=tuple(one for one in (compensate, verify) if one is not None),
+            companions=tuple(other for other in (compensate, verify) if other is not None),
         )
 
     return define
 
 
 async def _in_thread(function: Callable[..., Any], values: dict[str, Any]) -> Any:
-    """Call a plain function in a thread, which nothing can stop.
+    """Call a plain function in a thread, which cannot be stopped.
 
-    Cut off by the end of its worker it has a moment to notice that (`is_worker_shutdown`): the call is
-    begun anew elsewhere as soon as it is given up here.
+    When the worker shuts down, the function has a moment to notice (`is_worker_shutdown`) and return. After
+    that another worker repeats the call.
     """
     running = asyncio.ensure_future(asyncio.to_thread(function, **values))
     try:
@@ -156,19 +159,20 @@ async def _in_thread(function: Callable[..., Any], values: dict[str, Any]) -> An
 
 
 THREAD_ENDS_WITHIN_S = 3.0
-"""Less than what a process that ends leaves cancelled activities."""
+"""Less than the time that a worker gives cancelled activities when it shuts down."""
 
 RESERVED = frozenset({"generate", "notify", "resolve_agent"})
-"""Activity types of outlast's own."""
+"""Activity types of outlast itself."""
 
 
-def _named(name: str) -> str:
+def _checked_name(name: str) -> str:
     if name in RESERVED:
-        raise DefinitionError(f"tool {name!r} is an activity of outlast's own; pass another name=")
+        raise DefinitionError(
+            f"tool {name!r} has the name of an activity of outlast; pass another name="
+        )
     if not re.fullmatch(NAME_PATTERN, name):
         raise DefinitionError(
-            f"tool {name!r}: a name is letters, digits, '_' and '-', begins with a letter, and has at "
-            "most 64 of them; pass name="
+            f"tool {name!r}: a name is a letter, then at most 63 letters, digits, '_' and '-'; pass name="
         )
     return name
 
@@ -176,7 +180,7 @@ def _named(name: str) -> str:
 def _class_name(name: str | None, tool_name: str) -> str | None:
     if name is None or re.fullmatch(NAME_PATTERN, name):
         return name
-    raise DefinitionError(f"tool {tool_name!r}: tool_class {name!r} is no name such as 'gpu'")
+    raise DefinitionError(f"tool {tool_name!r}: tool_class {name!r} is not a name such as 'gpu'")
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -196,7 +200,9 @@ def _arguments_model(
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise DefinitionError(f"tool {name!r}: *{parameter.name} cannot have a schema; name it")
+            raise DefinitionError(
+                f"tool {name!r}: *{parameter.name} cannot have a schema; use named parameters"
+            )
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise DefinitionError(f"tool {name!r}: {parameter.name!r} must not be positional-only")
         if parameter.name not in hints:
@@ -223,37 +229,28 @@ def _parameters(arguments: type[BaseModel], name: str) -> Schema:
     return schema
 
 
-def _checked(approval: Approval | None, parameters: Schema, name: str) -> Approval | None:
-    """Return an approval whose condition fits the arguments, or raise `DefinitionError`."""
-    condition = approval.when if approval else None
-    misfit = None if condition is None else condition.misfit(parameters)
-    if misfit is not None:
-        raise DefinitionError(f"tool {name!r}: when: {misfit}")
-    return approval
-
-
-def _partner(
+def _companion(
     companion: Tool[..., Any] | None,
     arguments: type[BaseModel],
     name: str,
     *,
     also: tuple[str, ...] = (),
 ) -> CompanionTool | None:
-    """Return how a tool is called about a call of another; what it must be given has to be there."""
+    """Return how a companion is called; raises `DefinitionError` if it needs other arguments."""
     if companion is None:
         return None
     if not isinstance(companion, Tool):
-        raise DefinitionError(f"tool {name!r}: {companion!r} is no tool; decorate it with @tool")
+        raise DefinitionError(f"tool {name!r}: {companion!r} is not a tool; decorate it with @tool")
     offered = {*arguments.model_fields, *also}
     takes = companion.arguments.model_fields
-    missing = [one for one in takes if takes[one].is_required() and one not in offered]
+    missing = [field for field in takes if takes[field].is_required() and field not in offered]
     if missing:
         raise DefinitionError(
-            f"tool {name!r}: {companion.name} takes {missing[0]!r}, which is none of its arguments"
+            f"tool {name!r}: {companion.name} needs {missing[0]!r}, which is not an argument of {name!r}"
         )
     return CompanionTool(
         tool=companion.name,
-        takes=tuple(one for one in takes if one in offered),
+        takes=tuple(field for field in takes if field in offered),
         effect=companion.spec.effect,
         timeout_s=companion.spec.timeout_s,
     )
@@ -279,10 +276,15 @@ def _documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _approval(approval: str | Approval | Literal[False] | None, effect: Effect) -> Approval | None:
+def _approval(
+    approval: str | Approval | Literal[False] | None, effect: Effect, parameters: Schema, name: str
+) -> Approval | None:
     if isinstance(approval, str):
         return Approval(audience=approval)
-    if isinstance(approval, Approval):
-        return approval
-    needed = approval is None and effect == "irreversible"
-    return Approval(audience=DEFAULT_AUDIENCE) if needed else None
+    if not isinstance(approval, Approval):
+        is_needed = approval is None and effect == "irreversible"
+        return Approval(audience=DEFAULT_AUDIENCE) if is_needed else None
+    mismatch = None if approval.when is None else approval.when.mismatch(parameters)
+    if mismatch is not None:
+        raise DefinitionError(f"tool {name!r}: when: {mismatch}")
+    return approval

@@ -1,7 +1,7 @@
-"""Transcripts: how their entries are made, told apart, and handed out in pages.
+"""Transcripts: their entries, digests and pages.
 
-Workflow and workers compute the same digest over the same entries, so a worker knows whether the
-transcript that it kept is the one that a model call means.
+Workflow and workers compute the same digest of the same entries. So a worker knows whether its cached
+transcript is the one of a model call.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from outlast.contracts.messages import Decision, Message, TranscriptPage
 from outlast.json_text import to_json
 
 PAGE_BYTES = 1_000_000
-"""Content of one page, as it is encoded; the server takes 2 MB for the answer of a query."""
+"""Encoded content of one page: the server's limit for the result of a query is 2 MB."""
 
 EMPTY_DIGEST = ""
 
@@ -26,30 +26,30 @@ def extended(digest: str, message: Message) -> str:
 
 
 def digest_of(messages: Iterable[Message], digest: str = EMPTY_DIGEST) -> str:
-    """Return the digest of a transcript that goes on from `digest`."""
+    """Return the digest of a transcript whose earlier entries have `digest`."""
     for message in messages:
         digest = extended(digest, message)
     return digest
 
 
 def agent_digest(agent: PinnedAgent) -> str:
-    """Return what tells one pinned agent from another."""
+    """Return the digest of a pinned agent."""
     return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:16]
 
 
 def user_message(value: JsonValue, prompt: str = "{input}") -> Message:
-    """Return the entry of what a person or a program said: text as it is, other JSON encoded."""
+    """Return the entry of a message from a person or a program; a value other than text becomes JSON."""
     text = value if isinstance(value, str) else to_json(value)
     return Message(role="user", content=prompt.replace("{input}", text))
 
 
 def decision_message(decision: Decision) -> Message:
-    """Return the entry of a model's decision, in the form in which the model wrote it."""
+    """Return the entry of a decision, as JSON that matches the decision schema."""
     return Message(role="assistant", content=to_json(decision_json(decision)))
 
 
 def decision_json(decision: Decision) -> JsonValue:
-    """Return a decision as the JSON that the decision schema admits."""
+    """Return a decision as JSON that matches the decision schema."""
     if not decision.tool_calls:
         return {"answer": decision.answer}
     calls: list[JsonValue] = [
@@ -64,7 +64,7 @@ def tool_message(tool: str, call_id: str, content: str) -> Message:
 
 
 def page(messages: Sequence[Message], since: int) -> TranscriptPage:
-    """Return the entries from `since` that fit a page, at least one where there is one."""
+    """Return the entries from `since` that fit in a page, and at least one if there is one."""
     size = 0
     end = since
     while end < len(messages):

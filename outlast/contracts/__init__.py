@@ -1,4 +1,4 @@
-"""Everything that crosses a boundary: what people type and read, and what workers send each other.
+"""The contracts: everything that people, workflows and workers send each other.
 
-Names here are stable; a new field is optional.
+Histories record these models, so field names are stable and a new field is optional.
 """

@@ -1,4 +1,4 @@
-"""Agents, tools and routes as a run sees them, and how they are resolved."""
+"""Agents, tools and routes as a run pins them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from outlast.contracts.names import Name
 
 
 class Price(WireModel):
-    """US dollars for a million tokens. Cached prompt tokens cost what others do, if nothing is said."""
+    """US dollars for a million tokens. By default, cached prompt tokens cost as much as others."""
 
     prompt_usd: Decimal = Field(default=Decimal(0), ge=0)
     cached_prompt_usd: Decimal | None = Field(default=None, ge=0)
@@ -22,10 +22,9 @@ class Price(WireModel):
 
 
 class Leg(WireModel):
-    """One place that can serve a step: a task queue, and how long to wait for a worker there.
+    """A task queue that can serve a step, and how long a step waits for a worker there.
 
-    Of a model call it may say which of the worker's model servers is asked (`server`, a name from its
-    settings), and for which model.
+    For a model call, `server` names a model server in the settings of the worker, and `model` the model.
     """
 
     task_queue: str
@@ -36,13 +35,13 @@ class Leg(WireModel):
 
 
 class Route(WireModel):
-    """The legs of a step in the order in which they are tried."""
+    """The legs of a step, in the order in which the run tries them."""
 
     legs: tuple[Leg, ...] = Field(min_length=1)
 
 
 class ToolSpec(WireModel):
-    """A tool as the run sees it: an activity type (or an agent) of its name, with a JSON argument."""
+    """A tool as a run pins it: an activity type, an agent or a question, with one JSON argument."""
 
     name: Name
     description: str = ""
@@ -50,23 +49,23 @@ class ToolSpec(WireModel):
     kind: Literal["activity", "agent", "question"] = "activity"
     effect: Effect = "read"
     approval: Approval | None = None
-    """Who is asked: to approve a call, or, of a `question`, to answer it."""
+    """Who approves a call, or who answers a `question`."""
     answer_schema: dict[str, JsonValue] | None = None
-    """Of a `question`: the JSON Schema of the answer."""
+    """The JSON Schema of the answer to a `question`."""
     compensate: CompanionTool | None = None
-    """What undoes a call, should its run not complete."""
+    """The tool that undoes a call if the run does not complete."""
     verify: CompanionTool | None = None
-    """What finds out whether a call happened, should its worker be lost: it returns the call's result, or
-    null or false."""
+    """The tool that checks whether a call happened after its worker was lost. It returns the result of the
+    call, or null or false."""
     max_calls: int | None = Field(default=None, ge=1)
     begins_run: bool = False
-    """Whether nothing else is admitted until this tool was called, save on the last turn. Of several such
-    tools the agent's order holds."""
+    """Whether the run must call this tool before anything else, except on its last turn. Several such tools
+    are called in the order of the agent."""
     tool_class: Name | None = None
-    """What it needs of the workers that run it, by a name of the operator's: their settings route it."""
+    """The kind of worker that it needs, such as `gpu`: the settings of the workers have a route for it."""
     timeout_s: float = Field(default=60, gt=0)
     heartbeats: bool = False
-    """Whether its worker heartbeats, as those of `@tool` do: a dead worker is then noticed early."""
+    """Whether its worker sends heartbeats, as for `@tool`, so that a lost worker is noticed early."""
     route: Route | None = None
 
 
@@ -80,26 +79,26 @@ class PinnedAgent(WireModel):
     model: str | None = None
     route: Route
     channels: dict[str, int] = {}
-    """How many channels each audience is told on; `*` are those with none of their own."""
+    """The number of notification channels of each audience; `*` stands for all other audiences."""
     keys: dict[str, dict[str, str]] = {}
-    """Public keys of those who decide by signature: by audience, then by name (Ed25519, the JWK's `x`)."""
+    """Public keys for signatures, by audience and person (Ed25519, the `x` of the JWK)."""
 
     def tool(self, name: str) -> ToolSpec | None:
-        """Return the tool of that name, if the agent has it."""
+        """Return the tool with this name, or None."""
         return next((tool for tool in self.tools if tool.name == name), None)
 
 
 class ResolveInput(WireModel):
-    """Asks for what the worker knows: a registered agent, or the tools that a `spec` names."""
+    """The input of `resolve_agent`: a registered agent, or the tools that a `spec` names."""
 
     agent: str | None = None
     tools: tuple[str, ...] = ()
     model: str | None = None
-    """The model that a `spec` asks for; a registered agent names its own."""
+    """The model of a `spec`; a registered agent has its own."""
 
 
 class Resolved(WireModel):
-    """What a run pins. `instructions` and `output_schema` are absent where the request has them."""
+    """The definition that a run pins. A `spec` has its own `instructions` and `output_schema`."""
 
     tools: tuple[ToolSpec, ...] = ()
     route: Route
@@ -111,8 +110,8 @@ class Resolved(WireModel):
     channels: dict[str, int] = {}
     keys: dict[str, dict[str, str]] = {}
     has_search_attributes: bool = False
-    """Whether the namespace has our search attributes: upserting an unknown one blocks a run."""
+    """Whether the namespace has outlast's search attributes: an unknown one would block the run."""
     cold: dict[str, datetime] = {}
-    """Task queues to pass over until then, for lately no worker took a step there."""
+    """Task queues to skip until a time, because no worker served a step there recently."""
     has_audience_attribute: bool = False
-    """Whether `AgentAudience`, which is newer than the others, is one of them."""
+    """Whether `AgentAudience`, which is newer than the others, exists."""

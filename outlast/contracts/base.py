@@ -1,8 +1,9 @@
-"""The three kinds of models that cross a boundary, by who writes them.
+"""The three kinds of models that cross a process boundary.
 
-People write `InputModel`s, so an unknown field is refused. People read `OutputModel`s, so every field is
-written. Workers of different versions exchange `WireModel`s, which are recorded in histories: unknown
-fields are ignored, and fields with their default value are not written.
+- `InputModel`: people write it, so an unknown field is rejected.
+- `OutputModel`: people read it, so every field is written.
+- `WireModel`: workers of different versions exchange it and histories record it, so unknown fields are
+  ignored, and fields with their default value are left out.
 """
 
 from typing import Any, Self
@@ -14,25 +15,25 @@ from outlast.texts import hint
 
 
 class InputModel(BaseModel):
-    """Something a person types: an unknown field is an error."""
+    """A payload that a person writes: an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class OutputModel(BaseModel):
-    """Something a person reads: every field is written."""
+    """A payload that a person reads: every field is written."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class WireModel(BaseModel):
-    """Something workers send each other: unknown fields pass, defaults are not written."""
+    """A payload between workers: unknown fields are ignored, and defaults are left out."""
 
     model_config = ConfigDict(frozen=True)
 
     def __new__(cls, *_: Any, **fields: Any) -> Self:
-        """Refuse a field that there is not: in JSON it is a newer worker's, in Python it is a slip."""
-        # Validation makes its instances without arguments.
+        """Reject an unknown field in code, where it is a mistake; in JSON a newer worker wrote it."""
+        # Validation creates instances without arguments.
         for name in fields.keys() - cls.model_fields.keys():
             known = hint(name, cls.model_fields)
             raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {known}")

@@ -1,9 +1,9 @@
-"""Conditions: when a call needs a person, as data that is pinned with the tool.
+"""Conditions: which calls of a tool need approval, as data that is recorded with the tool.
 
     Approval(audience="support-leads", when=arguments.amount_usd > 50)
 
-A condition is written with Python's comparisons and joined with `&`, `|` and `~`. What cannot be told, for
-the argument is absent or of another type, counts as holding: then a person looks.
+Write a condition with Python's comparisons, and join conditions with `&`, `|` and `~`. A condition that
+cannot be evaluated, because an argument is missing or has another type, requires approval.
 """
 
 import operator
@@ -29,7 +29,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Condition(WireModel):
-    """A comparison of one argument (`path`) with a value, or other conditions joined."""
+    """A comparison of one argument (`path`) with a value, or several conditions joined."""
 
     op: Literal["<", "<=", ">", ">=", "==", "!=", "in", "and", "or", "not"]
     path: tuple[str, ...] = ()
@@ -40,75 +40,76 @@ class Condition(WireModel):
     def _is_whole(self) -> "Condition":
         joins = self.op in ("and", "or", "not")
         if joins != bool(self.parts) or (self.op == "not" and len(self.parts) != 1):
-            raise ValueError("'and' and 'or' join parts, 'not' has one, and comparisons have none")
+            raise ValueError(
+                "'and' and 'or' need parts, 'not' needs one, and comparisons have none"
+            )
         if joins == bool(self.path):
-            raise ValueError("a comparison, and no other condition, has the path of an argument")
+            raise ValueError("a comparison needs the path of an argument, and others have none")
         if self.op == "in" and not isinstance(self.value, list):
-            raise ValueError("'in' compares with a list of values")
+            raise ValueError("'in' needs a list of values")
         return self
 
-    def misfit(self, parameters: Mapping[str, JsonValue]) -> str | None:
-        """Return why it can never be told of arguments of this schema, or None."""
+    def mismatch(self, parameters: Mapping[str, JsonValue]) -> str | None:
+        """Return why arguments with this schema can never be evaluated, or None if they can."""
         if self.parts:
-            return next(filter(None, (part.misfit(parameters) for part in self.parts)), None)
+            return next(filter(None, (part.mismatch(parameters) for part in self.parts)), None)
         node: Any = parameters
         for name in self.path:
-            known = node.get("properties")
-            if not isinstance(known, Mapping):
+            properties = node.get("properties")
+            if not isinstance(properties, Mapping):
                 return None
-            if name not in known:
-                return f"there is no argument {'.'.join(self.path)!r}; {hint(name, known)}"
-            node = _resolved(known[name], parameters)
+            if name not in properties:
+                return f"there is no argument {'.'.join(self.path)!r}; {hint(name, properties)}"
+            node = _dereference(properties[name], parameters)
         if self.op in _ORDERS and isinstance(self.value, str) and _is_numeric(node):
-            return (
-                f"{'.'.join(self.path)!r} is a number, and is compared with the text {self.value!r}"
-            )
+            return f"{'.'.join(self.path)!r} is a number; it cannot be compared with text ({self.value!r})"
         return None
 
     def holds(self, arguments: Mapping[str, JsonValue]) -> bool:
-        """Tell whether it holds for the arguments of a call, or cannot be told."""
-        return self._told(arguments) is not False
+        """Return whether the condition is true for the arguments of a call, or cannot be evaluated."""
+        return self._evaluate(arguments) is not False
 
-    def _told(self, arguments: Mapping[str, JsonValue]) -> bool | None:
+    def _evaluate(self, arguments: Mapping[str, JsonValue]) -> bool | None:
+        """Return the value in three-valued logic: None if it is unknown."""
         if not self.parts:
-            found = _found(arguments, self.path)
-            if found is _ABSENT:
+            argument = _value_at(self.path, arguments)
+            if argument is _MISSING:
                 return None
             if self.op == "in" and isinstance(self.value, list):
-                return _one_of(found, self.value)
-            return _compared(self.op, found, self.value)
-        told = [part._told(arguments) for part in self.parts]
+                return _is_among(argument, self.value)
+            return _compare(self.op, argument, self.value)
+        values = [part._evaluate(arguments) for part in self.parts]
         if self.op == "not":
-            return None if told[0] is None else not told[0]
+            return None if values[0] is None else not values[0]
         decisive = self.op == "or"
-        if decisive in told:
+        if decisive in values:
             return decisive
-        return None if None in told else not decisive
+        return None if None in values else not decisive
 
     def __and__(self, other: "Condition") -> "Condition":
-        """Return the condition that holds where both do."""
+        """Return the condition that both are true."""
         return Condition(op="and", parts=(self, other))
 
     def __or__(self, other: "Condition") -> "Condition":
-        """Return the condition that holds where either does."""
+        """Return the condition that at least one is true."""
         return Condition(op="or", parts=(self, other))
 
     def __invert__(self) -> "Condition":
-        """Return the condition that holds where this one does not."""
+        """Return the condition that this one is false."""
         return Condition(op="not", parts=(self,))
 
     def __bool__(self) -> NoReturn:
-        """Refuse `and`, `or` and `not`, which would drop a part of the condition."""
+        """Reject `and`, `or` and `not`, which would lose a part of the condition."""
         raise TypeError("join conditions with &, | and ~, and put each in parentheses")
 
 
-_ABSENT = object()
+_MISSING = object()
 
 _ORDERS = ("<", "<=", ">", ">=")
 
 
-def _resolved(node: Any, root: Mapping[str, JsonValue]) -> Mapping[str, Any]:
-    """Return a node of a schema, or what it refers to; `{}` for what says nothing."""
+def _dereference(node: Any, root: Mapping[str, JsonValue]) -> Mapping[str, Any]:
+    """Return a schema, or the schema that it refers to; `{}` for `true` and unknown references."""
     definitions = root.get("$defs")
     if isinstance(node, Mapping) and "$ref" in node and isinstance(definitions, Mapping):
         node = definitions.get(str(node["$ref"]).rpartition("/")[2])
@@ -120,90 +121,89 @@ def _is_numeric(node: Mapping[str, Any]) -> bool:
     return any(option.get("type") in ("number", "integer") for option in options)
 
 
-def _found(arguments: Mapping[str, JsonValue], path: tuple[str, ...]) -> Any:
-    found: Any = arguments
+def _value_at(path: tuple[str, ...], arguments: Mapping[str, JsonValue]) -> Any:
+    value: Any = arguments
     for name in path:
-        if not isinstance(found, Mapping) or name not in found:
-            return _ABSENT
-        found = found[name]
-    return found
+        if not isinstance(value, Mapping) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
 
 
-def _one_of(found: Any, values: list[JsonValue]) -> bool | None:
-    told = [_compared("==", found, value) for value in values]
-    if True in told:
+def _is_among(argument: Any, values: list[JsonValue]) -> bool | None:
+    results = [_compare("==", argument, value) for value in values]
+    if True in results:
         return True
-    return None if told and False not in told else False
+    return None if results and False not in results else False
 
 
-def _compared(op: str, found: Any, value: Any) -> bool | None:
-    if _kind(value) is Decimal and isinstance(found, str):
-        # A Decimal is written as text.
+def _compare(op: str, argument: Any, value: Any) -> bool | None:
+    if _kind(value) is Decimal and isinstance(argument, str):
+        # Pydantic writes a Decimal as text. Compare the text itself, and not the nearest float.
         try:
-            # What is written is compared, not the nearest float to it.
-            found, value = Decimal(found), Decimal(str(value))
+            argument, value = Decimal(argument), Decimal(str(value))
         except InvalidOperation:
             return None
-        if found.is_nan():
+        if argument.is_nan():
             return None
-    if value is not None and _kind(found) is not _kind(value):
+    if value is not None and _kind(argument) is not _kind(value):
         return None
     try:
-        return bool(_COMPARISONS[op](found, value))
+        return bool(_COMPARISONS[op](argument, value))
     except TypeError:
         return None
 
 
 def _kind(value: Any) -> type:
-    """Return the type of a JSON value, where a number is a number and no truth value."""
+    """Return the type of a JSON value: Decimal for all numbers, and bool is not a number."""
     is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return Decimal if is_number else type(value)
 
 
 class Argument:
-    """An argument of a call, by its name; attributes are fields of it. Comparing it is a `Condition`."""
+    """An argument of a call. Its attributes are its fields, and comparing it gives a `Condition`."""
 
-    __hash__ = None  # type: ignore[assignment]  # comparing it says nothing of equality
+    __hash__ = None  # type: ignore[assignment]  # == does not test equality
 
     def __init__(self, *path: str) -> None:
         self._path = path
 
     def __getattr__(self, name: str) -> "Argument":
-        """Return the field of that name."""
+        """Return the field with this name."""
         if name.startswith("__"):
             raise AttributeError(name)
         return self[name]
 
     def __getitem__(self, name: str) -> "Argument":
-        """Return the field of that name, for names that Python has no attribute for."""
+        """Return the field with this name, which need not be a Python identifier."""
         return Argument(*self._path, name)
 
     def __lt__(self, value: float | str) -> Condition:
-        """Return the condition that it is less."""
+        """Return the condition `argument < value`."""
         return self._condition("<", value)
 
     def __le__(self, value: float | str) -> Condition:
-        """Return the condition that it is no more."""
+        """Return the condition `argument <= value`."""
         return self._condition("<=", value)
 
     def __gt__(self, value: float | str) -> Condition:
-        """Return the condition that it is more."""
+        """Return the condition `argument > value`."""
         return self._condition(">", value)
 
     def __ge__(self, value: float | str) -> Condition:
-        """Return the condition that it is no less."""
+        """Return the condition `argument >= value`."""
         return self._condition(">=", value)
 
     def __eq__(self, value: JsonValue) -> Condition:  # type: ignore[override]  # it compares later
-        """Return the condition that it is the same."""
+        """Return the condition `argument == value`."""
         return self._condition("==", value)
 
     def __ne__(self, value: JsonValue) -> Condition:  # type: ignore[override]  # it compares later
-        """Return the condition that it is another."""
+        """Return the condition `argument != value`."""
         return self._condition("!=", value)
 
     def is_in(self, *values: JsonValue) -> Condition:
-        """Return the condition that it is one of the values."""
+        """Return the condition that the argument is one of the values."""
         return self._condition("in", list(values))
 
     def _condition(self, op: Comparison, value: JsonValue) -> Condition:
@@ -213,4 +213,4 @@ class Argument:
 
 
 arguments = Argument()
-"""The arguments of the call: `arguments.amount_usd > 50`."""
+"""The arguments of a call: `arguments.amount_usd > 50`."""

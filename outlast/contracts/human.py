@@ -1,4 +1,4 @@
-"""Human requests: what a person is asked, on which clock, and what the answer was."""
+"""Human requests: approvals and questions, their deadlines, decisions and outcomes."""
 
 import hashlib
 import itertools
@@ -17,20 +17,20 @@ MAX_COMMENT = 2_000
 MAX_SIGNATURE = 8_000
 
 MAX_VALUE_BYTES = 128_000
-"""Arguments or an answer as JSON: they go into the transcript, where quoting may make four times as many
-of them, and the server takes 2 MB."""
+"""Arguments or an answer as JSON. In the transcript, quoting can make them four times as large, and the
+server's limit is 2 MB."""
 
 MAX_VALUE_DEPTH = 64
-"""Nesting of arguments and answers: what is read back from a history may not be nested without end."""
+"""Nesting of arguments and answers: parsers of JSON limit it when a history is read."""
 
 MAX_AUDIENCE = 100
-"""A name: it is a search attribute, of which the server takes 2 kB, and one turn may wait for several."""
+"""Characters of a name. One turn may wait for several, and the search attribute has a limit of 2 kB."""
 
 MAX_WAIT_S = 31_536_000
-"""A year: what nobody has answered by then is no longer waited for."""
+"""A year: the longest time until a request expires."""
 
 MAX_ESCALATIONS = 20
-"""Audiences of one request, each of which is a timer in the history."""
+"""Escalations of one request; each is a timer in the history."""
 
 MAX_REMINDERS = 50
 """Reminders of one request; each is a timer in the history."""
@@ -42,19 +42,19 @@ UNSEEN_HASH = "unseen"
 
 
 class Escalation(WireModel):
-    """Another audience, which is asked instead when nobody answered `after_s` from the opening on."""
+    """Another audience that replaces the current one, if the request is still pending after `after_s`."""
 
     audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
     after_s: float = Field(gt=0, le=MAX_WAIT_S)
 
 
 class Approval(WireModel):
-    """Who must approve a call, on which clock, and what happens when nobody answers.
+    """Who must approve a call, when the request expires, and with which outcome.
 
-    `quorum` people have to approve, one denial is enough to deny. A reminder comes every `remind_s`.
-    When the request expires, `on_expiry` is its outcome. With `when`, calls whose arguments it does not
-    hold for need nobody. `signed` demands a signature with every decision, by a key that the workers know
-    of the audience; an audience that they know keys of decides by signature in any case.
+    `quorum` people must approve; one denial denies the call. The audience gets a reminder every `remind_s`.
+    A request that expires is approved or denied by `on_expiry`. With `when`, a call whose arguments do not
+    satisfy the condition needs no approval. `signed` requires a signature with each decision, by a key of
+    the audience in the settings of the workers. An audience with keys always needs signatures.
     """
 
     audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
@@ -68,31 +68,33 @@ class Approval(WireModel):
 
     @property
     def audiences(self) -> tuple[str, ...]:
-        """All who are asked, should nobody answer, in their order."""
+        """The audience, and then those of the escalations."""
         return (self.audience, *(step.audience for step in self.escalate))
 
     @model_validator(mode="after")
-    def _nobody_signs_for_time(self) -> "Approval":
+    def _signed_approvals_expire_as_denied(self) -> "Approval":
         if self.signed and self.on_expiry == "approve":
-            raise ValueError("signed calls are not approved by time: on_expiry must be 'deny'")
+            raise ValueError(
+                "a signed approval cannot expire as approved: on_expiry must be 'deny'"
+            )
         return self
 
     @model_validator(mode="after")
-    def _clock_runs_forward(self) -> "Approval":
+    def _times_are_in_order(self) -> "Approval":
         times = [0.0, *(step.after_s for step in self.escalate), self.expires_s]
         if any(later <= earlier for earlier, later in itertools.pairwise(times)):
-            raise ValueError("escalations come one after another, and before expires_s")
+            raise ValueError("escalations must be in order, and before expires_s")
         if self.remind_s is not None and self.expires_s / self.remind_s > MAX_REMINDERS:
             raise ValueError(f"remind_s: more than {MAX_REMINDERS} reminders until expires_s")
         return self
 
 
 class HumanDecision(InputModel):
-    """The payload of `decide`: settles a pending human request, or is one vote of its quorum.
+    """The payload of `decide`: decides a pending human request, or is one vote of its quorum.
 
-    `arguments` come with `edit`, `answer` with `answer`. `arguments_hash` is that of the request as the
-    person saw it: a decision about other arguments is refused. `signature` is a compact JWS over it, where
-    the audience decides by signature (`outlast.signing`).
+    `edit` needs `arguments`, and `answer` needs `answer`. `arguments_hash` is the hash that the person saw:
+    if the arguments have changed, the decision is rejected. `signature` is a compact JWS, for audiences
+    with keys (`outlast.signing`).
     """
 
     request_id: str = Field(min_length=1)
@@ -105,13 +107,13 @@ class HumanDecision(InputModel):
     signature: str | None = Field(default=None, max_length=MAX_SIGNATURE)
 
     @model_validator(mode="after")
-    def _carries_what_it_says(self) -> "HumanDecision":
+    def _fields_match_the_decision(self) -> "HumanDecision":
         if self.decision == "edit" and self.arguments is None:
-            raise ValueError("'edit' needs 'arguments': what the tool is to be called with")
+            raise ValueError("'edit' needs 'arguments': all arguments of the call")
         if self.decision != "edit" and self.arguments is not None:
-            raise ValueError(f"'arguments' come with 'edit', not with {self.decision!r}")
+            raise ValueError(f"'arguments' belong to 'edit', not to {self.decision!r}")
         if (self.decision == "answer") != ("answer" in self.model_fields_set):
-            raise ValueError("'answer' comes with the decision 'answer', and with no other")
+            raise ValueError("'answer' belongs to the decision 'answer', and to no other")
         for name, value in (("arguments", self.arguments), ("answer", self.answer)):
             if _is_deep(value):
                 raise ValueError(f"{name}: nested deeper than {MAX_VALUE_DEPTH}")
@@ -124,11 +126,11 @@ class HumanDecision(InputModel):
 
 
 class PendingRequest(OutputModel):
-    """A question to a person that is not settled yet.
+    """A human request without an outcome.
 
-    An `approval` is about a call of `tool` with `arguments`; a `question` is to be answered with JSON of
-    `answer_schema`. `audience` is who is asked by now; `signers` are those of them who may decide, where a
-    signature is demanded, and `nonce` is what such a signature is bound to.
+    An `approval` is about a call of `tool` with `arguments`. A `question` needs an answer that matches
+    `answer_schema`. `audience` is the current audience, after escalations. If a signature is required,
+    `signers` are the people who can decide, and the signature contains the `nonce`.
     """
 
     request_id: str
@@ -151,9 +153,9 @@ class PendingRequest(OutputModel):
 
 
 class SettledRequest(OutputModel):
-    """How a request ended, who said so, and when: the trail of a run's human decisions.
+    """The outcome of a human request, who decided, and when.
 
-    `expired` is the outcome of a request that nobody answered; `approved_by` are all who approved.
+    The outcome is `expired` if nobody decided in time. `approved_by` are all people who approved.
     """
 
     request_id: str
@@ -169,8 +171,8 @@ class SettledRequest(OutputModel):
     at: datetime | None = None
 
 
-def what_became(settled: SettledRequest) -> str:
-    """Return how a request ended, in words."""
+def outcome_text(settled: SettledRequest) -> str:
+    """Return the outcome of a request as a sentence."""
     if settled.outcome == "expired":
         return f"request {settled.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
     by = f" by {settled.by!r}" if settled.by else ""
@@ -180,7 +182,7 @@ def what_became(settled: SettledRequest) -> str:
 def _is_deep(value: JsonValue) -> bool:
     layer = [value]
     for _ in range(MAX_VALUE_DEPTH):
-        layer = [child for one in layer for child in _children(one)]
+        layer = [child for parent in layer for child in _children(parent)]
     return bool(layer)
 
 
@@ -191,11 +193,11 @@ def _children(value: JsonValue) -> Iterable[JsonValue]:
 
 
 def hash_of(arguments: Mapping[str, JsonValue]) -> str:
-    """Return what tells these arguments from any others: 16 hexadecimal digits of a SHA-256."""
+    """Return the hash of arguments: the first 16 hexadecimal digits of their SHA-256."""
     return sha256_of(arguments)[:16]
 
 
 def sha256_of(value: Mapping[str, JsonValue]) -> str:
-    """Return the SHA-256 of a JSON object, in hexadecimal digits, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON object in hexadecimal digits; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

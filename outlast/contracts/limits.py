@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from outlast.contracts.base import WireModel
 
 DEFAULT_MAX_TURNS = 20
-"""Turns of a run without a limit of its own: every run must end."""
+"""Turns of a run without `max_turns`: every run must end."""
 
 
 class RunLimits(WireModel):

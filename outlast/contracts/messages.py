@@ -1,4 +1,4 @@
-"""The entries of a transcript, and what a model decides."""
+"""Transcript entries and decisions of a model."""
 
 from typing import Literal
 
@@ -10,8 +10,8 @@ from outlast.contracts.base import WireModel
 class Message(WireModel):
     """One entry of a transcript.
 
-    `content` is text for the roles `user` and `assistant` (there a decision as compact JSON) and JSON
-    text for the role `tool`. It is None where the entry is only referred to, by its `call_id`.
+    `content` is text for the role `user`, a decision as compact JSON for `assistant`, and JSON text for
+    `tool`. It is None if the entry only refers to a tool result, by its `call_id`.
     """
 
     role: Literal["user", "assistant", "tool"]
@@ -19,25 +19,25 @@ class Message(WireModel):
     tool: str | None = None
     call_id: str | None = None
     decided: str | None = None
-    """Of a tool's result: who approved, edited or answered, in words; the model does not read it."""
+    """For a tool result: who approved, edited or answered. The model does not read it."""
 
 
 class ToolCall(WireModel):
-    """A model's wish to call a tool."""
+    """A tool call that a model requests."""
 
     tool: str
     arguments: dict[str, JsonValue] = {}
 
 
 class Decision(WireModel):
-    """What a model answers each turn: calls to make, or (with none) the final answer."""
+    """The decision of a model in one turn: tool calls, or the final answer if there are none."""
 
     tool_calls: tuple[ToolCall, ...] = ()
     answer: JsonValue = None
 
 
 class TranscriptPage(WireModel):
-    """The answer of the query `transcript`: entries from `since`, and where the next page begins."""
+    """The result of the query `transcript`: one page of entries, and the number of the next entry."""
 
     messages: tuple[Message, ...] = ()
     next: int | None = None

@@ -1,4 +1,4 @@
-"""Notices: how people are told that a request waits for them."""
+"""Notices: how an audience learns that a request waits for it."""
 
 from typing import Literal
 
@@ -11,20 +11,20 @@ Reason = Literal["opened", "reminded", "escalated"]
 
 
 class NotifyInput(WireModel):
-    """Asks for one notice on one of the channels of an audience; the request is asked of the run itself."""
+    """One notice on one channel of an audience. The activity queries the run for the request."""
 
     request_id: str
     audience: str
     reason: Reason = "opened"
     channel: int = 0
     number: int = 0
-    """Of the notices of a request: their keys tell one from the other."""
+    """The number of the notice within its request; it is part of the key."""
 
 
 class Notice(OutputModel):
-    """What a channel is given: all that a person needs to decide, and nothing to look up.
+    """The content of a notice: everything that a person needs to decide.
 
-    `key` is the same in every attempt to send it.
+    `key` is the same in all attempts to send the notice.
     """
 
     key: str
@@ -37,10 +37,10 @@ class Notice(OutputModel):
     url: str | None = None
     """The run in the Web UI."""
     decide_url: str | None = None
-    """The page on which the request is settled; whoever has it may."""
+    """The decision page of the request. Anyone with this link can decide."""
     text: str
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Return it as JSON."""
-        told: dict[str, JsonValue] = self.model_dump(mode="json")
-        return told
+        """Return the notice as JSON."""
+        body: dict[str, JsonValue] = self.model_dump(mode="json")
+        return body

@@ -1,4 +1,4 @@
-"""Proofs: what a signed decision says, and what of its request it is bound to."""
+"""Signed decisions: the claims of a signature, and how they bind it to one request."""
 
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -9,21 +9,21 @@ from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest, sha256_of
 
 ALGORITHM = "Ed25519"
-"""RFC 9864's name of EdDSA over that curve, and of no other."""
+"""The name in RFC 9864 for EdDSA with exactly this curve."""
 
 PROOF_TYPE = "outlast-decision+jws"
-"""The header `typ`: what was signed for another purpose proves nothing here."""
+"""The header `typ`: a signature for another purpose is not valid here."""
 
 VALID_FOR = timedelta(minutes=15)
-"""From the signature until the run has it: a decision is sent at once."""
+"""The time between signature and delivery: a decision is sent at once."""
 
 
 class DecisionClaims(InputModel):
-    """What a signature vouches for: claims of RFC 7519 where there are any, and what they are about.
+    """The claims of a signature, named as in RFC 7519 where it has a name.
 
-    `sub` is who decides, `aud` the audience that was asked, `iat` and `exp` seconds since 1970. `nonce` is
-    that of the request, which no other has. `arguments_sha256` is of the arguments that were seen,
-    `says_sha256` of what the decision says beside its verb.
+    `sub` is the person who decides, `aud` the audience; `iat` and `exp` are seconds since 1970. `nonce` is
+    the unique nonce of the request. `arguments_sha256` covers the arguments that the person saw, and
+    `says_sha256` the content of the decision besides its verb.
     """
 
     sub: str = Field(min_length=1, max_length=MAX_BY)
@@ -39,19 +39,19 @@ class DecisionClaims(InputModel):
 
 
 class Signer(Protocol):
-    """Who can sign decisions: `outlast.signing.SigningKey`, or what asks an HSM."""
+    """Signs decisions: `outlast.signing.SigningKey`, or an adapter of a hardware module."""
 
     def sign(
         self, decision: HumanDecision, request: PendingRequest, *, run_id: str
     ) -> HumanDecision:
-        """Return the decision with its maker's name and signature; `run_id` is a workflow id."""
+        """Return the decision with the name and signature of the person; `run_id` is a workflow id."""
         ...
 
 
 def claims_of(
     decision: HumanDecision, request: PendingRequest, *, run_id: str, at: datetime
 ) -> DecisionClaims:
-    """Return what a signature of this decision at this time vouches for; `run_id` is a workflow id."""
+    """Return the claims for a decision at this time; `run_id` is a workflow id."""
     return DecisionClaims(
         sub=decision.by,
         aud=request.audience,
@@ -73,5 +73,5 @@ def claims_of(
 
 
 def nonce_after(nonce: str, edited: dict[str, JsonValue]) -> str:
-    """Return the nonce of a request once it was edited: votes on what it was before count no more."""
+    """Return the nonce of a request after an edit, which makes earlier votes invalid."""
     return sha256_of({"nonce": nonce, "arguments": edited})[:32]

@@ -1,4 +1,4 @@
-"""What people read: results and progress of a run."""
+"""Results and progress of a run."""
 
 from decimal import Decimal
 from typing import Literal
@@ -15,10 +15,9 @@ StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled
 
 
 class Usage(OutputModel):
-    """What the model calls of a run used: re-asks, answers that were cut and failed attempts included.
+    """Token usage and cost of the model calls of a run, including failed attempts.
 
-    `cached_prompt_tokens` are those of `prompt_tokens` that the engine had in its prefix cache, where it
-    tells.
+    `cached_prompt_tokens` are the part of `prompt_tokens` that the engine reports from its prefix cache.
     """
 
     prompt_tokens: int = 0
@@ -37,14 +36,14 @@ class Usage(OutputModel):
 
     @property
     def tokens(self) -> int:
-        """Prompt and completion tokens together: what `max_tokens` bounds."""
+        """Prompt and completion tokens together, which `max_tokens` limits."""
         return self.prompt_tokens + self.completion_tokens
 
 
 class ServedLeg(OutputModel):
-    """What a leg did for a run: the steps that it served, and those that no worker there took in time.
+    """The steps of a run that a leg served, and those that it passed on because no worker was in time.
 
-    `waited_s` is how long the steps that it served waited for their workers, all together.
+    `waited_s` is the sum of the times that the served steps waited for a worker.
     """
 
     task_queue: str
@@ -72,15 +71,15 @@ class AgentResult(OutputModel):
     tool_calls: int = 0
     usage: Usage = Usage()
     decisions: list[SettledRequest] = []
-    """What people decided, in its order; the last hundred."""
+    """The outcomes of human requests in their order, the last hundred."""
     compensations: list[CompensationOutcome] = []
-    """What became of the effects of a run that did not complete, the last effect first."""
+    """The compensations of a run that did not complete, the last effect first."""
     legs: list[ServedLeg] = []
-    """Where the run's steps were served."""
+    """The legs that served the steps of the run."""
 
 
 class Progress(OutputModel):
-    """The answer of the query `progress`: what a run does now and what it has used."""
+    """The result of the query `progress`: what a run does now and what it has used."""
 
     agent: str
     status: AgentStatus

@@ -48,8 +48,8 @@ def test_a_checkpoint_stays_as_it_was_when_it_was_saved(running: Checkpoint) -> 
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (float("nan"), "a checkpoint is JSON"),
-        ({1, 2}, "a checkpoint is JSON"),
+        (float("nan"), "a checkpoint must be JSON"),
+        ({1, 2}, "a checkpoint must be JSON"),
         ("x" * MAX_CHECKPOINT_BYTES, "may have 64,000 bytes"),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_key_is_kept_in_a_file_that_its_owner_alone_reads(tmp_path: Path) -> N
 
 def test_a_key_does_not_replace_another(tmp_path: Path) -> None:
     (tmp_path / "ann.jwk").write_text("precious")
-    with pytest.raises(NotReady, match="cannot be made: File exists"):
+    with pytest.raises(NotReady, match="cannot be created: File exists"):
         SigningKey.generate("ann").save(tmp_path / "ann.jwk")
     assert (tmp_path / "ann.jwk").read_text() == "precious"
 

@@ -141,7 +141,7 @@ def test_what_cannot_have_a_schema_is_refused_when_it_is_defined(function: Any, 
 
 
 def test_a_name_that_no_activity_should_have_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="a name is letters, digits"):
+    with pytest.raises(DefinitionError, match="a name is a letter, then"):
         tool(effect="read", name="read metadata")(refund.function)
 
 
@@ -170,11 +170,11 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
     [
         ({"name": "a b"}, "a name is letters"),
         ({"instructions": " "}, "its instructions are empty"),
-        ({"instructions": "x" * 200_001}, "instructions of more than 200,000 characters"),
+        ({"instructions": "x" * 200_001}, "its instructions have more than 200,000 characters"),
         ({"output": Thread}, "the output of agent 'a'.*has no JSON Schema"),
         ({"output": {"foo": 1}}, "the output of agent 'a': not a JSON Schema"),
         ({"prompt": "Review it."}, "its prompt lacks '{input}'"),
-        ({"tools": [len]}, "is no tool; decorate the function"),
+        ({"tools": [len]}, "is not a tool; decorate the function"),
         ({"tools": [refund, refund]}, "two of its tools are named 'refund'"),
         ({"tools": [refund], "begin_with": ["refnd"]}, "begin_with names 'refnd'"),
     ],

@@ -162,7 +162,7 @@ async def test_an_agents_model_and_a_tools_class_choose_the_route(temporal: Clie
 
 
 def test_a_tool_class_has_a_name() -> None:
-    with pytest.raises(DefinitionError, match="tool_class 'a b' is no name such as 'gpu'"):
+    with pytest.raises(DefinitionError, match="tool_class 'a b' is not a name such as 'gpu'"):
 
         @tool(effect="read", tool_class="a b")
         def scan() -> str:

@@ -100,7 +100,7 @@ async def test_a_result_that_the_type_forbids_ends_the_run(temporal: Client, cac
 
     cause = await ending(temporal, count, cached)
     assert cause == (
-        "count (call 1.1): returned what its type forbids: input should be a valid integer, "
+        "count (call 1.1): the result does not match its type: input should be a valid integer, "
         "unable to parse string as an integer"
     )
 

@@ -28,7 +28,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.contracts.human import UNSEEN_HASH, PendingRequest, what_became
+from outlast.contracts.human import UNSEEN_HASH, PendingRequest, outcome_text
 from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decisions_on
 from outlast.errors import NotReady
@@ -181,7 +181,7 @@ class CallbackPage:
         except (WorkflowFailureError, WorkflowContinuedAsNewError):
             return CLOSED
         decisions = (entry for entry in result.decisions if entry.request_id == link.request_id)
-        return next((f"{what_became(decision)}." for decision in decisions), CLOSED)
+        return next((f"{outcome_text(decision)}." for decision in decisions), CLOSED)
 
     def _show_unavailable(self, error: RPCError) -> Response:
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -13,7 +13,7 @@ from outlast.contracts.human import (
     PendingRequest,
     SettledRequest,
     hash_of,
-    what_became,
+    outcome_text,
 )
 from outlast.contracts.proofs import nonce_after
 from outlast.errors import ModelError
@@ -50,7 +50,7 @@ def decision_rejection(
     """
     settled = inbound.settled.get(decision.request_id)
     if settled is not None:
-        return None if _is_repeated(decision, settled) else what_became(settled)
+        return None if _is_repeated(decision, settled) else outcome_text(settled)
     request = inbound.pending.get(decision.request_id)
     if request is None:
         pending = ", ".join(map(repr, inbound.pending)) or "none"
