@@ -26,7 +26,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "display_text.MAX_SUMMARY_BYTES",
         "error_classes.MAX_READ",
         "error_classes.MAX_SHOWN",
-        "inbox.MAX_ASKED_BYTES",
+        "inbox.MAX_SUMMARY_BYTES",
         "plugin.MAX_MESSAGE",
         "plugin.MAX_STACK_TRACE",
         "schema_checker.MAX_PROBLEM",

@@ -50,7 +50,7 @@ def test_a_checkpoint_stays_as_it_was_when_it_was_saved(running: Checkpoint) -> 
     [
         (float("nan"), "a checkpoint must be JSON"),
         ({1, 2}, "a checkpoint must be JSON"),
-        ("x" * MAX_CHECKPOINT_BYTES, "may have 64,000 bytes"),
+        ("x" * MAX_CHECKPOINT_BYTES, "at most 64,000 bytes"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_where_it_is_saved(

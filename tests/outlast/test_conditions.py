@@ -95,9 +95,12 @@ class Order(BaseModel):
     [
         (
             arguments.amount_usd > "50",
-            "'amount_usd' is a number; it cannot be compared with text ('50')",
+            "'amount_usd' is a number; it cannot be compared with text \\('50'\\)",
         ),
-        (arguments.exact <= "50", "'exact' is a number; it cannot be compared with text ('50')"),
+        (
+            arguments.exact <= "50",
+            "'exact' is a number; it cannot be compared with text \\('50'\\)",
+        ),
         (~(DEAR & (arguments.order.items < "1")), "'order.items' is a number"),
         (DEAR | (arguments.amont_usd > 1), "no argument 'amont_usd'; did you mean 'amount_usd'"),
         (arguments.order.county == "DE", "no argument 'order.county'; did you mean 'country'"),

@@ -168,7 +168,7 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"name": "a b"}, "a name is letters"),
+        ({"name": "a b"}, "a name is a letter"),
         ({"instructions": " "}, "its instructions are empty"),
         ({"instructions": "x" * 200_001}, "its instructions have more than 200,000 characters"),
         ({"output": Thread}, "the output of agent 'a'.*has no JSON Schema"),
