@@ -68,7 +68,7 @@ class _OneInputInbound(WorkflowInboundInterceptor):
 
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
         if _is_one_too_many(input.args):
-            workflow.logger.warning("signal.refused", extra={"signal": input.signal})
+            workflow.logger.warning("signal.rejected", extra={"signal": input.signal})
             return
         await super().handle_signal(input)
 

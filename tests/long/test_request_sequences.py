@@ -499,7 +499,7 @@ async def test_after_a_reset_a_decision_about_the_arguments_before_is_refused(
         async with asyncio.timeout(30):
             while (await pending(again)).arguments == ASKED:
                 await asyncio.sleep(0.05)
-        with pytest.raises(BadRequest, match="are others by now"):
+        with pytest.raises(BadRequest, match="have changed"):
             await again.approve(seen, by="ann")
         await again.deny("1.1", by="ann")
         assert (await again.result()).decisions[0].outcome == "denied"

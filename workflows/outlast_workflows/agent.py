@@ -38,10 +38,12 @@ class AgentWorkflow:
     async def run(self, request: RawValue = NO_INPUT) -> AgentResult:
         """Return the result of the run; `request` is the JSON of an `AgentRequest`.
 
-        The deadline and a cancellation end the run with a result, a `Failure` ends it as failed. Both can
-        arrive at every await below.
+        The deadline and a cancellation end the run with a result, a `Failure` ends it as failed. All three
+        can come out of each await in the `try` block.
         """
         try:
+            # Handlers of commands run from the first workflow task on, also while the agent is looked up.
+            # They change `target.inbound`, which exists before and stays the same object.
             state = self._restored_state or await open_run(request)
             self.target.run = AgentRun(state, self.target.inbound, self.target.replies)
             result = await self.target.run.take_turns()

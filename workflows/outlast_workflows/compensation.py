@@ -101,6 +101,7 @@ class Compensation:
     async def _undo(self, step: UndoStep) -> CompensationOutcome:
         call = undo_call(step)
         try:
+            # No other step runs meanwhile: one effect is undone after the other.
             await self._activities.execute(call)
         except (ActivityError, ToolFailed, NoWorker) as error:
             if is_cancelled_exception(error):

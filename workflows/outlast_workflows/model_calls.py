@@ -11,7 +11,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts.agents import Leg
-from outlast.contracts.generation import Generation
+from outlast.contracts.generation import GenerateInput, Generation
+from outlast.contracts.messages import Message
 from outlast.contracts.results import Usage
 from outlast.errors import ModelError
 from outlast_workflows.activity_options import (
@@ -21,10 +22,13 @@ from outlast_workflows.activity_options import (
     was_not_served,
 )
 from outlast_workflows.budget import TakeTurn, left_of, usage_of
-from outlast_workflows.generate_input import generate_input
 from outlast_workflows.legs import Legs
 from outlast_workflows.state import RunState
 from outlast_workflows.step_failures import cause_of, model_failure_of, tokens_of
+
+INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
+"""Characters up to which a new entry is sent to a model worker, by role. A longer entry is in the history
+already: the worker has it in its cache, or queries the run for it."""
 
 
 class ModelCalls:
@@ -93,21 +97,13 @@ class ModelCalls:
         return generation
 
     def _starter(self, plan: TakeTurn) -> Callable[[Leg], Awaitable[Generation]]:
-        state, spending = self._state, self._state.spending
+        spending = self._state.spending
 
         async def start(leg: Leg) -> Generation:
-            request = generate_input(
-                state.transcript,
-                plan,
-                leg,
-                turn=spending.turns,
-                agent_digest=state.agent_digest,
-                left=left_of(state.limits, spending.usage),
-                is_last_leg=leg is state.agent.route.legs[-1],
-            )
             try:
+                # The handler of `say` may cancel this task meanwhile (see `generate`).
                 generation = await workflow.execute_activity_method(
-                    ModelActivities.generate, request, **self._options(leg)
+                    ModelActivities.generate, self._input(plan, leg), **self._options(leg)
                 )
             except ActivityError as error:
                 spending.add_model_call(usage_of(tokens_of(error), leg))
@@ -117,6 +113,27 @@ class ModelCalls:
 
         return start
 
+    def _input(self, plan: TakeTurn, leg: Leg) -> GenerateInput:
+        """Return the input of the call: the transcript by reference, and what the run still allows."""
+        state, transcript = self._state, self._state.transcript
+        tokens_left, cost_left_usd = left_of(state.limits, state.spending.usage)
+        return GenerateInput(
+            turn=state.spending.turns,
+            agent_digest=state.agent_digest,
+            length=len(transcript.messages),
+            digest=transcript.digest,
+            added=tuple(map(_reference, transcript.messages[transcript.sent :])),
+            tools=plan.tools,
+            answer=plan.answer,
+            max_calls=plan.max_calls,
+            tokens_left=tokens_left,
+            cost_left_usd=cost_left_usd,
+            price=None if cost_left_usd is None else leg.price,
+            server=leg.server,
+            model=leg.model,
+            is_last_leg=leg is state.agent.route.legs[-1],
+        )
+
     def _options(self, leg: Leg) -> ActivityConfig:
         limits, turn = self._state.limits, self._state.spending.turns
         step = Step(str(turn), f"turn {turn} · decide", self._priority)
@@ -125,6 +142,13 @@ class ModelCalls:
             # The limits hold for a cancelled call too, and what it used is known once it has ended.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
         return options
+
+
+def _reference(message: Message) -> Message:
+    """Return an entry without its content if that is long."""
+    if len(message.content or "") <= INLINE[message.role]:
+        return message
+    return message.model_copy(update={"content": None})
 
 
 def _current_task() -> asyncio.Task[Any]:

@@ -99,6 +99,7 @@ class AgentRun:
 
     async def _take_turn(self, plan: TakeTurn) -> AgentResult | None:
         """Get a decision of the model and carry it out; return a result if the run ends with it."""
+        # `ModelCalls.generate` says what the handler of `say` may do meanwhile.
         generation = await self._generate(plan)
         if generation is None:
             return None

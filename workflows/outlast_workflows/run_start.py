@@ -59,7 +59,7 @@ async def open_run(request: RawValue) -> RunState:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
     wanted = parse_request(data)
     async with asyncio.timeout(wanted.limits.deadline_s):
-        # Handlers of commands run meanwhile. They change the inbound state only, which is not read here.
+        # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
         resolved = await _resolve(wanted)
     agent, digest = shared(pin(wanted, resolved))
     state = RunState(

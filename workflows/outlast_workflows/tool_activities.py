@@ -69,6 +69,7 @@ class ToolActivities:
             self._display.show_acting(
                 f"{call_summary(call.call)} waits for a worker that serves it"
             )
+            # A timer alone: what other calls and handlers do meanwhile makes no difference to this call.
             await workflow.sleep(UNREGISTERED_WAIT, summary=f"{call.tool.name} is not served")
         raise ToolFailed(
             f"{call.tool.name} (call {call.id}): no worker serves it: start one with its agent"

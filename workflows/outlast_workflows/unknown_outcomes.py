@@ -79,6 +79,7 @@ class UnknownOutcomes:
         return None if result in NOT_HAPPENED else result
 
     async def _ask(self, call: PlannedCall, failure: str, attempt: int) -> str | None:
+        # The handler of `decide` runs while this waits; `HumanRequests` protects the request.
         suffix = HAPPENED_SUFFIX if attempt == 1 else f"{HAPPENED_SUFFIX}.{attempt}"
         settled, answer = await self._requests.ask_about(
             replace(call, id=f"{call.id}{suffix}"),

@@ -145,7 +145,7 @@ async def test_a_page_that_shows_other_arguments_than_are_asked_about_settles_no
     async with waiting(temporal) as (run, request, browser, link):
         stale = form(request, "approve", arguments_hash="0" * 16)
         page = await browser.post(link, data=stale)
-        assert (page.status_code, "are others by now" in page.text) == (422, True)
+        assert (page.status_code, "have changed" in page.text) == (422, True)
         await run.deny(request)
         await run.result()
     assert paid == []
