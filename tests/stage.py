@@ -22,6 +22,7 @@ import outlast
 from outlast.agents import Agent, Catalog
 from outlast.client import Client
 from outlast.contracts.agents import Leg, Route
+from outlast.contracts.human import PendingRequest
 from outlast.model_server import ModelServer
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
@@ -152,3 +153,16 @@ async def on_stage(
         stop.set()
         await serving
     await stage.replay()
+
+
+async def pending(run: Run) -> PendingRequest:
+    """Return the request that a run waits for."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                requests = await run.pending_requests()
+            except Exception:  # noqa: BLE001 the run has not begun
+                requests = []
+            if requests:
+                return requests[0]
+            await asyncio.sleep(0.1)

@@ -21,8 +21,7 @@ from outlast.contracts.human import hash_of
 from outlast.terminal.inbox import TITLES
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.acceptance.processes import ROOT
-from tests.stage import on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import on_stage, pending, staged_settings
 
 paid: list[float] = []
 

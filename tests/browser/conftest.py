@@ -25,7 +25,7 @@ from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client, Run
 from outlast.contracts.human import PendingRequest
 from tests.acceptance.processes import ROOT, WorkerUnderTest
-from tests.workflows.test_people import pending
+from tests.stage import pending
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 SECRET = "a secret of many letters"  # noqa: S105 of this test

@@ -23,7 +23,7 @@ from outlast import Client
 from outlast.runs import Run
 from outlast.testing import answer, call
 from tests.acceptance.processes import ROOT, WorkerUnderTest
-from tests.workflows.test_people import pending
+from tests.stage import pending
 
 ROUTES = ROOT / "deploy" / "routes"
 

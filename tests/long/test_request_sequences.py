@@ -43,8 +43,7 @@ from outlast.contracts.human import PendingRequest, hash_of
 from outlast.model_server import Prompt
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.stage import on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import on_stage, pending, staged_settings
 
 HOUR = 3_600
 

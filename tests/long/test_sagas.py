@@ -13,7 +13,7 @@ from tests.acceptance.processes import WorkerUnderTest
 from tests.long.ledger import PLACES, Ledger, Place
 from tests.long.site import Site, calling, reached, site
 from tests.long.test_kills import as_told
-from tests.workflows.test_people import pending
+from tests.stage import pending
 
 DONE = ["book flight", "book hotel", "charge"]
 UNDONE = ["cancel hotel", "cancel flight"]

@@ -18,8 +18,7 @@ from outlast.contracts.human import PendingRequest
 from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import on_stage, pending, staged_settings
 
 LINKS = Links("a secret of many letters")
 paid: list[float] = []

@@ -17,8 +17,7 @@ from temporalio.client import Client
 
 from outlast import Agent, Approval, Escalation, tool
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import on_stage, pending, staged_settings
 
 SECRET = base64.b64encode(b"sixteen bytes or more").decode()
 

@@ -10,8 +10,7 @@ from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, arguments, ask_human, tool
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.stage import Stage, on_stage
-from tests.workflows.test_people import pending
+from tests.stage import Stage, on_stage, pending
 
 paid: list[tuple[str, float]] = []
 

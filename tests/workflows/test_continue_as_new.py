@@ -1,20 +1,15 @@
 """Runs that outgrow a history: continue-as-new in mid-run, and a history that grows linearly."""
 
 import random
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 
 from outlast import Agent, tool
 from outlast.contracts.messages import Message
-from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call
-from tests.conftest import LIFTED, binary
 from tests.stage import on_stage, staged_settings
 
 
@@ -25,22 +20,6 @@ def read(n: int) -> str:
 
 
 reader = Agent(name="reader", instructions="Read. " * 300, tools=[read])
-
-
-@pytest_asyncio.fixture(scope="module")
-async def impatient() -> AsyncIterator[Client]:
-    """A server that suggests to continue as new after 100 events."""
-    async with await WorkflowEnvironment.start_local(
-        plugins=[OutlastPlugin()],
-        dev_server_existing_path=binary("temporal"),
-        dev_server_log_level="error",
-        dev_server_extra_args=[
-            *LIFTED,
-            "--dynamic-config-value",
-            "limit.historyCount.suggestContinueAsNew=100",
-        ],
-    ) as environment:
-        yield environment.client
 
 
 async def test_a_run_continues_as_new_and_ends_as_if_it_had_not(

@@ -12,8 +12,7 @@ from outlast import Agent, Approval, Escalation, tool
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.long.test_request_sequences import jump
-from tests.stage import Stage, on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import Stage, on_stage, pending, staged_settings
 
 DAY = timedelta(days=1).total_seconds()
 

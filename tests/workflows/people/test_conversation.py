@@ -12,9 +12,7 @@ import outlast
 from outlast import Agent, BadRequest, RunFailed, tool
 from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, on_stage
-from tests.workflows.test_long_runs import impatient  # noqa: F401 a fixture
-from tests.workflows.test_people import pending
+from tests.stage import Stage, on_stage, pending
 
 desk = Agent(name="desk", instructions="Chat.")
 
@@ -165,7 +163,7 @@ async def test_a_message_that_is_sent_again_after_the_end_has_the_answer_of_befo
 
 
 async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
-    impatient: Client,  # noqa: F811 the fixture
+    impatient: Client,
     cached: int,
 ) -> None:
     @tool(effect="read")

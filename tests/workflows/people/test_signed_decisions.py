@@ -12,8 +12,7 @@ from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, on_stage, staged_settings
-from tests.workflows.test_people import pending
+from tests.stage import Stage, on_stage, pending, staged_settings
 
 ANN, BOB, FAY = (SigningKey.generate(name) for name in ("ann", "bob", "fay"))
 paid: list[float] = []

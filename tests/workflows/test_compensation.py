@@ -10,8 +10,7 @@ from temporalio.client import Client
 from outlast import Agent, Approval, DefinitionError, RunFailed, idempotency_key, tool
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage
-from tests.workflows.test_people import pending
+from tests.stage import on_stage, pending
 
 world: list[str] = []
 keys: list[str] = []
