@@ -1,4 +1,4 @@
-"""HTTP/1.1 with keep-alive, as little of it as a fast loopback server needs."""
+"""HTTP/1.1 with keep-alive: the small part that a fast loopback server needs."""
 
 import asyncio
 import json
@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 MAX_HEAD_BYTES = 64_000
 MAX_WRITE_BYTES = 64_000
-"""More of one answer is not sent without a look at what else there is to do."""
+"""The most bytes of one answer before other connections get their turn."""
 
 MAX_BODY_BYTES = 64_000_000
-"""A transcript of a run at the end of its context is a few MB; more is a client gone wrong."""
+"""Far more than a transcript at the end of a context, which is a few MB."""
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -30,27 +30,27 @@ class Reply:
 
 @dataclass(frozen=True)
 class Pause:
-    """Nothing is sent for so many seconds; with `math.inf` until the client leaves."""
+    """Nothing is sent for so many seconds; with `math.inf`, until the client disconnects."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class HangUp:
-    """The connection ends here, whatever has been promised."""
+    """The connection ends here, even if the response is not complete."""
 
 
 Parts = Generator[bytes | Pause | HangUp, None, None]
-"""A response in the making, its head included; it is closed when its client leaves."""
+"""A response with its head, in parts. It is closed if its client disconnects."""
 
 Answer = Callable[[str, str, Mapping[str, str], bytes], Reply | Parts]
-"""From method, path, headers (names in lower case) and body to what they are answered with."""
+"""Returns the response to a method, path, headers (names in lower case) and body."""
 
 
 def head(
     status: int, content_type: str, headers: Mapping[str, str], *, length: int | None
 ) -> bytes:
-    """Return the head of a response; without a `length` its body comes in chunks."""
+    """Return the head of a response. Without a `length` its body is chunked."""
     framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
     lines = [
         f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}",
@@ -80,17 +80,17 @@ class HttpConnection(asyncio.Protocol):
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_full = False
-        self._is_held = False
+        self._is_paused = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the server's connections."""
+        """Join the connections of the server."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's signature
-        """Leave them, and stop an answer that nobody waits for."""
+        """Leave the connections, and stop an unfinished answer."""
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -100,28 +100,28 @@ class HttpConnection(asyncio.Protocol):
             self._on_abandoned()
 
     def pause_writing(self) -> None:
-        """Hold an answer that is not read."""
+        """Pause an answer, because the client does not read it."""
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """Go on with an answer that was held."""
+        """Continue a paused answer."""
         self._is_full = False
-        if self._is_held:
-            self._is_held = False
+        if self._is_paused:
+            self._is_paused = False
             self._resume()
 
     def close(self) -> None:
-        """Drop the connection, whatever it waits for."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and answer what is complete."""
+        """Buffer data, and answer the complete requests."""
         self._buffer += data
         self._advance()
 
     def _advance(self) -> None:
-        """Answer every request that is complete, until one of them has to wait."""
+        """Answer the complete requests, until an answer has to pause."""
         while self._parts is None and (request := self._take_request()) is not None:
             method, path, headers, body = request
             answer = self._answer(method, path, headers, body)
@@ -135,13 +135,13 @@ class HttpConnection(asyncio.Protocol):
     def _resume(self) -> None:
         self._timer = None
         if self._is_full:
-            self._is_held = True
+            self._is_paused = True
             return
         self._continue()
         self._advance()
 
     def _continue(self) -> None:
-        """Send what there is of an answer in one write, until it pauses or ends."""
+        """Send what is ready of an answer in one write, until it pauses or ends."""
         assert self._transport is not None
         assert self._parts is not None
         ready = bytearray()

@@ -1,17 +1,17 @@
-"""A fake model server: OpenAI-compatible HTTP on loopback, scripted answers, no latency.
+"""A fake model server: OpenAI-compatible HTTP on loopback, with scripted answers and no latency.
 
-It serves `POST /v1/chat/completions` (streamed or whole), `GET /v1/models` and `GET /health`, with an
-`engine` also what vLLM or llama.cpp serves beside, and answers with decisions that obey the JSON Schema
-in the request. A `Step` says how it fails. In a test:
+It serves `POST /v1/chat/completions` (streamed or whole), `GET /v1/models` and `GET /health`. With an
+`engine` it also serves the extra endpoints of vLLM or llama.cpp. Its answers are valid for the JSON
+Schema in the request. A `Step` can describe a failure. In a test:
 
     async with ScriptedModelServer(Steps('{"answer":"done"}')) as server:
-        ...  # server.url is the base URL, server.requests holds what was asked
+        ...  # server.url is the base URL, server.requests holds the requests
 
 As a process, which ends when its parent does:
 
     python -m bench.scripted_model_server --port 8000 --script tool-calls --turns 3
 
-It is written on asyncio's protocols, for its own CPU time must not show in what is measured.
+It uses asyncio's protocols directly, because its own CPU time must not distort measurements.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from bench.chaos import Chaos
-from bench.dialects import Overflow, Served, Takes, object_in, taken_fields
+from bench.dialects import Overflow, ServerIdentity, Takes, constraint_fields, object_in
 from bench.http_connection import HttpConnection, Parts, Reply
 from bench.minimal import UnsatisfiableError, minimal_instance
 from bench.scripts import (
@@ -54,21 +54,22 @@ __all__ = [
 ]
 
 RECORDED_REQUESTS = 256
-"""Requests kept for tests to look at: those of one test, not of one benchmark."""
+"""Requests that are kept for tests to inspect: enough for a test, not for a benchmark."""
 
 PARENT_POLL_S = 0.5
 
 
 class ScriptedModelServer:
-    """A model server that says what its script says, from `async with` until its end.
+    """A model server that answers from its script inside `async with`.
 
-    `script` may be replaced between runs. `requests` are the last `recorded` completions asked for,
-    each with its `generation`; `answered` counts all of them, `running` those whose answer is not
-    complete, `abandoned` those whose client left before it was.
+    `script` may be replaced between runs. `requests` are the last `recorded` requests for completions,
+    each with its `generation`. `answered` counts all of them, `running` those whose answer is not
+    complete, and `abandoned` those whose client disconnected early.
 
-    `engine` is what it poses as. A server that is not `constrained` ignores every schema; one that
-    `takes` one field of a constraint ignores the other. `max_model_len` bounds prompt and answer
-    together, as `overflow` says; without it a context is told of, but not kept to.
+    `engine` is the engine that it imitates. If it is not `constrained`, it ignores all schemas. If it
+    `takes` only one field of a constraint, it ignores the other. `max_model_len` limits prompt and
+    answer together, as `overflow` describes. Without it, the server reports a context size but does not
+    enforce one.
     """
 
     def __init__(  # noqa: PLR0913 a server's settings, each with a default
@@ -90,8 +91,8 @@ class ScriptedModelServer:
         self.answered = 0
         self.running = 0
         self.abandoned = 0
-        self._served = Served(model, engine, max_model_len, overflow)
-        self._taken = taken_fields(takes, constrained=constrained, engine=engine)
+        self._identity = ServerIdentity(model, engine, max_model_len, overflow)
+        self._constraint_fields = constraint_fields(takes, constrained=constrained, engine=engine)
         self._last = Generation()
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
@@ -99,25 +100,25 @@ class ScriptedModelServer:
     @property
     def model(self) -> str:
         """The name of its model."""
-        return self._served.model
+        return self._identity.model
 
     @property
     def sent_pieces(self) -> int:
-        """Pieces of the last request's answer that were generated so far."""
+        """How many pieces of the last answer were generated so far."""
         return self._last.sent_pieces
 
     @property
     def root(self) -> str:
-        """The URL that vLLM's and llama.cpp's own endpoints are under."""
+        """The URL of the engine's own endpoints."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """The base URL that an OpenAI client is given."""
+        """The base URL for an OpenAI client."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> "ScriptedModelServer":
-        """Listen, on a free port unless one was given."""
+        """Listen, on a free port by default."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._connection, "127.0.0.1", self.port, backlog=1024
@@ -152,22 +153,22 @@ class ScriptedModelServer:
             case "POST", "/v1/chat/completions":
                 return self._completion(headers, body)
             case "GET", "/v1/models":
-                return self._served.models()
+                return self._identity.models()
             case "GET", "/health":
                 return Reply(200, b"", {})
-        told = self._served.beside(method, path, body)
-        if told is not None:
-            return told
-        if self._served.engine == "vllm":
-            return self._served.error(404, "Not Found")
-        return self._served.error(404, f"{method} {path} is not served here", code="not_found")
+        reply = self._identity.root_reply(method, path, body)
+        if reply is not None:
+            return reply
+        if self._identity.engine == "vllm":
+            return self._identity.error(404, "Not Found")
+        return self._identity.error(404, f"{method} {path} does not exist here", code="not_found")
 
     def _completion(self, headers: Mapping[str, str], body: bytes) -> Reply | Parts:
         content = object_in(body)
         if content is None:
-            return self._served.error(400, "the body is no JSON object")
-        request = Request(headers, content, self._taken)
-        refusal = self._served.refusal(request)
+            return self._identity.error(400, "the body is not a JSON object")
+        request = Request(headers, content, self._constraint_fields)
+        refusal = self._identity.refusal(request)
         if refusal is None and request.is_probe:
             return self._answered(request, answering(request))
         self.requests.append(request)
@@ -178,14 +179,14 @@ class ScriptedModelServer:
         try:
             step = self.script(request)
         except (UnsatisfiableError, KeyError, TypeError, ValueError) as error:
-            return self._served.error(500, f"the script failed on the schema: {error!r}")
+            return self._identity.error(500, f"the script failed on the schema: {error!r}")
         return self._failed(step) if step.is_error else self._answered(request, step)
 
     def _failed(self, step: Step) -> Reply:
         if step.raw is not None:
             body = step.raw.encode()
             return Reply(step.status, body, step.headers, step.delay_s, step.content_type)
-        reply = self._served.error(step.status, step.text, code=step.error_code)
+        reply = self._identity.error(step.status, step.text, code=step.error_code)
         return replace(reply, headers=step.headers, delay_s=step.delay_s)
 
     def _answered(self, request: Request, step: Step) -> Parts:
@@ -194,14 +195,14 @@ class ScriptedModelServer:
             self.model,
             request,
             step,
-            self._served.engine,
-            self._served.max_model_len,
+            self._identity.engine,
+            self._identity.max_model_len,
         )
         parts = streamed(answer) if request.body.get("stream") else whole(answer)
         return self._watched(parts, request.generation)
 
     def _watched(self, parts: Parts, generation: Generation) -> Parts:
-        """Pass an answer on; closed before its end, it is one that its client has left."""
+        """Pass an answer on. If it is closed before its end, its client has disconnected."""
         generation.state = "running"
         self.running += 1
         try:
@@ -214,11 +215,11 @@ class ScriptedModelServer:
 
 
 async def _serve(script: Script, port: int) -> None:
-    """Serve until the process that started this one is gone."""
+    """Serve until the parent process ends."""
     parent = os.getppid()
     async with ScriptedModelServer(script, port=port, recorded=0) as server:
         print(server.url, flush=True)
-        while os.getppid() == parent:  # noqa: ASYNC110 nothing else tells of a parent's end
+        while os.getppid() == parent:  # noqa: ASYNC110 there is no event for the end of a parent
             await asyncio.sleep(PARENT_POLL_S)
 
 

@@ -1,7 +1,7 @@
-"""Answers on the wire: a completion as a stream of events or whole, piece by piece as it is generated.
+"""HTTP bodies of completions: as a stream of events or as a whole, piece by piece as they are generated.
 
-The order of a stream's chunks is vLLM's (0.32, `chat_completion_stream_generator`): the role comes with
-the first token and not before, an error in mid-stream is an event followed by `[DONE]`.
+The chunks of a stream have the order of vLLM 0.32 (`chat_completion_stream_generator`). The role comes
+with the first token, and an error during the stream is an event, followed by `[DONE]`.
 """
 
 import json
@@ -16,7 +16,7 @@ from bench.http_connection import HangUp, Parts, Pause, head
 from bench.scripts import Request, Step, tokens_of
 
 MAX_PIECES = 100_000
-"""Pieces of an answer that nothing bounds: more than any client reads, less than would fill memory."""
+"""The limit of an unbounded answer: more than any client reads, and less than fills the memory."""
 
 MAX_CHUNK_BYTES = 16_000
 
@@ -28,7 +28,7 @@ _Events = Generator[bytes | Pause | HangUp, None, None]
 
 @dataclass(frozen=True)
 class Answer:
-    """One completion: what was asked, what is said to it, and what can be said at the most."""
+    """One completion: a request, its scripted step, and the limits of the answer."""
 
     number: int
     model: str
@@ -40,38 +40,40 @@ class Answer:
 
     @property
     def is_counted(self) -> bool:
-        """Whether a piece is a token; otherwise the text is one piece, of more tokens."""
+        """Whether each piece is a token. Otherwise the text is one piece of several tokens."""
         return self.step.pieces is not None or self.step.repeats
 
     @property
-    def most(self) -> int:
+    def max_pieces(self) -> int:
         """The most pieces that are generated."""
-        asked = self.request.max_tokens
-        bounds = [MAX_PIECES] if asked is None else [MAX_PIECES, asked]
+        max_tokens = self.request.max_tokens
+        bounds = [MAX_PIECES] if max_tokens is None else [MAX_PIECES, max_tokens]
         if self.context_tokens is not None:
             bounds.append(self.context_tokens - self.request.prompt_tokens)
         return max(0, min(bounds)) if self.is_counted else 1
 
     @property
     def pieces(self) -> Iterable[str]:
-        """What is generated."""
-        said = self.step.pieces
-        if said is None:
-            said = (self.step.text,) if self.step.text and not self.step.refusal else ()
-        return islice(cycle(said), self.most) if self.step.repeats else said[: self.most]
+        """The pieces that are generated."""
+        pieces = self.step.pieces
+        if pieces is None:
+            pieces = (self.step.text,) if self.step.text and not self.step.refusal else ()
+        if self.step.repeats:
+            return islice(cycle(pieces), self.max_pieces)
+        return pieces[: self.max_pieces]
 
     @property
     def finish_reason(self) -> str:
         """Why it ends."""
-        is_cut = len(self.step.pieces or ()) > self.most or self.step.repeats
+        is_cut = len(self.step.pieces or ()) > self.max_pieces or self.step.repeats
         return "length" if is_cut else self.step.finish_reason
 
     def begin(self) -> None:
-        """Note that the prompt was read, and generation has begun."""
+        """Note that generation has begun."""
         self.request.generation.prompt_tokens = self.request.prompt_tokens
 
     def generated(self) -> _Pieces:
-        """Yield the pieces in their time, until the end or what comes instead of it."""
+        """Yield the pieces in time, until the end or the scripted failure."""
         generation = self.request.generation
         sent = 0
         for piece in self.pieces:
@@ -93,7 +95,7 @@ class Answer:
             yield HangUp()
 
     def usage(self) -> dict[str, Any]:
-        """Return what was used so far."""
+        """Return the usage so far."""
         prompt, completion = (
             self.request.prompt_tokens,
             self.request.generation.completion_tokens,
@@ -105,11 +107,11 @@ class Answer:
         }
 
     def final_usage(self) -> dict[str, Any]:
-        """Return what was used in all, as the step has it told."""
+        """Return the final usage, as the step overrides it."""
         return {**self.usage(), **(self.step.usage or {})}
 
     def timings(self) -> dict[str, Any]:
-        """Return what was used so far as llama.cpp tells it: the prompt without what was cached."""
+        """Return the usage so far in the form of llama.cpp: the prompt without its cached part."""
         details = (self.step.usage or {}).get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens", 0)
         return {
@@ -122,7 +124,7 @@ class Answer:
 def streamed(answer: Answer) -> Parts:
     """Yield a completion as server-sent events in a chunked body.
 
-    vLLM sends the head before there is a token, other servers with the first one.
+    vLLM sends the head before the first token, other servers with it.
     """
     step = answer.step
     first = head(200, "text/event-stream; charset=utf-8", step.headers, length=None)
@@ -136,19 +138,19 @@ def streamed(answer: Answer) -> Parts:
 
 
 def whole(answer: Answer) -> Parts:
-    """Yield a completion as one JSON body, when it is complete."""
+    """Yield a completion as one JSON body at its end."""
     step = answer.step
     if step.delay_s:
         yield Pause(step.delay_s)
-    said: list[str] = []
+    pieces: list[str] = []
     for part in answer.generated():
         if isinstance(part, str):
-            said.append(part)
+            pieces.append(part)
         else:
             yield part
     if step.error_in_stream is None:
         answer.begin()
-        content: dict[str, Any] = _completion(answer, "".join(said))
+        content: dict[str, Any] = _completion(answer, "".join(pieces))
     else:
         content = {"error": dict(step.error_in_stream)}
     body = json.dumps(content).encode()
@@ -227,12 +229,12 @@ def _option(answer: Answer, name: str) -> bool:
 
 
 def _event(content: dict[str, Any]) -> bytes:
-    written = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return f"data: {written}\n\n".encode(errors="replace")
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode(errors="replace")
 
 
 def _chunked(events: _Events) -> Parts:
-    """Put events into chunks of HTTP: what is ready at the same time into one."""
+    """Put events into HTTP chunks. Events that are ready at the same time share one."""
     ready = bytearray()
     for event in events:
         if isinstance(event, bytes):

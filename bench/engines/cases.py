@@ -1,8 +1,8 @@
-"""What is asked of every engine: a case for each keyword, format and construct of JSON Schema.
+"""The cases that every engine is measured with: one for each keyword, format and construct of JSON Schema.
 
-The model is told to repeat `goad`, which `schema` forbids and `loose`, the same without the keyword,
-allows. A goad that the schema allows asks the reverse: whether the engine takes the schema, and lets
-through what it allows.
+The prompt asks the model to repeat `goad`. `schema` forbids it, and `loose`, the same schema without
+the keyword, allows it. In cases whose schema allows the goad, the engine must accept the schema and let
+the goad through.
 """
 
 from dataclasses import dataclass
@@ -19,33 +19,34 @@ INTEGERS: Schema = {"type": "array", "items": INTEGER}
 INTEGER_MAP: Schema = {"type": "object", "additionalProperties": INTEGER}
 
 DECIMAL_PATTERN = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
-"""What earlier versions of pydantic write for a Decimal."""
+"""The pattern of a Decimal in earlier versions of pydantic."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A schema, a value that it forbids or allows, and a schema that allows it in any case."""
+    """A schema, a value that it forbids or allows, and a schema that allows the value."""
 
     name: str
     schema: Schema
     goad: Any
     loose: Schema
     at_root: bool = False
-    """Whether it is asked as it is; otherwise as `v` of an object, for not all take other roots."""
+    """Whether the schema is the root. By default it is `v` of an object, because not all engines take
+    other roots."""
 
     @property
-    def asked(self) -> Schema:
-        """The schema, as it is sent."""
+    def sent(self) -> Schema:
+        """The schema of the request."""
         return self.schema if self.at_root else _wrapped(self.schema)
 
     @property
     def control(self) -> Schema:
-        """The schema without the keyword, as it is sent."""
+        """The schema of the control request, without the keyword."""
         return self.loose if self.at_root else _wrapped(self.loose)
 
     @property
-    def repeated(self) -> Any:
-        """What the model is told to repeat."""
+    def prompted(self) -> Any:
+        """The value that the prompt asks for."""
         return self.goad if self.at_root else {"v": self.goad}
 
 

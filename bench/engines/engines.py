@@ -1,4 +1,4 @@
-"""The engines under test: three of vLLM's backends, its own choice among them, and llama.cpp."""
+"""The engines under test: three backends of vLLM, vLLM's own choice, and llama.cpp."""
 
 import asyncio
 import time
@@ -18,36 +18,36 @@ from bench.engines.vllm_install import Installation, pinned
 from bench.engines.vllm_server import VllmServer
 
 MAX_TOKENS = 64
-"""What the longest goad needs, twice over."""
+"""Twice the size of the longest goad."""
 
-ASK_WITHIN_S = 60.0
-"""An answer takes one second; what takes a minute is a schema that is being compiled."""
+ANSWER_TIMEOUT_S = 60.0
+"""An answer takes one second. Compiling a schema can take a minute."""
 
 Server = VllmServer | EmbeddedModel
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A structured output engine: the backend of vLLM, or none for llama.cpp's own."""
+    """A structured output engine: a backend of vLLM, or None for llama.cpp."""
 
     name: str
     distributions: Sequence[str]
     backend: str | None = None
 
     def version(self) -> str:
-        """Return what it is made of, with versions."""
-        found = metadata.version if self.backend is None else pinned
-        return ", ".join(f"{name} {found(name)}" for name in self.distributions)
+        """Return its packages with versions."""
+        version_of = metadata.version if self.backend is None else pinned
+        return ", ".join(f"{name} {version_of(name)}" for name in self.distributions)
 
     def server(self, installation: Installation | None, log_dir: Path) -> Server:
-        """Return a server that is yet to be started."""
+        """Return a server, not started yet."""
         if self.backend is None:
             return EmbeddedModel(log_dir=log_dir, port=free_port())
         assert installation is not None
         return VllmServer(installation, log_dir=log_dir, backend=self.backend)
 
     def constraint(self, schema: Schema) -> dict[str, Any]:
-        """Return the part of a request that asks for the schema."""
+        """Return the request field with the schema."""
         if self.backend is not None:
             return {"structured_outputs": {"json": schema}}
         named = {"name": "x", "strict": True, "schema": schema}
@@ -63,17 +63,17 @@ ENGINES = (
 )
 
 
-class Asker:
-    """Asks one server, by raw HTTP: the engine is measured, and none of our fitting of schemas."""
+class EngineClient:
+    """Sends prompts to one server over plain HTTP, so that only the engine is measured."""
 
     def __init__(self, engine: Engine, url: str) -> None:
         self._engine = engine
         self._url = url
 
-    async def ask(self, schema: Schema, prompt: str, *, asks: int) -> list[Answer]:
-        """Ask `asks` times at once: at temperature 0, and then at 1."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=ASK_WITHIN_S) as client:
-            requests = [self._body(schema, prompt, number) for number in range(asks)]
+    async def complete(self, schema: Schema, prompt: str, *, samples: int) -> list[Answer]:
+        """Return `samples` concurrent answers: one at temperature 0, the others at 1."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=ANSWER_TIMEOUT_S) as client:
+            requests = [self._body(schema, prompt, number) for number in range(samples)]
             return await asyncio.gather(*(self._answer(client, body) for body in requests))
 
     def _body(self, schema: Schema, prompt: str, number: int) -> dict[str, Any]:

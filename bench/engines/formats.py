@@ -1,4 +1,4 @@
-"""The formats of the cases, checked as RFC 3339 and its kin say; jsonschema ignores most by itself."""
+"""Checks of the formats in the cases, after RFC 3339 and others. jsonschema ignores most of them."""
 
 import re
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _date_time(text: str) -> bool:
 
 
 def _for_python(text: str) -> str:
-    # It reads six digits of a fraction and no small letters; RFC 3339 allows both.
+    # Python reads at most six digits of a fraction, and no lower case. RFC 3339 allows both.
     return re.sub(r"\.\d+", "", text).upper()
 
 
@@ -49,7 +49,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "uri": _URI.fullmatch,
     "uuid": lambda text: re.fullmatch(r"[0-9a-fA-F-]{36}", text) and UUID(text),
 }
-"""Each returns something true, or else something false or a `ValueError`."""
+"""Each check returns a true value, or a false value, or raises `ValueError`."""
 
 
 def _checker() -> jsonschema.FormatChecker:
@@ -60,7 +60,7 @@ def _checker() -> jsonschema.FormatChecker:
 
 
 def _of_strings(check: Callable[[str], object]) -> Callable[[object], bool]:
-    # A format says nothing of what is not a string.
+    # A format only constrains strings.
     return lambda value: not isinstance(value, str) or bool(check(value))
 
 
@@ -68,6 +68,6 @@ FORMATS = _checker()
 
 
 def violations(schema: dict[str, Any], value: Any) -> list[str]:
-    """Return what is wrong with a value, formats included."""
+    """Return the problems of a value, formats included."""
     validator = jsonschema.Draft202012Validator(schema, format_checker=FORMATS)
     return [error.message for error in validator.iter_errors(value)]

@@ -1,4 +1,4 @@
-"""What an engine's answers to a case say of it."""
+"""The verdict on an engine from its answers to a case."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from bench.engines.cases import Case
 from bench.engines.formats import violations
+from outlast.texts import cut
 
 Outcome = Literal["answered", "cut", "refused", "failed", "timed out"]
 
@@ -35,13 +36,14 @@ MEANINGS: dict[Verdict, str] = {
 }
 
 MAX_NOTE = 160
+"""Bytes of an answer in a finding."""
 
 NOT_JSON: Any = object()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one question: the text of the model, or the server's error message."""
+    """The result of one request: the text of the model, or the error message of the server."""
 
     outcome: Outcome
     text: str = ""
@@ -50,23 +52,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the answers to a case; those that were cut are not among them."""
+    """Counts of the answers to a case, without those that were cut off."""
 
     ended: int = 0
     broken: int = 0
-    """Were no JSON."""
+    """Answers that are not JSON."""
     broke: int = 0
-    """Broke the schema."""
+    """Answers that violate the schema."""
     repeated: int = 0
-    """Repeated the goad."""
+    """Answers that repeat the goad."""
     provoked: int = 0
-    """Did what the case is about where the schema was loose: broke the keyword where it forbids the
-    goad, repeated the goad where it allows it."""
+    """Answers to the loose schema that show the difference: they violate the keyword if it forbids the
+    goad, and repeat the goad if it allows it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a case showed of an engine, with an answer or an error message that shows it."""
+    """The verdict on a case, with an answer or an error message as evidence."""
 
     case: str
     verdict: Verdict
@@ -77,15 +79,15 @@ class Finding:
 
 
 def judge(case: Case, answers: Sequence[Answer], control: Sequence[Answer]) -> Finding:
-    """Judge the answers to a case by those to its `loose` schema, the control.
+    """Compare the answers to a case with those to its `loose` schema, the control.
 
-    Answers that were cut count for nothing: what is missing might have been right.
+    Answers that were cut off do not count, because they may have ended well.
     """
     for answer in answers:
         if answer.outcome in {"failed", "timed out"}:
-            return Finding(case.name, "crashed", note=_short(answer.text or answer.outcome))
+            return Finding(case.name, "crashed", note=cut(answer.text or answer.outcome, MAX_NOTE))
         if answer.outcome == "refused":
-            return Finding(case.name, "refused", note=_short(answer.text))
+            return Finding(case.name, "refused", note=cut(answer.text, MAX_NOTE))
     ended, control_ended = _ended(answers), _ended(control)
     broken = [answer for answer in ended if _parsed(answer) is NOT_JSON]
     breaking = [answer for answer in ended if _breaks(case, answer)]
@@ -101,19 +103,19 @@ def judge(case: Case, answers: Sequence[Answer], control: Sequence[Answer]) -> F
         case.name,
         _verdict(counts, forbidden=is_forbidden(case)),
         counts,
-        note=_short(next((answer.text for answer in [*broken, *breaking, *answers]), "")),
+        note=cut(next((answer.text for answer in [*broken, *breaking, *answers]), ""), MAX_NOTE),
         seconds=round(max(answer.seconds for answer in answers), 2),
     )
 
 
 def prompt_of(case: Case) -> str:
-    """Return what goads a model to answer with the case's goad."""
-    return f"Repeat exactly this JSON: {json.dumps(case.repeated, ensure_ascii=False)}"
+    """Return a prompt for the goad of a case."""
+    return f"Repeat exactly this JSON: {json.dumps(case.prompted, ensure_ascii=False)}"
 
 
 def is_forbidden(case: Case) -> bool:
     """Return whether the case's schema forbids its goad."""
-    return bool(violations(case.asked, case.repeated))
+    return bool(violations(case.sent, case.prompted))
 
 
 def _verdict(counts: Counts, *, forbidden: bool) -> Verdict:
@@ -136,13 +138,13 @@ def _ended(answers: Sequence[Answer]) -> list[Answer]:
 
 def _breaks(case: Case, answer: Answer) -> bool:
     parsed = _parsed(answer)
-    return parsed is not NOT_JSON and bool(violations(case.asked, parsed))
+    return parsed is not NOT_JSON and bool(violations(case.sent, parsed))
 
 
 def _repeats(case: Case, answer: Answer) -> bool:
-    # As JSON, for the order of properties counts here.
+    # Compared as JSON, because the order of properties matters here.
     parsed = _parsed(answer)
-    return parsed is not NOT_JSON and json.dumps(parsed) == json.dumps(case.repeated)
+    return parsed is not NOT_JSON and json.dumps(parsed) == json.dumps(case.prompted)
 
 
 def _parsed(answer: Answer) -> Any:
@@ -150,8 +152,3 @@ def _parsed(answer: Answer) -> Any:
         return json.loads(answer.text)
     except ValueError:
         return NOT_JSON
-
-
-def _short(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= MAX_NOTE else f"{words[: MAX_NOTE - 1]}…"

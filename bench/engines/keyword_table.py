@@ -1,4 +1,4 @@
-"""The measured table of keywords: kept as JSON for each engine, written as Markdown into the docs."""
+"""The table of keywords: the results of each engine as JSON, and the table as Markdown in the docs."""
 
 import json
 import time
@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "generation.md"
 COMMAND = "make keywords"
 
 HEADER = "# Generation\n"
-"""Of a file that does not exist yet."""
+"""The heading of a new file."""
 
 
 AUTO = "vLLM auto"
@@ -33,22 +33,22 @@ ABOUT_AUTO = (
 
 @dataclass(frozen=True)
 class Column:
-    """All that one run found of one engine."""
+    """The results of one run with one engine."""
 
     engine: str
     version: str
     date: str
-    asks: int
+    samples: int
     findings: Sequence[Finding]
 
 
 def today() -> str:
-    """Return the date, as it is written in the table."""
+    """Return today's date for the table."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def save(column: Column, folder: Path = RESULTS) -> Path:
-    """Write what was found of an engine over what its last run found."""
+    """Write the results of an engine, over those of its last run."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_file_name(column.engine)}.json"
     path.write_text(json.dumps(asdict(column), indent=2, ensure_ascii=False) + "\n")
@@ -56,7 +56,7 @@ def save(column: Column, folder: Path = RESULTS) -> Path:
 
 
 def merged(before: Column | None, column: Column) -> Column:
-    """Return a column with what was found before of cases that it lacks, if the engine was the same."""
+    """Return a column with earlier results for its missing cases, if the engine version is the same."""
     if before is None or before.version != column.version:
         return column
     known = {finding.case: finding for finding in (*before.findings, *column.findings)}
@@ -64,7 +64,7 @@ def merged(before: Column | None, column: Column) -> Column:
 
 
 def load(engine: str, folder: Path = RESULTS) -> Column | None:
-    """Return what the last run found of an engine, if there was one."""
+    """Return the results of the last run with an engine, or None."""
     path = folder / f"{_file_name(engine)}.json"
     if not path.is_file():
         return None
@@ -77,8 +77,8 @@ def load(engine: str, folder: Path = RESULTS) -> Column | None:
 
 
 def markdown(names: Iterable[str], columns: Sequence[Column]) -> str:
-    """Return the table of the cases named, with what was measured, when and how."""
-    found: list[Mapping[str, Finding]] = [
+    """Return the table of the cases, with the date and the conditions."""
+    by_case: list[Mapping[str, Finding]] = [
         {finding.case: finding for finding in column.findings} for column in columns
     ]
     lines = [
@@ -86,10 +86,18 @@ def markdown(names: Iterable[str], columns: Sequence[Column]) -> str:
         "| --- " * (len(columns) + 1) + "|",
     ]
     for name in names:
-        cells = [of[name].verdict if name in of else "-" for of in found]
+        cells = [known[name].verdict if name in known else "-" for known in by_case]
         lines.append(_row([f"`{name}`", *cells]))
     used = {finding.verdict for column in columns for finding in column.findings}
-    lines += ["", *(f"- **{word}**: {said}" for word, said in MEANINGS.items() if word in used), ""]
+    lines += [
+        "",
+        *(
+            f"- **{verdict}**: {meaning}"
+            for verdict, meaning in MEANINGS.items()
+            if verdict in used
+        ),
+        "",
+    ]
     lines += [f"- {_provenance(column)}" for column in columns]
     if any(column.engine == AUTO for column in columns):
         lines += ["", ABOUT_AUTO]
@@ -97,20 +105,20 @@ def markdown(names: Iterable[str], columns: Sequence[Column]) -> str:
 
 
 def write_between(path: Path, content: str, *, name: str = NAME) -> None:
-    """Put `content` between the markers of a file, which are added at its end if it has none."""
+    """Write `content` between the markers of a file. Missing markers are added at its end."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     text = path.read_text() if path.is_file() else HEADER
     if begin not in text:
         text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
     before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    _, separator, after = rest.partition(end)
+    if not separator:
         raise ValueError(f"{path} has {begin} without {end}")
     path.write_text(f"{before}{begin}\n\n{content}\n\n{end}{after}")
 
 
 def _provenance(column: Column) -> str:
-    return f"{column.engine}: {column.version}, {column.asks} answers a case, {column.date}"
+    return f"{column.engine}: {column.version}, {column.samples} answers a case, {column.date}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""Types of answers for the conformance suite: what people annotate, each with a question for it.
+"""Types of answers for the conformance suite, each with a prompt.
 
-Each instance is short, by bounds on every string and list: a small model that is bound by nothing
-else writes on until its tokens are spent.
+Every string and list has a limit, so that each value is short. Without a limit, a small model writes
+until it has used its tokens.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from uuid import UUID
 from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-# Not typing's before Python 3.12, says pydantic.
+# pydantic does not accept the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
 
 MAX_TOKENS = 96
-"""What each answer fits into."""
+"""Enough for each answer."""
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=12)]
 Line = Annotated[str, StringConstraints(max_length=30)]
@@ -32,7 +32,7 @@ Price = Annotated[Decimal, Field(ge=0, le=1000, decimal_places=2)]
 
 @dataclass(frozen=True)
 class OutputType:
-    """An annotation, with a question that it answers."""
+    """An annotation with a prompt for it."""
 
     name: str
     annotation: Any
@@ -105,14 +105,14 @@ class Owner(BaseModel):
 
 
 class Tree(BaseModel):
-    """A model that holds itself, in lists with bounds."""
+    """A recursive model, in lists with a limit."""
 
     name: Word
     children: Annotated[list["Tree"], Field(max_length=2)] = []
 
 
 class Chain(BaseModel):
-    """A model that holds itself, or nothing."""
+    """A recursive model, or null."""
 
     value: Digit
     next: "Chain | None" = None
@@ -213,7 +213,7 @@ TYPES = (
     OutputType("frozenset", Annotated[frozenset[Digit], Len(1, 2)], "Say two different digits."),
     OutputType(
         "dict",
-        # As many as a small model gives where nobody counts them (llama.cpp).
+        # As many as a small model writes if the engine does not count them (llama.cpp).
         Annotated[dict[Word, Digit], Len(1, 6)],
         "Count two fruits: a name and a number each.",
     ),

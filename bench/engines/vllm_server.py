@@ -1,4 +1,4 @@
-"""A vLLM server on the CPU of this machine, as a child process; or one that runs elsewhere."""
+"""A vLLM server as a child process on the CPU of this machine, or one that runs elsewhere."""
 
 import contextlib
 import os
@@ -21,10 +21,10 @@ MODEL = "smollm2"
 MAX_MODEL_LEN = 4_096
 
 MAX_NUM_SEQS = 4
-"""Requests decoded side by side: what two cores do without haste."""
+"""Requests decoded at the same time, which two cores can handle."""
 
 READY_WITHIN_S = 240.0
-"""45 s when nothing else runs; most of it is imports."""
+"""It takes 45 s on an idle machine, mostly for imports."""
 
 PROBE_TIMEOUT_S = 5.0
 TAIL_LINES = 25
@@ -32,19 +32,19 @@ TAIL_LINES = 25
 BASE_URL_VARIABLE = "VLLM_BASE_URL"
 
 ENVIRONMENT = {
-    # Threads spin: more than one costs more than it brings as soon as anything else runs.
+    # Threads spin: a second one costs more than it gains if anything else runs.
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
-    # Its processes talk over TCP; by default on the address of the machine's network.
+    # Its processes communicate over TCP, by default on the machine's network address.
     "VLLM_HOST_IP": HOST,
 }
 
 
-# It becomes the command, and leaves a watcher beside it: when vLLM's first process is killed, as it is
-# when its parent ends, those of its engine stay otherwise, with all their memory.
+# This process becomes the command and leaves a watcher. Without it, the processes of the engine stay, with
+# their memory, after vLLM's first process is killed, as happens when its parent ends.
 _LEAVE_NOTHING_BEHIND = """
 import os, signal, sys, time
 watched = os.getpid()
@@ -59,7 +59,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a vLLM server is: its OpenAI-compatible API, its metrics, and the name of its model."""
+    """The addresses of a vLLM server: its OpenAI-compatible API and its metrics, with its model's name."""
 
     url: str
     metrics_url: str
@@ -67,9 +67,9 @@ class Endpoint:
 
 
 class VllmServer(ChildProcess):
-    """vLLM on a free loopback port, with one engine for structured outputs; `more` are options of its own.
+    """vLLM on a free loopback port, with one engine for structured outputs and `more` options.
 
-    Entered when /health answers; raises `NotReady` with the end of the log when it does not.
+    Entering waits until /health answers. Raises `NotReady` with the end of the log if it does not.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class VllmServer(ChildProcess):
             "--structured-outputs-config.backend": backend,
         }
         command = [sys.executable, "-I", "-S", "-c", _LEAVE_NOTHING_BEHIND]
-        # -P, lest it imports packages of the working directory.
+        # With -P it does not import packages of the working directory.
         command += [shutil.which("env") or "/usr/bin/env"]
         command += [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         command += [str(installation.python), "-P", "-m", "vllm.entrypoints.openai.api_server"]
         command += [word for option in options.items() for word in option]
-        # Without the second it does not tell how much of a prompt was cached.
+        # The second option reports how much of a prompt was cached.
         command += ["--enforce-eager", "--enable-prompt-tokens-details"]
         super().__init__(f"vllm-{backend}", [*command, *more], log_dir=log_dir)
 
@@ -110,7 +110,7 @@ class VllmServer(ChildProcess):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it is."""
+        """Its addresses."""
         return Endpoint(self.url, f"http://{HOST}:{self.port}/metrics", MODEL)
 
     async def __aenter__(self) -> Self:
@@ -121,13 +121,13 @@ class VllmServer(ChildProcess):
         return self
 
     async def stop(self, *, within_s: float = 20.0) -> None:
-        """End it and its engine: SIGTERM, and SIGKILL after `within_s`. Harmless when it has ended."""
+        """End it and its engine with SIGTERM, and with SIGKILL after `within_s`. May be repeated."""
         await super().stop(within_s=within_s)
         with contextlib.suppress(NotReady, ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     async def is_healthy(self) -> bool:
-        """Return whether it answers and its engine lives."""
+        """Return whether it answers and its engine is alive."""
         try:
             async with httpx2.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_S) as client:
                 answer = await client.get(f"http://{HOST}:{self.port}/health")
@@ -143,7 +143,7 @@ class VllmServer(ChildProcess):
 
 @contextlib.asynccontextmanager
 async def vllm(*, log_dir: Path, backend: str = "auto") -> AsyncIterator[Endpoint]:
-    """Serve vLLM while entered, installed first if it must be; or use the one of `VLLM_BASE_URL`."""
+    """Serve vLLM inside the block, and install it if needed. Or use the server at `VLLM_BASE_URL`."""
     if given := os.environ.get(BASE_URL_VARIABLE):
         yield await _running(given)
         return

@@ -36,8 +36,8 @@ class TestVllm:
 
     async def test_counts_tokens_as_a_completion_reports_them(self) -> None:
         async with served(engine="vllm", max_model_len=ROOM) as client:
-            asked = {"model": "scripted", "messages": [USER]}
-            counted = (await client.post("/tokenize", json=asked)).json()
+            body = {"model": "scripted", "messages": [USER]}
+            counted = (await client.post("/tokenize", json=body)).json()
             usage = (await completed(client)).json()["usage"]
         assert counted == {"count": 10, "max_model_len": ROOM, "tokens": []}
         assert usage["prompt_tokens"] == counted["count"]
@@ -73,8 +73,8 @@ class TestLlamaCpp:
 
     async def test_counts_tokens_as_a_completion_reports_them(self) -> None:
         async with served(engine="llama.cpp") as client:
-            asked = {"messages": [USER, USER]}
-            prompt = (await client.post("/apply-template", json=asked)).json()["prompt"]
+            body = {"messages": [USER, USER]}
+            prompt = (await client.post("/apply-template", json=body)).json()["prompt"]
             tokens = (await client.post("/tokenize", json={"content": prompt})).json()["tokens"]
             usage = (await completed(client, messages=[USER, USER])).json()["usage"]
         assert len(tokens) == usage["prompt_tokens"] == 20
@@ -152,20 +152,20 @@ class TestConstraint:
         is_taken: bool,
     ) -> None:
         async with served(takes=takes) as client:
-            assert (await self.said(client, field) == '{"answer":1}') is is_taken
+            assert (await self.text_for(client, field) == '{"answer":1}') is is_taken
 
     async def test_server_that_does_not_constrain_sees_no_schema(self) -> None:
         async with served(constrained=False) as client:
-            assert await self.said(client, "structured_outputs") == "ok"
-            assert await self.said(client, "response_format") == "ok"
+            assert await self.text_for(client, "structured_outputs") == "ok"
+            assert await self.text_for(client, "response_format") == "ok"
 
     async def test_llama_cpp_reads_the_schema_in_a_grammar(self) -> None:
         async with served(engine="llama.cpp") as client:
-            assert await self.said(client, "grammar") == '{"answer":1}'
+            assert await self.text_for(client, "grammar") == '{"answer":1}'
         async with served() as client:
-            assert await self.said(client, "grammar") == "ok"
+            assert await self.text_for(client, "grammar") == "ok"
 
-    async def said(self, client: httpx2.AsyncClient, field: str) -> str:
+    async def text_for(self, client: httpx2.AsyncClient, field: str) -> str:
         grammar = '%llguidance {}\nstart: %json {"$defs":{},"type":"object",'
         grammar += '"properties":{"answer":{"const":1}},"required":["answer"]}'
         forms: dict[str, object] = {
@@ -174,5 +174,5 @@ class TestConstraint:
             "grammar": grammar,
         }
         answer = (await completed(client, **{field: forms[field]})).json()
-        said: str = answer["choices"][0]["message"]["content"]
-        return said
+        text: str = answer["choices"][0]["message"]["content"]
+        return text

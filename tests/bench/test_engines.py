@@ -37,7 +37,7 @@ def answers(*values: Any, outcome: Outcome = "answered") -> list[Answer]:
 def test_goad_breaks_its_schema_and_not_the_loose_one(case: Case) -> None:
     allowed = case.name in ALLOWED or case.name.startswith("allowed: ")
     assert is_forbidden(case) is not allowed
-    assert violations(case.control, case.repeated) == []
+    assert violations(case.control, case.prompted) == []
 
 
 def test_names_of_cases_differ() -> None:
@@ -104,9 +104,9 @@ def test_verdict_on_what_is_allowed_follows_from_whether_it_comes_back(
 
 def test_properties_in_another_order_are_another_answer() -> None:
     case = next(case for case in CASES if case.name == "allowed: properties in another order")
-    asked, turned = answers({"b": 1, "a": 2}), answers({"a": 2, "b": 1})
-    assert judge(case, turned, asked).verdict == "narrowed"
-    assert judge(case, asked, asked).verdict == "accepted"
+    same, reordered = answers({"b": 1, "a": 2}), answers({"a": 2, "b": 1})
+    assert judge(case, reordered, same).verdict == "narrowed"
+    assert judge(case, same, same).verdict == "accepted"
 
 
 def test_finding_keeps_the_answer_that_broke_the_keyword() -> None:

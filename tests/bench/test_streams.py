@@ -204,8 +204,8 @@ class TestOpenAIClient:
                 stream_options={"include_usage": True},
             )
             chunks = [chunk async for chunk in stream]
-        said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-        assert "".join(said) == "".join(THREE)
+        pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+        assert "".join(pieces) == "".join(THREE)
         assert chunks[-2].choices[0].finish_reason == "stop"
         assert chunks[-1].usage is not None
         assert chunks[-1].usage.completion_tokens == 3

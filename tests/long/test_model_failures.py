@@ -652,7 +652,7 @@ async def test_a_page_with_200_is_no_model_server_and_ends_the_run_by_name(
         ScriptedModelServer(always(Step(raw=MAINTENANCE)), engine="vllm") as server,
         staged(temporal, server) as stage,
     ):
-        with pytest.raises(RunFailed, match="is no model server's API; check its url") as failed:
+        with pytest.raises(RunFailed, match="is not a model server's API; check its url") as failed:
             await stage.run("plain")
     assert failed.value.cause_type == ModelFailure.UNKNOWN_MODEL
     assert len(server.requests) == 1

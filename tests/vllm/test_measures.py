@@ -119,6 +119,8 @@ async def test_a_constraint_costs_little_speed(vllm: Endpoint) -> None:
     for _ in range(ROUNDS):
         speeds.append((await tokens_per_second(vllm, schemas), await tokens_per_second(vllm, free)))
         ratios.append(speeds[-1][0] / speeds[-1][1])
-    said = ", ".join(f"{held:.1f}/{unheld:.1f}" for held, unheld in speeds)
-    print(f"\ntokens/s, constrained/unconstrained: {said}; median {statistics.median(ratios):.3f}")
+    rounds = ", ".join(f"{held:.1f}/{unheld:.1f}" for held, unheld in speeds)
+    print(
+        f"\ntokens/s, constrained/unconstrained: {rounds}; median {statistics.median(ratios):.3f}"
+    )
     assert statistics.median(ratios) >= LEAST_SPEED

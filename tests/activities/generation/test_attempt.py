@@ -1,4 +1,4 @@
-"""One attempt at a decision: what is asked, in which order, and when nothing is left to ask."""
+"""One attempt of a model call: the prompts, their order, and when nothing is left to try."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -99,7 +99,7 @@ def text_of(prompt: Prompt) -> str:
     return "\n".join(message["content"] for message in prompt.messages)
 
 
-async def test_a_good_answer_is_asked_for_once() -> None:
+async def test_a_valid_answer_needs_one_prompt() -> None:
     prompts, outcome = await completions_of(answer("done"))
     assert isinstance(outcome, Generation)
     assert (outcome.decision, outcome.completions) == (Decision(answer="done"), 1)
@@ -115,7 +115,7 @@ async def test_an_answer_that_is_cut_off_gets_twice_the_tokens_and_then_four_tim
     assert outcome.prompt_tokens == 3 * outcome.last_prompt_tokens
 
 
-async def test_an_answer_that_stays_too_long_fails_after_all_its_asks() -> None:
+async def test_an_answer_that_stays_too_long_fails_after_all_completions() -> None:
     prompts, outcome = await completions_of(*[LONG] * MAX_COMPLETIONS)
     assert len(prompts) == MAX_COMPLETIONS
     assert prompts[-1].max_tokens == MAX_TOKENS_FACTOR * MAX_TOKENS
@@ -150,7 +150,7 @@ async def test_white_space_is_forbidden_first_and_then_the_temperature_is_raised
     assert kind_of(outcome) is ModelFailure.WHITESPACE_LOOP
 
 
-async def test_a_repetition_is_asked_for_warmer_and_with_more_patience() -> None:
+async def test_after_a_repetition_the_temperature_is_raised_and_more_is_allowed() -> None:
     loop = failure(ModelFailure.REPETITION_LOOP, '{"answer":"so so so', completion_tokens=64)
     prompts, outcome = await completions_of(loop, loop, loop)
     assert [p.decoding.temperature for p in prompts] == ["default", "higher", "higher"]
@@ -159,7 +159,7 @@ async def test_a_repetition_is_asked_for_warmer_and_with_more_patience() -> None
     assert kind_of(outcome) is ModelFailure.REPETITION_LOOP
 
 
-async def test_an_empty_answer_is_asked_for_warmer() -> None:
+async def test_after_an_empty_answer_the_temperature_is_raised() -> None:
     prompts, outcome = await completions_of("", " \n", "")
     assert [p.decoding.temperature for p in prompts] == ["default", "higher", "higher"]
     assert prompts[1].messages == prompts[0].messages
@@ -173,7 +173,7 @@ async def test_an_empty_answer_is_asked_for_warmer() -> None:
         ("Of course!", ModelFailure.UNCONSTRAINED, "accepted: it is not JSON (Expecting value"),
     ],
 )
-async def test_a_model_is_shown_its_wrong_answer_and_told_what_is_wrong_with_it(
+async def test_the_next_prompt_quotes_a_wrong_answer_and_its_problem(
     text: str, kind: ModelFailure, problem: str
 ) -> None:
     prompts, outcome = await completions_of(text, text, text)
@@ -188,7 +188,7 @@ async def test_a_model_is_shown_its_wrong_answer_and_told_what_is_wrong_with_it(
     assert kind_of(outcome) is kind
 
 
-async def test_of_a_long_wrong_answer_the_beginning_is_shown() -> None:
+async def test_only_the_beginning_of_a_long_wrong_answer_is_quoted() -> None:
     prompts, _ = await completions_of('"' + "x" * 399, answer("done"))
     assert len(prompts[1].messages[-2]["content"]) <= MAX_QUOTED_CHARACTERS
 
@@ -248,7 +248,7 @@ async def test_a_whole_decision_is_taken_from_an_answer_that_was_cut_after_it(
     assert (outcome.finish_reason, outcome.total) == (kind, 14)
 
 
-async def test_half_a_decision_is_none() -> None:
+async def test_half_a_decision_is_a_failure() -> None:
     _, outcome = await completions_of(
         failure(ModelFailure.TIMEOUT, '{"answer":"do', completion_tokens=3)
     )
@@ -265,7 +265,7 @@ async def test_half_a_decision_is_none() -> None:
         ),
     ],
 )
-async def test_what_the_means_do_not_suffice_for_is_not_asked(
+async def test_no_prompt_is_sent_if_the_budget_is_too_small(
     allowance: Allowance, out_of: str
 ) -> None:
     prompts, outcome = await completions_of(allowance=allowance)
@@ -273,7 +273,7 @@ async def test_what_the_means_do_not_suffice_for_is_not_asked(
     assert (outcome.decision, outcome.out_of, prompts) == (None, out_of, [])
 
 
-async def test_what_earlier_attempts_used_is_taken_from_the_means_and_is_in_the_sum() -> None:
+async def test_the_tokens_of_earlier_attempts_count() -> None:
     before = Tokens(prompt_tokens=900, cached_prompt_tokens=100, completion_tokens=60)
     prompts, outcome = await completions_of(answer("done"), spent=before)
     assert isinstance(outcome, Generation)
@@ -285,15 +285,15 @@ async def test_what_earlier_attempts_used_is_taken_from_the_means_and_is_in_the_
     assert (outcome.out_of, outcome.total, prompts) == ("tokens", 960, [])
 
 
-async def test_all_asks_together_keep_to_the_means() -> None:
-    means = Allowance(tokens=400)
-    _, outcome = await completions_of(LONG, LONG, LONG, allowance=means)
+async def test_all_completions_together_stay_in_the_budget() -> None:
+    budget = Allowance(tokens=400)
+    _, outcome = await completions_of(LONG, LONG, LONG, allowance=budget)
     assert isinstance(outcome, Generation)
     assert outcome.out_of == "tokens"
     assert outcome.total <= 400
 
 
-async def test_failures_are_paid_for_too() -> None:
+async def test_failed_completions_count_too() -> None:
     model = ScriptedModel(
         [
             failure(ModelFailure.WHITESPACE_LOOP, "{", prompt_tokens=10, completion_tokens=48),
@@ -324,7 +324,7 @@ class Watched(ScriptedModel):
 
 
 @pytest.mark.parametrize(("allowance", "prompt_tokens"), [(Allowance(), 0), (Allowance(1_000), 40)])
-async def test_a_heartbeat_tells_what_was_spent_and_what_is_being_answered(
+async def test_a_heartbeat_has_the_spent_tokens_and_the_unfinished_answer(
     allowance: Allowance, prompt_tokens: int
 ) -> None:
     seen = []
@@ -343,7 +343,7 @@ async def test_a_heartbeat_tells_what_was_spent_and_what_is_being_answered(
     assert (after.tokens, after.spent) == (0, Tokens(prompt_tokens=30, completion_tokens=14))
 
 
-async def test_a_known_beginning_bounds_a_prompt_that_nobody_counts() -> None:
+async def test_an_earlier_prompt_bounds_one_that_the_server_cannot_count() -> None:
     class Uncounted(ScriptedModel):
         async def count_prompt_tokens(self, prompt: Prompt) -> int:
             return 1_000_000
@@ -366,9 +366,7 @@ async def test_a_known_beginning_bounds_a_prompt_that_nobody_counts() -> None:
     assert model.prompts[0].max_tokens == min(MAX_TOKENS, 500 - most)
 
 
-async def test_a_server_that_ignores_constraints_is_shown_the_schema_and_its_fences_are_cut() -> (
-    None
-):
+async def test_without_constraints_the_prompt_has_the_schema_and_fences_are_removed() -> None:
     fenced = '```json\n{"answer":"done"}\n```'
     prompts, outcome = await completions_of(fenced, constrained=False)
     assert isinstance(outcome, Generation)
@@ -380,7 +378,7 @@ async def test_a_server_that_ignores_constraints_is_shown_the_schema_and_its_fen
     assert len(prompts) == 2
 
 
-async def test_a_cancellation_is_no_failure_to_be_mended() -> None:
+async def test_a_cancellation_is_not_a_failure_to_recover_from() -> None:
     async def hang(_prompt: Prompt) -> None:
         await asyncio.sleep(60)
 

@@ -1,4 +1,4 @@
-"""Proofs of decisions: every way in which one can be of something else."""
+"""Signatures of decisions: every way in which one can be for something else."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -37,7 +37,7 @@ EDIT = HumanDecision(request_id="2.1", decision="edit", by="ann", arguments={"or
 
 
 def signed(
-    said: HumanDecision = APPROVE,
+    decision: HumanDecision = APPROVE,
     *,
     key: SigningKey = ANN,
     run_id: str = "r1",
@@ -45,11 +45,13 @@ def signed(
     **seen: Any,
 ) -> HumanDecision:
     """Return a decision that was signed about a request as it was seen."""
-    return key.sign(said, REQUEST.model_copy(update=seen), run_id=run_id, at=at)
+    return key.sign(decision, REQUEST.model_copy(update=seen), run_id=run_id, at=at)
 
 
-def refusal(said: HumanDecision, *, keys: dict[str, str] = KEYS, now: datetime = NOW) -> str | None:
-    return refusal_of_proof(said, REQUEST, run_id="r1", keys=keys, now=now)
+def refusal(
+    decision: HumanDecision, *, keys: dict[str, str] = KEYS, now: datetime = NOW
+) -> str | None:
+    return refusal_of_proof(decision, REQUEST, run_id="r1", keys=keys, now=now)
 
 
 def forged(header: dict[str, str], key: Any, algorithm: str) -> HumanDecision:
@@ -73,29 +75,29 @@ def unsigned() -> HumanDecision:
     return APPROVE.model_copy(update={"signature": f"{header}.{payload}."})
 
 
-@pytest.mark.parametrize("said", [APPROVE, EDIT])
+@pytest.mark.parametrize("decision", [APPROVE, EDIT])
 @pytest.mark.parametrize("key", [ANN, BOB])
 def test_what_somebody_of_the_audience_signed_is_proved(
-    said: HumanDecision, key: SigningKey
+    decision: HumanDecision, key: SigningKey
 ) -> None:
-    proved = signed(said, key=key)
+    proved = signed(decision, key=key)
     assert refusal(proved) is None
     assert proved.by == key.name
 
 
-def test_an_audience_without_keys_has_to_prove_nothing() -> None:
+def test_an_audience_without_keys_needs_no_signature() -> None:
     assert refusal(APPROVE, keys={}) is None
 
 
-def test_a_decision_without_signature_is_told_who_may_sign() -> None:
-    said = refusal(APPROVE)
-    assert said == (
+def test_a_decision_without_a_signature_is_rejected_with_the_signers() -> None:
+    reason = refusal(APPROVE)
+    assert reason == (
         "signature: leads must sign its decisions (ann, bob): outlast approve r1 2.1 --key FILE"
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("decision", "reason"),
     [
         pytest.param(signed(key=EVE), "'eve' may not decide this; ann, bob may", id="stranger"),
         pytest.param(
@@ -161,15 +163,15 @@ def test_a_decision_without_signature_is_told_who_may_sign() -> None:
         ),
     ],
 )
-def test_a_proof_of_something_else_proves_nothing(said: HumanDecision, why: str) -> None:
-    assert why in str(refusal(said))
+def test_a_signature_for_something_else_is_rejected(decision: HumanDecision, reason: str) -> None:
+    assert reason in str(refusal(decision))
 
 
-def test_a_key_that_is_none_proves_nothing_and_breaks_nothing() -> None:
+def test_an_invalid_key_rejects_and_does_not_raise() -> None:
     assert "'ann' did not sign" in str(refusal(signed(), keys={"ann": " not+a/key "}))
 
 
-def test_what_a_key_signed_for_another_purpose_proves_nothing() -> None:
+def test_a_signature_for_another_purpose_is_rejected() -> None:
     key = OKPKey.generate_key("Ed25519")
     keys = {"ann": str(key.as_dict(private=False)["x"])}
     other = forged({"alg": "Ed25519", "typ": "JWT"}, key, "Ed25519")

@@ -1,4 +1,4 @@
-"""A fake model server: real HTTP on loopback, scripted answers, and what it was asked."""
+"""A fake model server: real HTTP on loopback, scripted answers, and the requests that it received."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer; `body` is sent as it is if it is text, and as JSON if it is anything else."""
+    """One answer. A string `body` is sent unchanged, anything else as JSON."""
 
     body: Any
     status: int = 200
@@ -19,7 +19,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request."""
 
     path: str
@@ -48,24 +48,24 @@ def completion(text: str | None, finish_reason: str = "stop", **message: Any) ->
 
 
 def models(*names: str) -> Reply:
-    """Return the answer to the question which models are served."""
+    """Return the answer of `GET /models`."""
     entries = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in names]
     return Reply({"object": "list", "data": entries})
 
 
 class FakeModelServer:
-    """Plays its replies in order; one question more is answered with a status that nobody expects."""
+    """Plays its replies in order. A further request gets an unexpected status."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.replies: list[Reply] = []
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
 
-    def next_reply(self, asked: Asked) -> Reply:
-        self.asked.append(asked)
-        if len(self.asked) > len(self.replies):
+    def next_reply(self, request: ReceivedRequest) -> Reply:
+        self.requests.append(request)
+        if len(self.requests) > len(self.replies):
             return Reply("the script has run out", status=418)
-        return self.replies[len(self.asked) - 1]
+        return self.replies[len(self.requests) - 1]
 
 
 @contextmanager
@@ -77,7 +77,9 @@ def fake_model_server() -> Iterator[FakeModelServer]:
         def _answer(self) -> None:
             sent = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = fake.next_reply(Asked(self.path, headers, json.loads(sent) if sent else None))
+            reply = fake.next_reply(
+                ReceivedRequest(self.path, headers, json.loads(sent) if sent else None)
+            )
             text = isinstance(reply.body, str)
             content = (reply.body if text else json.dumps(reply.body)).encode()
             kind = {"content-type": "text/html" if text else "application/json"}

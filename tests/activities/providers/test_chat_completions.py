@@ -48,7 +48,9 @@ def prompt(**changes: Any) -> Prompt:
 def server() -> Iterator[FakeModelServer]:
     with fake_model_server() as fake:
         yield fake
-        assert len(fake.asked) == len(fake.replies), "the script was not played to its end, or over"
+        assert len(fake.requests) == len(fake.replies), (
+            "the script was not played to its end, or over"
+        )
 
 
 @pytest_asyncio.fixture
@@ -58,9 +60,9 @@ async def model(server: FakeModelServer) -> AsyncIterator[ChatCompletions]:
     await adapter.aclose()
 
 
-async def failure_of(adapter: ChatCompletions, asked: Prompt | None = None) -> ModelError:
+async def failure_of(adapter: ChatCompletions, sent: Prompt | None = None) -> ModelError:
     with pytest.raises(ModelError) as raised:
-        await adapter.complete(asked or prompt())
+        await adapter.complete(sent or prompt())
     assert "\n" not in raised.value.message
     return raised.value
 
@@ -73,7 +75,7 @@ def constraint_of(api: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("api", ["vllm", "openai"])
-async def test_a_request_is_the_prompt_under_its_constraint(
+async def test_a_request_has_the_prompt_and_its_constraint(
     server: FakeModelServer, api: str
 ) -> None:
     server.replies = [completion('{"answer":{"apples":2}}')]
@@ -85,10 +87,10 @@ async def test_a_request_is_the_prompt_under_its_constraint(
 
     await adapter.aclose()
     assert answer == Completion('{"answer":{"apples":2}}', "stop", 7, 3, "served-model")
-    assert server.asked[0].path == "/v1/chat/completions"
-    assert server.asked[0].headers["authorization"] == "Bearer k"
+    assert server.requests[0].path == "/v1/chat/completions"
+    assert server.requests[0].headers["authorization"] == "Bearer k"
     counted = {"continuous_usage_stats": True} if api == "vllm" else {}
-    assert server.asked[0].body == {
+    assert server.requests[0].body == {
         "model": "m",
         "messages": prompt().messages,
         "max_tokens": 50,
@@ -110,7 +112,7 @@ async def test_an_object_of_any_properties_is_not_closed_and_one_of_some_is(
 
     await model.complete(prompt(schema=schema))
 
-    sent = server.asked[0].body["response_format"]["json_schema"]["schema"]
+    sent = server.requests[0].body["response_format"]["json_schema"]["schema"]
     assert sent == {
         "type": "object",
         "additionalProperties": False,
@@ -122,7 +124,7 @@ async def test_an_object_of_any_properties_is_not_closed_and_one_of_some_is(
     assert "additionalProperties" not in schema, "the prompt's own schema is not touched"
 
 
-async def test_a_constraint_is_derived_once_for_its_key_and_the_oldest_are_forgotten(
+async def test_a_constraint_is_cached_by_its_key_and_the_oldest_are_dropped(
     server: FakeModelServer, model: ChatCompletions
 ) -> None:
     server.replies = [completion("1")] * (MAX_CONSTRAINTS + 3)
@@ -134,13 +136,11 @@ async def test_a_constraint_is_derived_once_for_its_key_and_the_oldest_are_forgo
         await model.complete(prompt(schema=number, schema_key=f"other {other}"))
     await model.complete(prompt(schema=number, schema_key="k"))
 
-    sent = [asked.body["response_format"]["json_schema"]["schema"] for asked in server.asked]
+    sent = [request.body["response_format"]["json_schema"]["schema"] for request in server.requests]
     assert [sent[0], sent[1], sent[-1]] == [string, string, number]
 
 
-async def test_a_request_carries_the_trace_that_it_is_part_of(
-    server: FakeModelServer, model: ChatCompletions
-) -> None:
+async def test_a_request_carries_its_trace(server: FakeModelServer, model: ChatCompletions) -> None:
     server.replies = [completion("1")]
     span = TracerProvider().get_tracer("test").start_span("turn")
 
@@ -149,10 +149,10 @@ async def test_a_request_carries_the_trace_that_it_is_part_of(
 
     context = span.get_span_context()
     carried = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
-    assert server.asked[0].headers["traceparent"].startswith(carried)
+    assert server.requests[0].headers["traceparent"].startswith(carried)
 
 
-async def test_a_loopback_server_is_asked_directly_whatever_proxy_the_environment_names(
+async def test_a_proxy_of_the_environment_is_not_used_for_a_loopback_server(
     server: FakeModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -171,10 +171,10 @@ async def test_the_prompts_model_wins_over_the_adapters(
 ) -> None:
     server.replies = [completion("1")]
     await model.complete(prompt(model="other"))
-    assert server.asked[0].body["model"] == "other"
+    assert server.requests[0].body["model"] == "other"
 
 
-async def test_without_a_name_the_servers_first_model_is_asked_for_once(
+async def test_without_a_name_the_servers_first_model_is_queried_once(
     server: FakeModelServer,
 ) -> None:
     server.replies = [models("first", "second"), completion("1"), completion("2")]
@@ -183,11 +183,14 @@ async def test_without_a_name_the_servers_first_model_is_asked_for_once(
     await asyncio.gather(adapter.complete(prompt()), adapter.complete(prompt()))
 
     await adapter.aclose()
-    assert [asked.path for asked in server.asked] == ["/v1/models", *["/v1/chat/completions"] * 2]
-    assert [asked.body["model"] for asked in server.asked[1:]] == ["first", "first"]
+    assert [request.path for request in server.requests] == [
+        "/v1/models",
+        *["/v1/chat/completions"] * 2,
+    ]
+    assert [request.body["model"] for request in server.requests[1:]] == ["first", "first"]
 
 
-async def test_a_model_that_the_server_has_replaced_is_looked_up_again(
+async def test_a_model_that_the_server_has_replaced_is_queried_again(
     server: FakeModelServer,
 ) -> None:
     gone = Reply({"error": {"message": "no model 'old'"}}, status=404)
@@ -198,24 +201,24 @@ async def test_a_model_that_the_server_has_replaced_is_looked_up_again(
     await adapter.complete(prompt())
 
     await adapter.aclose()
-    assert server.asked[-1].body["model"] == "new"
+    assert server.requests[-1].body["model"] == "new"
 
 
-async def test_a_server_without_a_model_knows_none(server: FakeModelServer) -> None:
+async def test_a_server_without_a_model_is_an_unknown_model(server: FakeModelServer) -> None:
     server.replies = [models()]
     adapter = ChatCompletions(ServerOptions(server.url))
     assert (await failure_of(adapter)).kind is ModelFailure.UNKNOWN_MODEL
     await adapter.aclose()
 
 
-async def test_an_answer_that_was_cut_off_says_so(
+async def test_an_answer_that_was_cut_off_has_its_finish_reason(
     server: FakeModelServer, model: ChatCompletions
 ) -> None:
     server.replies = [completion('{"answer"', finish_reason="length")]
     assert (await model.complete(prompt())).finish_reason == "length"
 
 
-async def test_missing_text_and_usage_are_empty_and_nought(
+async def test_missing_text_and_usage_are_empty_and_zero(
     server: FakeModelServer, model: ChatCompletions
 ) -> None:
     reply = completion(None)
@@ -225,7 +228,7 @@ async def test_missing_text_and_usage_are_empty_and_nought(
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind", "said"),
+    ("reply", "kind", "text"),
     [
         (completion(None, refusal="I will not."), ModelFailure.REFUSAL, "I will not."),
         (
@@ -245,21 +248,21 @@ async def test_missing_text_and_usage_are_empty_and_nought(
     ],
     ids=["refusal", "filter", "html", "broken json", "no choice", "error inside", "no object"],
 )
-async def test_an_answer_that_is_none_says_why(
+async def test_a_useless_answer_is_classified(
     server: FakeModelServer,
     model: ChatCompletions,
     reply: Reply,
     kind: ModelFailure,
-    said: str,
+    text: str,
 ) -> None:
     server.replies = [reply]
     failure = await failure_of(model)
     assert failure.kind is kind
-    assert said in failure.message
+    assert text in failure.message
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
-async def test_a_server_that_is_busy_or_broken_is_not_asked_again_here(
+async def test_a_busy_or_broken_server_is_not_retried_by_the_adapter(
     server: FakeModelServer, model: ChatCompletions, status: int
 ) -> None:
     server.replies = [Reply("later", status=status, headers={"retry-after": "7"})]

@@ -94,7 +94,7 @@ def url() -> Iterator[str]:
         assert "serving SmolLM2" in process.stdout.readline()
         yield f"http://127.0.0.1:{port}/v1"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0, "it ends by itself when it is told to"
+        assert process.wait(PATIENCE_S) == 0, "it ends by itself on a signal"
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -106,10 +106,10 @@ async def model(url: str) -> AsyncIterator[ChatCompletions]:
 
 
 async def ask(
-    model: ChatCompletions, *said: str, schema: dict[str, Any] = DECISION, max_tokens: int = 600
+    model: ChatCompletions, *texts: str, schema: dict[str, Any] = DECISION, max_tokens: int = 600
 ) -> Completion:
-    roles = ["system", *("user", "assistant") * len(said)]
-    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+    roles = ["system", *("user", "assistant") * len(texts)]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
     return await model.complete(Prompt(messages, schema, str(id(schema)), max_tokens))
 
 
@@ -125,11 +125,11 @@ def refusal(*arguments: str) -> str:
 
 
 async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCompletions) -> None:
-    asked = [
+    completions = [
         ask(model, "Answer with compact JSON.", f'Review the package "{name}"')
         for name in ("rich", "flask", "numpy", "pip")
     ]
-    for completion in await asyncio.gather(*asked):
+    for completion in await asyncio.gather(*completions):
         jsonschema.validate(json.loads(completion.text), DECISION)
         assert completion.finish_reason == "stop"
         assert completion.model == embedded.ALIAS
@@ -172,8 +172,8 @@ def test_a_taken_port_is_refused_in_one_line() -> None:
 
 
 def test_a_file_that_is_missing_is_refused_in_one_line(tmp_path: Path) -> None:
-    said = refusal(str(free_port()), "--model", str(tmp_path / "none.gguf"))
-    assert "none.gguf cannot be read: No such file" in said
+    message = refusal(str(free_port()), "--model", str(tmp_path / "none.gguf"))
+    assert "none.gguf cannot be read: No such file" in message
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
