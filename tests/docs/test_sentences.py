@@ -14,13 +14,6 @@ from tests.docs.prose import ROOT, is_long, pages, sentences, table_sentences
 SHARE_OF_LONG = 0.02
 """The largest share of long sentences, over all pages."""
 
-PENDING = frozenset(
-    {
-        "docs/generation.md",
-    }
-)
-"""Pages that are not rewritten yet. Remove a page when it is."""
-
 IDIOM = (
     r"\bfor ever\b",
     r"\bheld against\b",
@@ -60,18 +53,13 @@ def idioms(page: Path) -> list[str]:
     ]
 
 
-def rewritten() -> list[Path]:
-    """Return the pages that the rules already hold for."""
-    return [page for page in pages() if str(page) not in PENDING]
-
-
-@pytest.mark.parametrize("page", rewritten(), ids=str)
+@pytest.mark.parametrize("page", pages(), ids=str)
 def test_a_page_uses_no_forbidden_idiom(page: Path) -> None:
     assert idioms(page) == []
 
 
 def test_less_than_two_in_a_hundred_sentences_are_long() -> None:
-    checked = rewritten()
+    checked = pages()
     total = sum(len(sentences((ROOT / page).read_text())) for page in checked)
     long = [(str(page), sentence) for page in checked for sentence in long_sentences(page)]
     assert len(long) < SHARE_OF_LONG * total, long
