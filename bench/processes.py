@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
-from outlast_workers.local.servers import ChildProcess, TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.client import Client
 
 LOGS = Path(__file__).parent / "results" / "logs"

@@ -6,21 +6,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from outlast_workers.connection import ensure_search_attributes
+from outlast_workers.local.servers import DYNAMIC_CONFIG, dynamic_config_options
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from outlast.plugin import OutlastPlugin
 
-LIFTED = [
-    "--dynamic-config-value",
-    "history.transferProcessorMaxPollRPS=2000",
-    "--dynamic-config-value",
-    "history.timerProcessorMaxPollRPS=2000",
-    "--dynamic-config-value",
-    "system.enableCancelActivityWorkerCommand=true",
-    "--dynamic-config-value",
-    "frontend.WorkerCommandsEnabled=true",
-]
+DEV_SERVER_OPTIONS = dynamic_config_options(*DYNAMIC_CONFIG)
 
 
 def binary(name: str) -> str:
@@ -37,7 +29,7 @@ async def temporal() -> AsyncIterator[Client]:
         plugins=[OutlastPlugin()],
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
-        dev_server_extra_args=LIFTED,
+        dev_server_extra_args=DEV_SERVER_OPTIONS,
     ) as environment:
         assert await ensure_search_attributes(environment.client)
         yield environment.client

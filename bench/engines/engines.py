@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from outlast_workers.local.servers import EmbeddedModel, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import EmbeddedModel
 
 from bench.engines.cases import Schema
 from bench.engines.judge import Answer, Outcome

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
-from outlast_workers.local.servers import HOST, ChildProcess, free_port
+from outlast_workers.local.ports import HOST, free_port
+from outlast_workers.local.servers import ChildProcess
 
 from bench.engines.vllm_install import Installation, install
 from outlast.errors import NotReady

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import free_port
+from outlast_workers.local.ports import free_port
 
 from outlast import Client
 from tests.acceptance.processes import ROOT
@@ -63,7 +63,7 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
         break  # the run has begun
     dev.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(dev.wait(), 20) == 0
-    assert "runs go on with the next start" in log.read_text()
+    assert "runs continue after the next start" in log.read_text()
     dev = await outlast_command(*options, log=log)
     await said(log, "Ctrl-C stops everything")
     async with asyncio.timeout(60):

@@ -7,7 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 
 from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast.start_requests import parse_request

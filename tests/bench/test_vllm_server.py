@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import free_port
+from outlast_workers.local.ports import free_port
 
 from bench.cache import make_once
 from bench.engines.vllm_install import Installation

@@ -18,7 +18,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 from outlast_workers.callback.links import Links
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from outlast_workers.local.embedded_model import PARALLEL
-from outlast_workers.local.servers import EmbeddedModel, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import EmbeddedModel
 
 from bench.engines.types import TYPES
 from outlast.model_server import ServerOptions

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings, load_settings
 from outlast_workflows.activity_options import GENERATE_TIMEOUT
 from pydantic import BaseModel, ConfigDict

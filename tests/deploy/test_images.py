@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.serverless import vllm_container
 from temporalio.client import Client as TemporalClient
 

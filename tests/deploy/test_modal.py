@@ -16,7 +16,8 @@ from threading import Thread
 from typing import Any, Literal
 
 import pytest
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.serverless import modal_dispatch, modal_lease
 from outlast_workers.serverless.modal_dispatch import (
     SETTLE_S,

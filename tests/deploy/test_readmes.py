@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 
 from tests.deploy.placeholders import BUILD_ID
 from tests.deploy.readmes import commands, ran

@@ -13,7 +13,7 @@ from outlast import Agent, Approval, ask_human, tool
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.conftest import LIFTED, binary
+from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.stage import Stage, on_stage
 
 FOLDER = Path(__file__).parent
@@ -134,7 +134,7 @@ async def record(version: str) -> None:
     async with await WorkflowEnvironment.start_local(
         plugins=[OutlastPlugin()],
         dev_server_existing_path=binary("temporal"),
-        dev_server_extra_args=LIFTED,
+        dev_server_extra_args=DEV_SERVER_OPTIONS,
     ) as environment:
         await ensure_search_attributes(environment.client)
         for name, (scenario, script) in SCENARIOS.items():

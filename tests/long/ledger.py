@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from typing import Literal, Self
 
-from outlast_workers.local.servers import HOST
+from outlast_workers.local.ports import HOST
 
 from outlast import idempotency_key
 

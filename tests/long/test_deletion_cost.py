@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import ChildProcess, TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.client import Client
 from temporalio.worker import Worker
 

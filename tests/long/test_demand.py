@@ -20,7 +20,8 @@ import pytest
 from grpc_tools import protoc
 from outlast_workers.demand.keda_protocol import file_descriptor
 from outlast_workers.demand.temporal_source import ONLY_RUNNING
-from outlast_workers.local.servers import HOST, ChildProcess, TemporalServer, free_port
+from outlast_workers.local.ports import HOST, free_port
+from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.api.workflowservice.v1 import (
     ListWorkersRequest,
     SetWorkerDeploymentCurrentVersionRequest,

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 
 from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
 from outlast import Client

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from outlast_examples.dependency_review import Review
-from outlast_workers.local.servers import EmbeddedModel, TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import EmbeddedModel, TemporalServer
 
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest

@@ -45,7 +45,7 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Prompt, ServerOptions
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
-from tests.conftest import LIFTED, binary
+from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.stage import Stage, on_stage, staged_settings
 
 TEMPERATURE = 0.2
@@ -586,7 +586,7 @@ async def pushing() -> AsyncIterator[Client]:
         plugins=[OutlastPlugin()],
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
-        dev_server_extra_args=[*LIFTED, *pushes],
+        dev_server_extra_args=[*DEV_SERVER_OPTIONS, *pushes],
     ) as environment:
         assert await ensure_search_attributes(environment.client)
         yield environment.client

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import load_settings
 from pydantic import JsonValue
 from temporalio.api.enums.v1 import EventType

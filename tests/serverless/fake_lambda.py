@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
-from outlast_workers.local.servers import HOST, ROOT, free_port
+from outlast_workers.local.ports import HOST, free_port
+from outlast_workers.local.servers import ROOT
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response

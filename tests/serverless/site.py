@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from outlast_workers.local.servers import ROOT, TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import ROOT, TemporalServer
 
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client

@@ -12,7 +12,7 @@ from outlast_workers.connection import (
     create_command,
     ensure_search_attributes,
 )
-from outlast_workers.local.servers import free_port
+from outlast_workers.local.ports import free_port
 from structlog.testing import capture_logs
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import (

@@ -3,7 +3,7 @@ import time
 
 import pytest
 from outlast_activities.generation.attempt import Endpoint
-from outlast_workers.local.servers import free_port
+from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings

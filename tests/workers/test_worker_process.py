@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import HealthSettings, ModelSettings
 from outlast_workers.worker_process import run_process

@@ -5,7 +5,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from outlast.plugin import OutlastPlugin
-from tests.conftest import LIFTED, binary
+from tests.conftest import DEV_SERVER_OPTIONS, binary
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -16,7 +16,7 @@ async def impatient() -> AsyncIterator[Client]:
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
         dev_server_extra_args=[
-            *LIFTED,
+            *DEV_SERVER_OPTIONS,
             "--dynamic-config-value",
             "limit.historyCount.suggestContinueAsNew=100",
         ],

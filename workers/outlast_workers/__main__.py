@@ -1,4 +1,4 @@
-"""Run outlast's processes: workers, the development stack, the decision page, the demand service."""
+"""Run a process of outlast: a worker, the development stack, the decision page, the demand service."""
 
 import argparse
 import asyncio

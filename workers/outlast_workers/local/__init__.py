@@ -1,1 +1,1 @@
-"""A whole stack on one machine: servers, `dev` and `demo`."""
+"""outlast on one machine: local servers, `dev` and `demo`."""

@@ -1,4 +1,4 @@
-"""`outlast worker demo`: two agents from beginning to end on this machine, then stop."""
+"""`outlast worker demo`: run two example agents on this machine, then stop."""
 
 import asyncio
 import json
@@ -16,15 +16,17 @@ from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, ToolCall
 from outlast.decide_commands import decide_payload
+from outlast.texts import cut
 from outlast_workers.connection import connect
 from outlast_workers.local.dev import (
     Stack,
     start_command,
-    started_stack,
+    start_stack,
     temporal_command,
     temporal_program,
 )
-from outlast_workers.local.servers import TemporalServer, free_port
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
 from outlast_workers.worker_process import run_process
 
@@ -33,39 +35,40 @@ ORDER = "My order A-1042 arrived broken. I want my money back."
 
 READY_WITHIN_S = 60.0
 ENDS_WITHIN_S = 180.0
-"""Bounds of starting and of each run: a small model takes seconds a turn on two cores."""
+"""Bounds the start and each run. A small model needs seconds for each turn on two cores."""
 
-READING_S = 2.0
-"""A moment to read the command before the demo runs it."""
+PAUSE_S = 2.0
+"""Time to read the command before the demo runs it."""
 
-MAX_SHOWN = 110
+MAX_TEXT_BYTES = 98
+"""Keeps each entry of the transcript on one line of a terminal."""
 
 
 async def run_demo() -> int:
-    """Run both agents; return 0 when each ended with a typed answer, else 1."""
+    """Run both agents; return 0 if both runs completed, else 1."""
     say("outlast demo: durable agents on a real Temporal server and a real, tiny model")
     settings = Settings(log_level="error", log_format="console", drain_s=1)
     with tempfile.TemporaryDirectory(prefix="outlast-demo-") as folder:
         log_dir = Path(folder)
         temporal = TemporalServer(log_dir=log_dir, port=free_port(), ui_port=free_port())
         async with (
-            started_stack(
+            start_stack(
                 settings, temporal=temporal, log_dir=log_dir, model_port=free_port()
             ) as stack,
             _client(stack) as client,
         ):
             say(f"Temporal {temporal.address} · Web UI {temporal.ui_url} · model {stack.model}")
-            reviewed = await _shown("A review that ends by itself", lambda: _review(client))
-            refunded = await _shown(
+            has_reviewed = await _show("A review without a person", lambda: _review(client))
+            has_refunded = await _show(
                 "A refund that waits for a person", lambda: _refund(client, stack)
             )
-    _say_what_next()
-    return 0 if reviewed and refunded else 1
+    _print_next_steps()
+    return 0 if has_reviewed and has_refunded else 1
 
 
 @asynccontextmanager
 async def _client(stack: Stack) -> AsyncIterator[Client]:
-    """Yield a client once a worker of this process polls; stop the worker at the end."""
+    """Yield a client when a worker of this process polls, and stop the worker at the end."""
     stop, ready = asyncio.Event(), asyncio.Event()
     worker = asyncio.create_task(
         run_process(stack.settings, stop=stop, address=stack.temporal.address, ready=ready.set)
@@ -88,17 +91,17 @@ async def _client(stack: Stack) -> AsyncIterator[Client]:
         await worker
 
 
-async def _shown(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool:
-    """Show one part of the demo, and say plainly what it could not do."""
+async def _show(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool:
+    """Print one part of the demo, with the reason if it fails; return whether its run completed."""
     say(f"\n── {title} " + "─" * (70 - len(title)))
     try:
         async with asyncio.timeout(ENDS_WITHIN_S):
             result = await part()
     except TimeoutError:
-        say(f"  It did not end within {ENDS_WITHIN_S:g} s: is this machine very busy?")
+        say(f"  The run timed out after {ENDS_WITHIN_S:g} s: is this machine very busy?")
         return False
     except OutlastError as error:
-        say(f"  It failed: {getattr(error, 'message', error)}")
+        say(f"  The run failed: {getattr(error, 'message', error)}")
         return False
     usage = result.usage
     say(
@@ -111,30 +114,30 @@ async def _shown(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool
 
 async def _review(client: Client) -> AgentResult:
     run = await client.start("dependency-review", PACKAGE)
-    await _tell(run, [])
+    await _print_transcript(run, [])
     return await run.result()
 
 
 async def _refund(client: Client, stack: Stack) -> AgentResult:
     run = await client.start("refund-desk", ORDER)
-    told: list[Message] = []
-    telling = asyncio.create_task(_tell(run, told))
-    request = await _pending(run, telling, told)
+    printed: list[Message] = []
+    printing = asyncio.create_task(_print_transcript(run, printed))
+    request = await _pending(run, printing, printed)
     if request is not None:
         await _approve(run, request, stack)
-    await telling
+    await printing
     return await run.result()
 
 
 async def _pending(
-    run: Run, telling: "asyncio.Task[None]", told: list[Message]
+    run: Run, printing: "asyncio.Task[None]", printed: list[Message]
 ) -> PendingRequest | None:
-    """Return the request that the run waits for, its call told of; None when it ended without one."""
-    while not telling.done():
+    """Return the pending request once its tool call is printed; None if the run ended without one."""
+    while not printing.done():
         await asyncio.sleep(0.2)
-        with suppress(RPCError, WorkflowQueryFailedError):  # the run has not begun yet
+        with suppress(RPCError, WorkflowQueryFailedError):  # the run has not started yet
             pending = await run.pending_requests()
-            turns = sum(entry.role == "assistant" for entry in told)
+            turns = sum(entry.role == "assistant" for entry in printed)
             if pending and turns >= int(pending[0].request_id.partition(".")[0]):
                 return pending[0]
     return None
@@ -146,10 +149,10 @@ async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
         *("workflow", "update", "execute", "--workflow-id", run.id, "--name", "decide"),
         *("--input", decide_payload(request, "approve", by="demo")),
     ]
-    say(f"\n  It waits for {request.audience}. Anybody who may would approve it with")
+    say(f"\n  The run waits for {request.audience}. To approve the refund, one of them runs")
     say(f"  $ {shlex.join(command)}")
-    say("  The demo does just that in a moment …\n")
-    await asyncio.sleep(READING_S)
+    say("  The demo runs this command in a moment …\n")
+    await asyncio.sleep(PAUSE_S)
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -158,36 +161,39 @@ async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
         say(f"  The command failed: {output.decode().strip()}")
 
 
-async def _tell(run: Run, told: list[Message]) -> None:
-    """Print each entry of a run's transcript as it comes, and add it to what was told."""
+async def _print_transcript(run: Run, printed: list[Message]) -> None:
+    """Print each entry of a run's transcript as it arrives, and add it to `printed`."""
     turn = 0
     async for entry in run.stream():
         turn += entry.role == "assistant"
         for line in _lines(entry, turn):
-            say(line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 1]}…")
-        told.append(entry)
+            say(line)
+        printed.append(entry)
 
 
 def _lines(entry: Message, turn: int) -> list[str]:
     content = entry.content or ""
     if entry.role == "user":
-        return [f"  asked     {content}"]
+        return [f"  input     {cut(content, MAX_TEXT_BYTES)}"]
     if entry.role == "tool":
-        return [f"            {entry.tool} → {content}"]
+        return ["            " + cut(f"{entry.tool} → {content}", MAX_TEXT_BYTES)]
     decision = json.loads(content)
     if "answer" in decision:
         return [f"  turn {turn}    answers"]
     calls = [ToolCall.model_validate(call) for call in decision["tool_calls"]]
-    return [f"  turn {turn}    calls {call_summary(call)}" for call in calls]
+    summaries = (cut(call_summary(call), MAX_TEXT_BYTES) for call in calls)
+    return [f"  turn {turn}    calls {summary}" for summary in summaries]
 
 
-def _say_what_next() -> None:
+def _print_next_steps() -> None:
     say("\n── What to try next " + "─" * 54)
-    say("  make dev          keeps such a stack, with its Web UI on http://127.0.0.1:8233; then")
+    say(
+        "  make dev          runs these servers until Ctrl-C, with a Web UI on http://127.0.0.1:8233; then"
+    )
     say("  " + start_command(agent="dependency-review", value="openai", run_id="r1"))
     say(f"  {temporal_command()} workflow result --workflow-id r1")
 
 
 def say(text: str) -> None:
     """Print a line of the demo."""
-    print(text, flush=True)  # noqa: T201 this is what the command is for
+    print(text, flush=True)  # noqa: T201 a command-line program

@@ -1,4 +1,4 @@
-"""`outlast worker dev`: the whole stack on one machine, kept until Ctrl-C."""
+"""`outlast worker dev`: a worker, Temporal and a model on one machine, until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -21,15 +21,15 @@ from outlast_workers.settings import Settings
 from outlast_workers.worker_process import run_process, stop_on_signals
 
 EXAMPLES = ("outlast_examples.dependency_review", "outlast_examples.refund_desk")
-"""Served where the user names no agents of their own."""
+"""The agents that are served if the user names none."""
 
-EMBEDDED = {"temperature": 0.0, "max_tokens": 256}
-"""A tiny model is at its most sensible when it does not roll dice, and long answers of it are loops."""
+EMBEDDED_MODEL_SETTINGS = {"temperature": 0.0, "max_tokens": 256}
+"""A tiny model works best without sampling, and its long completions are loops."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The servers beside a worker process, and the settings that point the process at them."""
+    """The local servers of a worker process, and the settings of the process for them."""
 
     temporal: TemporalServer
     settings: Settings
@@ -38,7 +38,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def started_stack(
+async def start_stack(
     settings: Settings,
     *,
     temporal: TemporalServer,
@@ -59,22 +59,28 @@ async def started_stack(
         file = model_file or await _weights()
         model = EmbeddedModel(log_dir=log_dir, port=model_port, model=file)
         await servers.enter_async_context(model)
-        told = {name: getattr(settings.model, name) for name in settings.model.model_fields_set}
-        pointed = {**EMBEDDED, **told, "url": model.url, "api": "openai"}
-        settings = settings.with_options({"model": pointed})
+        fields = settings.model.model_fields_set
+        configured = {name: getattr(settings.model, name) for name in fields}
+        model_settings = {
+            **EMBEDDED_MODEL_SETTINGS,
+            **configured,
+            "url": model.url,
+            "api": "openai",
+        }
+        settings = settings.with_options({"model": model_settings})
         yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
 
 
 async def _weights() -> Path:
-    found = find_weights()
-    if found is not None:
-        return found
-    _say("outlast: downloading the weights of the embedded model (93 MB, once) …")
+    weights = find_weights()
+    if weights is not None:
+        return weights
+    _print("outlast: downloading the weights of the embedded model (93 MB, once) …")
     return await asyncio.to_thread(download_weights)
 
 
 async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, or until a server of the stack ends by itself."""
+    """Serve until Ctrl-C, or until one of the local servers ends by itself."""
     stop = asyncio.Event()
     stop_on_signals(stop)
     state: Path = options.state
@@ -82,8 +88,8 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
     temporal = TemporalServer(
         log_dir=log_dir, port=options.port, ui_port=options.ui_port, db=state / "temporal.db"
     )
-    _say("outlast: starting Temporal and the model …")
-    async with started_stack(
+    _print("outlast: starting Temporal and the model …")
+    async with start_stack(
         settings,
         temporal=temporal,
         log_dir=log_dir,
@@ -96,7 +102,7 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
                 stack.settings,
                 stop=stop,
                 address=temporal.address,
-                ready=lambda: _say(screen(stack, state=state)),
+                ready=lambda: _print(overview(stack, state=state)),
             )
         finally:
             ended = [task.result() for task in watching if task.done()]
@@ -104,7 +110,7 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
                 task.cancel()
     if ended:
         raise NotReady(ended[0])
-    _say("outlast: stopped; runs go on with the next start")
+    _print("outlast: stopped; runs continue after the next start")
     return 0
 
 
@@ -115,15 +121,16 @@ async def _watch(child: ChildProcess, stop: asyncio.Event) -> str:
 
 
 def temporal_program(stack: Stack | None = None) -> list[str]:
-    """Return how this machine calls the `temporal` CLI, for the server of a stack or the usual one."""
-    beside = _relative(Path(sys.executable).parent / "temporal")
-    program = "temporal" if shutil.which("temporal") else str(beside)
-    usual = stack is None or stack.temporal.port == TEMPORAL_PORT
-    return [program] if usual or stack is None else [program, "--address", stack.temporal.address]
+    """Return the `temporal` command of this machine, for the server of a stack or the default server."""
+    installed = _relative(Path(sys.executable).parent / "temporal")
+    program = "temporal" if shutil.which("temporal") else str(installed)
+    if stack is None or stack.temporal.port == TEMPORAL_PORT:
+        return [program]
+    return [program, "--address", stack.temporal.address]
 
 
 def temporal_command(stack: Stack | None = None) -> str:
-    """Return the same as a person types it."""
+    """Return the same as text for a shell."""
     return shlex.join(temporal_program(stack))
 
 
@@ -146,8 +153,8 @@ def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id:
     )
 
 
-def screen(stack: Stack, *, state: Path) -> str:
-    """Return the one screen of `dev`: addresses, and commands to copy."""
+def overview(stack: Stack, *, state: Path) -> str:
+    """Return the text that `dev` prints: addresses, and commands to copy."""
     cli = temporal_command(stack)
     served = sorted(load_catalog(stack.settings.agents).agents)
     reviews = "dependency-review" in served
@@ -160,16 +167,16 @@ def screen(stack: Stack, *, state: Path) -> str:
   Agents     {", ".join(served)}
   Logs       {state}/logs
 
-Start a run, and wait for its answer:
+Start a run, and wait for its result:
   {start_command(stack, agent=agent, value=value, run_id="r1")}
   {cli} workflow result --workflow-id r1
 
-See what waits for a person:
+List the runs that wait for a person:
   {cli} workflow list --query "{AGENT_STATUS.name}='waiting_for_human'"
 
-Ctrl-C stops everything. Runs are kept, and go on with the next start.
+Ctrl-C stops everything. Runs are saved, and continue after the next start.
 """
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 this is what the command is for
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 a command-line program

