@@ -72,7 +72,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "chat_completions.MAX_TEMPERATURE",
     ),
     "sizes the prompt that probes a model server": ("chat_probe.PROBE_TOKENS",),
-    "keeps a limit above zero": ("state.SMALLEST_WAIT_S",),
+    "keeps a limit above zero": ("budget.SMALLEST_WAIT_S",),
     "is an interval at which a process looks again": (
         "attempt_protocol.BEATS_PER_TIMEOUT",
         "attempt_protocol.HAND_BACK_DELAY",
