@@ -1,7 +1,11 @@
-"""Durable agents on Temporal: define them, start them, steer them.
+"""Durable agents on Temporal: define agents and tools, start runs and steer them.
 
-Agents outlast the machines they run on: a Temporal workflow holds each run's state, retries, timers and
-human decisions, and workers that hold nothing call models and tools.
+A Temporal workflow holds the state, retries, timers and human decisions of each run. Workers without state
+call models and tools.
+
+The public API is this module, `outlast.errors`, `outlast.testing`, `outlast.signing` and
+`outlast.model_server`. All other modules of the package are private and can change in every release. See
+docs/public-api.md.
 """
 
 from outlast.agents import Agent

@@ -1,6 +1,6 @@
-"""The client: starts runs, steers them and reads what they do, over any Temporal client.
+"""The client: starts runs, finds them, and holds conversations, over any Temporal client.
 
-Everything crosses as plain JSON, so a wrapped client may have any data converter.
+All payloads are plain JSON, so the Temporal client can have any data converter.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from outlast.contracts.requests import SayPayload
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest
 from outlast.plugin import OutlastPlugin
-from outlast.runs import ANSWERED_WITHIN, Run, cancelled_or_late, message_of
+from outlast.runs import REPLY_TIMEOUT, Run, cancellation_or_timeout, message_of
 from outlast.start_requests import request_json, tenant_priority
 from outlast.texts import cut
 from outlast.validation import validated
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from outlast.agents import Agent
 
 MAX_SUMMARY_BYTES = 120
-"""A static summary: the server takes 400 bytes of it, encoded, where one letter may become six."""
+"""A static summary. The server's limit is 400 encoded bytes, and one character can take six."""
 
 
-class Begun(TypedDict, total=False):
-    """How a conversation begins, as `Client.start` takes it."""
+class StartOptions(TypedDict, total=False):
+    """Options of a conversation that `Client.chat` starts, as in `Client.start`."""
 
     tenant: str
     limits: Limits | Mapping[str, Any]
@@ -51,14 +51,14 @@ class Begun(TypedDict, total=False):
 
 
 class Client:
-    """Starts agents and finds their runs."""
+    """Starts runs of agents, and finds runs. `temporal` is the Temporal client."""
 
     def __init__(self, client: TemporalClient) -> None:
         self.temporal = client
 
     @classmethod
     async def connect(cls, **overrides: Any) -> Self:
-        """Connect as the `temporal` CLI does: its configuration file and `TEMPORAL_*` variables.
+        """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
         `overrides` are arguments of `temporalio.client.Client.connect`.
         """
@@ -79,7 +79,10 @@ class Client:
         id: str | None = None,  # noqa: A002 Temporal's word
         task_queue: str = AGENTS_QUEUE,
     ) -> Run:
-        """Start a run; raises `BadRequest` for what can be seen to be wrong before anything starts."""
+        """Start a run. Raises `BadRequest` if the request is invalid or the id is in use.
+
+        Give either an `agent` or a `spec`, a whole agent in JSON. `id` is the workflow id.
+        """
         name = agent if agent is None or isinstance(agent, str) else agent.name
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
@@ -96,7 +99,7 @@ class Client:
             )
         except WorkflowAlreadyStartedError:
             raise BadRequest(
-                f"id: a run {run_id!r} exists already; choose another, or get() it"
+                f"id: a run {run_id!r} exists already; choose another id, or use get()"
             ) from None
         return Run(handle)
 
@@ -106,7 +109,7 @@ class Client:
         input: JsonValue = None,  # noqa: A002 the contract's word
         **options: Any,
     ) -> AgentResult:
-        """Start a run and wait for its outcome; takes what `start` takes."""
+        """Start a run with the options of `start`, and return its result. Raises `RunFailed`."""
         return await (await self.start(agent, input, **options)).result()
 
     async def chat(
@@ -117,14 +120,14 @@ class Client:
         agent: "str | Agent",
         by: str = "",
         update_id: str | None = None,
-        within: timedelta = ANSWERED_WITHIN,
-        **options: Unpack[Begun],
+        within: timedelta = REPLY_TIMEOUT,
+        **options: Unpack[StartOptions],
     ) -> JsonValue:
-        """Say something in the conversation of that id and return the agent's answer.
+        """Send a message to a conversation, and return the answer of the agent.
 
-        The conversation begins with it if there is none, or the last one has ended; the agent and the
-        `options` (`tenant`, `limits`, `task_queue`, as `start` takes them) are those of one that begins. A
-        message with the `update_id` of an earlier one is not heard twice. Raises what `Run.reply` raises.
+        `id` is the workflow id. If no conversation with this id is running, the message starts one with the
+        `agent` and the `options` (`tenant`, `limits` and `task_queue` of `start`). A repeated `update_id`
+        sends the message only once. Raises the same errors as `Run.reply`.
         """
         name = agent if isinstance(agent, str) else agent.name
         tenant = options.get("tenant", "default")
@@ -135,7 +138,7 @@ class Client:
             tenant=tenant,
             limits=options.get("limits"),
         )
-        begun: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             AGENT_WORKFLOW,
             request,
             id=id,
@@ -144,21 +147,21 @@ class Client:
             static_summary=_summary(name, "conversation"),
             priority=tenant_priority(tenant),
         )
-        # Before a conversation begins with it.
-        said = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
+        # Validate the message before it starts a conversation.
+        payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
         async with asyncio.timeout(within.total_seconds()):
             try:
                 await self.temporal.execute_update_with_start_workflow(
-                    "say", said, start_workflow_operation=begun, id=update_id
+                    "say", payload, start_workflow_operation=start, id=update_id
                 )
             except WorkflowUpdateFailedError as error:
                 raise BadRequest(message_of(error)) from error
             except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-                raise cancelled_or_late("say") from error
+                raise cancellation_or_timeout("say") from error
             return await self.get(id).reply(within=within)
 
     def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
-        """Return the run of that id."""
+        """Return the run with this workflow id, without checking that it exists."""
         return Run(self.temporal.get_workflow_handle(id))
 
 

@@ -1,6 +1,6 @@
-"""Runs: steered, and watched, over any Temporal client.
+"""Runs: their results, progress and transcripts, and the commands that steer them.
 
-Everything crosses as plain JSON, so that the client may have any data converter.
+All payloads are plain JSON, so the Temporal client can have any data converter.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ from outlast.json_text import to_json
 from outlast.validation import validated
 
 POLL_INTERVAL = timedelta(milliseconds=300)
-"""How often `stream` looks for new entries: each look is a query, which the server bills."""
+"""The time between two queries of `stream`. Temporal Cloud bills each query."""
 
-ANSWERED_WITHIN = timedelta(minutes=5)
-"""How long `reply` and `chat` wait for an answer, if nothing is said."""
+REPLY_TIMEOUT = timedelta(minutes=5)
+"""The default time that `reply` and `chat` wait for an answer."""
 
 MAX_UPDATE_BYTES = 1_000_000
-"""An update as JSON: workflow tasks fail for one over the server's 2 MB, and are tried again and again."""
+"""An update as JSON. Above the server's limit of 2 MB, the workflow task would fail and be retried."""
 
-ASKED_AGAIN_AFTER_S = 1.0
-"""How soon `reply` asks again where too many wait already."""
+REPLY_RETRY_S = 1.0
+"""The time until `reply` tries again if too many callers wait."""
 
-STREAM_TRIES = 20
-"""Looks at a run that has ended and whose worker is away, before `stream` gives up."""
+MAX_STREAM_FAILURES = 20
+"""Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
 
 _PENDING = TypeAdapter(list[PendingRequest])
 
@@ -58,29 +58,29 @@ class Run:
 
     @property
     def first_execution_run_id(self) -> str | None:
-        """The first Temporal run of the chain; None on a run that was found by its id."""
+        """The id of the first Temporal run of the chain; None for a run from `Client.get`."""
         return self._handle.first_execution_run_id
 
     async def result(self) -> AgentResult:
-        """Wait for the end and return the outcome; raises `RunFailed` with the cause in one line."""
+        """Wait for the end of the run, and return its result. Raises `RunFailed` with the cause."""
         try:
             return AgentResult.model_validate(await self._handle.result())
         except WorkflowFailureError as error:
             raise _run_failed(error, self.id) from error
 
     async def progress(self) -> Progress:
-        """Return what the run does now and what it has used."""
+        """Return what the run does now, and what it has used."""
         return Progress.model_validate(await self._handle.query("progress"))
 
     async def pending_requests(self) -> list[PendingRequest]:
-        """Return the questions to people that are not settled."""
+        """Return the human requests without an outcome."""
         return _PENDING.validate_python(await self._handle.query("pending_requests"))
 
     async def transcript(self, since: int = 0) -> list[Message]:
-        """Return the transcript's entries from `since`."""
+        """Return the transcript from the entry `since`, counted from 0."""
         messages: list[Message] = []
         start: int | None = since
-        while start is not None:  # each page has an entry more, or is the last
+        while start is not None:  # each page has at least one entry, or is the last
             answer = await self._handle.query("transcript", {"since": start})
             page = TranscriptPage.model_validate(answer)
             messages.extend(page.messages)
@@ -88,30 +88,30 @@ class Run:
         return messages
 
     async def stream(self, interval: timedelta = POLL_INTERVAL) -> AsyncIterator[Message]:
-        """Yield the transcript's entries as they come, until the run ends.
+        """Yield the entries of the transcript as they appear, until the run ends.
 
-        Raises `BadRequest` for a run that does not exist, and the server's error if a run has ended and
-        no worker answers for its last entries.
+        Raises `BadRequest` if the run does not exist. Raises the error of the server if the run has ended
+        and no worker answers the query for its last entries.
         """
-        seen = tries = 0
+        seen = failures = 0
         ended = asyncio.create_task(self._ended())
         try:
-            while True:  # ends with the run, and `STREAM_TRIES` later at the most
-                over = ended.done()
+            while True:  # ends with the run, or after `MAX_STREAM_FAILURES`
+                has_ended = ended.done()
                 try:
                     for message in await self.transcript(seen):
                         seen += 1
                         yield message
-                    if over:
+                    if has_ended:
                         return
                 except (RPCError, WorkflowQueryFailedError) as error:
-                    # The run has not begun, or its worker is away: look again.
-                    tries += over
+                    # The run has not started yet, or its worker is away: query again.
+                    failures += has_ended
                     if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
                         raise BadRequest(f"id: there is no run {self.id!r}") from error
-                    if tries >= STREAM_TRIES:
+                    if failures >= MAX_STREAM_FAILURES:
                         raise
-                if over:
+                if has_ended:
                     await asyncio.sleep(interval.total_seconds())
                 else:
                     await asyncio.wait([ended], timeout=interval.total_seconds())
@@ -129,11 +129,10 @@ class Run:
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
-        """Approve a pending call; raises `BadRequest` if it is not pending.
+        """Approve a pending call. Raises `BadRequest` if the run rejects the decision.
 
-        Given a request rather than its id, no other arguments than its own are approved. A `signer`
-        (`outlast.signing.SigningKey`) signs the decision, for an audience that decides by signature, and
-        needs the request itself.
+        With a `PendingRequest` instead of its id, the approval is valid only for its arguments. A `signer`
+        (`outlast.signing.SigningKey`) signs the decision, and needs the `PendingRequest`.
         """
         return await self._decide("approve", request, signer=signer, by=by, comment=comment)
 
@@ -146,9 +145,9 @@ class Run:
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
-        """Approve a pending call with other arguments; raises `BadRequest` if its tool takes them not."""
-        said: dict[str, JsonValue] = {"by": by, "comment": comment, "arguments": arguments}
-        return await self._decide("edit", request, signer=signer, **said)
+        """Approve a pending call with other arguments, which must be valid for the tool."""
+        fields: dict[str, JsonValue] = {"by": by, "comment": comment, "arguments": arguments}
+        return await self._decide("edit", request, signer=signer, **fields)
 
     async def deny(
         self,
@@ -158,7 +157,7 @@ class Run:
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
-        """Deny a pending request; the model reads the comment."""
+        """Deny a pending call, or decline a question. The model reads the comment."""
         return await self._decide("deny", request, signer=signer, by=by, comment=comment)
 
     async def answer(
@@ -170,12 +169,12 @@ class Run:
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
-        """Answer a question; raises `BadRequest` if the answer is not of the type that is asked for."""
-        said: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": answer}
-        return await self._decide("answer", request, signer=signer, **said)
+        """Answer a question. Raises `BadRequest` if the answer does not match the type of the question."""
+        fields: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": answer}
+        return await self._decide("answer", request, signer=signer, **fields)
 
     async def decide(self, decision: HumanDecision) -> str:
-        """Send a decision as it is; raises `BadRequest` if the run refuses it."""
+        """Send a decision. Raises `BadRequest` if the run rejects it."""
         return await self._update("decide", **decision.model_dump(mode="json", exclude_unset=True))
 
     async def _decide(
@@ -184,45 +183,43 @@ class Run:
         request: str | PendingRequest,
         *,
         signer: Signer | None,
-        **said: JsonValue,
+        **fields: JsonValue,
     ) -> str:
         seen = request if isinstance(request, PendingRequest) else None
         hashed: dict[str, JsonValue] = {"arguments_hash": seen.arguments_hash} if seen else {}
         request_id = seen.request_id if seen else str(request)
         decision = validated(
-            HumanDecision, {"request_id": request_id, "decision": verb, **hashed, **said}
+            HumanDecision, {"request_id": request_id, "decision": verb, **hashed, **fields}
         )
         if signer is not None:
             if seen is None:
-                raise BadRequest(
-                    "request: what is signed is the request as it was seen, not its id"
-                )
+                raise BadRequest("request: a signature needs the PendingRequest, not only its id")
             decision = signer.sign(decision, seen, run_id=self.id)
         return await self.decide(decision)
 
     async def say(
         self, text: str, *, by: str = "", when: Literal["next_turn", "now"] = "next_turn"
     ) -> str:
-        """Add a user message for the next turn; `now` interrupts the model call in flight."""
+        """Add a user message for the next turn. With `now` it interrupts the model call in flight."""
         return await self._update("say", text=text, by=by, when=when)
 
-    async def reply(self, *, within: timedelta = ANSWERED_WITHIN) -> JsonValue:
-        """Wait until the agent has answered all that was said to it, and return the answer.
+    async def reply(self, *, within: timedelta = REPLY_TIMEOUT) -> JsonValue:
+        """Wait until the agent has answered all messages, and return the answer.
 
-        Of a run that has ended it is the last one. Raises `TimeoutError` if it takes longer, and it may be
-        waited for again; `BadRequest` if the run ends without an answer.
+        If the run has ended, the answer is its output. Raises `TimeoutError` after `within`; call it again
+        to continue waiting. Raises `BadRequest` if the run ends without an answer.
         """
         async with asyncio.timeout(within.total_seconds()):
-            while True:  # once more where the run goes on as the next one of its chain
+            while True:  # repeated if the run continues as new, or too many callers wait
                 try:
                     answer: JsonValue = await self._handle.execute_update("reply")
                 except WorkflowUpdateFailedError as error:
                     if type_of(error) == TooManyWait.__name__:
-                        await asyncio.sleep(ASKED_AGAIN_AFTER_S)
+                        await asyncio.sleep(REPLY_RETRY_S)
                     elif type_of(error) != ContinuedAsNew.__name__:
                         raise BadRequest(message_of(error)) from error
                 except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-                    raise cancelled_or_late("reply") from error
+                    raise cancellation_or_timeout("reply") from error
                 except RPCError as error:
                     if error.status is not RPCStatusCode.NOT_FOUND:
                         raise
@@ -231,31 +228,31 @@ class Run:
                     return answer
 
     async def _last_answer(self) -> JsonValue:
-        """Return the answer with which a run has ended; raises `BadRequest` for one without."""
+        """Return the output of an ended run; raises `BadRequest` if it has none."""
         try:
             result = await self.result()
         except RunFailed as error:
             raise BadRequest(f"the run has failed: {error.message}") from error
         except RPCError as error:
-            raise self._gone(error) from error
+            raise self._not_running(error) from error
         if result.status != "completed":
             raise BadRequest(f"the run has ended without an answer: {result.stop_reason}")
         return result.output
 
     async def pause(self, *, by: str = "", reason: str = "") -> str:
-        """Stop before the next turn."""
+        """Pause the run before its next turn."""
         return await self._update("pause", by=by, reason=reason)
 
     async def resume(self, *, by: str = "", reason: str = "") -> str:
-        """Go on after a pause."""
+        """Continue a paused run."""
         return await self._update("resume", by=by, reason=reason)
 
     async def finish(self, *, by: str = "") -> str:
-        """End a conversation after the turn it is in."""
+        """End a conversation after its current turn."""
         return await self._update("finish", by=by)
 
     async def cancel(self) -> None:
-        """Ask the run to stop: its result will say `cancelled`."""
+        """Cancel the run. Its result has the status `stopped` and the stop reason `cancelled`."""
         await self._handle.cancel()
 
     async def _update(self, name: str, **payload: JsonValue) -> str:
@@ -265,19 +262,19 @@ class Run:
         except WorkflowUpdateFailedError as error:
             raise BadRequest(message_of(error)) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise cancelled_or_late(name) from error
+            raise cancellation_or_timeout(name) from error
         except RPCError as error:
-            raise self._gone(error) from error
+            raise self._not_running(error) from error
 
-    def _gone(self, error: RPCError) -> Exception:
-        """Return what to raise for an error of the server: one that says so if there is no such run."""
+    def _not_running(self, error: RPCError) -> Exception:
+        """Return the error to raise: `BadRequest` if the server does not find a running run."""
         if error.status is RPCStatusCode.NOT_FOUND:
             return BadRequest(f"the run {self.id!r} has ended, or does not exist")
         return error
 
 
-def cancelled_or_late(name: str) -> BaseException:
-    """Return what the SDK makes one error of: the cancellation of this task, or else a late server."""
+def cancellation_or_timeout(name: str) -> BaseException:
+    """Tell two causes of one SDK error apart: this task was cancelled, or the server timed out."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         return asyncio.CancelledError()
@@ -285,12 +282,12 @@ def cancelled_or_late(name: str) -> BaseException:
 
 
 def type_of(error: WorkflowUpdateFailedError) -> str | None:
-    """Return the type of the error that an update failed with."""
+    """Return the failure type of a rejected update."""
     return error.cause.type if isinstance(error.cause, ApplicationError) else None
 
 
 def check_size(name: str, payload: dict[str, JsonValue]) -> None:
-    """Raise `BadRequest` for an update that the server would not take: it would hold the run up."""
+    """Raise `BadRequest` for an update that is too large: it would block the run."""
     size = len(to_json(payload).encode(errors="replace"))
     if size > MAX_UPDATE_BYTES:
         raise BadRequest(
@@ -300,7 +297,7 @@ def check_size(name: str, payload: dict[str, JsonValue]) -> None:
 
 
 def message_of(error: WorkflowUpdateFailedError) -> str:
-    """Return what an update was refused with, in one line."""
+    """Return the reason of a rejected update."""
     return error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
 
 

@@ -1,1 +1,1 @@
-"""Agents that a newcomer reads first."""
+"""Example agents to read first."""

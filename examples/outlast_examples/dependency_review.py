@@ -1,4 +1,4 @@
-"""Reviews a package that is installed on this machine, from its real metadata and licence files."""
+"""An agent that reviews an installed package, from its real metadata and licence files."""
 
 from importlib import metadata
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from outlast import Agent, Limits, ToolError, tool
 
 MAX_LICENCE_CHARS = 300
-"""The beginning of a licence names it; a small model reads no more."""
+"""The first lines of a licence contain its name, and a small model reads few tokens."""
 
 
 PackageName = Annotated[str, Field(max_length=60, description="its name, as one would install it")]
@@ -25,7 +25,7 @@ POLICY: dict[str, tuple[Risk, Recommendation]] = {
     "LGPL": ("medium", "review"),
     "GPL": ("high", "review"),
 }
-"""What the team thinks of licences, by a word in their names. A policy is code, not a model's opinion."""
+"""The policy of the team, by a word in the licence name. A policy is code; the model only reports it."""
 
 
 class Metadata(BaseModel):
@@ -52,14 +52,14 @@ class Review(BaseModel):
 def read_metadata(package: PackageName) -> Metadata:
     """Read the metadata of an installed package."""
     distribution = _installed(package)
-    found = distribution.metadata.json
-    licence = _licence_of(found)
+    fields = distribution.metadata.json
+    licence = _licence_of(fields)
     risk, recommendation = _policy_of(licence)
     return Metadata(
         name=distribution.name,
         version=distribution.version,
         licence=licence or "not stated",
-        purpose=str(found.get("summary", "")),
+        purpose=str(fields.get("summary", "")),
         risk=risk,
         recommendation=recommendation,
     )
@@ -81,13 +81,13 @@ def _installed(package: str) -> metadata.Distribution:
         raise ToolError(f"no package {package!r} is installed here") from None
 
 
-def _licence_of(found: dict[str, str | list[str]]) -> str:
+def _licence_of(fields: dict[str, str | list[str]]) -> str:
     """Return the licence that the metadata gives: an expression, a short text, or classifiers."""
     for field in ("license_expression", "license"):
-        text = " ".join(str(found.get(field, "")).split())
+        text = " ".join(str(fields.get(field, "")).split())
         if 0 < len(text) <= MAX_LICENCE_CHARS:
             return text[:60]
-    classifiers = found.get("classifier", [])
+    classifiers = fields.get("classifier", [])
     return ", ".join(
         entry.split(" :: ")[-1] for entry in classifiers if entry.startswith("License ::")
     )
@@ -101,7 +101,7 @@ def _policy_of(licence: str) -> tuple[Risk, Recommendation]:
 dependency_review = Agent(
     name="dependency-review",
     description="Reviews an installed Python package: licence, purpose, risk.",
-    # Few and plain words: a small model follows these, and a large one as well.
+    # Short and plain instructions, which a small model follows as well.
     instructions=(
         "You review Python packages. Call read_licence and read_metadata first, then answer with the "
         "licence, the purpose, the risk and the recommendation that read_metadata returned."

@@ -1,4 +1,4 @@
-"""A refund desk: looks an order up, asks for a refund that a person must approve, and answers."""
+"""A refund desk: it looks up an order, requests a refund that a person must approve, and answers."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class Resolution(BaseModel):
     message: str = Field(max_length=160, description="one friendly sentence to the customer")
 
 
-# A shop of two orders: an example needs no database.
+# Two orders instead of a database.
 ORDERS = {
     "A-1042": OrderStatus(
         order_id="A-1042", item="desk lamp", paid_usd=39.90, state="arrived broken"
@@ -59,7 +59,7 @@ async def refund(order_id: OrderId, amount_usd: Usd) -> Receipt:
     return Receipt(order_id=order_id, refunded_usd=amount_usd)
 
 
-# The example is for small models, which follow one better than they follow instructions.
+# Small models follow an example better than instructions.
 INSTRUCTIONS = """\
 You are the refund desk of a shop. Look up the order with order_status. If it arrived broken or was lost, \
 pay it back with refund: the amount that was paid, once. Then answer the customer in one friendly sentence.

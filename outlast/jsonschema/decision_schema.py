@@ -9,10 +9,10 @@ from outlast.contracts.agents import PinnedAgent, ToolSpec
 from outlast.jsonschema.schemas import Schema
 
 MAX_CALLS_PER_TURN = 8
-"""Tool calls of one decision: what a person can still follow, and a bound on what runs side by side."""
+"""Tool calls of one decision: it limits the calls in parallel to what a person can follow."""
 
 ANSWER_PREFIX = ".answer"
-"""Where the definitions of the output schema go: no tool has a name that begins with a dot."""
+"""Prefix of the definitions of the output schema: no tool name begins with a dot."""
 
 
 def decision_schema(
@@ -22,10 +22,10 @@ def decision_schema(
     max_calls: int | None = None,
     answer: bool = True,
 ) -> Schema:
-    """Return the schema of one decision: some calls of `tools` (None: all), or the final answer.
+    """Return the schema of one decision: calls of `tools` (None means all), or the final answer.
 
-    With no tools left, or no calls, only the answer is admitted: that is how a run ends. Without
-    `answer`, only calls are.
+    Without tools or calls, only the answer is allowed: so a run ends with an answer. Without `answer`,
+    only calls are allowed.
     """
     allowed = [tool for tool in agent.tools if tools is None or tool.name in tools]
     most = min(MAX_CALLS_PER_TURN, MAX_CALLS_PER_TURN if max_calls is None else max_calls)
@@ -66,33 +66,37 @@ def _with_definitions(schema: Schema, definitions: Schema) -> Schema:
 
 
 def _hoisted(schema: Schema, prefix: str, definitions: Schema) -> Schema:
-    """Move a schema's definitions into `definitions`, under names that no other schema has."""
-
-    def rewritten(node: JsonValue) -> JsonValue:
-        if isinstance(node, list):
-            return [rewritten(child) for child in node]
-        if not isinstance(node, dict):
-            return node
-        return {
-            key: _moved(value, prefix)
-            if key == "$ref"
-            else {name: rewritten(child) for name, child in value.items()}
-            if key == "properties" and isinstance(value, dict)
-            else rewritten(value)
-            for key, value in node.items()
-            if key not in ("$defs", "definitions")
-        }
-
+    """Move the definitions of a schema into `definitions`, with names that are unique among all schemas."""
     for group in ("$defs", "definitions"):
         inner = schema.get(group)
         for name, definition in inner.items() if isinstance(inner, dict) else ():
-            definitions[f"{prefix}.{name}"] = rewritten(definition)
-    hoisted = rewritten(schema)
-    assert isinstance(hoisted, dict)  # noqa: S101 rewritten() keeps the kind
+            definitions[f"{prefix}.{name}"] = _with_moved_references(definition, prefix)
+    hoisted = _with_moved_references(schema, prefix)
+    assert isinstance(hoisted, dict)  # noqa: S101 the function keeps the type
     if _refers_to_root(schema):
         definitions[prefix] = hoisted
         return {"$ref": f"#/$defs/{prefix}"}
     return hoisted
+
+
+def _with_moved_references(node: JsonValue, prefix: str) -> JsonValue:
+    """Return a schema without its definitions, whose references name the moved ones."""
+    if isinstance(node, list):
+        return [_with_moved_references(child, prefix) for child in node]
+    if not isinstance(node, dict):
+        return node
+    moved: Schema = {}
+    for key, value in node.items():
+        if key == "$ref":
+            moved[key] = _moved(value, prefix)
+        elif key == "properties" and isinstance(value, dict):
+            # A property may have the name of a keyword.
+            moved[key] = {
+                name: _with_moved_references(child, prefix) for name, child in value.items()
+            }
+        elif key not in ("$defs", "definitions"):
+            moved[key] = _with_moved_references(value, prefix)
+    return moved
 
 
 def _moved(reference: JsonValue, prefix: str) -> JsonValue:

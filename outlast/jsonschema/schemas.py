@@ -1,4 +1,4 @@
-"""JSON Schemas: of Python types, of what people send, and of a turn's decision."""
+"""JSON Schemas of Python types."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Schema = dict[str, JsonValue]
 
 
 def schema_of(annotation: Any, *, what: str, mode: JsonSchemaMode = "validation") -> Schema:
-    """Return the JSON Schema of a type; `what` names it in the `DefinitionError` of one that has none."""
+    """Return the JSON Schema of a type. Raises `DefinitionError` if it has none; `what` names the type."""
     try:
         return TypeAdapter(annotation).json_schema(mode=mode, schema_generator=_WithoutTitles)
     except (
@@ -25,11 +25,11 @@ def schema_of(annotation: Any, *, what: str, mode: JsonSchemaMode = "validation"
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of field names: they cost tokens and say nothing."""
+    """Leaves out the titles that pydantic derives from field names: they only cost tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 pydantic's signature
         return False
 
     def get_decimal_pattern(self, schema: Any) -> str | None:
-        """Tell a decimal's text from any text; pydantic does so by itself only before 2.14."""
+        """Return a pattern for decimals as text, which pydantic 2.14 and later leave out."""
         return self.build_decimal_pattern(schema)

@@ -121,7 +121,7 @@ async def test_a_child_that_fails_says_why_to_the_workflow_that_started_it(
 
 async def test_an_id_that_is_taken_is_refused_by_name(stage: Stage) -> None:
     await stage.start("scout", id=f"twice-{stage.task_queue}")
-    with pytest.raises(BadRequest, match="exists already; choose another, or get"):
+    with pytest.raises(BadRequest, match="exists already; choose another id, or use get"):
         await stage.client.start(
             "scout", "x", id=f"twice-{stage.task_queue}", task_queue=stage.task_queue
         )

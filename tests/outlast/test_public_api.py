@@ -1,0 +1,180 @@
+"""The public API: names and parameters that a release must not change by accident (docs/public-api.md)."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import outlast
+
+PAGE = Path(__file__).parents[2] / "docs" / "public-api.md"
+
+NAMES: dict[str, set[str]] = {
+    "outlast": {
+        *(
+            "Agent",
+            "AgentResult",
+            "Approval",
+            "BadRequest",
+            "Client",
+            "DefinitionError",
+            "Escalation",
+        ),
+        *(
+            "Leg",
+            "Limits",
+            "OutlastError",
+            "OutlastPlugin",
+            "Progress",
+            "Route",
+            "Run",
+            "RunFailed",
+        ),
+        *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "idempotency_key"),
+        *("last_checkpoint", "run_agent", "save_checkpoint", "tool"),
+    },
+    "outlast.errors": {
+        *(
+            "BadRequest",
+            "ContinuedAsNew",
+            "DefinitionError",
+            "Failure",
+            "ModelError",
+            "ModelFailure",
+        ),
+        *("NoWorker", "NotReady", "OutlastError", "RunFailed", "RunTooLarge", "ToolError"),
+        *("ToolFailed", "TooManyWait", "TooSlow", "WorkerShutdown"),
+    },
+    "outlast.model_server": {
+        *("Completion", "DEFAULT_DECODING", "Decoding", "LOOP_TOKENS", "ModelServer", "OnTokens"),
+        *("Prompt", "ServerFacts", "ServerOptions"),
+    },
+    "outlast.signing": {"SigningKey"},
+    "outlast.testing": {
+        *("CHARACTERS_PER_TOKEN", "ScriptExhausted", "ScriptedModel", "Step"),
+        *("answer", "call", "calls"),
+    },
+}
+
+PARAMETERS = {
+    "outlast.Agent": "name instructions tools output begin_with prompt description model limits",
+    "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry when signed",
+    "outlast.Client": "client",
+    "outlast.Client.chat": "self id text agent by update_id within options",
+    "outlast.Client.connect": "overrides",
+    "outlast.Client.get": "self id",
+    "outlast.Client.run": "self agent input options",
+    "outlast.Client.start": "self agent input spec tenant limits mode id task_queue",
+    "outlast.Escalation": "audience after_s",
+    "outlast.Leg": "task_queue start_within_s server model price",
+    "outlast.Limits": "max_turns max_tokens max_cost_usd deadline_s idle_s",
+    "outlast.OutlastPlugin": "",
+    "outlast.Route": "legs",
+    "outlast.Run.answer": "self request answer by comment signer",
+    "outlast.Run.approve": "self request by comment signer",
+    "outlast.Run.cancel": "self",
+    "outlast.Run.decide": "self decision",
+    "outlast.Run.deny": "self request by comment signer",
+    "outlast.Run.edit": "self request arguments by comment signer",
+    "outlast.Run.finish": "self by",
+    "outlast.Run.pause": "self by reason",
+    "outlast.Run.pending_requests": "self",
+    "outlast.Run.progress": "self",
+    "outlast.Run.reply": "self within",
+    "outlast.Run.result": "self",
+    "outlast.Run.resume": "self by reason",
+    "outlast.Run.say": "self text by when",
+    "outlast.Run.stream": "self interval",
+    "outlast.Run.transcript": "self since",
+    "outlast.ToolError": "message",
+    "outlast.ask_human": "answer audience name description max_calls expires remind escalate",
+    "outlast.idempotency_key": "",
+    "outlast.last_checkpoint": "",
+    "outlast.run_agent": "agent input spec limits tenant id task_queue",
+    "outlast.save_checkpoint": "value",
+    "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify"),
+    "outlast.errors.ModelError": "message kind retryable retry_after tokens text",
+    "outlast.model_server.ModelServer.aclose": "self",
+    "outlast.model_server.ModelServer.complete": "self prompt on_tokens",
+    "outlast.model_server.ModelServer.count_prompt_tokens": "self prompt",
+    "outlast.model_server.ModelServer.is_reachable": "self",
+    "outlast.model_server.ModelServer.probe": "self",
+    "outlast.signing.SigningKey.generate": "name",
+    "outlast.signing.SigningKey.load": "file",
+    "outlast.signing.SigningKey.save": "self file",
+    "outlast.signing.SigningKey.sign": "self decision request run_id at",
+    "outlast.testing.ScriptedModel": "steps repeat_last",
+    "outlast.testing.answer": "value",
+    "outlast.testing.call": "tool arguments",
+    "outlast.testing.calls": "decisions",
+}
+
+
+def public_names(module_name: str) -> set[str]:
+    """Return the names that a module defines and that have no leading underscore."""
+    module = importlib.import_module(module_name)
+    if module_name == "outlast":
+        return set(module.__all__)
+    source = inspect.getsource(module)
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and (
+            getattr(value, "__module__", None) == module_name
+            or any(source.find(f"\n{name}{mark}") >= 0 for mark in (" =", ":"))
+        )
+    }
+
+
+def parameters(path: str) -> list[str]:
+    module_name = max((name for name in NAMES if path.startswith(f"{name}.")), key=len)
+    value: Any = importlib.import_module(module_name)
+    for part in path.removeprefix(f"{module_name}.").split("."):
+        value = getattr(value, part)
+    return list(inspect.signature(value).parameters)
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_public_module_has_exactly_its_names(module: str) -> None:
+    assert public_names(module) == NAMES[module]
+
+
+@pytest.mark.parametrize(("path", "expected"), PARAMETERS.items())
+def test_parameters_keep_their_names_and_order(path: str, expected: str) -> None:
+    assert parameters(path) == expected.split()
+
+
+def test_every_public_function_and_method_of_outlast_is_listed() -> None:
+    functions = {
+        f"outlast.{name}" for name in outlast.__all__ if inspect.isfunction(vars(outlast)[name])
+    }
+    methods = {
+        f"outlast.{owner.__name__}.{name}"
+        for owner in (outlast.Client, outlast.Run)
+        for name, value in vars(owner).items()
+        if not name.startswith("_") and (callable(value) or isinstance(value, classmethod))
+    }
+    assert functions | methods <= PARAMETERS.keys()
+
+
+def test_the_page_lists_every_public_name() -> None:
+    page = PAGE.read_text()
+    assert all(f"## `{module}`" in page for module in NAMES)
+    missing = {name for names in NAMES.values() for name in names if f"`{name}`" not in page}
+    assert not missing
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    undocumented = {
+        f"{module}.{name}"
+        for module, names in NAMES.items()
+        for name in names
+        if inspect.isclass(value := vars(importlib.import_module(module))[name])
+        or inspect.isfunction(value)
+        if not inspect.getdoc(value)
+    }
+    assert not undocumented
