@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-serverless test-vllm test-browser test-install check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-fuzz test-serverless test-vllm test-browser test-install check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test: setup ## run the tests; ARGS="-k name"
 
 test-long: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)
+
+test-fuzz: setup ## send generated input to every interface; FUZZ_SCALE=20 tries 20 times as much
+	$(BIN)/python -m pytest tests/long/fuzz -o norecursedirs=".*" $(ARGS)
 
 test-serverless: setup ## run AWS Lambda's handler for real, invoked by a real Temporal server
 	$(BIN)/python -m pytest tests/serverless -o norecursedirs=".*" -s $(ARGS)

@@ -1,0 +1,1 @@
+"""Fuzzing: whatever a stranger sends is refused or handled by name, within a second."""
