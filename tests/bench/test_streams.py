@@ -43,7 +43,7 @@ class TestWire:
         assert contents[1:] == [*THREE, None]
         assert response.objects[-1]["usage"]["completion_tokens"] == 3
 
-    async def test_usage_is_told_in_every_chunk_only_when_it_is_asked_for(self) -> None:
+    async def test_usage_is_in_every_chunk_only_on_request(self) -> None:
         response = await answered(Step(pieces=THREE), continuous=True)
         counted = [chunk["usage"]["completion_tokens"] for chunk in response.objects]
         assert counted[-3:] == [3, 3, 3]

@@ -32,8 +32,8 @@ from outlast.model_server import Completion, Decoding, Prompt, ServerFacts, Serv
 
 TEMPERATURE = 0.7
 
-MOST_WASTED = 110
-"""Tokens of a loop: what is let pass, the looks for it, and what is on its way when it is cut."""
+MAX_LOOP_COST = 110
+"""Tokens of a loop: those that are allowed, those between two searches, and those in flight."""
 
 HELLO = [{"role": "user", "content": "Say hello in one sentence."}]
 OPEN_TEXT: dict[str, Any] = {"type": "string"}
@@ -55,7 +55,7 @@ TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True)
-class Served:
+class ProbedServer:
     """A server under test, after the probe."""
 
     options: ServerOptions
@@ -76,26 +76,31 @@ class Served:
         max_tokens: int = MAX_TOKENS,
         **decoding: Any,
     ) -> Completion:
-        how = Decoding(**decoding)
         return await self.model.complete(
-            Prompt(messages, schema, json.dumps(schema), max_tokens, decoding=how)
+            Prompt(
+                messages,
+                schema,
+                json.dumps(schema),
+                max_tokens,
+                decoding=Decoding(**decoding),
+            )
         )
 
 
 @asynccontextmanager
-async def served(options: ServerOptions, *, max_concurrent: int) -> AsyncIterator[Served]:
+async def probed(options: ServerOptions, *, max_concurrent: int) -> AsyncIterator[ProbedServer]:
     """Probe a server, as a worker does when it starts."""
     model = ChatCompletions(options)
     try:
-        yield Served(options, model, await model.probe(), max_concurrent)
+        yield ProbedServer(options, model, await model.probe(), max_concurrent)
     finally:
         await model.aclose()
 
 
 @asynccontextmanager
-async def other_adapter(served: Served, /, **changed: Any) -> AsyncIterator[ChatCompletions]:
+async def other_adapter(server: ProbedServer, /, **changed: Any) -> AsyncIterator[ChatCompletions]:
     """Yield an adapter of the same server with other options."""
-    model = ChatCompletions(replace(served.options, **changed))
+    model = ChatCompletions(replace(server.options, **changed))
     try:
         yield model
     finally:
@@ -133,7 +138,7 @@ class Conformance:
 
     kinds: Sequence[OutputType] = TYPES
 
-    async def test_the_probe_tells_what_the_server_is(self, engine: Served) -> None:
+    async def test_the_probe_finds_out_what_the_server_is(self, engine: ProbedServer) -> None:
         assert engine.facts.constrained
         assert engine.facts.engine in ("xgrammar", "guidance", "llama.cpp")
         assert engine.facts.version
@@ -141,10 +146,10 @@ class Conformance:
         assert engine.facts.context_tokens is not None
         assert engine.facts.context_tokens >= 4_096
 
-    async def test_a_value_of_each_type_is_valid(self, engine: Served) -> None:
+    async def test_a_value_of_each_type_is_valid(self, engine: ProbedServer) -> None:
         slots = asyncio.Semaphore(engine.max_concurrent)
 
-        async def ask(kind: OutputType) -> str | None:
+        async def problem_with(kind: OutputType) -> str | None:
             async with slots:
                 try:
                     generation, record = await generate_value(kind, engine.endpoint)
@@ -155,12 +160,12 @@ class Conformance:
             return None if taken else f"{kind.name}: {record.answers}"
 
         assert len(self.kinds) >= 20
-        wrong = await asyncio.gather(*(ask(kind) for kind in self.kinds))
-        assert [one for one in wrong if one] == []
+        wrong = await asyncio.gather(*(problem_with(kind) for kind in self.kinds))
+        assert [problem for problem in wrong if problem] == []
 
     @pytest.mark.parametrize("tool", ["read_licence", "count_files"])
-    async def test_a_turn_without_answer_calls_the_tool_that_is_left(
-        self, engine: Served, tool: str
+    async def test_a_turn_without_an_answer_calls_the_only_tool(
+        self, engine: ProbedServer, tool: str
     ) -> None:
         messages = [user_message("Answer at once with x 1 and y 2. Call no tool.")]
         source = prompt_source(
@@ -170,7 +175,7 @@ class Conformance:
         assert generation.decision is not None
         assert [call.tool for call in generation.decision.tool_calls] == [tool]
 
-    async def test_a_turn_without_tools_answers(self, engine: Served) -> None:
+    async def test_a_turn_without_tools_answers(self, engine: ProbedServer) -> None:
         messages = [user_message("Call read_licence for the package rich.")]
         generation = await generate(
             prompt_source(clerk(), messages, key="clerk", tools=()), engine.endpoint
@@ -179,29 +184,29 @@ class Conformance:
         assert generation.decision.tool_calls == ()
         assert is_of(TYPES[0], generation.decision.answer)
 
-    async def test_an_answer_has_no_more_tokens_than_it_may_have(self, engine: Served) -> None:
+    async def test_an_answer_is_cut_off_at_max_tokens(self, engine: ProbedServer) -> None:
         completion = await engine.complete(HELLO, PAIR, max_tokens=6)
         assert (completion.finish_reason, completion.completion_tokens) == ("length", 6)
 
-    async def test_a_loop_is_cut_before_it_has_cost_much(self, engine: Served) -> None:
+    async def test_a_loop_is_aborted_early(self, engine: ProbedServer) -> None:
         messages = [{"role": "user", "content": "Repeat without end: ha ha ha ha ha ha ha ha ha"}]
         async with other_adapter(engine, engine=engine.model.engine, temperature=0) as model:
-            with pytest.raises(ModelError) as cut:
+            with pytest.raises(ModelError) as aborted:
                 await model.complete(Prompt(messages, OPEN_TEXT, "text", 1_000))
-        assert cut.value.kind is ModelFailure.REPETITION_LOOP
-        assert 0 < cut.value.tokens["completion_tokens"] <= MOST_WASTED
+        assert aborted.value.kind is ModelFailure.REPETITION_LOOP
+        assert 0 < aborted.value.tokens["completion_tokens"] <= MAX_LOOP_COST
 
-    async def test_a_compact_answer_has_no_free_white_space(self, engine: Served) -> None:
+    async def test_a_compact_answer_has_no_free_white_space(self, engine: ProbedServer) -> None:
         goad = [{"role": "user", "content": "Make up a name and scores, with many line breaks."}]
         usual = await engine.complete(goad, PAIR)
         completion = await engine.complete(goad, PAIR, compact_json=True)
         assert json.loads(completion.text).keys() == {"name", "scores"}
         between = TEXTS.sub("", completion.text)
-        assert re.search(r"\s", TEXTS.sub("", usual.text)), "else nothing is shown"
+        assert re.search(r"\s", TEXTS.sub("", usual.text)), "otherwise the test shows nothing"
         most = 1 if engine.model.engine == "xgrammar" else 0
         assert re.search(rf"\s{{{most + 1}}}", between) is None
 
-    async def test_more_requests_than_slots_are_all_answered(self, engine: Served) -> None:
+    async def test_more_requests_than_slots_are_all_answered(self, engine: ProbedServer) -> None:
         kinds = [TYPES[number % 3] for number in range(12)]
         generations = await asyncio.gather(
             *(generate_value(kind, engine.endpoint) for kind in kinds)
@@ -210,30 +215,32 @@ class Conformance:
             assert generation.decision is not None
             assert is_of(kind, generation.decision.answer)
 
-    async def test_no_request_is_lost_right_after_another(self, engine: Served) -> None:
+    async def test_no_request_is_lost_right_after_another(self, engine: ProbedServer) -> None:
         # llama.cpp closes connections after a stream: one in ten was.
         for _ in range(40):
             await engine.complete(HELLO, {"type": "boolean"}, max_tokens=3)
 
-    async def test_a_prompt_beyond_the_context_is_told_as_that(self, engine: Served) -> None:
+    async def test_a_prompt_beyond_the_context_is_a_context_overflow(
+        self, engine: ProbedServer
+    ) -> None:
         assert engine.facts.context_tokens is not None
         with pytest.raises(ModelError) as raised:
             await engine.complete(long_text(engine.facts.context_tokens + 100), PAIR)
         assert raised.value.kind is ModelFailure.CONTEXT_OVERFLOW
 
-    async def test_tokens_are_counted_as_the_server_counts_them(self, engine: Served) -> None:
+    async def test_tokens_are_counted_as_the_server_counts_them(self, engine: ProbedServer) -> None:
         prompt = Prompt([{"role": "system", "content": "Be brief. ✓"}, *HELLO], PAIR, "pair", 64)
         counted = await engine.model.count_prompt_tokens(prompt)
         completion = await engine.model.complete(prompt)
         assert counted == completion.prompt_tokens
 
-    async def test_cached_tokens_of_a_prompt_are_told(self, engine: Served) -> None:
+    async def test_cached_tokens_of_a_prompt_are_reported(self, engine: ProbedServer) -> None:
         messages = long_text(400)
         await engine.complete(messages, PAIR)
         again = await engine.complete(messages, PAIR)
         assert again.prompt_tokens > again.cached_prompt_tokens >= 0.6 * again.prompt_tokens
 
-    async def test_a_request_with_a_trace_is_taken(self, engine: Served) -> None:
+    async def test_a_request_with_a_trace_is_accepted(self, engine: ProbedServer) -> None:
         span = trace.NonRecordingSpan(
             trace.SpanContext(
                 trace_id=0x1234, span_id=0x56, is_remote=False, trace_flags=trace.TraceFlags(1)
@@ -246,7 +253,7 @@ class Conformance:
         finally:
             context.detach(token)
 
-    async def test_a_cancelled_request_leaves_the_server_free(self, engine: Served) -> None:
+    async def test_a_cancelled_request_leaves_the_server_free(self, engine: ProbedServer) -> None:
         came = asyncio.Event()
         async with other_adapter(
             engine, engine=engine.model.engine, temperature=TEMPERATURE
@@ -258,10 +265,10 @@ class Conformance:
                 2_000,
             )
             for _ in range(2 * engine.max_concurrent):
-                asking = asyncio.create_task(model.complete(prompt, on_tokens=lambda _: came.set()))
+                call = asyncio.create_task(model.complete(prompt, on_tokens=lambda _: came.set()))
                 await came.wait()
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
             async with asyncio.timeout(15):
                 generation, _ = await generate_value(TYPES[0], engine.endpoint)
             assert generation.decision is not None

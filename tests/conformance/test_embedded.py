@@ -10,16 +10,16 @@ from outlast_workers.local.servers import EmbeddedModel
 
 from bench.engines.types import TYPES
 from outlast.model_server import ServerOptions
-from tests.conformance.suite import TEMPERATURE, Conformance, Served, served
+from tests.conformance.suite import TEMPERATURE, Conformance, ProbedServer, probed
 
 
 @pytest_asyncio.fixture(scope="module")
-async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProbedServer]:
     """The embedded server, probed."""
     model = EmbeddedModel(log_dir=tmp_path_factory.mktemp("model"), port=free_port())
     async with (
         model,
-        served(
+        probed(
             ServerOptions(model.url, temperature=TEMPERATURE), max_concurrent=PARALLEL
         ) as engine,
     ):

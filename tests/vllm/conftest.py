@@ -6,7 +6,7 @@ import pytest_asyncio
 from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
 from bench.engines.vllm_server import vllm as serving
 from outlast.model_server import ServerOptions
-from tests.conformance.suite import TEMPERATURE, Served, served
+from tests.conformance.suite import TEMPERATURE, ProbedServer, probed
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -17,8 +17,8 @@ async def vllm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoi
 
 
 @pytest_asyncio.fixture(scope="session")
-async def engine(vllm: Endpoint) -> AsyncIterator[Served]:
+async def engine(vllm: Endpoint) -> AsyncIterator[ProbedServer]:
     """VLLM as a worker uses it, after the probe."""
-    server = ServerOptions(vllm.url, api="vllm", temperature=TEMPERATURE)
-    async with served(server, max_concurrent=MAX_NUM_SEQS) as engine:
+    options = ServerOptions(vllm.url, api="vllm", temperature=TEMPERATURE)
+    async with probed(options, max_concurrent=MAX_NUM_SEQS) as engine:
         yield engine

@@ -1,4 +1,4 @@
-"""The suite against vLLM, and what only vLLM tells."""
+"""The conformance suite against vLLM, and what only vLLM reports."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.conformance.suite import (
     HELLO,
     PAIR,
     Conformance,
-    Served,
+    ProbedServer,
     other_adapter,
 )
 from tests.vllm.test_server import metric
@@ -23,30 +23,30 @@ STOPS_WITHIN_S = 2.0
 
 
 class TestVllm(Conformance):
-    """What llama.cpp lacks is added."""
+    """With tests that llama.cpp cannot pass."""
 
-    async def test_a_model_that_is_not_served_is_unknown(self, engine: Served) -> None:
+    async def test_a_model_that_is_not_served_is_unknown(self, engine: ProbedServer) -> None:
         async with other_adapter(engine, model="other") as model:
             with pytest.raises(ModelError) as raised:
                 await model.probe()
         assert raised.value.kind is ModelFailure.UNKNOWN_MODEL
 
-    async def test_it_is_held_to_a_schema_by_the_other_field_too(self, engine: Served) -> None:
+    async def test_it_enforces_a_schema_in_the_other_field_too(self, engine: ProbedServer) -> None:
         async with other_adapter(engine, api="openai") as model:
             facts = await model.probe()
             assert facts.constrained
             assert (facts.engine, facts.context_tokens) == ("openai", engine.facts.context_tokens)
 
 
-async def test_a_cancelled_request_stops_the_engine(vllm: Endpoint, engine: Served) -> None:
+async def test_a_cancelled_request_stops_the_engine(vllm: Endpoint, engine: ProbedServer) -> None:
     came = asyncio.Event()
     prompt = Prompt(HELLO, {"type": "array", "items": PAIR, "minItems": 200}, "long", 3_000)
-    asking = asyncio.create_task(engine.model.complete(prompt, on_tokens=lambda _: came.set()))
+    call = asyncio.create_task(engine.model.complete(prompt, on_tokens=lambda _: came.set()))
     await came.wait()
     assert await metric(vllm, "vllm:num_requests_running") == 1
     began = asyncio.get_running_loop().time()
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
     while await metric(vllm, "vllm:num_requests_running") > 0:
         assert asyncio.get_running_loop().time() - began < STOPS_WITHIN_S
         await asyncio.sleep(0.02)

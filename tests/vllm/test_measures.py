@@ -13,7 +13,7 @@ import outlast
 from bench.engines.types import Word
 from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
 from outlast.tools import Tool
-from tests.conformance.suite import Served
+from tests.conformance.suite import ProbedServer
 from tests.stage import on_stage
 from tests.vllm.test_server import metric
 
@@ -40,7 +40,7 @@ def look_up(number: int) -> Tool[..., Any]:
 
 
 async def test_a_run_of_twenty_turns_hits_the_prefix_cache(
-    temporal: Client, vllm: Endpoint, engine: Served
+    temporal: Client, vllm: Endpoint, engine: ProbedServer
 ) -> None:
     chapters = [look_up(number) for number in range(1, TURNS)]
     reader = outlast.Agent(

@@ -55,7 +55,7 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
 
 
 @pytest.mark.parametrize(
-    ("schema", "given", "moved", "engines"),
+    ("schema", "enforced", "checked_after", "engines"),
     [
         ({**NUMBER, "multipleOf": 0.5}, NUMBER, ("multipleOf",), ENGINES),
         ({**WHOLE, "multipleOf": 5}, WHOLE, ("multipleOf",), ("auto", "xgrammar", "llama.cpp")),
@@ -150,12 +150,12 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
     ],
 )
 def test_what_an_engine_does_not_know_is_left_to_the_check(
-    schema: Any, given: Any, moved: tuple[str, ...], engines: tuple[Engine, ...]
+    schema: Any, enforced: Any, checked_after: tuple[str, ...], engines: tuple[Engine, ...]
 ) -> None:
     for engine in engines:
         constraint = constraint_for(schema, engine)
-        assert (engine, constraint.schema) == (engine, given)
-        assert (engine, constraint.checked_after) == (engine, moved)
+        assert (engine, constraint.schema) == (engine, enforced)
+        assert (engine, constraint.checked_after) == (engine, checked_after)
 
 
 NAMES = st.sampled_from("ab")
@@ -235,11 +235,11 @@ def test_what_the_whole_schema_admits_the_engine_may_still_say(
 ) -> None:
     whole = Draft202012Validator(schema)
     for engine in ENGINES:
-        given_schema = constraint_for(schema, engine).schema
-        Draft202012Validator.check_schema(given_schema)
-        part = Draft202012Validator(given_schema)
+        enforced = constraint_for(schema, engine).schema
+        Draft202012Validator.check_schema(enforced)
+        part = Draft202012Validator(enforced)
         for value in values:
-            assert not whole.is_valid(value) or part.is_valid(value), (engine, value, given_schema)
+            assert not whole.is_valid(value) or part.is_valid(value), (engine, value, enforced)
 
 
 class Order(BaseModel):

@@ -62,7 +62,7 @@ def test_every_class_of_failure_has_a_rule_and_a_type_of_its_own() -> None:
         ),
     ],
 )
-def test_the_next_question_is_put_as_the_failure_asks_for(
+def test_the_failure_decides_how_the_next_prompt_differs(
     failure: Failed, state: AttemptState, remedy: Remedy | None
 ) -> None:
     assert remedy_for(failure, state) == remedy

@@ -44,7 +44,7 @@ def test_calls_of_tools_go_by_tool_then_by_class(
     assert ROUTES.of_tool(tool) == to(queue)
 
 
-def test_all_of_them_are_told() -> None:
+def test_all_routes_are_listed() -> None:
     assert [route.legs[0].task_queue for route in ROUTES.of_generate()] == [
         "generate",
         "generate-large",

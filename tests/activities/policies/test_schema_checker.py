@@ -29,7 +29,7 @@ def test_a_text_of_a_wrong_format_is_a_problem(form: str, good: str, bad: str) -
 
 
 @pytest.mark.parametrize("form", ["binary", "path", "of-our-own"])
-def test_a_format_that_nobody_knows_is_no_problem(form: str) -> None:
+def test_an_unknown_format_is_not_a_problem(form: str) -> None:
     assert SchemaChecker().problem("x", {"type": "string", "format": form}, key="") is None
 
 

@@ -35,7 +35,7 @@ def test_retry_after_is_seconds_or_a_date_and_bounded(header: str, wait: timedel
     assert retry_after({"retry-after": header}, NOON) == wait
 
 
-def test_no_header_asks_for_no_wait() -> None:
+def test_without_a_header_there_is_no_wait() -> None:
     assert retry_after({}, NOON) is None
 
 

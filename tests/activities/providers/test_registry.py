@@ -1,0 +1,40 @@
+"""The registry of adapters: one row gives the settings, the command line and the adapter."""
+
+import pytest
+from outlast_activities.providers.chat_completions import ChatCompletions
+from outlast_activities.providers.registry import ADAPTERS
+from outlast_workers.__main__ import main
+from outlast_workers.settings_sections import ModelSettings
+from pydantic import ValidationError
+
+from outlast.model_server import ServerFacts, ServerOptions
+
+
+@pytest.mark.parametrize("api", ADAPTERS)
+async def test_each_row_creates_its_adapter(api: str) -> None:
+    facts = ServerFacts("guidance", "1", "m", 4096, constrained=True)
+    server = ADAPTERS[api].connect(ServerOptions("http://127.0.0.1:9/v1", api=api), facts)
+    assert isinstance(server, ChatCompletions)
+    assert server.engine == "guidance"
+    await server.aclose()
+
+
+@pytest.mark.parametrize("api", ADAPTERS)
+def test_each_row_is_a_valid_setting(api: str) -> None:
+    assert ModelSettings(api=api).api == api
+
+
+def test_an_unknown_api_is_rejected_with_the_known_ones() -> None:
+    with pytest.raises(ValidationError, match="must be 'openai' or 'vllm'"):
+        ModelSettings(api="vlm")
+
+
+def test_the_command_line_offers_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--api", "vlm"])
+    error = capsys.readouterr().err
+    assert all(api in error for api in ADAPTERS)
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(adapter.summary in text for adapter in ADAPTERS.values())
