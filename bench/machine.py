@@ -19,7 +19,7 @@ def description() -> dict[str, str | int | None]:
 
 
 class OtherLoad:
-    """Counts the CPU time of all other processes, from its making until `share` is asked for.
+    """Counts the CPU time of all other processes, from its creation until `share` is read.
 
     Children of this process count as its own once they have been waited for.
     """

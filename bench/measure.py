@@ -71,7 +71,7 @@ class Bench:
             process.check()
 
     async def start(self, subject: Subject, load: Load) -> Handle:
-        """Start a run under the script that makes it take the turns asked for."""
+        """Start a run under the script that makes it take the requested number of turns."""
         self.model.script = turns(load.turns)
         workflow_id = f"{subject.name}-{next(self._numbers)}"
         return await subject.start(self.client, workflow_id, load)

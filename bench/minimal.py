@@ -1,4 +1,4 @@
-"""The smallest instance of a JSON Schema: what a scripted model says when nothing else is asked."""
+"""The smallest instance of a JSON Schema: the default completion of a scripted model."""
 
 import json
 from collections.abc import Callable

@@ -66,10 +66,10 @@ async def _run(options: argparse.Namespace) -> None:
         await running
 
 
-def _version(told: str) -> WorkerDeploymentConfig | None:
-    if not told:
+def _version(text: str) -> WorkerDeploymentConfig | None:
+    if not text:
         return None
-    name, _, build_id = told.partition(":")
+    name, _, build_id = text.partition(":")
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(deployment_name=name, build_id=build_id),
         use_worker_versioning=True,

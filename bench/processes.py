@@ -53,8 +53,8 @@ async def worker_process(
 ) -> AsyncIterator[Measured]:
     """Run a worker for the length of a block; whether it serves, its first run tells."""
     env = shutil.which("env") or "/usr/bin/env"
-    told = [env, f"TEMPORAL_ADDRESS={temporal_address}", *command]
-    child = ChildProcess(f"worker-{name}", told, log_dir=LOGS)
+    with_address = [env, f"TEMPORAL_ADDRESS={temporal_address}", *command]
+    child = ChildProcess(f"worker-{name}", with_address, log_dir=LOGS)
     await child.start(_at_once)
     try:
         yield Measured(child)

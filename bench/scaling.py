@@ -193,7 +193,7 @@ class Phase:
 
 @dataclass
 class Nap:
-    """An activity that was asked for."""
+    """An activity that was scheduled."""
 
     handle: WorkflowHandle[Napper, int]
     began: float

@@ -106,7 +106,7 @@ def pieces_of(text: str) -> tuple[str, ...]:
 class Step:
     """One answer. With a `status` other than 200, `text` is the message of an error.
 
-    `pieces` are what is said token by token, `gap_s` apart; `max_tokens` of the request cuts them,
+    `pieces` are the completion token by token, `gap_s` apart; `max_tokens` of the request cuts them,
     as it cuts pieces that are repeated for ever (`repeats`). After `stalls_after` pieces nothing more
     is sent; after `breaks_after` the connection ends in mid-answer. `error_in_stream` is the `error`
     object that comes instead of the end of a stream. `usage` goes over what is counted. `raw` is a
@@ -166,7 +166,7 @@ class Steps:
         """Take the next step."""
         self.taken += 1
         if self.taken > len(self._steps):
-            reason = f"the script has {len(self._steps)} steps, and step {self.taken} was asked for"
+            reason = f"the script has {len(self._steps)} steps, and step {self.taken} was requested"
             return Step(reason, status=500)
         return self._steps[self.taken - 1]
 

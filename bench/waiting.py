@@ -86,11 +86,11 @@ class OutlastWaiter:
 
     def worker(self, model_url: str) -> list[str]:
         """Return the command of the worker process."""
-        told = [f"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS={self.cached}"]
+        variables = [f"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS={self.cached}"]
         if self.tool_slots:
-            told += [f"OUTLAST_CONCURRENCY__TOOLS={self.tool_slots}"]
-            told += ["OUTLAST_QUEUES__TOOLS=bench-tools"]
-        return [*told, *OUTLAST.worker(model_url)]
+            variables += [f"OUTLAST_CONCURRENCY__TOOLS={self.tool_slots}"]
+            variables += ["OUTLAST_QUEUES__TOOLS=bench-tools"]
+        return [*variables, *OUTLAST.worker(model_url)]
 
     async def start(self, client: Client, workflow_id: str) -> Handle:
         """Start a run."""
@@ -207,7 +207,7 @@ async def _decided(handles: Sequence[Handle]) -> list[int]:
 
 
 async def _tool_started(handle: Handle) -> int:
-    """Return when the tool's first line ran, as the tool itself said."""
+    """Return when the tool's first line ran, as the tool itself reports."""
     scheduled = 0
     async for event in handle.fetch_history_events():
         schedule = event.activity_task_scheduled_event_attributes

@@ -14,7 +14,7 @@ from bench.floor import FloorWaiting, FloorWorkflow, act, note_start, think
 from bench.workload import FLOOR_QUEUE, NAIVE_QUEUE
 
 USUAL_CACHE = 1_000
-"""Runs that a worker keeps in memory unless it is told otherwise: Temporal's default, and outlast's."""
+"""Runs that a worker keeps in memory by default: Temporal's default, and outlast's."""
 
 
 async def _floor(cached: int) -> None:

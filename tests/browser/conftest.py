@@ -35,7 +35,7 @@ LOOKS_WITHIN_MS = 15_000
 
 
 @dataclass
-class Asked:
+class PendingCase:
     """A request that waits in a run, and the link to its page."""
 
     run: Run
@@ -51,19 +51,19 @@ class Site:
         self.client = client
         self.links = Links(SECRET, base_url)
 
-    async def refund(self, order_id: str = "A-1042") -> Asked:
+    async def refund(self, order_id: str = "A-1042") -> PendingCase:
         """Start a run of the refund example that waits for an approval."""
         return await self._asked("refund-desk", f"My order {order_id} arrived broken.")
 
-    async def question(self) -> Asked:
+    async def question(self) -> PendingCase:
         """Start a run that waits for an answer."""
         return await self._asked("painter", "Paint the door.")
 
-    async def _asked(self, agent: str, value: str) -> Asked:
+    async def _asked(self, agent: str, value: str) -> PendingCase:
         run = await self.client.start(agent, value, id=f"{agent}-{uuid.uuid4().hex[:6]}")
         request = await pending(run)
         run_id = run.first_execution_run_id or ""
-        return Asked(run, request, self.links.url(run.id, run_id, request))
+        return PendingCase(run, request, self.links.url(run.id, run_id, request))
 
 
 def _decided(request: Request) -> Step:
@@ -110,7 +110,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 async def _callback(address: str, log: Path) -> AsyncIterator[str]:
     """Run `outlast worker callback`, and yield its base URL."""
     port = free_port()
-    told = {
+    variables = {
         "TEMPORAL_ADDRESS": address,
         "OUTLAST_CALLBACK__SECRET": SECRET,
         "OUTLAST_CALLBACK__PORT": str(port),
@@ -118,7 +118,7 @@ async def _callback(address: str, log: Path) -> AsyncIterator[str]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "outlast_workers", "callback"),
-            env={**os.environ, **told},
+            env={**os.environ, **variables},
             cwd=ROOT,
             stdout=output,
             stderr=output,

@@ -36,13 +36,13 @@ SETS: dict[str, tuple[str, ...]] = {
     "deletion cost": ("gpu", "demand.deletionCost=true"),
     "jobs on backlog": ("gpus", "scaling.trigger=temporal", "vllm.scale.enabled=false"),
 }
-"""Sets of values: a file of `values/`, and what is said over it."""
+"""Sets of values: a file of `values/`, and the options that override it."""
 
 
 def arguments(values: str, *options: str, tag: str = BUILD) -> tuple[str, ...]:
     """Return what tells Helm a file of values and options over it."""
-    said = [word for option in options for word in ("--set", option)]
-    return ("-f", f"{VALUES}/values-{values}.yaml", "--set-string", f"image.tag={tag}", *said)
+    words = [word for option in options for word in ("--set", option)]
+    return ("-f", f"{VALUES}/values-{values}.yaml", "--set-string", f"image.tag={tag}", *words)
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,13 @@ class Pod:
 
     @property
     def version(self) -> tuple[str | None, str | None]:
-        """The version that a worker is told; empty strings are for the worker controller to fill in."""
+        """The version of a worker; empty strings are for the worker controller to fill in."""
         if self.is_managed:
             return "", ""
-        told = self.variables
-        return told["TEMPORAL_DEPLOYMENT_NAME"] or None, told["TEMPORAL_WORKER_BUILD_ID"] or None
+        variables = self.variables
+        return variables["TEMPORAL_DEPLOYMENT_NAME"] or None, variables[
+            "TEMPORAL_WORKER_BUILD_ID"
+        ] or None
 
     @property
     def build(self) -> str:
@@ -173,8 +175,8 @@ def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
 @cache
 def rendered(name: str, *more: str) -> Release:
     """Return the objects of a set, with more options; fails where the chart refuses it."""
-    said = arguments(*SETS[name], *more)
-    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *said)
+    options_of_set = arguments(*SETS[name], *more)
+    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *options_of_set)
     assert done.returncode == 0, done.stdout
     objects = tuple(one for one in yaml.safe_load_all(done.stdout) if one)
     return Release(done.stdout, objects)
@@ -182,7 +184,7 @@ def rendered(name: str, *more: str) -> Release:
 
 def refusal(values: str, *options: str, tag: str = BUILD) -> str:
     """Return what Helm says of values that the chart refuses."""
-    said = arguments(values, *options, tag=tag)
-    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *said)
+    options_of_set = arguments(values, *options, tag=tag)
+    done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *options_of_set)
     assert done.returncode != 0, f"the chart takes {options}"
     return done.stdout

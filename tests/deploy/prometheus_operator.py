@@ -14,13 +14,13 @@ class Endpoint(Strict):
 
 
 class Selector(Strict):
-    """Labels of what is asked."""
+    """Labels of the scraped targets."""
 
     match_labels: dict[str, str]
 
 
 class ServiceMonitorSpec(Strict):
-    """Which Service is asked."""
+    """The scraped Service."""
 
     selector: Selector
     endpoints: list[Endpoint]
@@ -36,7 +36,7 @@ class ServiceMonitor(Strict):
 
 
 class PodMonitorSpec(Strict):
-    """Which pods are asked."""
+    """The scraped pods."""
 
     selector: Selector
     pod_metrics_endpoints: list[Endpoint]

@@ -1,4 +1,4 @@
-"""The commands that a README tells people."""
+"""The commands in a README."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ def commands(readme: Path, beginning: str, section: str = "") -> list[list[str]]
 
 
 async def ran(command: list[str], address: str) -> tuple[int | None, str]:
-    """Run a `temporal` command against a server; return its status, and what it said."""
+    """Run a `temporal` command against a server; return its status, and its output."""
     process = await asyncio.create_subprocess_exec(
         *(binary("temporal"), *command[1:], "--address", address),
         stdin=asyncio.subprocess.DEVNULL,

@@ -101,7 +101,7 @@ def test_every_resource_is_taken_by_azures_own_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "value", "said"),
+    ("path", "key", "value", "message"),
     [
         (("configuration",), "replicaRetries", 1, "replicaRetries: unknown"),
         (("configuration",), "replicaTimeout", "2h", "'2h' is no"),
@@ -110,7 +110,7 @@ def test_every_resource_is_taken_by_azures_own_models() -> None:
     ],
 )
 def test_a_wrong_field_would_be_refused(
-    path: tuple[str | int, ...], key: str, value: object, said: str
+    path: tuple[str | int, ...], key: str, value: object, message: str
 ) -> None:
     wrong = job("cpu")
     node: Any = wrong["properties"]
@@ -119,7 +119,7 @@ def test_a_wrong_field_would_be_refused(
     node[key] = value
     done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps([wrong]))
     assert done.returncode != 0
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_there_is_a_gpu_only_where_one_is_wanted() -> None:

@@ -209,8 +209,8 @@ def deployed(command: list[str]) -> dict[str, str]:
 def test_the_demand_service_is_one_of_ours_and_only_inside() -> None:
     (command,) = commands(README, "gcloud run deploy outlast-demand")
     options = deployed(command)
-    told = dict(each.split("=") for each in options["set-env-vars"].split(","))
-    settings = loaded({**told, "TEMPORAL_API_KEY": "secret"})
+    variables = dict(each.split("=") for each in options["set-env-vars"].split(","))
+    settings = loaded({**variables, "TEMPORAL_API_KEY": "secret"})
     assert options["args"] == "demand"
     assert options["port"] == str(settings.demand.port)
     assert settings.demand.host == "0.0.0.0"  # noqa: S104 of its container
@@ -244,8 +244,8 @@ def test_the_controller_waits_longer_than_the_longest_model_call() -> None:
 async def test_the_server_takes_the_controllers_command_up_to_googles_credentials(
     tmp_path: Path,
 ) -> None:
-    told = commands(README, "temporal")
-    create = [command for command in told if {"create", "create-version"} & set(command)]
+    listed = commands(README, "temporal")
+    create = [command for command in listed if {"create", "create-version"} & set(command)]
     values = (
         "workercontroller.enabled=true",
         'workercontroller.compute_providers.enabled=["gcp-cloud-run"]',

@@ -1,4 +1,4 @@
-"""`docker-compose.yml` and what it mounts: what can be said of them without a container engine."""
+"""`docker-compose.yml` and what it mounts: checks that need no container engine."""
 
 import os
 import re
@@ -185,7 +185,7 @@ def test_users_that_are_not_an_images_own_are_given_the_volumes_that_they_write(
         if service.get("user") == user:
             assert volumes <= owned, name
             assert "volume-owner" in service["depends_on"], name
-    assert sorted(one for one, said in services.items() if said.get("user") == user) == [
+    assert sorted(name for name, service in services.items() if service.get("user") == user) == [
         "tempo",
         "vllm-cpu",
         "vllm-gpu",
@@ -293,10 +293,10 @@ def test_settings_of_a_service_are_accepted(
 
 
 def in_image(environment: dict[str, str]) -> dict[str, str]:
-    """Return what a container of ours is told: by its image, and by its service."""
+    """Return the variables of a container: those of its image, and of its service."""
     every = {stage.name: stage for stage in stages(ROOT / "deploy/images/worker.Dockerfile")}
-    said = [*every["application"].all("ENV"), *every["worker"].all("ENV")]
-    image = dict(word.split("=", 1) for rest in said for word in rest.split())
+    lines = [*every["application"].all("ENV"), *every["worker"].all("ENV")]
+    image = dict(word.split("=", 1) for rest in lines for word in rest.split())
     return {
         name: value.replace("$BUILD_ID", VARIABLES["BUILD_ID"])
         for name, value in {**image, **environment}.items()

@@ -45,7 +45,7 @@ SECRET = "whsec_" + base64.b64encode(b"x" * 32).decode()
 
 SKIPPED_CHECKS = {
     "CKV_K8S_15": "tags are build ids, which nobody moves: IfNotPresent pulls each once",
-    "CKV_K8S_21": "objects go to the namespace that Helm is told, which checkov does not see",
+    "CKV_K8S_21": "objects go to Helm's namespace, which checkov does not see",
     "CKV_K8S_35": "workers read their keys from variables, each of which only the role has that needs it",
     "CKV_K8S_43": "the tag is the build id; whoever wants a digest too mirrors the image",
 }
@@ -171,9 +171,9 @@ def test_the_demand_service_finds_in_its_pod_what_it_tells_kubernetes_with(
 ) -> None:
     release = rendered("deletion cost")
     (pod,) = (one for one in release.pods if one.name == "outlast-demand")
-    told = _loaded(pod, release, no_variables, tmp_path).demand.pods
-    assert told.enabled
-    assert all(worker.name.startswith(told.prefix) for worker in release.workers)
+    pods = _loaded(pod, release, no_variables, tmp_path).demand.pods
+    assert pods.enabled
+    assert all(worker.name.startswith(pods.prefix) for worker in release.workers)
     (mount,) = (one for one in pod.main["volumeMounts"] if one["name"] == "token")
     assert mount["mountPath"] == str(ACCOUNT)
     (volume,) = (one for one in pod.spec["volumes"] if one["name"] == "token")
@@ -437,5 +437,5 @@ def _loaded(pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path)
     assert volume["configMap"]["name"] == f"outlast-{pod.build if pod.is_worker else BUILD}"
     (folder / "outlast.toml").write_text(made["data"][item["key"]])
     patch.chdir(folder)
-    told = {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}
-    return loaded({**told, "OUTLAST_CONFIG": str(folder / "outlast.toml")})
+    variables = {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}
+    return loaded({**variables, "OUTLAST_CONFIG": str(folder / "outlast.toml")})

@@ -27,13 +27,13 @@ def test_deployment_name_and_build_id_agree_everywhere(release: Release) -> None
         if target not in version_of:  # vLLM follows the demand of its workers' queues
             continue
         for trigger in spec["triggers"]:
-            assert _told_version(trigger) == version_of[target], target
+            assert _queried_version(trigger) == version_of[target], target
 
 
 def test_queues_of_scalers_are_those_that_workers_poll(release: Release) -> None:
     queue_of = {pod.name: pod.queue for pod in release.workers}
     for target, spec in release.scalers:
-        polled = {_told_queue(trigger) for trigger in spec["triggers"]}
+        polled = {_queried_queue(trigger) for trigger in spec["triggers"]}
         assert (
             polled == {queue_of[target]} if target in queue_of else polled <= set(queue_of.values())
         )
@@ -44,7 +44,7 @@ def test_a_scaler_divides_by_the_slots_that_its_workers_have(release: Release) -
     for target, spec in release.scalers:
         for trigger in spec["triggers"]:
             if target in slots_of:
-                assert _told_slots(trigger) == slots_of[target], target
+                assert _queried_slots(trigger) == slots_of[target], target
 
 
 def test_the_demand_service_watches_the_queue_of_each_worker_with_its_version_and_slots(
@@ -54,8 +54,8 @@ def test_the_demand_service_watches_the_queue_of_each_worker_with_its_version_an
     for name in SETS:
         release = rendered(name, "demand.enabled=true")
         (service,) = (pod for pod in release.pods if pod.main["name"] == "demand")
-        told = {key: value for key, value in service.variables.items() if "DEMAND" in key}
-        settings = loaded(told)
+        variables = {key: value for key, value in service.variables.items() if "DEMAND" in key}
+        settings = loaded(variables)
         targets = watched_targets(settings)
         for pod in release.workers:
             assert Target(pod.queue, *_version_on_the_server(pod)) in targets, (name, pod.name)
@@ -79,7 +79,7 @@ def test_what_is_scaled_has_no_fixed_replicas(release: Release) -> None:
 
 
 def test_our_demand_service_understands_what_a_scaler_asks() -> None:
-    asked = [
+    pairs = [
         (pod, trigger)
         for name in SETS
         for pod in rendered(name).workers
@@ -87,51 +87,51 @@ def test_our_demand_service_understands_what_a_scaler_asks() -> None:
         for trigger in spec["triggers"]
         if target == pod.name and trigger["type"] != "temporal"
     ]
-    assert {trigger["type"] for _, trigger in asked} == {"external", "metrics-api"}
-    for pod, trigger in asked:
-        question = _question(trigger)
-        assert question.target.task_queue == pod.queue
-        assert (question.target.deployment or None, question.target.build_id or None) == pod.version
-        assert question.slots == pod.slots
-        assert ("workflow" in question.types) == (pod.variables["OUTLAST_ROLES"] == "workflows")
+    assert {trigger["type"] for _, trigger in pairs} == {"external", "metrics-api"}
+    for pod, trigger in pairs:
+        query = _query(trigger)
+        assert query.target.task_queue == pod.queue
+        assert (query.target.deployment or None, query.target.build_id or None) == pod.version
+        assert query.slots == pod.slots
+        assert ("workflow" in query.types) == (pod.variables["OUTLAST_ROLES"] == "workflows")
 
 
-def _question(trigger: Mapping[str, Any]) -> DemandQuery:
-    words: ParameterNames = keda_scaler.PARAMETER_NAMES
-    said = {
+def _query(trigger: Mapping[str, Any]) -> DemandQuery:
+    names: ParameterNames = keda_scaler.PARAMETER_NAMES
+    parameters = {
         key: value for key, value in trigger["metadata"].items() if key not in keda_scaler.KEDA_KEYS
     }
     if trigger["type"] == "metrics-api":
-        words, said = (
+        names, parameters = (
             http_api.PARAMETER_NAMES,
-            {"task_queue": _told_queue(trigger), **_asked(trigger)},
+            {"task_queue": _queried_queue(trigger), **_url_parameters(trigger)},
         )
-    return parse_query(said, words, default_slots=lambda _: 0)
+    return parse_query(parameters, names, default_slots=lambda _: 0)
 
 
-def _asked(trigger: Mapping[str, Any]) -> dict[str, str]:
+def _url_parameters(trigger: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: values[0]
         for key, values in parse_qs(urlsplit(trigger["metadata"]["url"]).query).items()
     }
 
 
-def _told_version(trigger: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _queried_version(trigger: Mapping[str, Any]) -> tuple[str | None, str | None]:
     if trigger["type"] == "metrics-api":
-        return _asked(trigger).get("deployment"), _asked(trigger).get("build_id")
+        return _url_parameters(trigger).get("deployment"), _url_parameters(trigger).get("build_id")
     metadata = trigger["metadata"]
     return metadata.get("workerDeploymentName"), metadata.get("workerDeploymentBuildId")
 
 
-def _told_queue(trigger: Mapping[str, Any]) -> str:
+def _queried_queue(trigger: Mapping[str, Any]) -> str:
     if trigger["type"] == "metrics-api":
         return unquote(urlsplit(trigger["metadata"]["url"]).path.rpartition("/")[2])
     return str(trigger["metadata"]["taskQueue"])
 
 
-def _told_slots(trigger: Mapping[str, Any]) -> int:
+def _queried_slots(trigger: Mapping[str, Any]) -> int:
     if trigger["type"] == "metrics-api":
-        assert trigger["metadata"]["targetValue"] == _asked(trigger)["slots"]
-        return int(_asked(trigger)["slots"])
+        assert trigger["metadata"]["targetValue"] == _url_parameters(trigger)["slots"]
+        return int(_url_parameters(trigger)["slots"])
     metadata = trigger["metadata"]
     return int(metadata.get("slotsPerWorker") or metadata["targetQueueSize"])

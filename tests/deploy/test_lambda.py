@@ -75,9 +75,9 @@ def test_shellcheck_finds_nothing() -> None:
 @pytest.mark.parametrize("roles", ["tools", "generate", "workflows,generate,tools"])
 @pytest.mark.parametrize("task_queue", ["", "elsewhere"])
 def test_a_function_serves_the_queue_that_it_is_told(roles: str, task_queue: str) -> None:
-    told = {"!Ref Roles": roles, "!Ref TaskQueue": task_queue}
+    parameters = {"!Ref Roles": roles, "!Ref TaskQueue": task_queue}
     settings = loaded(
-        {name: told[value] for name, value in variables().items() if str(value) in told}
+        {name: parameters[value] for name, value in variables().items() if str(value) in parameters}
     )
     own = "agents" if "," in roles else roles
     assert {settings.queue(role) for role in settings.roles} == {task_queue or own}

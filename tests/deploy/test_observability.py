@@ -1,4 +1,4 @@
-"""What Prometheus, the collector, Tempo and Grafana are told: that it fits our services and one another."""
+"""The configuration of Prometheus, the collector, Tempo and Grafana fits the services and each other."""
 
 import json
 import re
@@ -88,9 +88,9 @@ def test_the_collector_sends_spans_to_tempo_and_counts_them(services: dict[str, 
     assert host in services
     listening = read("tempo.yaml")["distributor"]["receivers"]["otlp"]["protocols"]
     assert listening["grpc"]["endpoint"].endswith(f":{port}")
-    told = services["worker"]["environment"]["OUTLAST_OTLP_ENDPOINT"]
+    endpoint = services["worker"]["environment"]["OUTLAST_OTLP_ENDPOINT"]
     receiving = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    assert told.rpartition(":")[2] == receiving.rpartition(":")[2]
+    assert endpoint.rpartition(":")[2] == receiving.rpartition(":")[2]
 
 
 def test_tempo_keeps_traces_where_its_volume_is(services: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def panels() -> list[Any]:
     return [panel for panel in every if panel["type"] != "row"]
 
 
-def asked() -> list[str]:
+def dashboard_queries() -> list[str]:
     """Return the queries of the dashboards."""
     return [target["expr"] for panel in panels() for target in panel["targets"]]
 
@@ -131,10 +131,10 @@ def names_in(query: str) -> set[str]:
 
 
 def test_dashboards_ask_for_metrics_that_are_listed_here() -> None:
-    assert set().union(*map(names_in, asked())) == METRICS.keys()
+    assert set().union(*map(names_in, dashboard_queries())) == METRICS.keys()
 
 
-@pytest.mark.parametrize("query", sorted(set(asked())))
+@pytest.mark.parametrize("query", sorted(set(dashboard_queries())))
 def test_queries_of_dashboards_are_promql(query: str, tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
@@ -170,6 +170,6 @@ def test_metrics_of_spans_are_those_that_the_collector_makes_of_ours() -> None:
     unit = {"s": "seconds", "ms": "milliseconds"}[made["histogram"]["unit"]]
     expected = {f"{prefix}_calls_total", f"{prefix}_duration_{unit}_bucket"}
     assert {name for name, job in METRICS.items() if job == "spans"} == expected
-    for query in asked():
+    for query in dashboard_queries():
         if prefix in query:
             assert f'service_name="{SERVICE_NAME}"' in query

@@ -31,13 +31,13 @@ def teardown(target: str) -> list[list[str]]:
 
 
 async def made(address: str, *words: str) -> None:
-    """Run a command about worker deployments until the server has heard of those before it."""
+    """Run a command about worker deployments until the server has applied the commands before it."""
     until = time.monotonic() + MADE_WITHIN_S
     while True:
-        status, said = await ran(["temporal", "worker", "deployment", *words], address)
+        status, output = await ran(["temporal", "worker", "deployment", *words], address)
         if status == 0:
             return
-        assert time.monotonic() < until, said
+        assert time.monotonic() < until, output
         await asyncio.sleep(0.2)
 
 
@@ -54,19 +54,23 @@ async def test_a_current_version_whose_workers_are_forgotten_is_torn_down(tmp_pa
         # As if its workers had polled, and the server had forgotten them, which takes it 5 minutes.
         await made(temporal.address, "set-current-version", *VERSION, "--allow-no-pollers", "--yes")
         for command in teardown("azure"):
-            status, said = await ran(command, temporal.address)
-            assert status == 0, said
-        status, said = await ran(
+            status, output = await ran(command, temporal.address)
+            assert status == 0, output
+        status, output = await ran(
             ["temporal", "worker", "deployment", "describe", "--name", "outlast"], temporal.address
         )
     assert status != 0
-    assert "no Worker Deployment found" in said or "not found" in said
+    assert "no Worker Deployment found" in output or "not found" in output
 
 
 @pytest.mark.parametrize("target", ["azure", "cloudrun", "modal"])
 def test_a_first_run_waits_for_the_queues_of_both_kinds_of_workers(target: str) -> None:
-    told = commands(README_OF[target], "temporal", START)
-    assert [command[3] for command in told] == ["describe-version", "set-current-version", "--type"]
+    listed = commands(README_OF[target], "temporal", START)
+    assert [command[3] for command in listed] == [
+        "describe-version",
+        "set-current-version",
+        "--type",
+    ]
 
 
 def test_both_kinds_of_workers_are_started_once_where_demand_starts_them() -> None:

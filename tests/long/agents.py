@@ -12,14 +12,14 @@ async def find_transfer(order_id: str, port: int) -> str | None:
 
 @tool(effect="write", verify=find_transfer)
 async def transfer_verified(order_id: str, port: int) -> str:
-    """Transfer money at a bank that can be asked."""
+    """Transfer money at a bank that can verify it."""
     await make(port, order_id)
     return "transferred"
 
 
 @tool(effect="write")
 async def transfer_unverified(order_id: str, port: int) -> str:
-    """Transfer money at a bank that cannot be asked."""
+    """Transfer money at a bank that cannot verify it."""
     await make(port, order_id)
     return "transferred"
 

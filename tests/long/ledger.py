@@ -54,10 +54,10 @@ class Ledger:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked, name, key = json.loads(await reader.readline())
-        if asked == "during":
+        moment, name, key = json.loads(await reader.readline())
+        if moment == "during":
             self.arrivals.append((name, key))
-        if self._holds.get(name) == asked:
+        if self._holds.get(name) == moment:
             del self._holds[name]
             self.held.add(name)
             await self._until_dead_or_released(name, reader)

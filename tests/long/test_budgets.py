@@ -47,7 +47,7 @@ PRICES = {
     ),
     "dearer": Price(prompt_usd=Decimal(3), completion_usd=Decimal(12)),
 }
-"""What each leg's model server costs. They are one server, which is told by a header who asks it."""
+"""The price of each leg's model server. They are one server, and a header names the leg."""
 
 ENDINGS = {"completed", "tokens", "cost", *ModelFailure}
 
@@ -77,17 +77,17 @@ class Billed:
 
     def __init__(self, seed: int) -> None:
         self.chaos = Chaos(seed, turns(TURNS), share=0.5, gap_s=0.002, retry_after_s=0.05)
-        self.asked: defaultdict[str, list[tuple[str, Request]]] = defaultdict(list)
+        self.requests: defaultdict[str, list[tuple[str, Request]]] = defaultdict(list)
 
     def __call__(self, request: Request) -> Step:
         name = next(name for name in PRICES if header_of(name) in request.headers)
-        self.asked[request.headers[header_of(name)]].append((name, request))
-        told = {"prompt_tokens_details": {"cached_tokens": request.prompt_tokens // 2}}
-        return replace(self.chaos(request), usage=told)
+        self.requests[request.headers[header_of(name)]].append((name, request))
+        details = {"prompt_tokens_details": {"cached_tokens": request.prompt_tokens // 2}}
+        return replace(self.chaos(request), usage=details)
 
     def of(self, run: Run) -> Bill:
         """Return what a provider would bill for a run."""
-        each = [(PRICES[name], tokens_of(request)) for name, request in self.asked[run.id]]
+        each = [(PRICES[name], tokens_of(request)) for name, request in self.requests[run.id]]
         return Bill(
             prompt_tokens=sum(tokens.prompt_tokens for _, tokens in each),
             completion_tokens=sum(tokens.completion_tokens for _, tokens in each),

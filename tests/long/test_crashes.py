@@ -89,6 +89,6 @@ async def test_a_tool_that_cannot_be_cancelled_does_not_keep_the_process(tmp_pat
     async with site(tmp_path, script, drain_s=1) as on:
         await on.client.start("stubborn", "go")
         await reached(log.exists)
-        told = time.monotonic()
+        stopped_at = time.monotonic()
         assert await on.worker.terminate() == 0
-        assert time.monotonic() - told < 1 + 8
+        assert time.monotonic() - stopped_at < 1 + 8

@@ -64,7 +64,7 @@ async def test_the_pod_of_a_busy_worker_costs_more_until_its_work_is_done(tmp_pa
 async def _service(
     temporal: TemporalServer, kubernetes: FakeKubernetes, account: Path, stack: AsyncExitStack
 ) -> ChildProcess:
-    told = {
+    settings = {
         **kubernetes.variables,
         "OUTLAST_DEMAND__PORT": free_port(),
         "OUTLAST_DEMAND__GRPC_PORT": free_port(),
@@ -73,7 +73,7 @@ async def _service(
         "OUTLAST_DEMAND__PODS__ENABLED": "true",
         "OUTLAST_DEMAND__PODS__PREFIX": "outlast-",
     }
-    variables = [f"{name}={value}" for name, value in told.items()]
+    variables = [f"{name}={value}" for name, value in settings.items()]
     command = [*variables, sys.executable, "-c", ELSEWHERE, str(account), "demand"]
     return await _started("demand", command, temporal, account, stack)
 
@@ -81,8 +81,8 @@ async def _service(
 async def _started(
     name: str, command: list[str], temporal: TemporalServer, logs: Path, stack: AsyncExitStack
 ) -> ChildProcess:
-    told = ["/usr/bin/env", f"TEMPORAL_ADDRESS={temporal.address}", *command]
-    child = ChildProcess(name, told, log_dir=logs)
+    with_address = ["/usr/bin/env", f"TEMPORAL_ADDRESS={temporal.address}", *command]
+    child = ChildProcess(name, with_address, log_dir=logs)
 
     async def at_once() -> bool:
         return True

@@ -80,8 +80,8 @@ class Site:
         return await self.started(f"worker-{os.urandom(3).hex()}", command)
 
     async def started(self, name: str, command: list[str]) -> ChildProcess:
-        told = [ENV, f"TEMPORAL_ADDRESS={self.temporal.address}", *command]
-        child = ChildProcess(name, told, log_dir=self.log_dir)
+        with_address = [ENV, f"TEMPORAL_ADDRESS={self.temporal.address}", *command]
+        child = ChildProcess(name, with_address, log_dir=self.log_dir)
         await child.start(at_once)
         self.stack.push_async_callback(child.stop)
         return child
@@ -336,7 +336,7 @@ async def test_workers_that_drain_or_were_killed_are_not_counted_as_busy(tmp_pat
         await shows(on, path, busy=2)
         os.kill(draining.pid, signal.SIGTERM)
         await shows(on, path, busy=1)
-        await asyncio.sleep(3)  # by now it has said how often it tells how it is
+        await asyncio.sleep(3)  # by now it has reported its heartbeat interval
         os.kill(killed.pid, signal.SIGKILL)
         await shows(on, path, busy=0)
 
@@ -386,9 +386,9 @@ async def test_a_port_that_is_taken_is_said_in_one_line(key: str, tmp_path: Path
                 env={**os.environ, "TEMPORAL_ADDRESS": temporal.address},
                 stderr=asyncio.subprocess.PIPE,
             )
-            _, said = await asyncio.wait_for(process.communicate(), 30)
+            _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert (
         f"demand.{key} (OUTLAST_DEMAND__{key.upper()}) to a free one"
-        in said.decode().splitlines()[-1]
+        in errors.decode().splitlines()[-1]
     )

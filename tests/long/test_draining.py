@@ -1,4 +1,4 @@
-"""Workers that are told to end in the midst of work: it is handed back, and costs no attempt."""
+"""Workers that are stopped during work: activities are handed back, and cost no attempt."""
 
 import asyncio
 import functools
@@ -74,9 +74,9 @@ async def test_a_model_call_is_handed_back_and_begins_anew_at_once(tmp_path: Pat
         run = await (await on.client()).start("reader", "go")
         await reached(lambda: script.taken == 1)
         await on.worker("generate")
-        told = time.monotonic()
+        stopped_at = time.monotonic()
         assert await first.terminate() == 0
-        assert time.monotonic() - told < HANDED_BACK_WITHIN_S
+        assert time.monotonic() - stopped_at < HANDED_BACK_WITHIN_S
         await reached(lambda: script.taken == 2, within_s=NEXT_WITHIN_S)
         assert (await run.result()).output == "done"
     assert script.taken == 2
@@ -113,9 +113,9 @@ async def test_the_run_itself_goes_on_with_another_worker_of_its_role(tmp_path: 
         first = await on.worker("workflows")
         run = await (await on.client()).start("reader", "go")
         await reached(lambda: script.taken == 2)
-        told = time.monotonic()
+        stopped_at = time.monotonic()
         assert await first.terminate() == 0
-        assert time.monotonic() - told < HANDED_BACK_WITHIN_S
+        assert time.monotonic() - stopped_at < HANDED_BACK_WITHIN_S
         await on.worker("workflows")
         assert (await run.result()).output == "done"
     assert script.taken == 2

@@ -145,10 +145,10 @@ async def test_a_process_that_is_idle_exits_with_0(temporal: Client) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(60):
-        _, said = await process.communicate()
-    assert process.returncode == 0, said
-    assert b"worker.idle" in said
-    assert b"worker.stopped" in said
+        _, errors = await process.communicate()
+    assert process.returncode == 0, errors
+    assert b"worker.idle" in errors
+    assert b"worker.stopped" in errors
 
 
 def test_no_time_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,10 +45,10 @@ async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
 
     async def answer(waiting: InboxEntry) -> None:
         arrived = ledger.count(str(waiting.request.arguments["order_id"]))
-        said = "it happened" if arrived else "it did not happen"
+        text = "it happened" if arrived else "it did not happen"
         # Refused if a worker that was killed took this answer, and did not live to say so.
         with contextlib.suppress(BadRequest):
-            await client.get(waiting.run_id).answer(waiting.request, said, by="clerk")
+            await client.get(waiting.run_id).answer(waiting.request, text, by="clerk")
             answered[waiting.run_id] += 1
 
     async def work() -> None:
@@ -66,14 +66,14 @@ async def clerk(client: Client, ledger: Ledger) -> AsyncIterator[Counter[str]]:
             await working
 
 
-def table_of(payments: list[Payment], ledger: Ledger, asked: Counter[str]) -> Table:
+def table_of(payments: list[Payment], ledger: Ledger, verified: Counter[str]) -> Table:
     """Return what happened, by tool and by where the kill struck."""
     rows: list[list[Cell]] = []
     for tool in TOOLS:
         for place in PLACES:
             these = [one for one in payments if (one.tool, one.place) == (tool, place)]
             counts = [ledger.count(one.order_id) for one in these]
-            people = sum(asked[one.run.id] for one in these)
+            people = sum(verified[one.run.id] for one in these)
             rows.append([tool, place, len(these), sum(counts), sum(n > 1 for n in counts), people])
     title = f"{INTERRUPTED} calls of a `write` in {KILLS} kills -9"
     columns = ["tool", "killed … the effect", "calls", "effects", "double", "people asked"]
@@ -88,24 +88,24 @@ async def test_50_writes_whose_worker_is_killed_happen_once_each(
     async with (
         Ledger() as ledger,
         site(tmp_path, as_told, agents="tests.long.agents") as on,
-        clerk(on.client, ledger) as asked,
+        clerk(on.client, ledger) as verified,
     ):
         for kill in range(KILLS):
             place = PLACES[kill % len(PLACES)]
             for tool in TOOLS:
                 order_id = f"{tool}-{kill}"
                 ledger.hold(order_id, place)
-                told = calling(tool, order_id=order_id, port=ledger.port)
-                run = await on.client.start("payer", told)
+                script = calling(tool, order_id=order_id, port=ledger.port)
+                run = await on.client.start("payer", script)
                 payments.append(Payment(order_id, tool, place, run))
             await reached(lambda: {one.order_id for one in payments} <= ledger.held)
             await on.worker.kill()
             await on.worker.start()
         results = await asyncio.gather(*(one.run.result() for one in payments))
     with capsys.disabled():
-        print(f"\n{table_of(payments, ledger, asked)}")
+        print(f"\n{table_of(payments, ledger, verified)}")
     assert [result.output for result in results] == ["done"] * INTERRUPTED
     assert Counter(name for name, _ in ledger.arrivals) == {one.order_id: 1 for one in payments}
     assert len({key for _, key in ledger.arrivals}) == INTERRUPTED
     unverified = {one.run.id for one in payments if one.tool == "transfer_unverified"}
-    assert set(asked) == unverified
+    assert set(verified) == unverified

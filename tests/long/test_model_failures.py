@@ -57,7 +57,7 @@ SECOND = "second"
 
 RIGHT = '{"answer":"done"}'
 ANSWER = pieces_of('{"answer":"' + " ".join(map(str, range(60))) + '"}')
-"""Some 50 tokens, none of which is said twice."""
+"""Some 50 tokens, without a repetition."""
 
 ENDLESS = pieces_of('{"answer":"' + " ".join(map(str, range(4_000))))
 BLANKS = ('{"answer":', *(BLANK,) * 4_000)
@@ -138,8 +138,8 @@ async def attempts_of(stage: Stage, run: Run) -> list[int]:
     attempts = []
     for event in (await stage.chain(run))[-1].events:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            told = event.activity_task_scheduled_event_attributes
-            scheduled[event.event_id] = told.activity_type.name
+            scheduled_event = event.activity_task_scheduled_event_attributes
+            scheduled[event.event_id] = scheduled_event.activity_type.name
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
             started = event.activity_task_started_event_attributes
             if scheduled[started.scheduled_event_id] == "generate":
@@ -202,8 +202,8 @@ class Case:
 
 def asked_again(_first: Request, second: Request) -> bool:
     last = second.messages[-1]
-    told = last["role"] == "user" and "That was not accepted" in last["content"]
-    return told and second.body["temperature"] == 0
+    has_reason = last["role"] == "user" and "That was not accepted" in last["content"]
+    return has_reason and second.body["temperature"] == 0
 
 
 def warmer(first: Request, second: Request) -> bool:
@@ -254,14 +254,14 @@ REMEDIED = [
     Case(
         ModelFailure.SCHEMA_INVALID,
         "JSON against the schema",
-        "told what is wrong, at 0",
+        "with the reason, at 0",
         Step('{"unheard_of":true}'),
         asked_again,
     ),
     Case(
         ModelFailure.UNCONSTRAINED,
         "prose: constraint ignored",
-        "told what is wrong, at 0",
+        "with the reason, at 0",
         Step("Sure! The answer is: done."),
         asked_again,
         server={"constrained": False},
@@ -339,7 +339,7 @@ MOVED = [
         ModelFailure.UNKNOWN_MODEL,
         "404, no such model",
         "next leg at once",
-        Step("never said"),
+        Step("never sent"),
         same,
         options={"model": "other"},
     ),
@@ -470,7 +470,7 @@ async def test_a_refusal_ends_the_run_and_is_not_taken_to_another_leg(temporal: 
 
 
 @pytest.mark.parametrize(
-    ("engine", "said"),
+    ("engine", "text"),
     [
         ("auto", '"whitespace_flexible": false'),
         ("guidance", '"whitespace_flexible": false'),
@@ -478,7 +478,7 @@ async def test_a_refusal_ends_the_run_and_is_not_taken_to_another_leg(temporal: 
     ],
 )
 async def test_white_space_is_forbidden_in_the_words_of_each_of_vllms_engines(
-    temporal: Client, engine: Engine, said: str
+    temporal: Client, engine: Engine, text: str
 ) -> None:
     async with (
         ScriptedModelServer(Steps(Step(pieces=BLANKS), RIGHT), engine="vllm") as server,
@@ -486,8 +486,8 @@ async def test_white_space_is_forbidden_in_the_words_of_each_of_vllms_engines(
     ):
         assert (await stage.run("plain")).output == "done"
     first, second = (json.dumps(one.body["structured_outputs"]) for one in server.requests)
-    assert said in second
-    assert said not in first
+    assert text in second
+    assert text not in first
 
 
 async def test_white_space_is_forbidden_to_llama_cpp_by_a_grammar(temporal: Client) -> None:
@@ -507,27 +507,27 @@ async def test_a_throttled_call_waits_as_long_as_it_was_told_and_holds_no_slot_m
     temporal: Client,
 ) -> None:
     throttled = Step("slow down", status=429, headers={"retry-after": "3"})
-    asked: dict[str, list[float]] = {}
+    request_times: dict[str, list[float]] = {}
 
     def script(request: Request) -> Step:
-        times = asked.setdefault(request.headers[RUN], [])
+        times = request_times.setdefault(request.headers[RUN], [])
         times.append(time.monotonic())
-        is_first = request.headers[RUN] == "told-to-wait" and len(times) == 1
+        is_first = request.headers[RUN] == "retry-later" and len(times) == 1
         return throttled if is_first else Step(RIGHT)
 
     async with (
         ScriptedModelServer(script, engine="vllm") as server,
         staged(temporal, server, generate=1) as stage,
     ):
-        waiting = await stage.start("plain", id="told-to-wait")
-        await until(lambda: bool(asked))
+        waiting = await stage.start("plain", id="retry-later")
+        await until(lambda: bool(request_times))
         other = await stage.start("plain", id="another-run")
         assert (await other.result()).output == "done"
-        assert len(asked["told-to-wait"]) == 1
+        assert len(request_times["retry-later"]) == 1
         assert (await waiting.result()).output == "done"
-    first, second = asked["told-to-wait"]
+    first, second = request_times["retry-later"]
     assert 3 <= second - first < 5
-    assert first < asked["another-run"][0] < second - 1.5
+    assert first < request_times["another-run"][0] < second - 1.5
 
 
 @pytest.mark.parametrize(
@@ -580,8 +580,11 @@ async def test_a_server_that_never_begins_is_left_after_its_timeout(temporal: Cl
 @pytest_asyncio.fixture
 async def pushing() -> AsyncIterator[Client]:
     """A client of a server that tells workers of a cancellation, and waits for no heartbeat."""
-    told = ("system.enableCancelActivityWorkerCommand=true", "frontend.WorkerCommandsEnabled=true")
-    pushes = [word for value in told for word in ("--dynamic-config-value", value)]
+    values = (
+        "system.enableCancelActivityWorkerCommand=true",
+        "frontend.WorkerCommandsEnabled=true",
+    )
+    pushes = [word for value in values for word in ("--dynamic-config-value", value)]
     async with await WorkflowEnvironment.start_local(
         plugins=[OutlastPlugin()],
         dev_server_existing_path=binary("temporal"),
@@ -682,8 +685,8 @@ async def test_calls_in_flight_when_a_server_went_down_do_not_prolong_its_rest()
     prompt = Prompt([{"role": "user", "content": "go"}], {"type": "object"}, "key", 50)
     broken = Step(pieces=ANSWER, breaks_after=3, gap_s=0.01)
     async with ScriptedModelServer(always(broken)) as server, adapter(server) as model:
-        asked = (model.complete(prompt) for _ in range(10))
-        failed = await asyncio.gather(*asked, return_exceptions=True)
+        calls = (model.complete(prompt) for _ in range(10))
+        failed = await asyncio.gather(*calls, return_exceptions=True)
         with pytest.raises(ModelError, match="the server failed 10 times in a row") as refused:
             await model.complete(prompt)
     assert [type(error) for error in failed] == [ModelError] * 10

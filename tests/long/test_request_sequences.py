@@ -145,7 +145,7 @@ STEPS = st.lists(
 )
 
 
-def said(request_id: str, what: str, by: str, **fields: Any) -> dict[str, Any]:
+def decision(request_id: str, what: str, by: str, **fields: Any) -> dict[str, Any]:
     return {
         "run": 0,
         "what": "decide",
@@ -160,11 +160,11 @@ def said(request_id: str, what: str, by: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-TO_THE_SECOND_TURN = [said("1.1", "approve", "ann"), said("1.2", "answer", "cy")]
+TO_THE_SECOND_TURN = [decision("1.1", "approve", "ann"), decision("1.2", "answer", "cy")]
 WHILE_NOBODY_SERVES = [
     {"what": "stop"},
-    *(said("1.1", "edit", by) for by in ("ann", "bo")),
-    said("1.1", "deny", "cy"),
+    *(decision("1.1", "edit", by) for by in ("ann", "bo")),
+    decision("1.1", "deny", "cy"),
 ]
 
 
@@ -295,9 +295,9 @@ def check(play: Play, run: Run, result: AgentResult, steps: Sequence[Any]) -> No
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
-@example([*TO_THE_SECOND_TURN, said("2.1", "edit", "ann"), {"what": "jump", "seconds": 3_600}])
-@example([*TO_THE_SECOND_TURN, said("2.1", "approve", "ann"), said("2.1", "edit", "bo")])
-@example([*TO_THE_SECOND_TURN, said("2.1", "edit", "ann"), said("2.1", "approve", "bo")])
+@example([*TO_THE_SECOND_TURN, decision("2.1", "edit", "ann"), {"what": "jump", "seconds": 3_600}])
+@example([*TO_THE_SECOND_TURN, decision("2.1", "approve", "ann"), decision("2.1", "edit", "bo")])
+@example([*TO_THE_SECOND_TURN, decision("2.1", "edit", "ann"), decision("2.1", "approve", "bo")])
 @example(WHILE_NOBODY_SERVES)
 @given(steps=STEPS)
 @pytest.mark.timeout(240)
@@ -338,8 +338,8 @@ def with_refund(approval: Approval, *, max_calls: int | None = None) -> Agent:
 
 
 def refunds(*amounts: float) -> ScriptedModel:
-    asked = [call("refund", order_id="42", usd=usd) for usd in amounts]
-    return ScriptedModel([*asked, answer("done")])
+    calls = [call("refund", order_id="42", usd=usd) for usd in amounts]
+    return ScriptedModel([*calls, answer("done")])
 
 
 def amounts_made() -> list[JsonValue]:

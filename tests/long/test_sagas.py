@@ -28,7 +28,7 @@ async def started(on: Site, ledger: Ledger, book: str = "book") -> Run:
 
 
 def effects_at(ledger: Ledger) -> list[str]:
-    """Return the effects in the order in which they first came, a repeat told by its key."""
+    """Return the effects in the order in which they first came, repeats dropped by their key."""
     return [name for name, _ in dict.fromkeys(ledger.arrivals)]
 
 

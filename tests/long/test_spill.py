@@ -100,8 +100,8 @@ async def workers_of(
         yield
 
 
-def asked(model: ScriptedModelServer) -> Counter[str]:
-    """Return how often a model was asked about each run's input."""
+def requests_by_input(model: ScriptedModelServer) -> Counter[str]:
+    """Return the number of requests for each run's input."""
     return Counter(str(request.messages[-1]["content"]) for request in model.requests)
 
 
@@ -109,12 +109,12 @@ def asked(model: ScriptedModelServer) -> Counter[str]:
 async def test_of_a_hundred_runs_over_two_legs_none_is_lost_and_none_is_served_twice(
     tmp_path: Path,
 ) -> None:
-    said = json.dumps(answer("done"))
-    slow_script = Steps(*[Step(said, delay_s=SLOW_ANSWER_S)] * RUNS)
+    completion = json.dumps(answer("done"))
+    slow_script = Steps(*[Step(completion, delay_s=SLOW_ANSWER_S)] * RUNS)
     async with (
         TemporalServer(log_dir=tmp_path, port=free_port()) as temporal,
         ScriptedModelServer(slow_script) as slow,
-        ScriptedModelServer(Steps(*[said] * RUNS)) as fast,
+        ScriptedModelServer(Steps(*[completion] * RUNS)) as fast,
     ):
         processes = {
             "workflows": {"OUTLAST_ROLES": "workflows"},
@@ -138,7 +138,7 @@ async def test_of_a_hundred_runs_over_two_legs_none_is_lost_and_none_is_served_t
         f"of {RUNS} runs {slow.answered} were served by the slow leg, {fast.answered} by the fast"
     )
     assert [result.output for result in results] == ["done"] * RUNS
-    served = asked(slow) + asked(fast)
+    served = requests_by_input(slow) + requests_by_input(fast)
     assert len(served) == RUNS
     assert set(served.values()) == {1}
     assert slow.answered + fast.answered == RUNS

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import uvicorn
 from outlast_workers.local.ports import HOST, free_port
-from outlast_workers.local.servers import ROOT
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.acceptance.processes import ROOT
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:outlast:1"
 
@@ -35,7 +36,7 @@ LISTENS_WITHIN_S = 10
 
 @dataclass
 class Invocation:
-    """An invocation from the moment at which it was asked for; times are those of `time.time`."""
+    """An invocation from its request on. Times are those of `time.time`."""
 
     asked_at: float = field(default_factory=time.time)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -50,7 +51,7 @@ class Invocation:
 
 
 class FakeLambda:
-    """One function; `invocations` are all that were asked for."""
+    """One function. `invocations` holds every requested invocation."""
 
     def __init__(
         self, *, log: Path, environment: Mapping[str, str], timeout_s: float, concurrency: int
@@ -73,7 +74,7 @@ class FakeLambda:
     def running(self) -> list[Invocation]:
         return [one for one in self.invocations if not one.ended_at]
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self._log.read_text()
 
     @asynccontextmanager
@@ -206,7 +207,7 @@ class _Environment:
 
     @property
     def is_free(self) -> bool:
-        """Whether it has asked for an invocation and waits for one, frozen."""
+        """Whether it is frozen and waits for its next invocation."""
         return self._is_frozen
 
     async def start(self, port: int, variables: Mapping[str, str], log: Path) -> None:

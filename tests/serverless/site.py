@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from outlast_workers.local.ports import free_port
-from outlast_workers.local.servers import ROOT, TemporalServer
+from outlast_workers.local.servers import TemporalServer
 
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client
+from tests.acceptance.processes import ROOT
 from tests.serverless.fake_lambda import ARN, FakeLambda
 
 CONTROLLER = (
@@ -92,12 +93,12 @@ async def _registered(temporal: TemporalServer, function: FakeLambda) -> None:
     """Register the function as its README says, and wait until its first invocation is over."""
     await register(temporal)
     await reached(lambda: bool(function.invocations) and not function.running)
-    # What is started before the task queues have heard of it waits on them, and nobody is invoked.
+    # A run that starts before the task queues know the version waits, and invokes no function.
     await asyncio.sleep(ROUTED_WITHIN_S)
 
 
 async def register(temporal: TemporalServer) -> str:
-    """Run the script that registers the function, and return what it said."""
+    """Run the script that registers the function, and return its output."""
     process = await asyncio.create_subprocess_exec(
         *(str(REGISTER), "outlast", "v1", ARN, "--aws-lambda-skip-role-and-external-id"),
         env={
@@ -108,6 +109,6 @@ async def register(temporal: TemporalServer) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), REGISTERED_WITHIN_S)
-    assert process.returncode == 0, said.decode()
-    return said.decode()
+    output, _ = await asyncio.wait_for(process.communicate(), REGISTERED_WITHIN_S)
+    assert process.returncode == 0, output.decode()
+    return output.decode()

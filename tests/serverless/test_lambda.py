@@ -49,7 +49,7 @@ async def test_a_run_starts_from_nothing(tmp_path: Path) -> None:
             steps.append(await first_step_at(on, run) - started)
             assert on.function.invocations[before].is_cold
         await reached(lambda: not on.function.running)
-        assert all_done(on.function), on.function.said()
+        assert all_done(on.function), on.function.log_text()
     print(
         f"\ncold start, median of {COLD_STARTS}: first completed step {statistics.median(steps):.2f} s"
         f" ({min(steps):.2f} to {max(steps):.2f}), result of a one-turn run"
@@ -60,10 +60,10 @@ async def test_a_run_starts_from_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 async def test_registering_again_changes_nothing(tmp_path: Path) -> None:
     async with site(tmp_path, turns(1)) as on:
-        said = await register(on.temporal)
+        output = await register(on.temporal)
         run = await on.client.start("reader", "go")
         assert (await run.result()).status == "completed"
-    assert "served by outlast v1" in said
+    assert "served by outlast v1" in output
 
 
 @pytest.mark.timeout(120)
@@ -76,9 +76,11 @@ async def test_an_invocation_ends_when_it_is_idle(tmp_path: Path) -> None:
         await reached(lambda: not on.function.running)
         last = on.function.invocations[-1]
         idle_s = last.ended_at - finished
-        assert all_done(on.function), on.function.said()
+        assert all_done(on.function), on.function.log_text()
         assert IDLE_EXIT_S - 0.5 < idle_s < 30
-        assert on.function.said().count('"event": "worker.idle"') == len(on.function.invocations)
+        assert on.function.log_text().count('"event": "worker.idle"') == len(
+            on.function.invocations
+        )
     print(
         f"\nidle exit after {IDLE_EXIT_S:g} s: a warm invocation of {last.took_s:.2f} s ended"
         f" {idle_s:.2f} s after its run, of 60 s; one with nothing to do took {registering:.2f} s from"
@@ -100,12 +102,12 @@ async def test_a_model_call_at_the_deadline_is_handed_back_and_paid_once_more_at
         result = await run.result()
         await reached(lambda: not on.function.running)
         assert (result.output, result.turns) == ("done", 1)
-        assert all_done(on.function), on.function.said()
+        assert all_done(on.function), on.function.log_text()
         assert cut_off.took_s < BUFFER_S + 6
         assert on.function.invocations[-1] is not cut_off
     assert script.taken == 2
     print(
-        f"\ndeadline in a model call: asked again {handed_back_s:.2f} s into an invocation of"
+        f"\ndeadline in a model call: called again {handed_back_s:.2f} s into an invocation of"
         f" {BUFFER_S + 6:g} s, by the next one; {script.taken} calls for 1 answer"
     )
 
@@ -122,7 +124,7 @@ async def test_runs_at_once_all_finish(tmp_path: Path) -> None:
         await reached(lambda: not on.function.running)
         invocations = on.function.invocations[before:]
         assert [result.turns for result in results] == [3] * AT_ONCE
-        assert all_done(on.function), on.function.said()
+        assert all_done(on.function), on.function.log_text()
     cold = sum(one.is_cold for one in invocations)
     print(
         f"\n{AT_ONCE} runs of 3 turns at once: {took_s:.2f} s from nothing, {len(invocations)} invocations"

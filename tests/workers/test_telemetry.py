@@ -20,7 +20,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from outlast_workers import telemetry
-from outlast_workers.local.servers import ROOT
 from outlast_workers.settings import Settings
 from outlast_workers.telemetry import (
     SERVICE_NAME,
@@ -33,6 +32,8 @@ from outlast_workers.telemetry import (
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
+
+from tests.acceptance.processes import ROOT
 
 NOTHING_IMPORTED = """
 import sys
@@ -139,15 +140,15 @@ async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> No
     ]
     [trace_id] = {trace_id for _, trace_id, _ in receiver.spans}
 
-    said = {line["event"]: line for line in lines(errors.decode()) if "." in line["event"]}
-    assert list(said) == ["process.started", "parcel.received", "parcel.weighed", "parcel.sent"]
-    received, weighed = said["parcel.received"], said["parcel.weighed"]
-    assert "trace_id" not in said["process.started"]
+    logged = {line["event"]: line for line in lines(errors.decode()) if "." in line["event"]}
+    assert list(logged) == ["process.started", "parcel.received", "parcel.weighed", "parcel.sent"]
+    received, weighed = logged["parcel.received"], logged["parcel.weighed"]
+    assert "trace_id" not in logged["process.started"]
     assert received["trace_id"] == weighed["trace_id"] == trace_id
     assert received["workflow_id"] == weighed["workflow_id"] == "parcel-1"
     assert received["run_id"] == weighed["run_id"]
     assert (weighed["activity_type"], weighed["attempt"]) == ("weigh", 1)
-    assert weighed["grams"] == said["parcel.sent"]["grams"] == 250
+    assert weighed["grams"] == logged["parcel.sent"]["grams"] == 250
 
 
 async def test_a_collector_is_sent_the_metrics_of_the_sdk(
@@ -180,7 +181,7 @@ def test_lines_are_json_with_level_logger_and_time() -> None:
     start_telemetry(Settings(), stream=out)
     structlog.get_logger("here").info("worker.started", queue="agents")
     logging.getLogger("there").warning("%d of %d", 1, 2, extra={"temporal_activity": None})
-    structlog.get_logger("here").debug("nothing.said")
+    structlog.get_logger("here").debug("nothing.logged")
     ours, theirs = lines(out.getvalue())
     assert ours.pop("timestamp").endswith("Z")
     assert ours == {

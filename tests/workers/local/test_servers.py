@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.local.ports import HOST, free_port
-from outlast_workers.local.servers import ROOT, ChildProcess, EmbeddedModel, TemporalServer
+from outlast_workers.local.servers import ChildProcess, EmbeddedModel, TemporalServer
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from outlast.errors import NotReady
+from tests.acceptance.processes import ROOT
 
 IGNORES_SIGTERM = """
 import signal, time

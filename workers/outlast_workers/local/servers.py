@@ -49,8 +49,6 @@ DYNAMIC_CONFIG = (
 """Without these, the development server limits a run to 20 steps a second, and a worker learns of a
 cancellation only from the answer to its next heartbeat, some seconds later."""
 
-ROOT = Path(__file__).parent.parent
-
 # This process becomes the command. Popen's preexec_fn is not safe with the SDK's threads. The signal is
 # SIGKILL, because the parent, which would follow up on a SIGTERM, is dead. Only Linux supports this.
 _DIE_WITH_PARENT = """
@@ -143,7 +141,6 @@ class ChildProcess:
 async def _spawn(command: Sequence[str], output: IO[bytes]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command),
-        cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT,
