@@ -1,6 +1,8 @@
 """The workflow of an agent: its handlers and queries, and the life of a run from opening to end."""
 
 import asyncio
+import functools
+from collections.abc import Callable
 from typing import NoReturn
 
 from pydantic import JsonValue
@@ -23,12 +25,25 @@ from outlast_workflows.run_start import open_run, restored
 from outlast_workflows.state import InboundState, RunState
 
 
+def _ignores_several_inputs(
+    init: Callable[["AgentWorkflow", RawValue], None],
+) -> Callable[..., None]:
+    """Ignore several inputs, which the plugin rejects later: an error in `__init__` would block the run."""
+
+    @functools.wraps(init)
+    def init_with_one_input(self: "AgentWorkflow", *inputs: RawValue) -> None:
+        init(self, inputs[0] if len(inputs) == 1 else NO_INPUT)
+
+    return init_with_one_input
+
+
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False)
 @takes_commands
 class AgentWorkflow:
     """Runs one agent for one request. The handlers of commands are in `people.commands`."""
 
     @workflow.init
+    @_ignores_several_inputs
     def __init__(self, request: RawValue = NO_INPUT) -> None:
         self._restored_state: RunState | None
         self._restored_state, inbound = restored(request) or (None, InboundState())
