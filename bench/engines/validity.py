@@ -145,7 +145,9 @@ async def _free(url: str, kind: OutputType) -> Free:
         return Free(kind.name, parses=False, valid=False, answer=text)
     # Either a whole decision, or the answer by itself.
     values = [value, *([value["answer"]] if isinstance(value, dict) and "answer" in value else [])]
-    return Free(kind.name, parses=True, valid=any(is_of(kind, one) for one in values), answer=text)
+    return Free(
+        kind.name, parses=True, valid=any(is_of(kind, value) for value in values), answer=text
+    )
 
 
 async def _all(
@@ -153,11 +155,11 @@ async def _all(
 ) -> list[Result]:
     slots = asyncio.Semaphore(concurrency)
 
-    async def one(kind: OutputType) -> Result:
+    async def limited(kind: OutputType) -> Result:
         async with slots:
             return await ask(kind)
 
-    return await asyncio.gather(*(one(kind) for kind in kinds))
+    return await asyncio.gather(*(limited(kind) for kind in kinds))
 
 
 def save(report: Report) -> None:
@@ -173,29 +175,39 @@ def load(engine: str) -> Report | None:
     if not path.is_file():
         return None
     content: dict[str, Any] = json.loads(path.read_text())
-    constrained = [Constrained(**one) for one in content.pop("constrained")]
-    free = [Free(**one) for one in content.pop("free")]
+    constrained = [Constrained(**entry) for entry in content.pop("constrained")]
+    free = [Free(**entry) for entry in content.pop("free")]
     return Report(**content, constrained=constrained, free=free)
 
 
 def markdown(reports: Sequence[Report]) -> str:
     """Return the table of all results, with the date and the conditions."""
     rows: list[tuple[str, Callable[[Report], str]]] = [
-        ("types", lambda of: str(len({one.type for one in of.constrained}))),
-        ("generations", lambda of: str(len(of.constrained))),
-        ("**valid in the end**", lambda of: _share(_verdicts(of, "first", "later"))),
-        ("valid in the first answer", lambda of: _share(_verdicts(of, "first"))),
-        ("valid after asking again", lambda of: _share(_verdicts(of, "later"))),
-        ("reasons for asking again", lambda of: _counted(_reasons(of, "later", "wrong"))),
-        ("failed", lambda of: _counted(_reasons(of, "failed"))),
-        ("passed validation, not of the type", lambda of: str(sum(_verdicts(of, "wrong")))),
-        ("without constraint: JSON", lambda of: _share(one.parses for one in of.free)),
-        ("**without constraint: valid**", lambda of: _share(one.valid for one in of.free)),
+        ("types", lambda report: str(len({result.type for result in report.constrained}))),
+        ("generations", lambda report: str(len(report.constrained))),
+        ("**valid in the end**", lambda report: _share(_verdicts(report, "first", "later"))),
+        ("valid in the first answer", lambda report: _share(_verdicts(report, "first"))),
+        ("valid after asking again", lambda report: _share(_verdicts(report, "later"))),
+        ("reasons for asking again", lambda report: _counted(_reasons(report, "later", "wrong"))),
+        ("failed", lambda report: _counted(_reasons(report, "failed"))),
+        ("passed validation, not of the type", lambda report: str(sum(_verdicts(report, "wrong")))),
+        (
+            "without constraint: JSON",
+            lambda report: _share(answer.parses for answer in report.free),
+        ),
+        (
+            "**without constraint: valid**",
+            lambda report: _share(answer.valid for answer in report.free),
+        ),
     ]
     head = ["", *(report.engine for report in reports)]
     lines = [_row(head), "| --- " * len(head) + "|"]
     lines += [_row([name, *(cell(report) for report in reports)]) for name, cell in rows]
-    lines += ["", *(f"- {one.engine}: {one.version}, {one.date}" for one in reports), ""]
+    lines += [
+        "",
+        *(f"- {report.engine}: {report.version}, {report.date}" for report in reports),
+        "",
+    ]
     return "\n".join([*lines, f"Measured with `{COMMAND}`, on SmolLM2-135M-Instruct, {_HOW}"])
 
 
@@ -208,16 +220,21 @@ _HOW = (
 
 
 def _verdicts(report: Report, *wanted: Verdict) -> list[bool]:
-    return [one.verdict in wanted for one in report.constrained]
+    return [result.verdict in wanted for result in report.constrained]
 
 
 def _reasons(report: Report, *wanted: Verdict) -> list[str]:
-    return [reason for one in report.constrained if one.verdict in wanted for reason in one.reasons]
+    return [
+        reason
+        for result in report.constrained
+        if result.verdict in wanted
+        for reason in result.reasons
+    ]
 
 
 def _share(each: Iterable[bool]) -> str:
-    found = list(each)
-    return f"{sum(found)} ({sum(found) / len(found):.1%})" if found else "-"
+    values = list(each)
+    return f"{sum(values)} ({sum(values) / len(values):.1%})" if values else "-"
 
 
 def _counted(reasons: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "transcript_cache.MAX_AGENTS",
     ),
     "estimates tokens or prices": (
-        "attempt.TEMPLATE_TOKENS",
+        "prompt_memory.TEMPLATE_TOKENS",
         "chat_completions.MESSAGE_TOKENS",
         "generation.MILLION",
         "streams.BYTES_PER_TOKEN",

@@ -16,9 +16,9 @@ from outlast_activities.generation.attempt import (
     Checker,
     Endpoint,
     GenerationAttempt,
-    PromptMemory,
     PromptSource,
 )
+from outlast_activities.generation.prompt_memory import PromptMemory
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS

@@ -15,6 +15,7 @@ from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
 from outlast.json_text import to_json
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
+from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompts import (
     chat_messages,
     reask_messages,
@@ -29,9 +30,6 @@ MAX_TOKENS_FACTOR = 4
 
 LOOP_TOKENS_FACTOR = 4
 """After a repetition loop this many times more repetition is allowed, because some valid answers repeat."""
-
-TEMPLATE_TOKENS = 64
-"""An allowance for what a chat template adds around new messages, and for tokens across the seams."""
 
 MAX_QUOTED_CHARACTERS = 2_000
 """Characters of a wrong answer that the next prompt quotes."""
@@ -56,34 +54,6 @@ class Endpoint:
     server: ModelServer
     max_tokens: int
     constrained: bool = True
-
-
-@dataclass(frozen=True)
-class PromptSize:
-    """The size of a prompt, which bounds the tokens of any longer prompt that begins with the same text."""
-
-    text_bytes: int
-    tokens: int
-
-    def max_tokens(self, prompt: Prompt) -> int:
-        """Return an upper bound for a prompt that begins with this one: one token per added byte."""
-        return self.tokens + max(0, prompt.text_bytes - self.text_bytes) + TEMPLATE_TOKENS
-
-
-@dataclass
-class PromptMemory:
-    """What one model call learns for the later calls of its run with the same model.
-
-    `trimmed` is the number of transcript entries whose tool results are left out of the prompt, so that
-    later prompts begin with the same text. `size` is the size of the last complete prompt.
-    """
-
-    trimmed: int = 0
-    size: PromptSize | None = None
-
-    def update(self, other: "PromptMemory") -> None:
-        """Take over what a later call learned."""
-        self.trimmed, self.size = other.trimmed, other.size
 
 
 @dataclass(frozen=True)

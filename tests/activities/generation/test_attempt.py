@@ -11,12 +11,11 @@ from outlast_activities.generation.attempt import (
     LOOP_TOKENS_FACTOR,
     MAX_QUOTED_CHARACTERS,
     MAX_TOKENS_FACTOR,
-    TEMPLATE_TOKENS,
     Endpoint,
     GenerationAttempt,
-    PromptMemory,
     PromptSource,
 )
+from outlast_activities.generation.prompt_memory import TEMPLATE_TOKENS, PromptMemory
 from outlast_activities.generation.prompts import TRIMMED
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.recovery import MAX_COMPLETIONS
