@@ -1,4 +1,4 @@
-"""What people type: requests that start a run, and payloads that steer one."""
+"""Input that people type: requests that start a run, and payloads of the commands that steer it."""
 
 from typing import Annotated, Literal
 
@@ -9,29 +9,29 @@ from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
 
 MAX_INSTRUCTIONS = 200_000
-"""Characters of an agent's instructions: they are pinned into every run."""
+"""Characters of an agent's instructions, which are part of every run."""
 
 MAX_SAY_BYTES = 64_000
-"""A message typed by a person; more belongs in a tool's result or in the input."""
+"""Size of a message of a person. Larger content belongs in a tool's result or in the input."""
 
 MAX_TENANT_BYTES = 64
-"""Temporal's bound on a fairness key."""
+"""Size of a tenant's name, which is the fairness key: this is Temporal's limit."""
 
 
-def _of_at_most(most_bytes: int) -> AfterValidator:
-    def fits(text: str) -> str:
-        if len(text.encode()) > most_bytes:
-            raise ValueError(f"may have {most_bytes:,} bytes")
+def _max_size(max_bytes: int) -> AfterValidator:
+    def check_size(text: str) -> str:
+        if len(text.encode()) > max_bytes:
+            raise ValueError(f"may have {max_bytes:,} bytes")
         return text
 
-    return AfterValidator(fits)
+    return AfterValidator(check_size)
 
 
-Tenant = Annotated[str, Field(min_length=1), _of_at_most(MAX_TENANT_BYTES)]
+Tenant = Annotated[str, Field(min_length=1), _max_size(MAX_TENANT_BYTES)]
 
 
 class AgentSpec(InputModel):
-    """A whole agent in JSON: its tools are named, and registered with a worker."""
+    """A whole agent in JSON. It names its tools, which a worker must have registered."""
 
     instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
     name: Name = "spec"
@@ -43,7 +43,7 @@ class AgentSpec(InputModel):
     limits: Limits = Limits()
 
     @model_validator(mode="after")
-    def _begins_with_its_own_tools(self) -> "AgentSpec":
+    def _has_its_tools_and_input(self) -> "AgentSpec":
         for name in self.begin_with:
             if name not in self.tools:
                 raise ValueError(f"begin_with names {name!r}, which is not one of its tools")
@@ -63,7 +63,7 @@ class AgentRequest(InputModel):
     mode: Literal["task", "conversation"] = "task"
 
     @model_validator(mode="after")
-    def _is_about_something(self) -> "AgentRequest":
+    def _has_input(self) -> "AgentRequest":
         if "input" not in self.model_fields_set and self.mode == "task":
             raise ValueError("input: is required, except in a conversation")
         return self
@@ -78,13 +78,13 @@ class AgentRequest(InputModel):
 class SayPayload(InputModel):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
-    text: Annotated[str, Field(min_length=1), _of_at_most(MAX_SAY_BYTES)]
+    text: Annotated[str, Field(min_length=1), _max_size(MAX_SAY_BYTES)]
     by: str = Field(default="", max_length=200)
     when: Literal["next_turn", "now"] = "next_turn"
 
 
 class ReplyPayload(InputModel):
-    """The payload of `reply`, which waits for the agent's answer and has nothing to say."""
+    """The payload of `reply`, which has no fields."""
 
 
 class TranscriptQuery(InputModel):

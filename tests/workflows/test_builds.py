@@ -88,17 +88,19 @@ async def test_a_conversation_goes_on_with_the_current_build_and_all_that_was_sa
         assert await old.client.chat(chat, "hello", **options) == "v1: hello"
         new = await of.serve("v2")
         async with asyncio.timeout(30):
-            while (said := await new.client.chat(chat, "again", **options)) == "v1: again":
+            while (reply := await new.client.chat(chat, "again", **options)) == "v1: again":
                 await asyncio.sleep(0.5)
-        assert said == "v2: again"
+        assert reply == "v2: again"
         assert await version_of(new, chat) == "v2"
         keyed = {**options, "update_id": "k1"}
         assert await new.client.chat(chat, "once", **keyed) == "v2: once"
         newest = await of.serve("v3")
         async with asyncio.timeout(30):
-            while (said := await newest.client.chat(chat, "more", **options)) == "v2: more":
+            while (reply := await newest.client.chat(chat, "more", **options)) == "v2: more":
                 await asyncio.sleep(0.5)
-        assert await newest.client.chat(chat, "once", **keyed) == said, "heard by the run before"
+        assert await newest.client.chat(chat, "once", **keyed) == reply, (
+            "received by the run before"
+        )
         entries = [entry.content for entry in await new.client.get(chat).transcript()]
         assert entries[:2] == ["hello", '{"answer":"v1: hello"}']
         await new.client.get(chat).finish()

@@ -139,14 +139,14 @@ def slow_transfer(**options: Any) -> tuple[Agent, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("said", "made", "told"),
+    ("reply", "made", "result_text"),
     [
         ("it happened", 1, '"happened":true'),
         ("it did not happen", 2, "transferred 5.0"),
     ],
 )
 async def test_a_call_that_may_have_happened_is_put_to_a_person_and_not_repeated_blindly(
-    temporal: Client, said: str, made: int, told: str
+    temporal: Client, reply: str, made: int, result_text: str
 ) -> None:
     bank, attempts = slow_transfer(approval=Approval(audience="tellers"))
     model = ScriptedModel([call("transfer", amount_usd=5.0), answer("done")])
@@ -159,29 +159,29 @@ async def test_a_call_that_may_have_happened_is_put_to_a_person_and_not_repeated
         request = await pending(run)
         assert (request.request_id, request.audience) == ("1.1.happened", "tellers")
         assert "did this call happen? transfer(amount_usd=5.0)" in (request.question or "")
-        await run.answer(request, said, by="bo")
+        await run.answer(request, reply, by="bo")
         result = await run.result()
     assert (result.output, len(attempts)) == ("done", made)
-    assert told in model.prompts[-1].messages[-1]["content"]
+    assert result_text in model.prompts[-1].messages[-1]["content"]
 
 
 @pytest.mark.parametrize(("found", "made"), [("transferred 5.0", 1), (None, 2)])
 async def test_a_call_that_may_have_happened_is_verified(
     temporal: Client, found: str | None, made: int
 ) -> None:
-    asked: list[float] = []
+    amounts: list[float] = []
 
     @tool(effect="read")
     def find_transfer(amount_usd: float) -> str | None:
         """Find a transfer."""
-        asked.append(amount_usd)
+        amounts.append(amount_usd)
         return found
 
     bank, attempts = slow_transfer(verify=find_transfer)
     model = ScriptedModel([call("transfer", amount_usd=5.0), answer("done")])
     async with on_stage(temporal, model, [bank]) as stage:
         result = await stage.run("bank")
-    assert (result.output, len(attempts), asked) == ("done", made, [5.0])
+    assert (result.output, len(attempts), amounts) == ("done", made, [5.0])
     assert "transferred 5.0" in model.prompts[-1].messages[-1]["content"]
 
 

@@ -51,13 +51,13 @@ async def test_history_holds_instructions_once_and_each_result_once(temporal: Cl
 async def test_a_worker_without_memory_asks_the_run_for_its_transcript(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    starts: list[int] = []
     messages = WorkflowQueries.messages
 
     async def counted(
         queries: WorkflowQueries, workflow_id: str, run_id: str, since: int
     ) -> list[Message]:
-        asked.append(since)
+        starts.append(since)
         return await messages(queries, workflow_id, run_id, since)
 
     monkeypatch.setattr(WorkflowQueries, "messages", counted)
@@ -67,7 +67,7 @@ async def test_a_worker_without_memory_asks_the_run_for_its_transcript(
     async with on_stage(temporal, model, [reader], settings=settings) as stage:
         result = await stage.run("reader")
     assert result.turns == 6
-    assert asked == [0] * 5  # the first turn was told all there was
+    assert starts == [0] * 5  # the first turn got the whole transcript
     assert sum(m["content"].count('"result"') for m in model.prompts[-1].messages[1:]) == 5
 
 

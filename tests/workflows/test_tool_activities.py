@@ -13,8 +13,8 @@ from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
 
-async def told(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
-    """Run one call of a tool and return what the model was told of it."""
+async def result_of(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
+    """Run one call of a tool and return what the model read about it."""
     agent = Agent(name="caller", instructions="Call.", tools=[made])
     model = ScriptedModel([call(made.name, **arguments), answer("done")])
     async with on_stage(temporal, model, [agent], cached=cached) as stage:
@@ -39,7 +39,7 @@ async def test_a_tool_error_is_told_to_the_model(temporal: Client, cached: int) 
         """Refuse."""
         raise ToolError("order 7 is closed")
 
-    content = await told(temporal, refuse, cached)
+    content = await result_of(temporal, refuse, cached)
     assert content == '{"tool":"refuse","result":{"error":"order 7 is closed"}}'
 
 
@@ -68,7 +68,7 @@ async def test_a_read_that_is_too_slow_is_told_to_the_model(temporal: Client) ->
         await asyncio.sleep(60)
         return ""
 
-    content = await told(temporal, hang, 1000)
+    content = await result_of(temporal, hang, 1000)
     assert "hang: an attempt took too long (at most 0.2 s)" in content
 
 
@@ -88,7 +88,7 @@ async def test_a_result_of_5_mb_is_told_to_the_model(temporal: Client, cached: i
         """Return too much."""
         return "x" * 5_000_000
 
-    content = await told(temporal, everything, cached)
+    content = await result_of(temporal, everything, cached)
     assert "everything returned 5,000,002 bytes; at most 256,000 are allowed" in content
 
 
@@ -116,7 +116,7 @@ async def test_a_read_that_fails_once_is_tried_again(temporal: Client) -> None:
             raise ConnectionError("reset")
         return "fine"
 
-    assert '"result":"fine"' in await told(temporal, flaky, 1000)
+    assert '"result":"fine"' in await result_of(temporal, flaky, 1000)
 
 
 async def test_a_tool_may_live_in_any_worker(temporal: Client) -> None:

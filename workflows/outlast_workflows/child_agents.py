@@ -1,7 +1,7 @@
 """Agents as tools: each call runs an agent as a child workflow, within what is left of the run's budget."""
 
 import asyncio
-from datetime import datetime
+from collections.abc import Callable
 
 from temporalio import workflow
 from temporalio.common import Priority
@@ -13,40 +13,32 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
 from outlast.json_text import to_json
-from outlast_workflows.budget import Spending, share_of
+from outlast_workflows.budget import Spending
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.step_failures import cause_of
 
 
 class ChildAgents:
-    """Runs the agents that one run calls."""
+    """Runs the agents that one run calls; `share` returns the limits of each, if so many are called."""
 
     def __init__(
         self,
-        limits: RunLimits,
+        share: Callable[[int], RunLimits],
         spending: Spending,
         *,
-        deadline: datetime | None,
         tenant: str,
         priority: Priority,
     ) -> None:
-        self._limits = limits
+        self._share = share
         self._spending = spending
-        self._deadline = deadline
         self._tenant = tenant
         self._priority = priority
 
     async def run(self, call: PlannedCall) -> str:
         """Return the answer of an agent as JSON text; raises `ToolFailed` if its run fails."""
         name = call.tool.name
-        limits = share_of(
-            self._limits,
-            self._spending,
-            agents=call.batch.agent_calls,
-            deadline=self._deadline,
-            now=workflow.now(),
-        )
+        limits = self._share(call.batch.agent_calls)
         try:
             # Other calls of the batch and all handlers run meanwhile. The usage is added after the await,
             # in one step.

@@ -40,7 +40,7 @@ def undo_call(step: UndoStep) -> PlannedCall:
 
 
 def audience_of(tool: ToolSpec) -> str:
-    """Return the audience that is asked about a call of a tool."""
+    """Return the audience for questions about a call of a tool."""
     return tool.approval.audience if tool.approval else DEFAULT_AUDIENCE
 
 

@@ -8,11 +8,12 @@ from pydantic import JsonValue
 from temporalio import workflow
 
 from outlast.contracts.generation import Generation
+from outlast.contracts.limits import RunLimits
 from outlast.contracts.results import AgentResult, CompensationOutcome, StopReason
 from outlast.errors import ContinuedAsNew
 from outlast.start_requests import tenant_priority
 from outlast.transcripts import decision_message, user_message
-from outlast_workflows.budget import StopRun, TakeTurn, plan_turn
+from outlast_workflows.budget import StopRun, TakeTurn, plan_turn, share_of
 from outlast_workflows.child_agents import ChildAgents
 from outlast_workflows.compensation import Compensation
 from outlast_workflows.display_text import call_summary, pause_text
@@ -64,9 +65,8 @@ class AgentRun:
             activities=activities,
             compensation=self._compensation,
             children=ChildAgents(
-                state.limits,
+                self._share_of_limits,
                 state.spending,
-                deadline=state.deadline,
                 tenant=state.tenant,
                 priority=priority,
             ),
@@ -171,6 +171,16 @@ class AgentRun:
 
     def _plan(self) -> TakeTurn | StopRun:
         return plan_turn(self.state.agent.tools, self.state.limits, self.state.spending)
+
+    def _share_of_limits(self, agents: int) -> RunLimits:
+        state = self.state
+        return share_of(
+            state.limits,
+            state.spending,
+            agents=agents,
+            deadline=state.deadline,
+            now=workflow.now(),
+        )
 
     async def _continues(self) -> bool:
         """Return whether there is another message after an answer, and a turn left for it."""

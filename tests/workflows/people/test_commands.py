@@ -159,7 +159,7 @@ async def test_what_is_said_now_interrupts_the_model_call(temporal: Client, cach
 
 
 class Talking(ScriptedModel):
-    """Says 7 tokens and is then lost in thought, as often as it is told to; then it plays its script."""
+    """Streams 7 tokens and then hangs, a number of times; then it plays its script."""
 
     def __init__(self, steps: list[Any], *, times: int) -> None:
         super().__init__(steps)
@@ -222,11 +222,11 @@ async def test_a_message_during_the_last_model_call_gets_an_answer_of_its_own(
     temporal: Client, cached: int
 ) -> None:
     started = asyncio.Event()
-    said = asyncio.Event()
+    message_sent = asyncio.Event()
 
     async def first(_: object) -> dict[str, Any]:
         started.set()
-        await said.wait()
+        await message_sent.wait()
         return answer("one")
 
     model = ScriptedModel([first, answer("two")])
@@ -234,7 +234,7 @@ async def test_a_message_during_the_last_model_call_gets_an_answer_of_its_own(
         run = await stage.start("desk")
         await started.wait()
         await run.say("and another thing")
-        said.set()
+        message_sent.set()
         assert (await run.result()).output == "two"
 
 

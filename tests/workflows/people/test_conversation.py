@@ -70,11 +70,13 @@ async def test_a_conversation_that_has_ended_begins_again(temporal: Client) -> N
 async def test_messages_of_several_people_at_once_are_all_answered(temporal: Client) -> None:
     async with on_stage(temporal, echoing(), [desk]) as stage:
         run_id = chat_id()
-        said = [chat(stage, run_id, f"message {n}", by=f"p{n}") for n in range(5)]
-        answers = await asyncio.gather(*said)
+        chats = [chat(stage, run_id, f"message {n}", by=f"p{n}") for n in range(5)]
+        answers = await asyncio.gather(*chats)
         assert all(str(one).split(": ")[1].startswith("message") for one in answers)
-        heard = [m.content for m in await stage.client.get(run_id).transcript() if m.role == "user"]
-        assert sorted(filter(None, heard)) == [f"message {n}" for n in range(5)]
+        user_texts = [
+            m.content for m in await stage.client.get(run_id).transcript() if m.role == "user"
+        ]
+        assert sorted(filter(None, user_texts)) == [f"message {n}" for n in range(5)]
         await stage.client.get(run_id).finish()
 
 
@@ -112,7 +114,7 @@ async def test_an_answer_that_takes_too_long_is_a_timeout_and_can_be_waited_for_
         with pytest.raises(TimeoutError):
             await run.reply(within=timedelta(seconds=0.5))
         assert await run.reply() == "well"
-        assert await run.reply() == "well", "what is answered is told again"
+        assert await run.reply() == "well", "an answer can be read again"
         await run.finish()
 
 
@@ -179,8 +181,8 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
         impatient, model, [looker], cached=cached, has_search_attributes=False
     ) as stage:
         run_id = chat_id()
-        said = await chat(stage, run_id, "look", agent=looker, limits=limits)
-        assert said == "seen it all"
+        reply = await chat(stage, run_id, "look", agent=looker, limits=limits)
+        assert reply == "seen it all"
         chain = await stage.chain(stage.started(run_id))
         assert len(chain) >= 2
         await stage.client.get(run_id).finish()

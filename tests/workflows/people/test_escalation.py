@@ -37,11 +37,11 @@ def opened(clock: Approval, *, reminders: int = 0, escalations: int = 0) -> Pend
         ({"remind_s": 30}, 2, 0, (90, "remind", "desk")),
         ({"remind_s": 30}, 3, 0, (100, "expire", "desk")),
         ({"remind_s": 200}, 0, 0, (100, "expire", "desk")),
-        # escalations: a moment names who is asked from then on
+        # escalations: a step names the audience from then on
         ({"escalate": TWO_STEPS}, 0, 0, (40, "escalate", "leads")),
         ({"escalate": TWO_STEPS}, 0, 1, (80, "escalate", "ceo")),
         ({"escalate": TWO_STEPS}, 0, 2, (100, "expire", "ceo")),
-        # both: reminders go on with whoever is asked by now
+        # both: reminders go to the current audience
         ({"remind_s": 30, "escalate": TWO_STEPS}, 1, 0, (40, "escalate", "leads")),
         ({"remind_s": 30, "escalate": TWO_STEPS}, 1, 1, (60, "remind", "leads")),
         # ties: what matters most comes first, and the other is not lost

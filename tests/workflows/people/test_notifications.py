@@ -1,4 +1,4 @@
-"""Notices: people are told of requests on every channel, and a broken one holds nothing up."""
+"""Notices: people are notified of requests on every channel, and a broken channel delays nothing."""
 
 import asyncio
 import base64
@@ -40,14 +40,14 @@ def model() -> ScriptedModel:
 
 
 def settings_with(**audiences: dict[str, Any]) -> Settings:
-    told = {name: AudienceSettings.model_validate(one) for name, one in audiences.items()}
+    sections = {name: AudienceSettings.model_validate(one) for name, one in audiences.items()}
     return staged_settings(cached=1000).model_copy(
-        update={"audiences": told, "ui_url": "http://ui.example"}
+        update={"audiences": sections, "ui_url": "http://ui.example"}
     )
 
 
 class Hook:
-    """A webhook's other end: what it was sent; it fails as often as it is told to."""
+    """A webhook's other end: it records what it got, and fails a given number of times."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -72,13 +72,13 @@ class Hook:
 async def hook() -> AsyncIterator[Hook]:
     served = Hook()
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
-    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/told"
+    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/notices"
     async with server:
         yield served
 
 
 async def test_each_audience_is_told_as_its_turn_comes(temporal: Client, tmp_path: Path) -> None:
-    file = tmp_path / "told.jsonl"
+    file = tmp_path / "notices.jsonl"
     command = ["/bin/sh", "-c", f"cat >> {file}; echo >> {file}"]
     async with hook() as other:
         settings = settings_with(
@@ -122,7 +122,7 @@ async def test_a_broken_channel_holds_nothing_up_and_is_tried_again(temporal: Cl
 async def test_audiences_that_are_not_named_are_told_as_any(
     temporal: Client, tmp_path: Path
 ) -> None:
-    file = tmp_path / "told"
+    file = tmp_path / "notices"
     everybody = {"*": {"command": ["/bin/sh", "-c", f"cat > {file}"]}}
     async with on_stage(temporal, model(), [desk], settings=settings_with(**everybody)) as stage:
         run = await stage.start("desk")

@@ -69,23 +69,27 @@ def decision(what: str, **fields: Any) -> HumanDecision:
     return HumanDecision.model_validate({"request_id": "1.1", "decision": what, **fields})
 
 
-def refusal(said: HumanDecision, inbound: InboundState) -> str | None:
+def refusal(given_decision: HumanDecision, inbound: InboundState) -> str | None:
     return decision_rejection(
-        said, inbound, parameters=PARAMETERS, schema_check=problem, proof_check=lambda *_: None
+        given_decision,
+        inbound,
+        parameters=PARAMETERS,
+        schema_check=problem,
+        proof_check=lambda *_: None,
     )
 
 
-def decided(inbound: InboundState, *said: HumanDecision) -> list[str]:
-    """Take decisions one after another; return what each was told, a refusal in parentheses."""
-    told = []
-    for one in said:
+def decided(inbound: InboundState, *decisions: HumanDecision) -> list[str]:
+    """Take decisions one after another; return the sentence of each, a rejection in parentheses."""
+    sentences = []
+    for one in decisions:
         refused = refusal(one, inbound)
-        told.append(f"({refused})" if refused else settle(one, inbound, now=NOW))
-    return told
+        sentences.append(f"({refused})" if refused else settle(one, inbound, now=NOW))
+    return sentences
 
 
 @pytest.mark.parametrize(
-    ("request_", "said", "why"),
+    ("request_", "given_decision", "why"),
     [
         (None, decision("approve"), "'1.1' is not pending; pending: none"),
         (call_request(request_id="2.1"), decision("approve"), "is not pending; pending: '2.1'"),
@@ -126,18 +130,18 @@ def decided(inbound: InboundState, *said: HumanDecision) -> list[str]:
     ],
 )
 def test_a_decision_is_refused(
-    request_: PendingRequest | None, said: HumanDecision, why: str
+    request_: PendingRequest | None, given_decision: HumanDecision, why: str
 ) -> None:
     inbound = steering_with(request_)
     before = inbound.model_dump_json()
-    refused = refusal(said, inbound)
+    refused = refusal(given_decision, inbound)
     assert refused is not None
     assert why in refused
     assert inbound.model_dump_json() == before, "looking at a decision changes nothing"
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "given_decision"),
     [
         (call_request(), decision("approve")),
         (call_request(), decision("approve", arguments_hash=hash_of(ASKED))),
@@ -148,16 +152,22 @@ def test_a_decision_is_refused(
         (question({"type": "integer"}), decision("deny")),
     ],
 )
-def test_a_decision_is_taken(request_: PendingRequest, said: HumanDecision) -> None:
-    assert refusal(said, steering_with(request_)) is None
+def test_a_decision_is_taken(request_: PendingRequest, given_decision: HumanDecision) -> None:
+    assert refusal(given_decision, steering_with(request_)) is None
 
 
 def test_an_expired_request_takes_no_decision_of_anybody() -> None:
     inbound = InboundState(
         settled={"1.1": SettledRequest(request_id="1.1", outcome="expired", at=NOW)}
     )
-    for said in (decision("approve"), decision("deny"), decision("edit", arguments=EDITED)):
-        assert decided(inbound, said) == ["(request '1.1' expired at 2026-01-01 00:00:00 UTC)"]
+    for given_decision in (
+        decision("approve"),
+        decision("deny"),
+        decision("edit", arguments=EDITED),
+    ):
+        assert decided(inbound, given_decision) == [
+            "(request '1.1' expired at 2026-01-01 00:00:00 UTC)"
+        ]
 
 
 ONE = (decision("approve", by="ann"), "approved 1.1")
@@ -165,7 +175,7 @@ ALREADY = "(request '1.1' is already approved by 'ann')"
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "sentence"),
     [
         # the same again is answered as before
         (decision("approve", by="ann"), "approved 1.1"),
@@ -178,9 +188,9 @@ ALREADY = "(request '1.1' is already approved by 'ann')"
         (decision("answer", by="ann", answer=1), ALREADY),
     ],
 )
-def test_what_is_approved_stays_so(second: HumanDecision, told: str) -> None:
+def test_what_is_approved_stays_so(second: HumanDecision, sentence: str) -> None:
     inbound = steering_with(call_request())
-    assert decided(inbound, ONE[0], second) == [ONE[1], told]
+    assert decided(inbound, ONE[0], second) == [ONE[1], sentence]
     assert inbound.settled["1.1"].arguments_hash == hash_of(ASKED)
     assert inbound.edits == {}
 
@@ -194,8 +204,12 @@ def test_an_edit_or_an_answer_again_is_the_same_only_with_the_same_value() -> No
 
     inbound = steering_with(question(None))
     red, blue = (decision("answer", by="cy", answer=one) for one in ("red", "blue"))
-    told = decided(inbound, red, red, blue)
-    assert told == ["answered 1.1", "answered 1.1", "(request '1.1' is already answered by 'cy')"]
+    sentences = decided(inbound, red, red, blue)
+    assert sentences == [
+        "answered 1.1",
+        "answered 1.1",
+        "(request '1.1' is already answered by 'cy')",
+    ]
     assert inbound.answers == {"1.1": "red"}
 
 
@@ -214,7 +228,7 @@ def test_the_same_person_counts_once() -> None:
 def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
     inbound = steering_with(call_request(quorum=2))
     seen = hash_of(ASKED)
-    told = decided(
+    sentences = decided(
         inbound,
         decision("approve", by="ann", arguments_hash=seen),
         decision("edit", by="bo", arguments=EDITED, arguments_hash=seen),
@@ -222,9 +236,9 @@ def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
         decision("approve", by="bo", arguments_hash=hash_of(EDITED)),
         decision("approve", by="ann", arguments_hash=hash_of(EDITED)),
     )
-    assert told[:2] == ["counted for 1.1; 1 more to approve"] * 2
-    assert "have changed" in told[2]
-    assert told[3:] == ["counted for 1.1; 1 more to approve", "approved 1.1"]
+    assert sentences[:2] == ["counted for 1.1; 1 more to approve"] * 2
+    assert "have changed" in sentences[2]
+    assert sentences[3:] == ["counted for 1.1; 1 more to approve", "approved 1.1"]
     settled = inbound.settled["1.1"]
     assert settled.approved_by == ["bo", "ann"]
     assert (settled.edited_by, settled.arguments_hash) == ("bo", hash_of(EDITED))
@@ -232,10 +246,10 @@ def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
 
 def test_one_denial_is_enough_and_the_trail_says_whose_it_was() -> None:
     inbound = steering_with(call_request(quorum=2))
-    told = decided(
+    sentences = decided(
         inbound, decision("approve", by="ann"), decision("deny", by="bo", comment="a fraud")
     )
-    assert told == ["counted for 1.1; 1 more to approve", "denied 1.1"]
+    assert sentences == ["counted for 1.1; 1 more to approve", "denied 1.1"]
     settled = inbound.settled["1.1"]
     assert (settled.outcome, settled.by, settled.approved_by) == ("denied", "bo", ["ann"])
     assert decision_text(settled) == "denied by bo: a fraud"
@@ -368,21 +382,21 @@ def test_whatever_is_said_nothing_is_approved_but_what_enough_people_saw(
     inbound = steering_with(call_request(quorum=quorum))
     inbound.pending["1.2"] = question({"type": "object"}).model_copy(update={"request_id": "1.2"})
     standing, voters = ASKED, set[str]()
-    for said in map(said_as, sequence):
+    for given_decision in map(said_as, sequence):
         before = inbound.model_copy(deep=True)
-        (told,) = decided(inbound, said)
-        if told.startswith("(") or said.request_id in before.settled:
+        (sentence,) = decided(inbound, given_decision)
+        if sentence.startswith("(") or given_decision.request_id in before.settled:
             assert inbound == before, "what is refused, or settled already, changes nothing"
             continue
-        if said.arguments is not None:
-            standing, voters = said.arguments, set()
-        if said.decision in ("approve", "edit"):
-            voters.add(said.by)
+        if given_decision.arguments is not None:
+            standing, voters = given_decision.arguments, set()
+        if given_decision.decision in ("approve", "edit"):
+            voters.add(given_decision.by)
         if inbound.settled.get("1.1") and "1.1" not in before.settled:
             settled = inbound.settled["1.1"]
             assert settled.arguments_hash == hash_of(standing)
             assert inbound.edits.get("1.1", ASKED) == standing
-            assert (settled.outcome == "approved") == (said.decision != "deny")
+            assert (settled.outcome == "approved") == (given_decision.decision != "deny")
             assert settled.outcome == "denied" or len(voters) >= quorum
 
 

@@ -9,7 +9,7 @@ from outlast.contracts.human import Approval, PendingRequest
 
 @dataclass(frozen=True)
 class ScheduledStep:
-    """What happens to a request at a time; `audience` is asked from then on."""
+    """What happens to a request at a time; `audience` is the audience from then on."""
 
     at: datetime
     kind: Literal["remind", "escalate", "expire"]

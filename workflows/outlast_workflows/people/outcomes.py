@@ -48,7 +48,7 @@ def decision_text(settled: SettledRequest | None) -> str:
 
 
 def outcome_text(settled: SettledRequest | None) -> str:
-    """Return the outcome of a question that outlast itself asked, in words."""
+    """Return the outcome of a question of outlast itself, in words."""
     if settled is None:
         return RUN_IS_ENDING
     if settled.outcome == "expired":
