@@ -20,6 +20,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "chat_client.MAX_QUOTED_CHARACTERS",
         "client.MAX_SUMMARY_BYTES",
         "connection.MAX_REASON_BYTES",
+        "decision_check.MAX_DECISION_PROBLEM",
+        "decision_check.MAX_NAME_BYTES",
         "decisions.MAX_QUOTED_BYTES",
         "deletion_costs.MAX_REASON_CHARS",
         "demo.MAX_TEXT_BYTES",
