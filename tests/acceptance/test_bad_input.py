@@ -110,7 +110,7 @@ async def stage(temporal: Client) -> AsyncIterator[Stage]:
 
 
 async def temporal_cli(client: Client, *arguments: str) -> tuple[int, str]:
-    """Run the stock CLI against the test's server; return its exit status and all that it said."""
+    """Run the stock CLI against the test's server; return its exit status and all of its output."""
     process = await asyncio.create_subprocess_exec(
         binary("temporal"),
         "--address",
@@ -138,13 +138,13 @@ async def execute(stage: Stage, *typed: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"), [wrong[1:] for wrong in WRONG], ids=[w[0] for w in WRONG]
+    ("typed", "reason"), [wrong[1:] for wrong in WRONG], ids=[w[0] for w in WRONG]
 )
 async def test_wrong_input_ends_with_a_line_that_names_the_field(
-    stage: Stage, typed: str, said: str
+    stage: Stage, typed: str, reason: str
 ) -> None:
     output = await execute(stage, "--input", typed)
-    lines = [line for line in output.splitlines() if said in line]
+    lines = [line for line in output.splitlines() if reason in line]
     assert len(lines) == 1, output
 
 
@@ -192,7 +192,7 @@ async def test_no_workflow_task_is_left_failing(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "reason"),
     [
         ({}, "give either 'agent'"),
         ({"agent": "a", "spec": SPEC}, "give either 'agent'"),
@@ -205,11 +205,11 @@ async def test_no_workflow_task_is_left_failing(stage: Stage) -> None:
     ],
 )
 async def test_the_sdk_refuses_the_same_before_it_starts_anything(
-    stage: Stage, fields: dict[str, Any], said: str
+    stage: Stage, fields: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(BadRequest, match="(?s).*") as refused:
         await stage.client.start(id="never", **{"input": "x", **fields})
-    assert said in refused.value.message
+    assert reason in refused.value.message
     assert [w.id async for w in stage.client.temporal.list_workflows("WorkflowId='never'")] == []
 
 
@@ -236,7 +236,7 @@ async def test_an_update_with_wrong_input_is_refused_in_a_line(stage: Stage) -> 
     client = stage.client.temporal
     run = await stage.client.start("looker", "x", mode="conversation", task_queue=stage.task_queue)
     update = ("workflow", "update", "execute", "--workflow-id", run.id, "--name", "say")
-    for inputs, said in (
+    for inputs, reason in (
         ([], "text: is required"),
         (["--input", "{}", "--input", "{}"], "say: give one JSON object, not 2 inputs"),
         (["--input", '"hello"'], "the payload of say: 'hello' is not a JSON object"),
@@ -244,6 +244,6 @@ async def test_an_update_with_wrong_input_is_refused_in_a_line(stage: Stage) -> 
     ):
         status, output = await temporal_cli(client, *update, *inputs)
         assert status != 0
-        assert said in output
+        assert reason in output
     await run.finish()
     assert (await run.result()).status == "completed"

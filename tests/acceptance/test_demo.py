@@ -28,7 +28,7 @@ async def outlast_command(*arguments: str, log: Path) -> asyncio.subprocess.Proc
         )
 
 
-async def said(log: Path, words: str, within_s: float = 60) -> str:
+async def logged(log: Path, words: str, within_s: float = 60) -> str:
     async with asyncio.timeout(within_s):
         while words not in log.read_text():
             await asyncio.sleep(0.1)
@@ -56,7 +56,7 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     )
     log = tmp_path / "dev.log"
     dev = await outlast_command(*options, log=log)
-    assert f"http://127.0.0.1:{ui_port}" in await said(log, "Ctrl-C stops everything")
+    assert f"http://127.0.0.1:{ui_port}" in await logged(log, "Ctrl-C stops everything")
     client = await Client.connect(target_host=f"127.0.0.1:{port}")
     run = await client.start("refund-desk", "My order A-1042 arrived broken.")
     async for _ in run.stream():
@@ -65,7 +65,7 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     assert await asyncio.wait_for(dev.wait(), 20) == 0
     assert "runs continue after the next start" in log.read_text()
     dev = await outlast_command(*options, log=log)
-    await said(log, "Ctrl-C stops everything")
+    await logged(log, "Ctrl-C stops everything")
     async with asyncio.timeout(60):
         while not (requests := await run.pending_requests()):
             await asyncio.sleep(0.5)

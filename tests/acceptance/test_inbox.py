@@ -37,7 +37,7 @@ def team() -> str:
     return f"o'leary {uuid.uuid4().hex[:6]}"
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """What a command printed, and how it ended."""
 
     out: str
@@ -71,12 +71,12 @@ class Terminal:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def run(self, *words: str) -> Said:
+    async def run(self, *words: str) -> Output:
         process = await self.start(*words)
         out, err = await process.communicate()
-        return Said(out.decode(), err.decode(), process.returncode or 0)
+        return Output(out.decode(), err.decode(), process.returncode or 0)
 
-    async def type(self, *words: str, keys: str | None) -> Said:
+    async def type(self, *words: str, keys: str | None) -> Output:
         """Run a command that asks, and press keys when it does; None is Ctrl-C."""
         terminal, stdin = pty.openpty()
         try:
@@ -91,7 +91,7 @@ class Terminal:
         finally:
             os.close(terminal)
             os.close(stdin)
-        return Said((shown + out).decode(), err.decode(), process.returncode or 0)
+        return Output((shown + out).decode(), err.decode(), process.returncode or 0)
 
 
 @pytest.fixture
@@ -124,14 +124,14 @@ REFUND = call("refund", order_id=42, amount_usd=80)
 BOTH = calls(call("refund", order_id=42, amount_usd=80), call("refund", order_id=43, amount_usd=1))
 
 
-async def until_listed(terminal: Terminal, *words: str, runs: int) -> Said:
+async def until_listed(terminal: Terminal, *words: str, runs: int) -> Output:
     """Run `inbox` until visibility, which lags, knows of so many runs."""
     async with asyncio.timeout(30):
         while True:
-            said = await terminal.run("inbox", "--json", *words)
-            found = json.loads(said.out)
+            output = await terminal.run("inbox", "--json", *words)
+            found = json.loads(output.out)
             if len({item["run"] for item in [*found["requests"], *found["unanswered"]]}) == runs:
-                return said
+                return output
 
 
 async def test_what_waits_is_listed_shown_and_approved(
@@ -183,8 +183,8 @@ async def test_each_audience_sees_its_own_and_a_question_is_answered(
         await pending(first)
         await pending(second)
         for audience, run in ((team, first), (other, second)):
-            said = await until_listed(terminal, "--audience", audience, runs=1)
-            assert [item["run"] for item in json.loads(said.out)["requests"]] == [run.id]
+            output = await until_listed(terminal, "--audience", audience, runs=1)
+            assert [item["run"] for item in json.loads(output.out)["requests"]] == [run.id]
 
         wrong = await terminal.run("answer", second.id, "blue")
         assert (wrong.out, wrong.status) == ("", 1)
@@ -229,8 +229,8 @@ async def test_what_was_not_shown_is_not_decided(
         assert approved.out.endswith(
             "  edited by bo\n  approved by bo; needs 2\napproved 1.1 (by ann)\n"
         )
-        said = ("approve", run.id, "1.1", "--by", "ann", "--hash")
-        again = await terminal.run(*said, hash_of({"order_id": 42, "amount_usd": 9}))
+        output = ("approve", run.id, "1.1", "--by", "ann", "--hash")
+        again = await terminal.run(*output, hash_of({"order_id": 42, "amount_usd": 9}))
         assert again == ("approved 1.1 (by ann)\n", "", 0)
         contrary = await terminal.run("deny", run.id, "1.1", "--by", "bo")
         assert contrary.err == "outlast: request '1.1' is already approved by 'ann'\n"
@@ -275,9 +275,9 @@ async def test_a_run_without_a_worker_is_listed_as_such(
         run = await stage.start("desk")
         await pending(run)
         await until_listed(terminal, "--audience", team, runs=1)
-    said = await terminal.run("inbox", "--audience", team)
-    assert said.status == 0
-    assert said.out.startswith(f"{run.id} cannot be queried: ")
+    output = await terminal.run("inbox", "--audience", team)
+    assert output.status == 0
+    assert output.out.startswith(f"{run.id} cannot be queried: ")
     approved = await terminal.run("approve", run.id)
     assert approved.status == 1
     assert approved.err.startswith(f"outlast: run {run.id!r} cannot be queried: ")
@@ -287,7 +287,7 @@ async def test_a_run_without_a_worker_is_listed_as_such(
 
 
 async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> None:
-    for words, said in (
+    for words, output in (
         (["approve", "nothing"], "run 'nothing' cannot be queried: workflow not found for ID"),
         (["inbox", "--audience", 'a"b'], "--audience: 'a\"b' cannot be searched for"),
         (["inbox", "--namespace", "nowhere"], "Namespace nowhere is not found"),
@@ -298,7 +298,7 @@ async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> No
     ):
         refused = await terminal.run(*words)
         assert (refused.out, refused.status) == ("", 1)
-        assert refused.err.startswith(f"outlast: {said}")
+        assert refused.err.startswith(f"outlast: {output}")
         assert refused.err.count("\n") == 1
 
 
@@ -307,8 +307,8 @@ async def test_a_server_that_keeps_silent_is_not_waited_for(terminal: Terminal) 
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         async with asyncio.timeout(30):
             refused = await terminal.run("inbox", "--address", address)
-    said = f"outlast: cannot connect to a Temporal server at {address} (no reply in 4 s)"
-    assert refused.err.startswith(said)
+    output = f"outlast: cannot connect to a Temporal server at {address} (no reply in 4 s)"
+    assert refused.err.startswith(output)
     assert (refused.err.count("\n"), refused.status) == (1, 1)
 
 

@@ -40,13 +40,13 @@ async def test_the_agent_and_the_client_of_the_readme_work(tmp_path: Path) -> No
             path=tmp_path,
         )
         await worker.start()
-        asked = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             tmp_path / "ask.py",
             env={**os.environ, "TEMPORAL_ADDRESS": temporal.address},
             stdout=asyncio.subprocess.PIPE,
         )
-        output, _ = await asked.communicate()
+        output, _ = await process.communicate()
         await worker.terminate()
     lines = output.decode().splitlines()
     assert lines[0] == "user Rome, please"

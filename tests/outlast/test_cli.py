@@ -163,8 +163,8 @@ def test_what_is_decided_is_shown_uncut_and_exact() -> None:
 
 
 def test_a_question_is_shown_with_its_lines_and_the_type_of_its_answer() -> None:
-    asked = question({"type": "boolean"}, "Is it?\nReally?")
-    assert request_lines("r2", asked, now=NOW)[1:] == [
+    pending_question = question({"type": "boolean"}, "Is it?\nReally?")
+    assert request_lines("r2", pending_question, now=NOW)[1:] == [
         "  ask_human",
         "    | Is it?",
         "    | Really?",

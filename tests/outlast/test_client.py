@@ -110,13 +110,13 @@ async def test_a_child_that_fails_says_why_to_the_workflow_that_started_it(
     stage: Stage, stranger: TemporalClient
 ) -> None:
     async with Worker(stranger, task_queue="strangers", workflows=[CarefulExpedition]):
-        said = await stranger.execute_workflow(
+        reason = await stranger.execute_workflow(
             CarefulExpedition.run,
             stage.task_queue,
             id=f"careful-{stage.task_queue}",
             task_queue="strangers",
         )
-    assert said.startswith("BadRequest: agent: 'nobody' is not registered with this worker")
+    assert reason.startswith("BadRequest: agent: 'nobody' is not registered with this worker")
 
 
 async def test_an_id_that_is_taken_is_refused_by_name(stage: Stage) -> None:

@@ -91,7 +91,7 @@ class Order(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("condition", "said"),
+    ("condition", "reason"),
     [
         (
             arguments.amount_usd > "50",
@@ -111,21 +111,21 @@ class Order(BaseModel):
     ],
 )
 def test_a_condition_that_can_never_be_told_is_refused(
-    condition: Condition, said: str | None
+    condition: Condition, reason: str | None
 ) -> None:
     def pay(amount_usd: float, exact: Decimal, order: Order, more: dict[str, str]) -> str:
         return ""
 
     approved = tool(effect="write", approval=Approval(audience="leads", when=condition))
-    if said is None:
+    if reason is None:
         assert approved(pay).spec.approval
     else:
-        with pytest.raises(DefinitionError, match=f"tool 'pay': when: .*{said}"):
+        with pytest.raises(DefinitionError, match=f"tool 'pay': when: .*{reason}"):
             approved(pay)
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "reason"),
     [
         (
             lambda: Approval(audience="a", quorom=2),
@@ -136,8 +136,10 @@ def test_a_condition_that_can_never_be_told_is_refused(
         (lambda: ToolSpec(name="a", parameters={}, aproval=None), "did you mean 'approval'"),
     ],
 )
-def test_a_misspelt_field_of_a_definition_is_refused(made: Callable[[], object], said: str) -> None:
-    with pytest.raises(DefinitionError, match=said):
+def test_a_misspelt_field_of_a_definition_is_refused(
+    made: Callable[[], object], reason: str
+) -> None:
+    with pytest.raises(DefinitionError, match=reason):
         made()
 
 

@@ -63,8 +63,8 @@ def test_keygen_prints_what_the_workers_have_to_be_told(
 ) -> None:
     file = tmp_path / "ann.jwk"
     assert run_command(["keygen", "ann", str(file), "--audience", "leads"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-2:] == ["[audiences.leads.keys]", f'ann = "{SigningKey.load(file).public}"']
+    reason = capsys.readouterr().out.splitlines()
+    assert reason[-2:] == ["[audiences.leads.keys]", f'ann = "{SigningKey.load(file).public}"']
     assert run_command(["keygen", "ann", str(file)]) == 1
     assert "File exists" in capsys.readouterr().err
 

@@ -124,7 +124,7 @@ def _any_names(**x: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "reason"),
     [
         (_no_hint, "parameter 'x' has no type hint"),
         (_no_result, "its result has no type hint"),
@@ -135,8 +135,10 @@ def _any_names(**x: int) -> int:
         (_any_names, r"\*x cannot have a schema"),
     ],
 )
-def test_what_cannot_have_a_schema_is_refused_when_it_is_defined(function: Any, said: str) -> None:
-    with pytest.raises(DefinitionError, match=said):
+def test_what_cannot_have_a_schema_is_refused_when_it_is_defined(
+    function: Any, reason: str
+) -> None:
+    with pytest.raises(DefinitionError, match=reason):
         tool(effect="read")(function)
 
 
@@ -166,7 +168,7 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "reason"),
     [
         ({"name": "a b"}, "a name is a letter"),
         ({"instructions": " "}, "its instructions are empty"),
@@ -180,9 +182,9 @@ async def test_a_default_out_of_its_bounds_is_the_authors_business() -> None:
     ],
 )
 def test_an_agent_that_could_not_run_is_refused_when_it_is_defined(
-    fields: dict[str, Any], said: str
+    fields: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(DefinitionError, match=said):
+    with pytest.raises(DefinitionError, match=reason):
         Agent(**{"name": "a", "instructions": "Do.", **fields})
 
 
