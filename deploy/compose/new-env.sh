@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write .env, which docker compose reads, with passwords of this machine: once, for they are in the volumes too.
+# Write .env for docker compose, with new passwords. Run it once: the volumes keep the passwords too.
 set -eu
 cd "$(dirname "$0")/../.."
 if [ -e .env ]; then
@@ -13,7 +13,7 @@ secret() {
 }
 
 cat >.env <<END
-# embedded: a small model without a GPU; gpu, cpu: vLLM. More than one with commas: gpu,callback
+# embedded: a small model without a GPU; gpu, cpu: vLLM. Separate several with commas: gpu,callback
 COMPOSE_PROFILES=embedded
 BUILD_ID=dev
 POSTGRES_PASSWORD=$(secret)

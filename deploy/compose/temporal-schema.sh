@@ -1,6 +1,6 @@
 #!/bin/sh
-# Create Temporal's second database, and bring the schemas of both up to this version. Harmless to repeat.
-# The connection is in SQL_* variables, which temporal-sql-tool reads.
+# Create Temporal's second database, and update the schemas of both. Idempotent.
+# temporal-sql-tool reads the connection from SQL_* variables.
 set -eu
 
 create() {
@@ -18,7 +18,7 @@ update() {
     temporal-sql-tool --db "$1" update-schema -d "/etc/temporal/schema/postgresql/v12/$2/versioned"
 }
 
-# The first one is there: the image of PostgreSQL makes a database for its user, temporal.
+# The first one exists: the image of PostgreSQL creates a database for its user, temporal.
 update temporal temporal
 create temporal_visibility
 update temporal_visibility visibility

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Create the namespace and the search attributes, and send new runs to this build. Harmless to repeat.
+# Create the namespace and the search attributes, and send new runs to this build. Idempotent.
 set -eu
 
 attempts=0
@@ -15,7 +15,7 @@ done
 temporal operator namespace describe --namespace default >/dev/null 2>&1 ||
     temporal operator namespace create --namespace default --retention 72h
 
-# A new namespace is known to all parts of the server after 10 s at most.
+# All parts of the server know a new namespace after at most 10 s.
 attempts=0
 until temporal operator search-attribute list >/dev/null; do
     attempts=$((attempts + 1))
@@ -32,6 +32,6 @@ temporal operator search-attribute create --name AgentAudience --type KeywordLis
 temporal operator search-attribute create --name AgentTurns --type Int
 temporal operator search-attribute create --name AgentCostUsd --type Double
 
-# Before its workers poll, for they wait for this script.
+# Before the workers poll, because they wait for this script.
 temporal worker deployment set-current-version --deployment-name outlast --build-id "$BUILD_ID" \
     --allow-no-pollers --ignore-missing-task-queues --yes

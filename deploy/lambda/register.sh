@@ -1,5 +1,5 @@
 #!/bin/sh
-# Register a published version of the function with Temporal, and send new runs to it. Repeating it is harmless.
+# Register a published version of the function with Temporal, and send new runs to it. Idempotent.
 #
 #   deploy/lambda/register.sh DEPLOYMENT BUILD_ID FUNCTION_ARN [OPTION…]     # options of create-version
 set -eu
@@ -10,9 +10,9 @@ fi
 deployment=$1 build_id=$2 function_arn=$3
 shift 3
 
-# In seconds. A deployment, and a version, are there some moments after they were made.
+# In seconds. A new deployment or version becomes visible after some moments.
 KNOWN_WITHIN=15
-# A version can be current once its first invocation polls, which is a cold start.
+# A version can become current when its first invocation polls, after a cold start.
 POLLED_WITHIN=90
 
 within() {
