@@ -4,10 +4,10 @@
 set -eu
 
 create() {
-    said=$(temporal-sql-tool --db "$1" create 2>&1) || case $said in
+    output=$(temporal-sql-tool --db "$1" create 2>&1) || case $output in
     *"already exists"*) ;;
     *)
-        echo "outlast: the database $1 cannot be created: $said" >&2
+        echo "outlast: the database $1 cannot be created: $output" >&2
         exit 1
         ;;
     esac

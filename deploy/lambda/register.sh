@@ -18,9 +18,9 @@ POLLED_WITHIN=90
 within() {
     deadline=$(($(date +%s) + $1))
     shift
-    until said=$(temporal worker deployment "$@" 2>&1); do
+    until output=$(temporal worker deployment "$@" 2>&1); do
         if [ "$(date +%s)" -ge "$deadline" ]; then
-            echo "outlast: $1 of $deployment $build_id: $said" >&2
+            echo "outlast: $1 of $deployment $build_id: $output" >&2
             return 1
         fi
         sleep 1

@@ -16,9 +16,9 @@ args:
   {{- if gt (int $vllm.gpus) 1 }}
   - --tensor-parallel-size={{ $vllm.gpus }}
   {{- end }}
-  # A sidecar is told to end when its worker has ended: nothing is in flight then.
+  # A sidecar is stopped after its worker has ended, when no request is in flight.
   - --shutdown-timeout={{ ternary 2 $vllm.shutdownTimeoutS .isSidecar }}
-  # As docs/generation.md says: workers are told the same.
+  # As in docs/generation.md. The settings of the workers match.
   - --structured-outputs-config.backend
   - guidance
   - --structured-outputs-config.disable_any_whitespace
