@@ -341,7 +341,7 @@ async def test_workers_that_drain_or_were_killed_are_not_counted_as_busy(tmp_pat
         await shows(on, path, busy=0)
 
 
-async def test_wrong_questions_and_many_callers(tmp_path: Path, keda: Any) -> None:
+async def test_invalid_queries_and_many_callers(tmp_path: Path, keda: Any) -> None:
     async with site(tmp_path) as on:
         for query in ("slots=0", "types=all", "deployment=outlast", "slot=2"):
             status, answer = await on.get(f"/demand/{TASK_QUEUE}?{query}")
@@ -352,7 +352,9 @@ async def test_wrong_questions_and_many_callers(tmp_path: Path, keda: Any) -> No
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.IsActive(wrong)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert refused.value.details() == "'queueType' is not known; did you mean 'queueTypes'?"
+        assert (
+            refused.value.details() == "'queueType' is not a parameter; did you mean 'queueTypes'?"
+        )
         _, answer = await on.get(f"/demand/{TASK_QUEUE}?task_queue=another")
         assert answer["task_queue"] == TASK_QUEUE
         answers = await asyncio.gather(*(on.get("/demand/with/slashes") for _ in range(200)))
@@ -373,7 +375,7 @@ async def test_wrong_questions_and_many_callers(tmp_path: Path, keda: Any) -> No
 
 
 @pytest.mark.parametrize("key", ["port", "grpc_port"])
-async def test_a_port_that_is_taken_is_said_in_one_line(key: str, tmp_path: Path) -> None:
+async def test_a_taken_port_gives_one_line(key: str, tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         ports = {"port": free_port(), "grpc_port": free_port(), key: taken.getsockname()[1]}
         config = tmp_path / "demand.toml"
@@ -389,6 +391,6 @@ async def test_a_port_that_is_taken_is_said_in_one_line(key: str, tmp_path: Path
             _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert (
-        f"demand.{key} (OUTLAST_DEMAND__{key.upper()}) to a free one"
+        f"demand.{key} (OUTLAST_DEMAND__{key.upper()}) to a free port"
         in errors.decode().splitlines()[-1]
     )
