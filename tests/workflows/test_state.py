@@ -7,7 +7,15 @@ from types import SimpleNamespace
 import pytest
 from outlast_workflows.agent import AgentWorkflow
 from outlast_workflows.budget import Spending
-from outlast_workflows.state import Carried, InboundState, RunState, Transcript, UndoStep
+from outlast_workflows.state import (
+    Carried,
+    InboundState,
+    Pause,
+    ReceivedMessage,
+    RunState,
+    Transcript,
+    UndoStep,
+)
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
@@ -17,7 +25,6 @@ from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
-from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.contracts.results import ServedLeg, Usage
 from outlast.transcripts import digest_of
 
@@ -35,13 +42,13 @@ REQUEST = PendingRequest(
 
 # A new field needs a value here that is not its default: then the test below proves that it is carried.
 INBOUND = InboundState(
-    inbox=[SayPayload(text="more", by="ann")],
+    inbox=[ReceivedMessage(text="more", by="ann")],
     update_ids=["m1"],
     pending={"2.1": REQUEST},
     settled={"1.1": SettledRequest(request_id="1.1", outcome="approved", by="ann", at=NOON)},
     edits={"2.1": {"usd": 2}},
     answers={"1.2": "yes"},
-    paused=CommandPayload(by="bo"),
+    paused=Pause(by="bo"),
     is_finishing=True,
 )
 STATE = RunState(

@@ -15,7 +15,6 @@ from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
-from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.contracts.results import AgentStatus, ServedLeg
 from outlast.texts import cut
 from outlast.transcripts import EMPTY_DIGEST, extended
@@ -99,20 +98,34 @@ class RunState(BaseModel):
         return carried.model_copy(update={"packed": pack(self.transcript.messages, room=room)})
 
 
+class ReceivedMessage(WireModel):
+    """A user message that waits for the next turn."""
+
+    text: str
+    by: str = ""
+
+
+class Pause(WireModel):
+    """Who paused the run, and why."""
+
+    by: str = ""
+    reason: str = ""
+
+
 class InboundState(BaseModel):
     """What people sent to a run, and the requests that wait for them.
 
     Only the handlers of commands and `HumanRequests` change it, and `AgentRun` empties the inbox.
     """
 
-    inbox: list[SayPayload] = []
+    inbox: list[ReceivedMessage] = []
     update_ids: list[str] = []
     """Ids of the updates of the last messages, over the whole chain."""
     pending: dict[str, PendingRequest] = {}
     settled: dict[str, SettledRequest] = {}
     edits: dict[str, dict[str, JsonValue]] = {}
     answers: dict[str, JsonValue] = {}
-    paused: CommandPayload | None = None
+    paused: Pause | None = None
     is_finishing: bool = False
 
 

@@ -33,7 +33,7 @@ from outlast_workflows.people.steering_rules import (
     voter_name,
 )
 from outlast_workflows.run import AgentRun
-from outlast_workflows.state import InboundState
+from outlast_workflows.state import InboundState, Pause, ReceivedMessage
 
 _SCHEMA_CHECKER = SchemaChecker()
 
@@ -109,14 +109,14 @@ def _say(message: SayPayload, target: CommandTarget) -> str:
     update = workflow.current_update_info()
     if not is_new_message(update.id if update else "", target.inbound):
         return "was received before"
-    target.inbound.inbox.append(message)
+    target.inbound.inbox.append(ReceivedMessage(text=message.text, by=message.by))
     if message.when == "now" and target.run is not None and target.run.interrupt():
         return "interrupts the model call in flight"
     return "is added before the next turn"
 
 
 def _pause(payload: CommandPayload, target: CommandTarget) -> str:
-    target.inbound.paused = payload
+    target.inbound.paused = Pause(by=payload.by, reason=payload.reason)
     return "pauses before the next turn"
 
 

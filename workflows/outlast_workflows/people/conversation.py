@@ -9,10 +9,9 @@ from pydantic import JsonValue
 from temporalio import workflow
 
 from outlast.contracts.messages import Message
-from outlast.contracts.requests import SayPayload
 from outlast.errors import BadRequest, ContinuedAsNew, TooManyWait
 from outlast_workflows.run_display import RunDisplay
-from outlast_workflows.state import InboundState
+from outlast_workflows.state import InboundState, ReceivedMessage
 
 IDLE_TIMEOUT = timedelta(days=1)
 """How long a conversation waits for the next message before it ends, without a limit of its own."""
@@ -82,7 +81,7 @@ class Answer:
         self.value = value
 
 
-def current_answer(messages: Sequence[Message], inbox: Sequence[SayPayload]) -> Answer | None:
+def current_answer(messages: Sequence[Message], inbox: Sequence[ReceivedMessage]) -> Answer | None:
     """Return the answer to all messages, or None if the agent has not answered them yet."""
     last = messages[-1] if messages else None
     if inbox or last is None or last.role != "assistant" or last.content is None:
