@@ -55,6 +55,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "estimates tokens or prices": (
         "prompt_memory.TEMPLATE_TOKENS",
         "chat_completions.MESSAGE_TOKENS",
+        "packing.ENTRY_BYTES",
         "generation.MILLION",
         "streams.BYTES_PER_TOKEN",
         "streams.IN_FLIGHT_TOKENS",
@@ -91,6 +92,11 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "telemetry.METRICS_INTERVAL",
         "temporal_source.DEFAULT_HEARTBEAT_INTERVAL",
         "worker_process.CHECK_INTERVAL_S",
+    ),
+    "tunes how a transcript is packed": (
+        "packing.COMPRESSION_LEVEL",
+        "packing.MAX_ROUNDS",
+        "packing.SAFETY",
     ),
     "leaves a margin below a bound on the page": (
         "service.GRPC_GRACE_S",

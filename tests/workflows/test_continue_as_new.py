@@ -1,10 +1,7 @@
 """Runs that outgrow a history: continue-as-new in mid-run, and a history that grows linearly."""
 
-import random
-
 import pytest
 from outlast_activities.run_queries import WorkflowQueries
-from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client
 
 from outlast import Agent, tool
@@ -69,19 +66,3 @@ async def test_a_worker_without_memory_asks_the_run_for_its_transcript(
     assert result.turns == 6
     assert starts == [0] * 5  # the first turn got the whole transcript
     assert sum(m["content"].count('"result"') for m in model.prompts[-1].messages[1:]) == 5
-
-
-def test_a_packed_transcript_that_is_too_large_loses_its_oldest_results_first() -> None:
-    noise = random.Random(7)
-    messages = [Message(role="user", content="begin")]
-    for n in range(300):
-        content = '"' + "".join(noise.choices("0123456789abcdefghijklmnop", k=10_000)) + '"'
-        messages.append(Message(role="assistant", content="{}"))
-        messages.append(Message(role="tool", tool="read", call_id=f"{n}.1", content=content))
-    packed = pack(messages, room=1_400_000)
-    assert len(packed) <= 1_400_000
-    kept = unpack(packed)
-    assert len(kept) == len(messages)
-    assert kept[0] == messages[0]
-    assert "elided" in (kept[2].content or "")
-    assert kept[-1] == messages[-1]
