@@ -4,12 +4,13 @@ import difflib
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator
 
 from pydantic import JsonValue
 
 from outlast.jsonschema.contradictions import contradiction_in, endless_reference
+from outlast.jsonschema.pattern_syntax import MAX_PATTERN, PatternError
+from outlast.jsonschema.patterns import pattern_of
 from outlast.jsonschema.schemas import Schema
 from outlast.texts import cut
 
@@ -18,9 +19,6 @@ MAX_SCHEMA_BYTES = 64_000
 
 MAX_SCHEMA_DEPTH = 64
 """Levels of nesting: engines compile a schema recursively."""
-
-MAX_PATTERN = 2_000
-"""Characters of a pattern: engines compile it, and Python's parser is recursive."""
 
 MAX_QUOTED = 80
 """Bytes of a value in a message."""
@@ -220,12 +218,11 @@ def _is_patterns(value: JsonValue, root: Schema) -> bool:
 
 
 def _is_pattern(value: JsonValue, _: Schema) -> bool:
-    if not isinstance(value, str) or len(value) > MAX_PATTERN:
+    if not isinstance(value, str):
         return False
     try:
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            re.compile(value)
-    except (re.error, RecursionError, OverflowError):
+        pattern_of(value)
+    except PatternError:
         return False
     return True
 

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import JsonValue, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import SchemaError
 
 from outlast.errors import DefinitionError
 
@@ -19,9 +20,16 @@ def schema_of(annotation: Any, *, what: str, mode: JsonSchemaMode = "validation"
         PydanticSchemaGenerationError,
         PydanticInvalidForJsonSchema,
         PydanticUserError,
+        SchemaError,
     ) as error:
-        reason = str(error).splitlines()[0]
+        reason = _reason(error)
         raise DefinitionError(f"{what}: {annotation!r} has no JSON Schema: {reason}") from None
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    # pydantic draws the place of a mistake in a pattern, and says what it is in the last line.
+    return lines[-1].strip() if isinstance(error, SchemaError) else lines[0]
 
 
 class _WithoutTitles(GenerateJsonSchema):

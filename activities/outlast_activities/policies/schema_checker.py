@@ -1,89 +1,101 @@
 """Validation of answers against the JSON Schema that the model server got."""
 
-import functools
-import re
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
-from jsonschema.validators import extend
 from pydantic import JsonValue
-from pydantic_core import SchemaError as PydanticSchemaError
-from pydantic_core import SchemaValidator, core_schema
-from referencing.exceptions import Unresolvable
 
 from outlast.errors import ModelError, ModelFailure
+from outlast.jsonschema.canonical import canonical_schema
+from outlast.jsonschema.pattern_syntax import PatternError
+from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.weighed_cache import WeighedCache
 from outlast.texts import cut
-from outlast_activities.keyed_schema import KeyedSchema
-from outlast_activities.policies.formats import format_checker
+from outlast_activities.policies.schema_evaluation import (
+    CheckTooLarge,
+    Evaluation,
+    Problem,
+)
 
-MAX_VALIDATORS = 256
-"""Compiled validators in the cache: one per agent and set of tools that are still allowed."""
+MAX_ANSWER_DEPTH = 68
+"""Levels of a checked value: 64 for what a person or a model gives, and 4 of the decision around it. The
+payload codec fails at 200."""
+
+MAX_CACHED_SCHEMAS = 256
+"""Canonical schemas in the cache: one per agent and set of tools that are still allowed."""
+
+MAX_CACHED_SCHEMA_BYTES = 32_000_000
+"""The estimated size of all canonical schemas in the cache."""
 
 MAX_PROBLEM = 300
 """Bytes of a problem, which a model reads."""
 
-
-@functools.lru_cache(maxsize=1_024)
-def _linear_matcher(pattern: str) -> SchemaValidator | None:
-    """Return a matcher that takes linear time, or None if the pattern looks ahead or behind.
-
-    Python's own `re` can take exponential time, and blocks the worker meanwhile.
-    """
-    try:
-        return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
-    except PydanticSchemaError:
-        return None
-
-
-def _pattern(
-    validator: Any, pattern: str, instance: object, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    del validator, schema
-    if not isinstance(instance, str):
-        return
-    matcher = _linear_matcher(pattern)
-    if matcher is None:
-        matches = re.search(pattern, instance) is not None
-    else:
-        matches = matcher.isinstance_python(instance)
-    if not matches:
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-_Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # jsonschema's own
+_NODE_BYTES = 200
+"""The estimated size of an object, a list or a value of a schema in memory."""
 
 
 class SchemaChecker:
-    """Implements `Checker` with jsonschema, formats included.
+    """Implements `Checker`, formats included, in a bounded number of steps.
 
-    One instance is shared by all workflow threads of a worker. `lru_cache` is safe there.
+    All workflow threads of a worker share one instance.
     """
 
     def __init__(self) -> None:
-        self._formats = format_checker()
-        self._validator_of = functools.lru_cache(maxsize=MAX_VALIDATORS)(self._compile)
+        self._schemas: WeighedCache[Schema] = WeighedCache(
+            max_bytes=MAX_CACHED_SCHEMA_BYTES, max_entries=MAX_CACHED_SCHEMAS
+        )
 
     def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
         """Return what is wrong with `value` in one line, or None.
 
-        Equal schemas need equal keys. Raises `ModelError` if the schema itself is broken.
+        Equal schemas need equal keys. A check with too many steps is a problem as well. Raises `ModelError`
+        if the schema itself is broken.
         """
+        if _is_deeper(value, MAX_ANSWER_DEPTH):
+            return f"nested deeper than {MAX_ANSWER_DEPTH - 4} levels; give a flatter value"
         try:
-            validator = self._validator_of(KeyedSchema(key, schema))
-            error = best_match(validator.iter_errors(value))
-        except (SchemaError, Unresolvable) as broken:
+            canonical = self._schemas.get(key, lambda: _sized(schema))
+            found = Evaluation(canonical).problem(canonical, value)
+        except CheckTooLarge as error:
+            return str(error)
+        except RecursionError:
+            return "nested too deep to be checked; give a flatter value"
+        except (PatternError, ValueError, TypeError, AttributeError) as broken:
             reason = cut(str(broken), MAX_PROBLEM)
             raise ModelError(
                 f"the schema of a decision cannot be checked: {reason}",
                 kind=ModelFailure.BAD_REQUEST,
             ) from None
-        if error is None:
-            return None
-        path = ".".join(str(step) for step in error.absolute_path)
-        return cut(f"{path}: {error.message}" if path else error.message, MAX_PROBLEM)
+        return None if found is None else _line(found)
 
-    def _compile(self, keyed: KeyedSchema) -> Draft202012Validator:
-        validator: Draft202012Validator = _Validator(keyed.schema, format_checker=self._formats)
-        return validator
+
+def _line(problem: Problem) -> str:
+    path = ".".join(str(step) for step in problem.path)
+    message = problem.message()
+    return cut(f"{path}: {message}" if path else message, MAX_PROBLEM)
+
+
+def _sized(schema: Schema) -> tuple[Schema, int]:
+    canonical = canonical_schema(schema)
+    nodes, waiting = 0, [canonical]
+    while waiting:
+        node: Any = waiting.pop()
+        nodes += 1
+        if isinstance(node, dict | list):
+            waiting.extend(node.values() if isinstance(node, dict) else node)
+    return canonical, nodes * _NODE_BYTES
+
+
+def _is_deeper(value: JsonValue, most: int) -> bool:
+    """Return whether lists and objects are nested deeper than `most` levels."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        level = [
+            part
+            for node in level
+            if isinstance(node, dict | list)
+            for part in (node.values() if isinstance(node, dict) else node)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
