@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import httpx2
 from outlast_activities.generation.attempt import Endpoint
-from outlast_activities.generation.prompts import without_fences
+from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.providers.chat_completions import ChatCompletions
 
 from bench.engines.engines import ENGINES, Engine
@@ -140,7 +140,7 @@ async def _free(url: str, kind: OutputType) -> Free:
         response = await client.post(f"{url}/chat/completions", json=body)
     text = response.raise_for_status().json()["choices"][0]["message"]["content"] or ""
     try:
-        value = json.loads(without_fences(text))
+        value = decision_value(text)
     except ValueError:
         return Free(kind.name, parses=False, valid=False, answer=text)
     # Either a whole decision, or the answer by itself.

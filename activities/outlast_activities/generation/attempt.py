@@ -1,11 +1,10 @@
 """One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from temporalio import activity
 
 from outlast.contracts.agents import PinnedAgent
@@ -15,14 +14,16 @@ from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
 from outlast.json_text import to_json
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
+from outlast.texts import cut
+from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompts import (
     chat_messages,
     reask_messages,
     trim_results,
-    without_fences,
 )
 from outlast_activities.policies.allowance import Allowance
+from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
 
 MAX_TOKENS_FACTOR = 4
@@ -33,6 +34,10 @@ LOOP_TOKENS_FACTOR = 4
 
 MAX_QUOTED_CHARACTERS = 2_000
 """Characters of a wrong answer that the next prompt quotes."""
+
+
+MAX_PROBLEM = 200
+"""Bytes of a parser's message, which the model reads."""
 
 
 class Checker(Protocol):
@@ -48,7 +53,7 @@ class Endpoint:
     """A model server with the settings that the activity needs.
 
     `max_tokens` limits the first answer of an attempt. `constrained` is False if the server ignores
-    JSON Schemas: the prompt then contains the schema, and Markdown fences around an answer are removed.
+    JSON Schemas: the prompt then contains the schema.
     """
 
     server: ModelServer
@@ -173,15 +178,28 @@ class GenerationAttempt:
         if not text.strip():
             return RejectedAnswer(ModelFailure.EMPTY, "it is empty", text)
         try:
-            value = json.loads(text if self._endpoint.constrained else without_fences(text))
-            to_json(value).encode()
-        except (ValueError, RecursionError) as error:
-            return RejectedAnswer(ModelFailure.UNCONSTRAINED, f"it is not JSON ({error})", text)
-        source = self._source
-        problem = self._checker.problem(value, source.schema, key=source.schema_key)
+            value = decision_value(text)
+        except ValueError as error:
+            reason = cut(str(error), MAX_PROBLEM)
+            return RejectedAnswer(ModelFailure.UNCONSTRAINED, f"it is not JSON ({reason})", text)
+        problem = size_problem(value) or self._schema_problem(value)
         if problem is not None:
             return RejectedAnswer(ModelFailure.SCHEMA_INVALID, problem, text)
-        return Decision.model_validate(value)
+        try:
+            # The parser of the payload codec: what it cannot read must not leave the worker.
+            return Decision.model_validate_json(to_json(value))
+        except ValidationError:
+            problem = "it has a value that cannot be recorded"
+            return RejectedAnswer(ModelFailure.SCHEMA_INVALID, problem, text)
+
+    def _schema_problem(self, value: JsonValue) -> str | None:
+        source = self._source
+        try:
+            return self._checker.problem(value, source.schema, key=source.schema_key)
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 an answer that cannot be checked is not accepted
+            return f"it cannot be checked ({type(error).__name__})"
 
     def _generation(
         self,

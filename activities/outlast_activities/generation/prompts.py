@@ -5,7 +5,6 @@ message depends on the agent alone, and each transcript entry becomes the same t
 prompt.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
 from outlast.contracts.agents import PinnedAgent
@@ -23,8 +22,6 @@ _SCHEMA = "The answer obeys this JSON Schema: {schema}\nWrite the JSON object al
 
 TRIMMED = '{"left_out":"the context is full; call the tool again if needed"}'
 """Replaces a tool result that is left out of a prompt."""
-
-_FENCED = re.compile(r"^\s*```\w*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
 def chat_messages(
@@ -56,12 +53,6 @@ def trim_results(transcript: Sequence[Message], entries: int) -> list[Message]:
         else entry
         for entry in transcript[:entries]
     ] + list(transcript[entries:])
-
-
-def without_fences(text: str) -> str:
-    """Return the text between Markdown fences if the model put them around its JSON, else the text."""
-    match = _FENCED.match(text)
-    return match.group(1) if match else text
 
 
 def _text(entry: Message) -> str:

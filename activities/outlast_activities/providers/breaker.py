@@ -9,6 +9,9 @@ from outlast.errors import ModelError, ModelFailure
 FAILURES = 3
 """Failed calls in a row that open the breaker."""
 
+SESSIONS = 2
+"""Sessions whose calls must fail before the breaker opens."""
+
 FIRST_REST_S = 5.0
 LONGEST_REST_S = 60.0
 """How long the breaker stays open: at first, and at most. The time doubles after each failed trial call."""
@@ -25,7 +28,11 @@ DOWN = frozenset(
 
 
 class Breaker:
-    """Counts failures in a row. While it is open, calls fail at once, save one trial call at a time."""
+    """Counts failures in a row. While it is open, calls fail at once, save one trial call at a time.
+
+    It opens only if calls of at least two sessions failed: a request that breaks the server must not
+    stop the requests of others.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -34,10 +41,11 @@ class Breaker:
         self._open_until = 0.0
         self._is_trying = False
         self._last_error: ModelError | None = None
+        self._sessions: set[str] = set()
 
     def admit(self) -> None:
         """Let a call pass, or raise the last failure with the time until the next trial call."""
-        if self._last_error is None or self._failures < FAILURES:
+        if self._last_error is None or not self._is_open:
             return
         now = self._clock()
         if now >= self._open_until:
@@ -53,18 +61,27 @@ class Breaker:
             retry_after=timedelta(seconds=left_s),
         )
 
-    def record_failure(self, error: ModelError) -> None:
+    @property
+    def _is_open(self) -> bool:
+        return self._failures >= FAILURES and len(self._sessions) >= SESSIONS
+
+    def record_failure(self, error: ModelError, *, session: str) -> None:
         """Count a failure of the server. Any other failure shows that the server is up."""
         if error.kind not in DOWN:
             self.record_success()
             return
+        was_open = self._is_open
         self._failures += 1
         self._last_error = error
+        if len(self._sessions) < SESSIONS:
+            self._sessions.add(session)
+        if not self._is_open:
+            return
         if self._is_trying:
             self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-        elif self._failures == FAILURES:
+        elif not was_open:
             self._rest_s = FIRST_REST_S
-        elif self._failures > FAILURES:
+        else:
             # The call started before the breaker opened, and tells nothing new.
             return
         self._is_trying = False
@@ -75,3 +92,4 @@ class Breaker:
         self._failures = 0
         self._is_trying = False
         self._last_error = None
+        self._sessions.clear()

@@ -2,15 +2,24 @@
 
 import asyncio
 import functools
-import json
+import hashlib
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
-import httpx2
 import openai
 from opentelemetry.propagate import inject
 
 from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Completion, Decoding, OnTokens, Prompt, ServerFacts, ServerOptions
+from outlast.model_server import (
+    Completion,
+    Decoding,
+    OnTokens,
+    Prompt,
+    ServerFacts,
+    ServerOptions,
+    clean_api_key,
+)
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.keyed_schema import KeyedSchema
@@ -18,6 +27,7 @@ from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import QUERY_TIMEOUT_S, ChatClient
 from outlast_activities.providers.chat_probe import probe_server
 from outlast_activities.providers.openai_errors import model_error
+from outlast_activities.providers.redaction import Redactor
 from outlast_activities.providers.request_fields import (
     constraint_fields,
     default_engine,
@@ -25,6 +35,7 @@ from outlast_activities.providers.request_fields import (
     stream_fields,
 )
 from outlast_activities.providers.streams import Answer, AnswerAborted, TokenTimeouts, read_answer
+from outlast_activities.providers.token_counts import count_in
 
 MAX_CONSTRAINTS = 256
 """Constraints in the cache: one per agent and set of tools that are still allowed."""
@@ -36,7 +47,17 @@ MAX_TEMPERATURE = 1.5
 MESSAGE_TOKENS = 16
 """An upper bound of what a chat template puts around a message."""
 
-UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError)
+
+MAX_SESSION = 500
+"""Characters of a session in a header. A longer one is replaced by its hash."""
+
+_HEADER_SAFE = "!#$&'()*+,/:;=?@[]^`{|}~ "
+
+
+def session_value(session: str) -> str:
+    """Return a session as the value of a header. A workflow id can hold any character."""
+    quoted = quote(session.encode("utf-8", "surrogatepass"), safe=_HEADER_SAFE).strip()
+    return quoted if len(quoted) <= MAX_SESSION else hashlib.sha256(quoted.encode()).hexdigest()
 
 
 class ChatCompletions:
@@ -55,6 +76,7 @@ class ChatCompletions:
         self._breaker = Breaker()
         self._timeouts = TokenTimeouts(options.timeout_s, options.gap_s)
         self._client = ChatClient(options)
+        self._redactor = Redactor(clean_api_key(options.api_key))
         self._constraint = functools.lru_cache(maxsize=MAX_CONSTRAINTS)(self._make_constraint)
 
     @property
@@ -77,8 +99,9 @@ class ChatCompletions:
                 self._can_count_tokens = False
             except (openai.OpenAIError, ValueError, LookupError, TypeError, TimeoutError):
                 pass
-        if isinstance(count, int):
-            return count
+        tokens = count_in(count)
+        if tokens:
+            return tokens
         # A token has at least one byte, in any tokenizer.
         return prompt.text_bytes + MESSAGE_TOKENS * (len(prompt.messages) + 1)
 
@@ -102,7 +125,7 @@ class ChatCompletions:
         try:
             completion = await self._request(prompt, engine, on_tokens)
         except ModelError as error:
-            self._breaker.record_failure(error)
+            self._breaker.record_failure(error, session=prompt.session)
             raise
         self._breaker.record_success()
         self._client.note_answer()
@@ -122,16 +145,19 @@ class ChatCompletions:
                 await read_answer(
                     chunks, answer, timeouts=self._timeouts, watch=watch, on_tokens=on_tokens
                 )
-            return answer.completion(model)
+            completion = answer.completion(model)
+            return replace(completion, model=self._redactor.clean(completion.model))
         except AnswerAborted as aborted:
             error = ModelError(f"the model server at {url} {aborted}", kind=aborted.failure)
+        except ModelError as raised:
+            error = raised
         except openai.NotFoundError as not_found:
             error = self._not_found(not_found, prompt, model)
-        except (openai.OpenAIError, httpx2.HTTPError, *UNREADABLE) as raised:
-            error = model_error(raised, url=url, model=model)
+        except Exception as raised:  # noqa: BLE001 the library's and those of JSON that it cannot read
+            error = model_error(raised, url=url, model=model, redactor=self._redactor)
         # Not chained: the cause would be recorded with the failure, with the server's whole answer.
         raise ModelError(
-            str(error.message),
+            self._redactor.clean(str(error.message)),
             kind=error.kind,
             retry_after=error.retry_after,
             tokens=answer.tokens(max_tokens=prompt.max_tokens),
@@ -141,7 +167,7 @@ class ChatCompletions:
     def _not_found(
         self, not_found: openai.NotFoundError, prompt: Prompt, model: str | None
     ) -> ModelError:
-        error = model_error(not_found, url=self._options.url, model=model)
+        error = model_error(not_found, url=self._options.url, model=model, redactor=self._redactor)
         self._client.forget_default_model(model)
         is_default = (prompt.model or self._options.model) is None
         if is_default and model is not None:
@@ -156,7 +182,7 @@ class ChatCompletions:
             # It closes connections after a stream without notice: a tenth of the next requests was lost.
             headers["Connection"] = "close"
         if self._options.session_header and prompt.session:
-            headers[self._options.session_header] = prompt.session
+            headers[self._options.session_header] = session_value(prompt.session)
         return headers
 
     def _body(self, prompt: Prompt, model: str, engine: Engine) -> dict[str, Any]:

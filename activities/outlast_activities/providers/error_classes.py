@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from outlast.errors import ModelFailure
+from outlast_activities.providers.error_bodies import mappings_in
 
 MAX_RETRY_AFTER = timedelta(minutes=5)
 """The longest wait before a retry, even if a server asks for more. Attempts are limited anyway."""
@@ -38,6 +39,8 @@ _CODES = {
     "overloaded_error": ModelFailure.OVERLOADED,
     "unavailable_error": ModelFailure.OVERLOADED,
     "server_overloaded": ModelFailure.OVERLOADED,
+    # Groq validates answers itself: the model wrote an invalid one.
+    "json_validate_failed": ModelFailure.SCHEMA_INVALID,
 }
 """Values of `error.code` and `error.type`. They take precedence over the status."""
 
@@ -62,7 +65,10 @@ _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
             r"queue is full|loading model|service ?unavailable|\b(503|529)\b",
             ModelFailure.OVERLOADED,
         ),
-        (r"model .{1,200} (does not|doesn't) exist|no such model", ModelFailure.UNKNOWN_MODEL),
+        (
+            r"model .{1,200} (does not|doesn't) exist|model .{1,200} not found|no such model",
+            ModelFailure.UNKNOWN_MODEL,
+        ),
         (r"gateway time-?out|upstream request timeout|timed out", ModelFailure.TIMEOUT),
         (r"bad gateway|connection (refused|reset|error)", ModelFailure.CONNECTION),
     )
@@ -95,20 +101,21 @@ _SPECIFIC = frozenset((ModelFailure.CONTEXT_OVERFLOW, ModelFailure.REFUSAL))
 
 
 def failure_of_answer(status: int, body: object, message: str) -> ModelFailure:
-    """Return the class of failure of an error answer. `body` is its `error` object, if it has one.
+    """Return the class of failure of an error answer. `body` is its body, or the `error` in it.
 
     The code in the body takes precedence over the status, which may be a gateway's. A 500 that wraps a 429
     is a 429, and so is a stream that began with 200.
     """
-    error = body if isinstance(body, Mapping) else {}
-    for key in ("code", "type"):
-        named = _CODES.get(str(error.get(key)).lower())
-        if named is not None:
-            return named
+    nodes = list(mappings_in(body))
+    for node in nodes:
+        for key in ("code", "type"):
+            named = _CODES.get(str(node.get(key)).lower())
+            if named is not None:
+                return named
     by_phrase = _failure_by_phrase(message)
     if by_phrase is not None and by_phrase in _SPECIFIC:
         return by_phrase
-    wrapped = _wrapped_status(error)
+    wrapped = next(filter(None, map(_wrapped_status, nodes)), None)
     if wrapped is not None and (status < 400 or status >= 500 or status == 400):
         status = wrapped
     if status in _STATUS:
@@ -126,7 +133,7 @@ def _failure_by_phrase(message: str) -> ModelFailure | None:
 def _wrapped_status(body: Mapping[str, Any]) -> int | None:
     for key in ("code", "status", "status_code"):
         value = body.get(key)
-        if isinstance(value, int | str) and re.fullmatch(r"[45]\d\d", str(value)):
+        if isinstance(value, int | str) and re.fullmatch(r"[45][0-9][0-9]", str(value)[:4]):
             return int(value)
     return None
 
@@ -156,14 +163,18 @@ def _reset_headers(headers: Mapping[str, str]) -> list[str]:
     return [name for name in resets if name in headers]
 
 
+MAX_WAIT_CHARACTERS = 64
+"""Characters of a wait in a header. Longer numbers count as the longest wait."""
+
+_DIGITS = re.compile(r"[0-9]{10}")
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
 
 def _wait(value: str, now: datetime) -> timedelta | None:
     """Return a wait that is written as seconds, as a duration, or as the time of its end."""
     value = value.strip()
-    if not value:
-        return None
+    if not value or len(value) > MAX_WAIT_CHARACTERS:
+        return MAX_RETRY_AFTER if _DIGITS.match(value) else None
     try:
         return timedelta(seconds=float(value))
     except OverflowError:
@@ -173,7 +184,12 @@ def _wait(value: str, now: datetime) -> timedelta | None:
     span = _SPAN.fullmatch(value)
     if span is not None:
         hours, minutes, seconds, milliseconds = (float(part or 0) for part in span.groups())
-        return timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        try:
+            return timedelta(
+                hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds
+            )
+        except OverflowError:
+            return MAX_RETRY_AFTER
     return _until(value, now)
 
 
@@ -181,7 +197,7 @@ def _until(value: str, now: datetime) -> timedelta | None:
     for parse in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
         try:
             return parse(value) - now
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, LookupError):
             continue
     return None
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from outlast.errors import ModelFailure
 from outlast.model_server import Completion, OnTokens
+from outlast.texts import cut
+from outlast_activities.generation.decision_text import well_formed
 from outlast_activities.generation.loops import LoopWatch
+from outlast_activities.providers.error_bodies import error_in, words_of
+from outlast_activities.providers.error_classes import failure_of_answer
+from outlast_activities.providers.finish_reasons import failure_of_finish, finish_reason_in
+from outlast_activities.providers.token_counts import counts_in
 
 BYTES_PER_TOKEN = 3
 """Fewer than in most tokenizers, so that an estimate is too high rather than too low."""
@@ -24,6 +30,15 @@ MAX_ANSWER_CHARACTERS = 4_000_000
 """More than the `max_tokens` of any model: a longer stream comes from a broken server."""
 
 MAX_QUOTED_CHARACTERS = 300
+
+MAX_MODEL_NAME = 200
+"""Characters of the name of the model that answered."""
+
+OK = 200
+
+TEXTS = ("text", "output_text")
+THOUGHTS = ("thinking", "reasoning", "reasoning_text")
+"""Types of the parts of a content: the answer, and the thoughts before it."""
 
 REASONING = ("reasoning_content", "reasoning")
 """The fields of a delta in which servers send the reasoning of a model before its answer."""
@@ -59,12 +74,13 @@ class Answer:
     model: str = ""
     is_reasoning: bool = False
     reasoning_pieces: int = 0
+    reasoning_characters: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
-        """The text so far."""
-        return "".join(self.pieces)
+        """The text so far. Halves of a surrogate pair that came in two pieces are one character."""
+        return well_formed("".join(self.pieces))
 
     @property
     def completion_tokens(self) -> int:
@@ -72,20 +88,25 @@ class Answer:
         return self._counts.get("completion_tokens") or len(self.pieces)
 
     def add(self, chunk: Mapping[str, Any]) -> str:
-        """Add a chunk. Return its text."""
-        self.model = chunk.get("model") or self.model
-        self._count(chunk)
-        choices = chunk.get("choices")
-        if not isinstance(choices, list) or not choices:
-            return ""
-        choice = choices[0] if isinstance(choices[0], Mapping) else {}
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        """Add a chunk. Return its text. Raises `AnswerAborted` for an error in the chunk."""
+        _raise_error(error_in(chunk))
+        model = chunk.get("model")
+        self.model = model[:MAX_MODEL_NAME] if isinstance(model, str) and model else self.model
+        self._counts.update(counts_in(chunk))
+        choice = _first_choice(chunk.get("choices"))
+        _raise_error(choice.get("error"))
+        self.finish_reason = finish_reason_in(choice.get("finish_reason")) or self.finish_reason
         # A server that does not stream sends the whole message at once.
         delta = choice.get("delta") or choice.get("message") or {}
-        self.is_reasoning = any(_text(delta, name) for name in REASONING)
+        if not isinstance(delta, Mapping):
+            return ""
+        content = delta.get("content")
+        thoughts = "".join(_text(delta.get(name)) for name in REASONING) + _text(content, THOUGHTS)
+        self.is_reasoning = bool(thoughts)
         self.reasoning_pieces += self.is_reasoning
-        self.refusal += _text(delta, "refusal")
-        piece = _text(delta, "content")
+        self.reasoning_characters += len(thoughts)
+        self.refusal += _text(delta.get("refusal"))
+        piece = _text(content)
         if piece:
             self.pieces.append(piece)
         return piece
@@ -101,8 +122,12 @@ class Answer:
         usage = {
             "prompt_tokens": self.prompt_bytes // BYTES_PER_TOKEN,
             "completion_tokens": self.reasoning_pieces + text_tokens,
-            **self._counts,
         }
+        # A server that does not count reports nothing, or 0.
+        usage |= {name: count for name, count in self._counts.items() if count}
+        if "cached_prompt_tokens" in usage:
+            cached = min(usage["cached_prompt_tokens"], usage["prompt_tokens"])
+            usage["cached_prompt_tokens"] = cached
         if max_tokens is not None:
             generated = usage["completion_tokens"] + IN_FLIGHT_TOKENS
             usage["completion_tokens"] = min(generated, max_tokens)
@@ -110,40 +135,76 @@ class Answer:
 
     def completion(self, model: str) -> Completion:
         """Return an answer that was read to its end. Raises `AnswerAborted` if it has no end."""
-        if self.refusal or self.finish_reason == "content_filter":
-            reason = self.refusal[:MAX_QUOTED_CHARACTERS] or "content filter"
+        if self.refusal:
+            reason = self.refusal[:MAX_QUOTED_CHARACTERS]
             raise AnswerAborted(f"the model refused: {reason}", ModelFailure.REFUSAL)
         if self.finish_reason is None and self.pieces:
             message = f"disconnected after {self.completion_tokens} tokens"
             raise AnswerAborted(message, ModelFailure.CONNECTION)
         if self.finish_reason is None:
             raise AnswerAborted("answered without a choice", ModelFailure.SERVER_ERROR)
+        failure = failure_of_finish(self.finish_reason)
+        if failure is ModelFailure.REFUSAL:
+            reason = self.finish_reason.replace("_", " ")
+            raise AnswerAborted(f"the model refused: {reason}", failure)
+        if failure is not None and failure is not ModelFailure.TRUNCATED:
+            raise AnswerAborted(
+                f"ended its answer after {self.completion_tokens} tokens with the reason "
+                f"{self.finish_reason!r}",
+                failure,
+            )
         usage = self.tokens()
         return Completion(
             text=self.text,
-            finish_reason=self.finish_reason,
+            finish_reason="stop" if failure is None else "length",
             prompt_tokens=usage.get("prompt_tokens", 0),
             completion_tokens=usage.get("completion_tokens", 0),
             model=self.model or model,
             cached_prompt_tokens=usage.get("cached_prompt_tokens", 0),
         )
 
-    def _count(self, chunk: Mapping[str, Any]) -> None:
-        usage, timings = chunk.get("usage"), chunk.get("timings")
-        if isinstance(usage, Mapping):
-            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-            counts = [usage.get("prompt_tokens"), cached, usage.get("completion_tokens")]
-        elif isinstance(timings, Mapping):
-            cached = timings.get("cache_n") or 0
-            counts = [cached + (timings.get("prompt_n") or 0), cached, timings.get("predicted_n")]
-        else:
-            return
-        names = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens")
-        self._counts.update(zip(names, (count or 0 for count in counts), strict=True))
+
+def _first_choice(choices: object) -> Mapping[str, Any]:
+    """Return the choice that was requested. A server that sends more of them marks them by `index`."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping) and choice.get("index") in (0, None):
+            return choice
+    return {}
 
 
-def _text(delta: object, name: str) -> str:
-    value = delta.get(name) if isinstance(delta, Mapping) else None
+def _raise_error(error: object) -> None:
+    if not error:
+        return
+    words = words_of(error)
+    raise AnswerAborted(
+        f"answered with an error: {cut(words, MAX_QUOTED_CHARACTERS)}",
+        failure_of_answer(OK, error, words),
+    )
+
+
+def _text(content: object, types: tuple[str, ...] = TEXTS) -> str:
+    """Return the text of a content: a string, or a list of parts of these types."""
+    if isinstance(content, str):
+        return content if types is TEXTS else ""
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, list):
+        return ""
+    return "".join(_part_text(part, types) for part in content)
+
+
+def _part_text(part: object, types: tuple[str, ...]) -> str:
+    if isinstance(part, str):
+        return part if types is TEXTS else ""
+    kind = part.get("type", "text") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or kind not in types:
+        return ""
+    # Mistral nests the parts of its thoughts, and others put a text into an object.
+    value = part.get("text") or part.get("value") or part.get(str(kind))
+    if isinstance(value, Mapping):
+        value = value.get("value")
+    if isinstance(value, list):
+        value = "".join(_part_text(inner, TEXTS) for inner in value if inner is not part)
     return value if isinstance(value, str) else ""
 
 
@@ -165,18 +226,17 @@ async def read_answer(
         async with asyncio.timeout(timeouts.first_s) as timer:
             async for chunk in chunks:
                 if not isinstance(chunk, Mapping):
+                    _raise_error(error_in(chunk))
                     raise AnswerAborted(
                         "sent a chunk that is not an object", ModelFailure.SERVER_ERROR
                     )
                 piece = answer.add(chunk)
                 if piece or answer.is_reasoning:
                     timer.reschedule(now() + timeouts.next_s)
-                if not piece:
-                    continue
                 size += len(piece)
-                if on_tokens is not None:
+                if piece and on_tokens is not None:
                     on_tokens(answer.completion_tokens)
-                _abort_loop(watch.add(piece), answer, size)
+                _abort_loop(watch.add(piece), answer, size + answer.reasoning_characters)
     except TimeoutError:
         is_first = not answer.pieces
         waited_s = timeouts.first_s if is_first else timeouts.next_s

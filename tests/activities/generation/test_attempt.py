@@ -372,7 +372,7 @@ async def test_without_constraints_the_prompt_has_the_schema_and_fences_are_remo
     assert outcome.decision == Decision(answer="done")
     assert 'JSON Schema: {"type":"string"}' in text_of(prompts[0])
 
-    prompts, outcome = await completions_of(fenced, answer("done"))
+    prompts, outcome = await completions_of("Sure!", answer("done"))
     assert "JSON Schema" not in text_of(prompts[0])
     assert len(prompts) == 2
 

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from outlast_activities.providers import breaker as providers_breaker
 from outlast_activities.providers.breaker import FAILURES, FIRST_REST_S, LONGEST_REST_S, Breaker
 
 from outlast.errors import ModelError, ModelFailure
@@ -19,9 +20,9 @@ class Clock:
 
 def opened(clock: Clock) -> Breaker:
     breaker = Breaker(clock)
-    for _ in range(FAILURES):
+    for number in range(FAILURES):
         breaker.admit()
-        breaker.record_failure(DOWN)
+        breaker.record_failure(DOWN, session=f"run-{number}")
     return breaker
 
 
@@ -56,7 +57,7 @@ def test_each_look_that_fails_doubles_the_rest_up_to_its_bound() -> None:
     for _ in range(6):
         clock.now += LONGEST_REST_S
         breaker.admit()
-        breaker.record_failure(DOWN)
+        breaker.record_failure(DOWN, session="run-1")
         with pytest.raises(ModelError) as refused:
             breaker.admit()
         assert refused.value.retry_after is not None
@@ -67,7 +68,20 @@ def test_each_look_that_fails_doubles_the_rest_up_to_its_bound() -> None:
 def test_a_failure_of_the_request_shows_that_the_server_is_there() -> None:
     breaker = Breaker(Clock())
     for _ in range(FAILURES - 1):
-        breaker.record_failure(DOWN)
-    breaker.record_failure(ODD)
-    breaker.record_failure(DOWN)
+        breaker.record_failure(DOWN, session="run-1")
+    breaker.record_failure(ODD, session="run-2")
+    breaker.record_failure(DOWN, session="run-1")
     breaker.admit()
+
+
+@pytest.mark.parametrize("kind", sorted(providers_breaker.DOWN))
+def test_one_run_cannot_open_the_breaker_for_the_others(kind: ModelFailure) -> None:
+    breaker = Breaker(Clock())
+    for _ in range(10 * FAILURES):
+        breaker.admit()
+        breaker.record_failure(ModelError("broke", kind=kind), session="poison")
+    breaker.admit()
+
+    breaker.record_failure(DOWN, session="another")
+    with pytest.raises(ModelError, match="times in a row"):
+        breaker.admit()

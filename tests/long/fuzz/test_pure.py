@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from outlast_activities.generation.prompts import without_fences
+from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.policies.signatures import refusal_of_proof
 from outlast_workers.callback.links import Links
 from outlast_workers.demand.demand_query import ParameterNames, parse_query
@@ -159,6 +159,6 @@ def test_a_question_about_demand_is_taken_or_refused(parameters: dict[str, str])
 
 @examples(600)
 @given(st.one_of(of.TEXTS, of.VALUES.map(lambda value: f"Here:\n```json\n{value}\n```")))
-def test_fences_are_taken_off(text: str) -> None:
-    with alarm():
-        assert isinstance(without_fences(text), str)
+def test_a_text_of_a_model_is_a_value_or_a_named_problem(text: str) -> None:
+    with alarm(), contextlib.suppress(ValueError):
+        decision_value(text)
