@@ -33,8 +33,8 @@ def digest_of(messages: Iterable[Message], digest: str = EMPTY_DIGEST) -> str:
 
 
 def agent_digest(agent: PinnedAgent) -> str:
-    """Return the digest of a pinned agent."""
-    return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:16]
+    """Return the digest of a pinned agent: 128 bits, because runs of other people share its cache."""
+    return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:32]
 
 
 def user_message(value: JsonValue, prompt: str = "{input}") -> Message:

@@ -26,7 +26,7 @@ TIMEOUT_MARGIN_S = 0.5
 class ResultCache(Protocol):
     """Keeps tool results for the model call that follows."""
 
-    def keep_result(self, workflow_id: str, call_id: str, content: str) -> None:
+    def keep_result(self, workflow_id: str, run_id: str, call_id: str, content: str) -> None:
         """Keep a result. If it is lost, the next model call queries the workflow for it."""
         ...
 
@@ -38,7 +38,8 @@ def tool_activity(tool: Tool[..., Any], results: ResultCache) -> Callable[..., A
         encoded = await _run_attempt(tool, arguments)
         info = activity.info()
         if info.workflow_id is not None:
-            results.keep_result(info.workflow_id, info.activity_id, encoded.decode())
+            run_id = info.workflow_run_id or ""
+            results.keep_result(info.workflow_id, run_id, info.activity_id, encoded.decode())
         metadata = {"encoding": b"json/plain", WAITED_HEADER: f"{waited_s():.3f}".encode()}
         return RawValue(Payload(metadata=metadata, data=encoded))
 

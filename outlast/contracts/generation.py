@@ -1,7 +1,9 @@
 """Model calls between the workflow and its workers: input, result, heartbeat and token usage."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from outlast.contracts.agents import Price
 from outlast.contracts.base import WireModel
@@ -38,12 +40,47 @@ class GenerateInput(WireModel):
     is_last_leg: bool = True
 
 
-class Tokens(WireModel):
-    """Token usage. `prompt_tokens` includes the `cached_prompt_tokens`."""
+MAX_TOKENS = 10**12
+"""Tokens of a usage. More is an error of a server, and would spoil sums and prices."""
 
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    completion_tokens: int = 0
+MAX_COMPLETIONS_REPORTED = 1_000
+"""Completions that a worker may report for one model call."""
+
+MAX_WAITED_S = 10.0**8
+"""Seconds that a worker may report as a wait: three years."""
+
+
+def _clamped(value: object, lowest: float, highest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 NaN
+        return lowest
+    return min(max(value, lowest), highest)
+
+
+def _bounded(lowest: int, highest: int) -> BeforeValidator:
+    """Return a validator of a count from another process, which a broken worker can set to anything.
+
+    A value out of bounds becomes the nearest bound, because a result that cannot be decoded would fail
+    the workflow task again and again.
+    """
+    return BeforeValidator(lambda value: int(_clamped(value, lowest, highest)))
+
+
+def _bounded_seconds(value: object) -> float:
+    return float(_clamped(value, 0, MAX_WAITED_S))
+
+
+TokenCount = Annotated[int, _bounded(0, MAX_TOKENS)]
+
+
+class Tokens(WireModel):
+    """Token usage. `prompt_tokens` includes the `cached_prompt_tokens`.
+
+    Counts are never negative, so a budget cannot grow.
+    """
+
+    prompt_tokens: TokenCount = 0
+    cached_prompt_tokens: TokenCount = 0
+    completion_tokens: TokenCount = 0
 
     @property
     def total(self) -> int:
@@ -64,7 +101,7 @@ class Tokens(WireModel):
             return Decimal(0)
         cached_usd = price.cached_prompt_usd
         cached_usd = price.prompt_usd if cached_usd is None else cached_usd
-        fresh = self.prompt_tokens - self.cached_prompt_tokens
+        fresh = max(0, self.prompt_tokens - self.cached_prompt_tokens)
         return (
             price.prompt_usd * fresh
             + cached_usd * self.cached_prompt_tokens
@@ -84,9 +121,9 @@ class Generation(Tokens):
     """Whether the run cancelled the call. There is no decision then."""
     model: str = ""
     finish_reason: str = "stop"
-    completions: int = 1
+    completions: Annotated[int, _bounded(1, MAX_COMPLETIONS_REPORTED)] = 1
     """The number of prompts that were sent in the last attempt, including those after a wrong answer."""
-    waited_s: float = 0
+    waited_s: Annotated[float, BeforeValidator(_bounded_seconds)] = 0
     """Seconds that the last attempt waited for a worker."""
-    last_prompt_tokens: int = 0
+    last_prompt_tokens: TokenCount = 0
     """Prompt tokens of the last completion. The prompt of the next turn has at least as many."""

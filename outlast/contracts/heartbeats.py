@@ -3,7 +3,7 @@
 from pydantic import JsonValue
 
 from outlast.contracts.base import WireModel
-from outlast.contracts.generation import Tokens
+from outlast.contracts.generation import TokenCount, Tokens
 
 
 class AttemptProgress(WireModel):
@@ -21,7 +21,7 @@ class GenerationProgress(AttemptProgress):
     """
 
     completions: int = 1
-    tokens: int = 0
+    tokens: TokenCount = 0
     spent: Tokens = Tokens()
 
     @property

@@ -14,10 +14,19 @@ from tests.docs.bounds import PAGE, Row, constants, numbers, rows
 
 INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
+        "attempt.MAX_PROBLEM",
+        "chat_probe.MAX_VERSION",
+        "error_bodies.MAX_WORDS",
+        "error_bodies.MAX_DEPTH",
+        "error_bodies.MAX_ENTRIES",
+        "streams.MAX_MODEL_NAME",
+        "decision_text.MAX_OBJECTS",
+        "error_classes.MAX_WAIT_CHARACTERS",
+        "redaction.MIN_PREFIX",
+        "bounded_body.PIECE_BYTES",
         "activity.MAX_ERROR",
         "attempt.MAX_QUOTED_CHARACTERS",
         "channels.MAX_OUTPUT",
-        "chat_client.MAX_QUOTED_CHARACTERS",
         "client.MAX_SUMMARY_BYTES",
         "connection.MAX_REASON_BYTES",
         "decision_check.MAX_DECISION_PROBLEM",
@@ -46,7 +55,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "bounds a cache that is filled again": (
         "activity.MAX_MEMORIES",
-        "chat_completions.MAX_CONSTRAINTS",
+        "chat_completions.MAX_CONSTRAINT_BYTES",
         "run_start.MAX_SHARED_AGENTS",
         "patterns.MAX_CACHED_BYTES",
         "patterns.MAX_CACHED_PATTERNS",
@@ -54,7 +63,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "schema_checker.MAX_CACHED_SCHEMA_BYTES",
         "schema_evaluation.MAX_MATCHERS",
         "transcript_cache.ENTRY_OVERHEAD_BYTES",
-        "transcript_cache.MAX_AGENTS",
+        "transcript_cache.MAX_AGENT_BYTES",
     ),
     "estimates tokens or prices": (
         "prompt_memory.TEMPLATE_TOKENS",

@@ -105,7 +105,9 @@ def _reason(location: Location, details: dict[str, Any], settings: type[BaseMode
     if details["type"] in _REASONS:
         return _REASONS[details["type"]]
     message, value = str(details["msg"]), details["input"]
-    shown = isinstance(value, str | int | float) and not _SECRETS & set(location)
+    # A URL may hold a password or a key.
+    is_secret = _SECRETS & set(location) or (details["type"] == "url" and set("@?#") & set(value))
+    shown = isinstance(value, str | int | float) and not is_secret
     ending = f", not {repr(value)[:MAX_SHOWN_CHARS]}" if shown else ""
     return message[:1].lower() + message[1:] + ending
 

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Callable
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.providers.registry import ADAPTERS
@@ -22,6 +23,7 @@ from outlast.contracts.agents import Price, Route
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY
 from outlast.contracts.names import Name
+from outlast.model_server import clean_api_key
 from outlast.texts import folded_name
 
 VERSION_VARIABLES = {
@@ -46,7 +48,7 @@ def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _valid_url(url: str) -> str:
     # Error messages hold the URL, and histories hold error messages: no passwords.
-    if not re.match(r"https?://[^/@]+(/|$)", url):
+    if not re.match(r"https?://[^/@?#]+(/|$)", url):
         raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
     return url
 
@@ -69,9 +71,32 @@ def _strict(model: type[BaseModel]) -> Callable[[object], BaseModel]:
     return validate
 
 
+def _valid_server_url(url: str) -> str:
+    _valid_url(url)
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise PydanticCustomError("url", "must have a port from 1 to 65535")
+    if parts.query or parts.fragment:
+        raise PydanticCustomError("url", "must have no query: a key belongs into api_key")
+    return url
+
+
+def _header_key_or_none(key: SecretStr | None) -> SecretStr | None:
+    try:
+        cleaned = clean_api_key(key.get_secret_value() if key else None)
+    except ValueError as error:
+        raise PydanticCustomError("key", "{reason}", {"reason": str(error)}) from None
+    return SecretStr(cleaned) if cleaned else None
+
+
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 QueueName = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_valid_url)]
+ServerUrl = Annotated[str, AfterValidator(_valid_server_url)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_strict(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_strict(Price))]
@@ -92,13 +117,13 @@ Api = Annotated[str, AfterValidator(_known_api)]
 class ModelSettings(InputModel):
     """A model server of the role `generate`, and the price of its tokens."""
 
-    url: Url | None = None
+    url: ServerUrl | None = None
     name: str | None = None
     api: Api = "openai"
     engine: Engine | None = None
     """The structured-output engine, if it is not the default of `api`. Example: `xgrammar` for a vLLM
     server that was started with that backend only."""
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr | None, AfterValidator(_header_key_or_none)] = None
     timeout_s: float = Field(default=120, gt=0)
     """Maximum seconds to the first token: the wait in the server's queue, and the prefill of the prompt."""
     gap_s: float = Field(default=30, gt=0)

@@ -99,7 +99,8 @@ class ModelActivities:
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         endpoint = self._endpoint(wanted.server)
-        agent = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
+        cached = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
+        agent = cached.agent
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
         source = PromptSource(
             agent=agent,
@@ -107,7 +108,8 @@ class ModelActivities:
             schema=decision_schema(
                 agent, wanted.tools, max_calls=wanted.max_calls, answer=wanted.answer
             ),
-            schema_key=f"{wanted.agent_digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
+            # Not the digest that the call names: all runs share the caches of schemas.
+            schema_key=f"{cached.digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
             model=wanted.model or agent.model,
             session=workflow_id,
         )
@@ -162,7 +164,12 @@ def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> 
             retryable=left > 0,
             tokens=spent.model_dump(),
         )
-    decision = retry_decision(error.kind, retry_after=error.retry_after, is_last_leg=is_last_leg)
+    decision = retry_decision(
+        error.kind,
+        retry_after=error.retry_after,
+        is_last_leg=is_last_leg,
+        attempt=activity.info().attempt,
+    )
     return ModelError(
         str(error.message),
         kind=error.kind,

@@ -14,16 +14,18 @@ from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
 from outlast.transcripts import (
     EMPTY_DIGEST,
+    agent_digest,
     decision_message,
     digest_of,
     extended,
 )
+from outlast_activities.weighed_cache import WeighedCache
 
 ENTRY_OVERHEAD_BYTES = 500
 """A rough size of a cached message besides its content, so that many small messages are bounded too."""
 
-MAX_AGENTS = 1_000
-"""Pinned agents in the cache. Each is as large as its instructions and schemas."""
+MAX_AGENT_BYTES = 32_000_000
+"""Pinned agents in the cache, as JSON. Their objects take a few times as much memory."""
 
 
 class RunQueries(Protocol):
@@ -36,6 +38,14 @@ class RunQueries(Protocol):
     async def messages(self, workflow_id: str, run_id: str, since: int) -> list[Message]:
         """Return the transcript from entry `since` to its end."""
         ...
+
+
+@dataclass(frozen=True)
+class CachedAgent:
+    """A pinned agent with its digest, as this worker computed it."""
+
+    agent: PinnedAgent
+    digest: str
 
 
 @dataclass
@@ -64,24 +74,31 @@ class TranscriptCache:
         self._max_bytes = max_bytes
         self._size = 0
         self._transcripts: OrderedDict[str, CachedTranscript] = OrderedDict()
-        self._results: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._agents: OrderedDict[str, PinnedAgent] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._agents: WeighedCache[tuple[str, ...], CachedAgent] = WeighedCache(MAX_AGENT_BYTES)
 
-    def keep_result(self, workflow_id: str, call_id: str, content: str) -> None:
+    def keep_result(self, workflow_id: str, run_id: str, call_id: str, content: str) -> None:
         """Keep a tool result for the next model call of its run."""
-        self._pop_result(workflow_id, call_id)
-        self._results[workflow_id, call_id] = content
+        self._pop_result(workflow_id, run_id, call_id)
+        self._results[workflow_id, run_id, call_id] = content
         self._size += len(content) + ENTRY_OVERHEAD_BYTES
         self._shrink()
 
-    async def agent(self, workflow_id: str, run_id: str, digest: str) -> PinnedAgent:
-        """Return the agent of a run."""
-        if digest not in self._agents:
-            self._agents[digest] = await self._queries.agent(workflow_id, run_id)
-            if len(self._agents) > MAX_AGENTS:
-                self._agents.popitem(last=False)
-        self._agents.move_to_end(digest)
-        return self._agents[digest]
+    async def agent(self, workflow_id: str, run_id: str, digest: str) -> CachedAgent:
+        """Return the agent of a run.
+
+        Runs share an agent only if its digest is the one that they name. Otherwise a run could replace
+        the agent of another one. A worker of another version computes other digests: then the agent is
+        kept for its run alone.
+        """
+        own_key = (workflow_id, run_id, digest)
+        cached = self._agents.get((digest,)) or self._agents.get(own_key)
+        if cached is None:
+            agent = await self._queries.agent(workflow_id, run_id)
+            cached = CachedAgent(agent, agent_digest(agent))
+            key = (digest,) if cached.digest == digest else own_key
+            self._agents.put(key, cached, len(agent.model_dump_json()) + ENTRY_OVERHEAD_BYTES)
+        return cached
 
     async def load(self, workflow_id: str, run_id: str, wanted: GenerateInput) -> list[Message]:
         """Return the transcript of a model call. Raises `ModelError` if the run has a different one.
@@ -89,7 +106,7 @@ class TranscriptCache:
         The list belongs to the cache: `add_decision` appends to it later.
         """
         cached = self._pop_transcript(workflow_id)
-        self._complete(cached, workflow_id, wanted)
+        self._complete(cached, workflow_id, run_id, wanted)
         # First query only what is missing. If the digest still differs, query everything.
         for start in (len(cached.messages), 0):
             if cached.digest == wanted.digest:
@@ -129,25 +146,29 @@ class TranscriptCache:
         self._size -= cached.size
         return cached
 
-    def _complete(self, cached: CachedTranscript, workflow_id: str, wanted: GenerateInput) -> None:
+    def _complete(
+        self, cached: CachedTranscript, workflow_id: str, run_id: str, wanted: GenerateInput
+    ) -> None:
         """Append the new messages of a call, if all of them are here and they follow the cached ones."""
         if len(cached.messages) + len(wanted.added) != wanted.length:
             return
-        messages = [self._with_content(workflow_id, reference) for reference in wanted.added]
+        messages = [
+            self._with_content(workflow_id, run_id, reference) for reference in wanted.added
+        ]
         if None not in messages:
             for message in filter(None, messages):
                 cached.append(message)
 
-    def _with_content(self, workflow_id: str, message: Message) -> Message | None:
-        content = self._pop_result(workflow_id, message.call_id or "")
+    def _with_content(self, workflow_id: str, run_id: str, message: Message) -> Message | None:
+        content = self._pop_result(workflow_id, run_id, message.call_id or "")
         if message.content is not None:
             return message
         if content is None:
             return None
         return message.model_copy(update={"content": content})
 
-    def _pop_result(self, workflow_id: str, call_id: str) -> str | None:
-        content = self._results.pop((workflow_id, call_id), None)
+    def _pop_result(self, workflow_id: str, run_id: str, call_id: str) -> str | None:
+        content = self._results.pop((workflow_id, run_id, call_id), None)
         if content is not None:
             self._size -= len(content) + ENTRY_OVERHEAD_BYTES
         return content

@@ -1,7 +1,7 @@
 """Allowance: the tokens and dollars that one model call may still use of its run's budget."""
 
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal, localcontext
 from typing import Literal
 
 from outlast.contracts.agents import Price
@@ -9,6 +9,10 @@ from outlast.contracts.generation import MILLION, Tokens
 
 SMALLEST_ANSWER_TOKENS = 16
 """No decision fits in fewer tokens, so a completion with less would be wasted."""
+
+
+_TOTAL = Context(rounding=ROUND_FLOOR, traps=[])
+"""Arithmetic that never raises: too large a number is infinite, and an undefined one is not a number."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,20 @@ class Allowance:
                 return "tokens"
         if self.cost_usd is None or self.price is None:
             return most
-        prompt_cost = Tokens(prompt_tokens=prompt_tokens).cost_usd(highest_price(self.price))
-        left = self.cost_usd - spent.cost_usd(self.price) - prompt_cost
-        if self.price.completion_usd > 0:
-            affordable = left * MILLION / self.price.completion_usd
-            most = min(most, int(affordable.to_integral_value(ROUND_FLOOR)))
-        return "cost" if left < 0 or most < SMALLEST_ANSWER_TOKENS else most
+        with localcontext(_TOTAL):
+            return self._affordable_tokens(prompt_tokens, spent, self.price, most=most)
+
+    def _affordable_tokens(
+        self, prompt_tokens: int, spent: Tokens, price: Price, *, most: int
+    ) -> int | Literal["cost"]:
+        prompt_cost = Tokens(prompt_tokens=prompt_tokens).cost_usd(highest_price(price))
+        left = (self.cost_usd or Decimal(0)) - spent.cost_usd(price) - prompt_cost
+        if not left >= 0:
+            return "cost"
+        # Compare first: the integer of a number such as 9e999999 takes minutes.
+        if not left >= Tokens(completion_tokens=most).cost_usd(price):
+            most = int(left * MILLION / price.completion_usd)
+        return "cost" if most < SMALLEST_ANSWER_TOKENS else most
 
 
 def highest_price(price: Price) -> Price:

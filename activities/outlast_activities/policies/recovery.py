@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from outlast.errors import ModelFailure
+from outlast_activities.policies.attempts import backoff
 
 MAX_COMPLETIONS = 3
 """Completions in one attempt: the first one, and two with a changed prompt."""
@@ -99,9 +100,13 @@ class RetryDecision:
 
 
 def retry_decision(
-    failure: ModelFailure, *, retry_after: timedelta | None, is_last_leg: bool
+    failure: ModelFailure, *, retry_after: timedelta | None, is_last_leg: bool, attempt: int = 1
 ) -> RetryDecision:
-    """Decide about a call that ended in `failure`. `retry_after` is the wait that the server asked for."""
+    """Decide about a call that ended in `failure`. `retry_after` is the wait that the server asked for.
+
+    It never shortens the backoff: a server that asks for one second, again and again, would use up the
+    attempts within a minute.
+    """
     if not RULES[failure].retryable:
         return RetryDecision(retryable=False)
     if retry_after is not None and not is_last_leg:
@@ -109,7 +114,8 @@ def retry_decision(
         is_down = failure is not ModelFailure.THROTTLED
         if is_down or retry_after > MAX_SERVER_WAIT:
             return RetryDecision(retryable=False)
-    return RetryDecision(retryable=True, wait=retry_after)
+    wait = None if retry_after is None else max(retry_after, backoff(attempt))
+    return RetryDecision(retryable=True, wait=wait)
 
 
 def is_model_failure(failure_type: str | None) -> bool:

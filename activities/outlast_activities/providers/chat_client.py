@@ -14,7 +14,6 @@ from openai import AsyncOpenAI, AsyncStream
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerOptions, clean_api_key
-from outlast.texts import cut
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
 from outlast_activities.providers.streams import AnswerAborted
 
@@ -24,7 +23,6 @@ CONNECT_TIMEOUT_S = 10.0
 QUERY_TIMEOUT_S = 10.0
 """For requests that generate nothing, such as the list of models or a count of tokens."""
 
-MAX_QUOTED_CHARACTERS = 300
 
 ENVIRONMENT = (
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
@@ -197,9 +195,7 @@ def _base_url(url: str) -> str:
             "messages with the url; use api_key"
         )
     if not is_valid:
-        raise NotReady(
-            f"the url of a model server is not valid: {cut(url, MAX_QUOTED_CHARACTERS)!r}"
-        )
+        raise NotReady("the url of a model server must be http://host[:port]/… or https://…")
     return url
 
 

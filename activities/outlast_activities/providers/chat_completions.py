@@ -1,8 +1,8 @@
 """Adapter of model servers with OpenAI's chat completions API: vLLM, llama.cpp, and hosted ones."""
 
 import asyncio
-import functools
 import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,6 @@ from outlast.model_server import (
 )
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.loops import LoopWatch
-from outlast_activities.keyed_schema import KeyedSchema
 from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import QUERY_TIMEOUT_S, ChatClient
 from outlast_activities.providers.chat_probe import probe_server
@@ -36,9 +35,10 @@ from outlast_activities.providers.request_fields import (
 )
 from outlast_activities.providers.streams import Answer, AnswerAborted, TokenTimeouts, read_answer
 from outlast_activities.providers.token_counts import count_in
+from outlast_activities.weighed_cache import WeighedCache
 
-MAX_CONSTRAINTS = 256
-"""Constraints in the cache: one per agent and set of tools that are still allowed."""
+MAX_CONSTRAINT_BYTES = 16_000_000
+"""Constraints in the cache as JSON: one per agent and set of tools that are still allowed."""
 
 TEMPERATURE_STEP = 0.4
 MAX_TEMPERATURE = 1.5
@@ -77,7 +77,9 @@ class ChatCompletions:
         self._timeouts = TokenTimeouts(options.timeout_s, options.gap_s)
         self._client = ChatClient(options)
         self._redactor = Redactor(clean_api_key(options.api_key))
-        self._constraint = functools.lru_cache(maxsize=MAX_CONSTRAINTS)(self._make_constraint)
+        self._constraints: WeighedCache[tuple[str, Engine, Decoding], dict[str, Any]] = (
+            WeighedCache(MAX_CONSTRAINT_BYTES)
+        )
 
     @property
     def engine(self) -> Engine:
@@ -192,22 +194,27 @@ class ChatCompletions:
             "lower": 0.0,
             "higher": min(configured + TEMPERATURE_STEP, MAX_TEMPERATURE),
         }
-        schema = KeyedSchema(prompt.schema_key, prompt.schema)
         return {
             "model": model,
             "messages": prompt.messages,
             "max_tokens": prompt.max_tokens,
             "temperature": temperatures[prompt.decoding.temperature],
             **stream_fields(api=self._options.api, engine=engine),
-            **self._constraint(schema, engine, prompt.decoding),
+            **self._constraint(prompt, engine),
         }
 
-    def _make_constraint(
-        self, keyed: KeyedSchema, engine: Engine, decoding: Decoding
-    ) -> dict[str, Any]:
-        return constraint_fields(
-            keyed.schema, api=self._options.api, engine=engine, compact_json=decoding.compact_json
-        )
+    def _constraint(self, prompt: Prompt, engine: Engine) -> dict[str, Any]:
+        key = (prompt.schema_key, engine, prompt.decoding)
+        fields = self._constraints.get(key)
+        if fields is None:
+            fields = constraint_fields(
+                prompt.schema,
+                api=self._options.api,
+                engine=engine,
+                compact_json=prompt.decoding.compact_json,
+            )
+            self._constraints.put(key, fields, len(json.dumps(fields)))
+        return fields
 
     async def _queried_count(self, prompt: Prompt) -> object:
         model = prompt.model or self._options.model or await self._client.default_model()

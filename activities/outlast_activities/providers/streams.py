@@ -8,6 +8,7 @@ are counted.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from outlast.errors import ModelFailure
@@ -34,7 +35,6 @@ MAX_QUOTED_CHARACTERS = 300
 MAX_MODEL_NAME = 200
 """Characters of the name of the model that answered."""
 
-OK = 200
 
 TEXTS = ("text", "output_text")
 THOUGHTS = ("thinking", "reasoning", "reasoning_text")
@@ -178,7 +178,7 @@ def _raise_error(error: object) -> None:
     words = words_of(error)
     raise AnswerAborted(
         f"answered with an error: {cut(words, MAX_QUOTED_CHARACTERS)}",
-        failure_of_answer(OK, error, words),
+        failure_of_answer(HTTPStatus.OK, error, words),
     )
 
 

@@ -1,3 +1,4 @@
+import time
 from decimal import Decimal
 
 import pytest
@@ -79,3 +80,27 @@ def test_no_call_that_is_allowed_can_exceed_what_is_left(
     assert used.total <= tokens
     assert allowance.cost_usd is not None
     assert used.cost_usd(price) <= allowance.cost_usd
+
+
+HUGE = ["9e999900", "9e999999", "1e100000", "Infinity", "1e30"]
+
+
+@pytest.mark.parametrize("cost", HUGE)
+@pytest.mark.parametrize("price", ["1e-999999", "1e-30", "1", "1000000", "9e999999", "Infinity"])
+def test_no_number_of_dollars_blocks_the_event_loop(cost: str, price: str) -> None:
+    # Fields of a contract are bounded; this holds whatever they let through.
+    priced = Price.model_construct(prompt_usd=Decimal(price), completion_usd=Decimal(price))
+    allowance = Allowance(cost_usd=Decimal(cost), price=priced)
+
+    began = time.perf_counter()
+    tokens = allowance.completion_tokens(100, Tokens(prompt_tokens=10**12), most=500)
+
+    assert time.perf_counter() - began < 0.1
+    assert tokens in (500, "cost")
+
+
+@pytest.mark.parametrize("cost", ["NaN", "-Infinity", "-1", "0", "1e-999999", "-9e999999"])
+def test_no_dollars_are_no_completion(cost: str) -> None:
+    allowance = Allowance(cost_usd=Decimal(cost), price=DEAR)
+
+    assert allowance.completion_tokens(100, NOTHING, most=500) == "cost"

@@ -2,6 +2,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from outlast_activities.policies.attempts import GENERATE_ATTEMPTS
 from outlast_activities.policies.recovery import (
     MAX_COMPLETIONS,
     MAX_SERVER_WAIT,
@@ -141,3 +142,20 @@ def test_the_table_in_the_docs_is_that_of_the_code() -> None:
     page = (Path(__file__).parents[3] / "docs" / "generation.md").read_text()
     shown = page.partition("<!-- failures:begin -->")[2].partition("<!-- failures:end -->")[0]
     assert shown.strip() == table()
+
+
+@pytest.mark.parametrize("asked_ms", [0, 1, 200, 999, 1_000, 2_000, 5_000, 29_999, 30_000, 300_000])
+@pytest.mark.parametrize(
+    "failure", [Failed.THROTTLED, Failed.OVERLOADED, Failed.CONNECTION, Failed.TIMEOUT]
+)
+def test_a_short_wait_of_a_server_does_not_use_up_the_attempts(
+    asked_ms: int, failure: Failed
+) -> None:
+    asked = timedelta(milliseconds=asked_ms)
+    waits = [
+        retry_decision(failure, retry_after=asked, is_last_leg=True, attempt=attempt).wait
+        for attempt in range(1, GENERATE_ATTEMPTS + 1)
+    ]
+
+    assert all(wait is not None and wait >= max(asked, timedelta(seconds=1)) for wait in waits)
+    assert sum(filter(None, waits), timedelta(0)) > timedelta(minutes=15)

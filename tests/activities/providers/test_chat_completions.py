@@ -8,7 +8,7 @@ import pytest_asyncio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 from outlast_activities.policies.recovery import RULES
-from outlast_activities.providers.chat_completions import MAX_CONSTRAINTS, ChatCompletions
+from outlast_activities.providers.chat_completions import ChatCompletions
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
 
@@ -125,14 +125,15 @@ async def test_an_object_of_any_properties_is_not_closed_and_one_of_some_is(
 
 
 async def test_a_constraint_is_cached_by_its_key_and_the_oldest_are_dropped(
-    server: FakeModelServer, model: ChatCompletions
+    server: FakeModelServer, model: ChatCompletions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.replies = [completion("1")] * (MAX_CONSTRAINTS + 3)
+    monkeypatch.setattr(model._constraints, "_max_bytes", 2_000)
+    server.replies = [completion("1")] * 23
     string, number = {"type": "string"}, {"type": "number"}
 
     await model.complete(prompt(schema=string, schema_key="k"))
     await model.complete(prompt(schema=number, schema_key="k"))
-    for other in range(MAX_CONSTRAINTS):
+    for other in range(20):
         await model.complete(prompt(schema=number, schema_key=f"other {other}"))
     await model.complete(prompt(schema=number, schema_key="k"))
 
