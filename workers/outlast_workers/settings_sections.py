@@ -75,10 +75,10 @@ def _valid_server_url(url: str) -> str:
     _valid_url(url)
     try:
         parts = urlsplit(url)
-        is_valid = parts.port != 0
+        has_port = parts.port != 0
     except ValueError:
-        is_valid = False
-    if not is_valid:
+        raise PydanticCustomError("url", "must have a port from 1 to 65535") from None
+    if not has_port:
         raise PydanticCustomError("url", "must have a port from 1 to 65535")
     if parts.query or parts.fragment:
         raise PydanticCustomError("url", "must have no query: a key belongs into api_key")

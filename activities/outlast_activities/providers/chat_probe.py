@@ -103,9 +103,9 @@ async def _answer_to_probe(complete: Complete, engine: Engine) -> Completion:
         completion = await complete(
             Prompt(PROBE_MESSAGES, PROBE_SCHEMA, "probe", max_tokens), engine
         )
-        if not _is_thinking(completion):
-            break
-    return completion
+        if not _is_thinking(completion) or max_tokens == THINKING_TOKENS[-1]:
+            return completion
+    raise AssertionError("the last number of tokens returns")
 
 
 def _is_thinking(completion: Completion) -> bool:
