@@ -1,6 +1,7 @@
 """Agents: instructions, tools and the type of the answer."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -73,10 +74,18 @@ def _output_schema(output: Any, name: str) -> Schema:
     is_schema = isinstance(output, dict)
     schema: Schema = output if is_schema else schema_of(output, what=what)
     try:
-        (check_schema if is_schema else check_derived)(schema, what)
+        if is_schema:
+            _warn(check_schema(schema, what))
+        else:
+            check_derived(schema, what)
     except ValueError as error:
         raise DefinitionError(str(error)) from None
     return schema
+
+
+def _warn(remarks: tuple[str, ...]) -> None:
+    for remark in remarks:
+        warnings.warn(remark, UserWarning, stacklevel=2)
 
 
 def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
@@ -126,7 +135,9 @@ def _check_parameters(spec: ToolSpec) -> None:
     if spec.kind == "question" and spec.approval is None:
         raise DefinitionError(f"tool {spec.name!r}: a question needs approval=, with its audience")
     try:
-        check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
+        _warn(
+            check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
+        )
         if spec.answer_schema is not None:
             check_derived(spec.answer_schema, f"the answer of tool {spec.name!r}")
     except ValueError as error:

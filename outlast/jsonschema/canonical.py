@@ -12,13 +12,12 @@ from pydantic import JsonValue
 
 from outlast.jsonschema.keywords import (
     ANNOTATIONS,
-    ASSERTIONS,
-    BRANCHES,
-    GROUPS,
+    CONSTRAINING,
+    COUNTS,
     REFERENCES,
-    SCHEMA_KEYWORDS,
     draft_of,
     modern,
+    with_children,
 )
 from outlast.jsonschema.references import References
 from outlast.jsonschema.schemas import Schema
@@ -75,14 +74,11 @@ class _Conversion:
         for keyword, value in modern(node, self._draft).items():
             if keyword in REFERENCES:
                 references.append(self._reference(keyword, value, node))
-            elif keyword in SCHEMA_KEYWORDS:
-                kept[keyword] = self._converted(value)
-            elif keyword in GROUPS and isinstance(value, dict):
-                kept[keyword] = {name: self._converted(child) for name, child in value.items()}
-            elif keyword in BRANCHES and isinstance(value, list):
-                kept[keyword] = [self._converted(child) for child in value]
-            elif keyword in ASSERTIONS or keyword in ANNOTATIONS:
+            elif keyword in COUNTS and isinstance(value, float):
+                kept[keyword] = int(value)
+            elif keyword in CONSTRAINING or keyword in ANNOTATIONS:
                 kept[keyword] = value
+        kept = with_children(kept, self._converted)
         if references == [False]:
             return False
         if len(references) == 1 and isinstance(references[0], dict):

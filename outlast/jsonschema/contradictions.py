@@ -9,36 +9,49 @@ import graphlib
 from collections.abc import Iterator
 from typing import Any
 
+from outlast.jsonschema.keywords import DEFINITIONS, children
 from outlast.jsonschema.schemas import Schema
 
 Place = tuple[str, str]
 """A path in a schema, and what is wrong there."""
 
+MAX_EXPANSIONS = 10_000
+"""Schemas that one value is compared with, when each reference is written out. Engines write them out."""
+
+MAX_REFERENCE_DEPTH = 64
+"""Schemas inside of each other about one value, when each reference is written out."""
+
 _LIMITS = (
-    ("minLength", "maxLength"),
-    ("minItems", "maxItems"),
-    ("minProperties", "maxProperties"),
-    ("minimum", "maximum"),
+    ("minLength", "maxLength", "string"),
+    ("minItems", "maxItems", "array"),
+    ("minProperties", "maxProperties", "object"),
+    ("minimum", "maximum", "number"),
+    ("minimum", "exclusiveMaximum", "number"),
+    ("exclusiveMinimum", "maximum", "number"),
+    ("exclusiveMinimum", "exclusiveMaximum", "number"),
 )
-_EXCLUSIVE_LIMITS = (
-    ("minimum", "exclusiveMaximum"),
-    ("exclusiveMinimum", "maximum"),
-    ("exclusiveMinimum", "exclusiveMaximum"),
-)
-_SAME_VALUE = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else")
+_SAME_VALUE = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas")
 """Keywords whose schemas are about the same value as the schema that they stand in."""
 
 
 def contradiction_in(node: Schema, path: str) -> Place | None:
     """Return what makes one schema, without the schemas in it, impossible to satisfy, or None."""
-    for low, high in (*_LIMITS, *_EXCLUSIVE_LIMITS):
+    kinds = _kinds(node)
+    for low, high, kind in _LIMITS:
         least: Any = node.get(low)
         most: Any = node.get(high)
-        if least is None or most is None:
+        if least is None or most is None or not kinds <= {kind}:
             continue
-        if least > most or (least == most and (low, high) in _EXCLUSIVE_LIMITS):
+        if least > most or (least == most and "exclusive" in low + high):
             return f"{path}.{low}", f"{least} leaves no value, because {high} is {most}"
     return _wrong_values(node, path) or _forbidden_property(node, path)
+
+
+def _kinds(node: Schema) -> set[str]:
+    """Return the types that `type` allows, an integer as a number, or none without `type`."""
+    declared: Any = node.get("type", [])
+    names = [declared] if isinstance(declared, str) else declared
+    return {"number" if name == "integer" else name for name in names}
 
 
 def _wrong_values(node: Schema, path: str) -> Place | None:
@@ -55,6 +68,8 @@ def _wrong_values(node: Schema, path: str) -> Place | None:
 
 def _forbidden_property(node: Schema, path: str) -> Place | None:
     if node.get("additionalProperties") is not False or "patternProperties" in node:
+        return None
+    if not _kinds(node) <= {"object"}:
         return None
     properties: Any = node.get("properties", {})
     required: Any = node.get("required", [])
@@ -76,14 +91,15 @@ def types_of(value: Any) -> tuple[str, ...]:
 
 
 def endless_reference(schema: Schema, path: str) -> Place | None:
-    """Return a reference that no finite value satisfies, or that a validator follows without end.
+    """Return a reference that no finite value satisfies, or that an engine follows for too long.
 
+    The schema is in the canonical form.
     The work is bounded by the size of the schema and the number of its definitions.
     """
     definitions = {name: (node, place) for name, node, place in _definitions(schema, path)}
     follows = {name: _references(node, same_value=True) for name, (node, _) in definitions.items()}
     try:
-        graphlib.TopologicalSorter(follows).prepare()
+        order = [*graphlib.TopologicalSorter(follows).static_order()]
     except graphlib.CycleError as error:
         name = error.args[1][0]
         return definitions[name][1], f"{name!r} refers to itself in a circle; write out its type"
@@ -91,7 +107,55 @@ def endless_reference(schema: Schema, path: str) -> Place | None:
     for name, (node, place) in definitions.items():
         if name not in finite:
             return _unending(node, place, finite)
+    return _expanding(order, definitions)
+
+
+def _expanding(order: list[str], definitions: dict[str, tuple[Any, str]]) -> Place | None:
+    """Return a definition that is too large when its references are written out."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for name in order:  # a definition comes after those that it refers to
+        node, place = definitions[name]
+        for part in _parts(node):
+            count, depth = _expansion(part, sizes)
+            if count > MAX_EXPANSIONS or depth > MAX_REFERENCE_DEPTH:
+                limit = (
+                    f"{MAX_EXPANSIONS:,} schemas, or nests more than {MAX_REFERENCE_DEPTH} levels"
+                )
+                reason = (
+                    f"has more than {limit} of anyOf, oneOf, allOf and references, for one value"
+                )
+                return place, f"{reason}; refer to each definition once"
+        sizes[name] = _expansion(node, sizes)
     return None
+
+
+def _expansion(node: Any, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """Return how many schemas there are about the same value, and how deep they are nested."""
+    if not isinstance(node, dict):
+        return 1, 1
+    inner = [
+        _expansion(child, sizes)
+        for child, place in children(node)
+        if place.partition(".")[0] in _SAME_VALUE
+    ]
+    if "$ref" in node:
+        inner.append(sizes.get(str(node["$ref"]), (1, 1)))
+    depth = max((depth for _, depth in inner), default=0)
+    return 1 + sum(count for count, _ in inner), 1 + depth
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """Yield a schema and the schemas in it, without definitions."""
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(
+                child
+                for child, place in children(part)
+                if place.partition(".")[0] not in DEFINITIONS
+            )
 
 
 def _finite(definitions: dict[str, tuple[Any, str]]) -> set[str]:
@@ -147,24 +211,24 @@ def _needed(node: Schema) -> Iterator[tuple[Any, str]]:
 
 
 def _definitions(schema: Schema, path: str) -> Iterator[tuple[str, Any, str]]:
-    for group in ("$defs", "definitions"):
-        inner: Any = schema.get(group, {})
-        for name, node in inner.items():
-            yield f"#/{group}/{name}", node, f"{path}.{group}.{name}"
+    inner: Any = schema.get("$defs", {})
+    for name, node in inner.items():
+        yield f"#/$defs/{name}", node, f"{path}.$defs.{name}"
     yield "#", schema, path
 
 
 def _references(node: Any, *, same_value: bool) -> set[str]:
     """Return the references of a schema: all, or those that are about the same value."""
+    if not same_value:
+        return {str(part["$ref"]) for part in _parts(node) if "$ref" in part}
     references: set[str] = set()
     waiting = [node]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, list):
-            waiting.extend(part)
-        elif isinstance(part, dict):
-            if isinstance(part.get("$ref"), str):
-                references.add(part["$ref"])
-            keys = _SAME_VALUE if same_value else part.keys() - {"$defs", "definitions"}
-            waiting.extend(part[key] for key in keys if key in part)
+        if isinstance(part, dict):
+            if "$ref" in part:
+                references.add(str(part["$ref"]))
+            waiting.extend(
+                child for child, place in children(part) if place.partition(".")[0] in _SAME_VALUE
+            )
     return references

@@ -1,11 +1,13 @@
 """The JSON Schema of a decision: what a model may answer in one turn."""
 
-import re
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import JsonValue
 
 from outlast.contracts.agents import PinnedAgent, ToolSpec
+from outlast.jsonschema.canonical import canonical_schema
+from outlast.jsonschema.keywords import with_children
 from outlast.jsonschema.schemas import Schema
 
 MAX_CALLS_PER_TURN = 8
@@ -67,45 +69,27 @@ def _with_definitions(schema: Schema, definitions: Schema) -> Schema:
 
 def _hoisted(schema: Schema, prefix: str, definitions: Schema) -> Schema:
     """Move the definitions of a schema into `definitions`, with names that are unique among all schemas."""
-    for group in ("$defs", "definitions"):
-        inner = schema.get(group)
-        for name, definition in inner.items() if isinstance(inner, dict) else ():
-            definitions[f"{prefix}.{name}"] = _with_moved_references(definition, prefix)
-    hoisted = _with_moved_references(schema, prefix)
-    assert isinstance(hoisted, dict)  # noqa: S101 the function keeps the type
-    if _refers_to_root(schema):
+    canonical = canonical_schema(schema)
+    own: Any = canonical.pop("$defs", {})
+    refers_to_root = False
+
+    def moved(node: JsonValue) -> JsonValue:
+        nonlocal refers_to_root
+        if not isinstance(node, dict):
+            return node
+        changed = with_children(node, moved)
+        reference = node.get("$ref")
+        if reference == "#":
+            refers_to_root = True
+            changed["$ref"] = f"#/$defs/{prefix}"
+        elif isinstance(reference, str):
+            changed["$ref"] = f"#/$defs/{prefix}.{reference.removeprefix('#/$defs/')}"
+        return changed
+
+    for name, definition in own.items():
+        definitions[f"{prefix}.{name}"] = moved(definition)
+    hoisted: Any = moved(canonical)
+    if refers_to_root:
         definitions[prefix] = hoisted
         return {"$ref": f"#/$defs/{prefix}"}
-    return hoisted
-
-
-def _with_moved_references(node: JsonValue, prefix: str) -> JsonValue:
-    """Return a schema without its definitions, whose references name the moved ones."""
-    if isinstance(node, list):
-        return [_with_moved_references(child, prefix) for child in node]
-    if not isinstance(node, dict):
-        return node
-    moved: Schema = {}
-    for key, value in node.items():
-        if key == "$ref":
-            moved[key] = _moved(value, prefix)
-        elif key == "properties" and isinstance(value, dict):
-            # A property may have the name of a keyword.
-            moved[key] = {
-                name: _with_moved_references(child, prefix) for name, child in value.items()
-            }
-        elif key not in ("$defs", "definitions"):
-            moved[key] = _with_moved_references(value, prefix)
-    return moved
-
-
-def _moved(reference: JsonValue, prefix: str) -> JsonValue:
-    if reference == "#":
-        return f"#/$defs/{prefix}"
-    return re.sub(r"^#/(\$defs|definitions)/", f"#/$defs/{prefix}.", str(reference))
-
-
-def _refers_to_root(node: JsonValue) -> bool:
-    if isinstance(node, dict):
-        return node.get("$ref") == "#" or any(_refers_to_root(value) for value in node.values())
-    return isinstance(node, list) and any(_refers_to_root(child) for child in node)
+    return dict(hoisted)

@@ -1,6 +1,6 @@
 """The keywords of JSON Schema: their drafts, and where schemas stand in a schema."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import JsonValue
@@ -43,15 +43,21 @@ IDENTIFIERS = (
     *("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary"),
 )
 
+CONSTRAINING = frozenset(
+    (*SCHEMA_KEYWORDS, *GROUPS, *BRANCHES, *ASSERTIONS, *REFERENCES, "dependencies")
+)
+"""Keywords that can exclude a value."""
+
 OLDER_KEYWORDS = ("dependencies", "additionalItems")
 """Keywords of drafts 4 to 7 that 2020-12 has under other names."""
 
-FOREIGN = frozenset(
-    (
-        *("example", "nullable", "xml", "externalDocs", "links", "media", "readonly", "ref"),
-        *("name", "optional", "order", "extends", "options", "label", "hidden", "enumNames"),
-    )
+COUNTS = (
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+    *("minContains", "maxContains"),
 )
+"""Keywords with a whole number from 0."""
+
+FOREIGN = frozenset(("example", "readonly", "ref"))
 """Annotations of OpenAPI and other tools: no slips, though they look like a keyword."""
 
 KNOWN = frozenset(
@@ -101,6 +107,21 @@ def children(node: Schema) -> Iterator[tuple[JsonValue, str]]:
             for name, child in value.items():
                 if not isinstance(child, list):
                     yield child, f"{keyword}.{name}"
+
+
+def with_children(node: Schema, change: Callable[[JsonValue], JsonValue]) -> Schema:
+    """Return a schema of draft 2020-12 with changed schemas in it. Definitions stay as they are."""
+    changed: Schema = {}
+    for keyword, value in node.items():
+        if keyword in SCHEMA_KEYWORDS:
+            changed[keyword] = change(value)
+        elif keyword in GROUPS and isinstance(value, dict):
+            changed[keyword] = {name: change(child) for name, child in value.items()}
+        elif keyword in BRANCHES and isinstance(value, list):
+            changed[keyword] = [change(child) for child in value]
+        else:
+            changed[keyword] = value
+    return changed
 
 
 def modern(node: Schema, draft: int) -> Schema:

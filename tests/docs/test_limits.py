@@ -45,6 +45,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "schema_checker.MAX_PROBLEM",
         "schema_checks.MAX_PATH",
         "schema_checks.MAX_QUOTED",
+        "schema_checks.MAX_REMARKS",
+        "schema_checks.MAX_UNKNOWN_KEYWORDS",
         "servers.MAX_TAIL_BYTES",
         "settings_errors.MAX_SHOWN_CHARS",
         "step_failures.MAX_CAUSE",

@@ -3,9 +3,11 @@ import time
 from typing import Annotated, Any, Literal
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, conlist
 
 from outlast import Agent, DefinitionError, ToolSpec, tool
+from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.schema_checks import MAX_SCHEMA_BYTES, check_derived, check_schema
 
 TEXT = {"type": "string"}
@@ -75,7 +77,10 @@ def of(**properties: Any) -> dict[str, Any]:
         ({"enum": []}, "out.enum: [] is not a list with an entry"),
         ({"anyOf": []}, "out.anyOf"),
         ({"anyOf": [{"type": "x"}]}, "out.anyOf.0.type"),
-        ({"type": "string", "pattern": "("}, "out.pattern: '(' is not a regular expression"),
+        (
+            {"type": "string", "pattern": "("},
+            "out.pattern: '(' is not a supported regular expression: unterminated",
+        ),
         ({"type": "string", "maxLength": -1}, "out.maxLength: -1 is not a whole number"),
         ({"$ref": "#/$defs/Missing"}, "out.$ref: '#/$defs/Missing' is not a reference"),
         ({"$ref": "other.json"}, "out.$ref"),
@@ -91,18 +96,35 @@ def test_what_is_no_schema_is_rejected_at_its_place(schema: Any, reason: str) ->
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        ({**TEXT, "maxLenght": 3}, "out: unknown keyword 'maxLenght'; did you mean 'maxLength'?"),
-        (of(a={**TEXT, "foo": 3}), "out.properties.a: unknown keyword 'foo'; leave it out, or"),
+        ({"tpye": "string"}, "out: not a JSON Schema: it has 'tpye', and needs one of"),
         (
-            {"type": "array", "items": [TEXT]},
-            "out.items: [{'type': 'string'}] is not a JSON Schema",
+            of(a={"tpye": "string"}),
+            "out.properties.a: unknown keyword 'tpye'; did you mean 'type'?",
         ),
+        ({"type": "object", "propertes": {"a": TEXT}}, "did you mean 'properties'?"),
+        ({"type": "array", "itmes": TEXT}, "out: unknown keyword 'itmes'; did you mean 'items'?"),
+        ({"type": "string", "Enum": ["a"]}, "out: unknown keyword 'Enum'; did you mean 'enum'?"),
+        ({"type": "array", "items": [TEXT, 3]}, "out.items.1: 3 is not a JSON Schema"),
         ({**TEXT, "pattern": "(" * 900 + ")" * 900}, "out.pattern: "),
         ({**TEXT, "pattern": "a" * 5_000}, "out.pattern: "),
         ({"const": float("nan")}, "out: not JSON"),
         ({"const": object()}, "out: not JSON"),
         ({"enum": ["x" * 70_000]}, f"out: larger than {MAX_SCHEMA_BYTES:,} bytes"),
         ({"$ref": "#/$defs/a~1b", "$defs": {"a~1b": TEXT}}, "out.$ref: '#/$defs/a~1b' is not"),
+        ({"$ref": "https://example.org/other.json"}, "other documents are not read"),
+        ({"$ref": "#/$defs"}, "out.$ref: '#/$defs' is not"),
+        (
+            {"pattern": "a(?=b)"},
+            "out.pattern: 'a(?=b)' is not a supported regular expression: a look",
+        ),
+        (
+            {"patternProperties": {r"(a)\1": {}}},
+            "a back reference, which no linear engine can match",
+        ),
+        ({"dependencies": {"a": 3}}, "out.dependencies: {'a': 3} is not an object of schemas"),
+        ({"additionalItems": 3}, "out.additionalItems: 3 is not a JSON Schema"),
+        ({"exclusiveMinimum": "3"}, "out.exclusiveMinimum: '3' is not a number, or true or false"),
+        ({"$ref": "#/x/y", "x": {"y": {"type": "text"}}}, "out.x.y.type: 'text' is not one of"),
     ],
 )
 def test_what_no_engine_could_use_is_rejected_at_its_place(schema: Any, reason: str) -> None:
@@ -124,7 +146,7 @@ def test_what_no_engine_could_use_is_rejected_at_its_place(schema: Any, reason: 
         ({**TEXT, "minLength": 5, "maxLength": 3}, "out.minLength: 5 leaves no value"),
         ({"type": "array", "minItems": 2, "maxItems": 1}, "out.minItems: 2 leaves no value"),
         (
-            {"type": "array", "items": {**TEXT, "minLength": 2, "maxLength": 1}},
+            {"type": "array", "minItems": 1, "items": {**TEXT, "minLength": 2, "maxLength": 1}},
             "out.items.minLength",
         ),
         ({"type": "object", "minProperties": 2, "maxProperties": 1}, "out.minProperties: 2 leaves"),
@@ -141,13 +163,13 @@ def test_what_no_engine_could_use_is_rejected_at_its_place(schema: Any, reason: 
         ),
         ({**of(a=TEXT), "required": ["b"]}, None),
         (
-            {"anyOf": [{**WHOLE, "minimum": 5, "maximum": 3}, {"type": "null"}]},
+            {"anyOf": [{**WHOLE, "minimum": 5, "maximum": 3}]},
             "out.anyOf.0.minimum: 5 leaves no value",
         ),
         ({"oneOf": [{"type": "array", "minItems": 2, "maxItems": 1}]}, "out.oneOf.0.minItems"),
         ({"type": "object", "properties": {"a": False, "b": TEXT}}, None),
         (
-            {"type": "object", "properties": {"a": {**TEXT, "minLength": 2, "maxLength": 1}}},
+            of(a={**TEXT, "minLength": 2, "maxLength": 1}),
             "out.properties.a.minLength: 2 leaves no value",
         ),
         ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, "in a circle"),
@@ -184,9 +206,12 @@ def test_a_contradiction_is_rejected_at_its_place(schema: Any, reason: str | Non
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": "object"},
+        {"type": "object", "additionalProperties": False},
         {"type": "object", "properties": {}, "additionalProperties": False},
-        {"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {}}}},
+        {
+            "$ref": "#/$defs/A",
+            "$defs": {"A": {"type": "object", "properties": {}, "additionalProperties": False}},
+        },
     ],
 )
 def test_an_answer_without_content_is_rejected_and_arguments_without_any_are_not(
@@ -257,7 +282,7 @@ def test_arguments_that_no_call_satisfies_are_rejected_when_the_tool_is_defined(
 
 def test_a_named_tool_is_checked_too() -> None:
     spec = ToolSpec(name="look", parameters={**of(a=TEXT), "requird": ["a"]})
-    with pytest.raises(DefinitionError, match=r"tool 'look': unknown keyword 'requird'; did"):
+    with pytest.warns(UserWarning, match=r"tool 'look': unknown keyword 'requird'; did"):
         Agent(name="a", instructions="Do.", tools=[spec])
 
 
@@ -321,3 +346,144 @@ def test_a_schema_nested_without_end_is_refused() -> None:
         schema = {"type": "array", "items": schema}
     with pytest.raises(ValueError, match="nested deeper than"):
         check_schema(schema, "out")
+
+
+CROSSED = {**TEXT, "minLength": 2, "maxLength": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "remark"),
+    [
+        ({**TEXT, "maxLenght": 3}, "out: unknown keyword 'maxLenght'; did you mean 'maxLength'?"),
+        ({**TEXT, "max_length": 3}, "did you mean 'maxLength'?"),
+        ({**TEXT, "maxlength": 3}, "did you mean 'maxLength'?"),
+        ({**TEXT, "_format": "date"}, "did you mean 'format'?"),
+        ({**TEXT, "patern": "a"}, "did you mean 'pattern'?"),
+        ({**WHOLE, "minimun": 3}, "did you mean 'minimum'?"),
+        ({**of(a=TEXT), "additonalProperties": False}, "did you mean 'additionalProperties'?"),
+        ({**of(a=TEXT), "requird": ["a"]}, "did you mean 'required'?"),
+        (of(a={"type": "array", "items": TEXT, "uniqueItem": True}), "out.properties.a: unknown"),
+        ({"type": "object", "properties": {"a": CROSSED}}, "out.properties.a.minLength: 2 leaves"),
+        ({"type": "array", "items": CROSSED}, "out.items.minLength: 2 leaves"),
+        ({"anyOf": [CROSSED, {"type": "null"}]}, "out.anyOf.0.minLength: 2 leaves"),
+        (
+            {"type": "object", "properties": {"a": {"type": "boolean", "enum": ["True"]}}},
+            "out.properties.a.enum: has no value of type boolean",
+        ),
+        (
+            {**of(a=TEXT), "$schema": "http://json-schema.org/draft-04/schema#", "const": {}},
+            "out: 'const' has no effect in draft 4",
+        ),
+    ],
+)
+def test_a_probable_mistake_is_a_remark(schema: Any, remark: str) -> None:
+    remarks = check_schema(schema, "out")
+    assert len(remarks) == 1
+    assert remark in remarks[0]
+    with pytest.warns(UserWarning, match="the output of agent 'a'"):
+        Agent(name="a", instructions="Do.", output=schema)
+
+
+NAMED = {"$defs": {"Foo Bar": TEXT, "a/b": WHOLE, "t~x": TEXT, "F": of(x=TEXT)}}
+FROM_THE_WILD: list[tuple[Any, Any, Any]] = [
+    ({"$id": "https://example.com/p.json", **of(a=TEXT)}, {"a": "x"}, {"a": 1}),
+    ({"id": "http://x/p#", **TEXT}, "x", 1),
+    ({**TEXT, "name": "x", "self": {"vendor": 1}, "links": [], "_uniqueItems": 1}, "x", 1),
+    ({**TEXT, "nullable": True, "example": "x", "xml": {}}, "x", None),
+    (of(a=TEXT, b={"$ref": "#/properties/a"}), {"a": "x", "b": "y"}, {"a": "x", "b": 1}),
+    ({**of(b={"$ref": "#/$defs/Foo%20Bar"}), **NAMED}, {"b": "x"}, {"b": 1}),
+    ({**of(b={"$ref": "#/$defs/a~1b"}), **NAMED}, {"b": 1}, {"b": "x"}),
+    ({**of(b={"$ref": "#/$defs/t~0x"}), **NAMED}, {"b": "x"}, {"b": 1}),
+    ({**of(b={"$ref": "#/$defs/F/properties/x"}), **NAMED}, {"b": "x"}, {"b": 1}),
+    (
+        {"$id": "http://e.org/p", **of(b={"$ref": "p#/$defs/F"}), **NAMED},
+        {"b": {"x": ""}},
+        {"b": {}},
+    ),
+    (
+        {"$id": "http://e.org/p", **of(b={"$ref": "http://e.org/p#/$defs/F"}), **NAMED},
+        {"b": {"x": ""}},
+        {},
+    ),
+    ({"$defs": {"A": {"$anchor": "here", **TEXT}}, **of(a={"$ref": "#here"})}, {"a": ""}, {"a": 1}),
+    ({"$defs": {"A": {"$id": "item", **TEXT}}, **of(a={"$ref": "item"})}, {"a": ""}, {"a": 1}),
+    (
+        {"definitions": {"A": {"id": "#item", **TEXT}}, **of(a={"$ref": "#item"})},
+        {"a": ""},
+        {"a": 1},
+    ),
+    (
+        {
+            "definitions": {"t": {"definitions": {"x": TEXT}}},
+            "$ref": "#/definitions/t/definitions/x",
+        },
+        "",
+        1,
+    ),
+    ({"components": {"schemas": {"A": TEXT}}, "$ref": "#/components/schemas/A"}, "", 1),
+    ({"type": "array", "items": [TEXT, WHOLE], "additionalItems": False}, ["", 1], ["", 1, 2]),
+    ({"type": "array", "items": [TEXT], "additionalItems": WHOLE}, ["", 1], ["", ""]),
+    ({**WHOLE, "minimum": 3, "exclusiveMinimum": True}, 4, 3),
+    ({**WHOLE, "maximum": 3, "exclusiveMaximum": False}, 3, 4),
+    ({"type": "object", "dependencies": {"a": ["b"]}}, {"a": 1, "b": 1}, {"a": 1}),
+    ({"type": "object", "dependencies": {"a": of(b=TEXT)}}, {"a": 1, "b": ""}, {"a": 1, "b": 1}),
+    ({"$dynamicRef": "#n", "$defs": {"n": {"$dynamicAnchor": "n", **TEXT}}}, "", 1),
+    ({"type": "object", "properties": {"c": {"$recursiveRef": "#"}}}, {"c": {}}, {"c": 1}),
+    ({"type": "object", "additionalProperties": TEXT}, {"a": ""}, {"a": 1}),
+    ({"additionalProperties": TEXT}, {"a": ""}, {"a": 1}),
+    ({"patternProperties": {"^a": TEXT}}, {"a": ""}, {"a": 1}),
+    ({"type": "object"}, {"a": 1}, 1),
+    ({**TEXT, "minLength": 2.0}, "ab", "a"),
+    ({**WHOLE, "minimum": 10**400}, 10**400, 10**399),
+    ({"required": ["a"], "allOf": [{"required": ["b"]}]}, {"a": 1, "b": 1}, {"a": 1}),
+    ({"not": {"type": "null"}}, 1, None),
+    ({"if": TEXT, "then": {"maxLength": 1}}, "a", "ab"),
+    ({"type": ["string", "null"], "minLength": 3, "maxLength": 2}, None, "abc"),
+]
+
+
+@pytest.mark.parametrize(("schema", "good", "bad"), FROM_THE_WILD)
+def test_what_the_standard_accepts_is_accepted_and_means_the_same(
+    schema: Any, good: Any, bad: Any
+) -> None:
+    check_schema(schema, "out")
+    check_schema(schema, "out", arguments=True)
+    canonical = canonical_schema(schema)
+    Draft202012Validator.check_schema(canonical)
+    assert Draft202012Validator(canonical).is_valid(good)
+    assert not Draft202012Validator(canonical).is_valid(bad)
+    assert canonical_schema(canonical) == canonical
+
+
+@pytest.mark.parametrize("link", ["allOf", "anyOf", "oneOf"])
+@pytest.mark.parametrize("levels", [14, 20, 28, 40, 200])
+def test_references_that_multiply_are_rejected(link: str, levels: int) -> None:
+    definitions = {f"d{n}": {link: [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{levels}": TEXT}}
+    assert_rejected(schema, "refer to each definition once")
+
+
+def hostile_schemas() -> list[Any]:
+    letters = [chr(code) * 3 for code in range(0x4E00, 0x4E00 + 2_000)]
+    return [
+        {"patternProperties": {"^(a+)+$": {}}, "required": ["a" * 33 + "!"], "type": "object"},
+        {"patternProperties": {f"^{n}$": {} for n in range(2_000)}, "required": letters},
+        {"allOf": [{**TEXT, "pattern": f"(?i)[\\w\\W]{{1,9}}{n}"} for n in range(1_000)]},
+        {"allOf": [{**TEXT, "pattern": "(?i)" + "[a-\U0010ffff]" * 400} for _ in range(10)]},
+        {"properties": {f"p{n}": {"maxLenght": n} for n in range(2_500)}},
+        {f"maxLenght{n}": n for n in range(3_000)} | TEXT,
+        {"enum": [[[[[[[[[[[n]]]]]]]]]] for n in range(2_000)]},
+        {"allOf": [{"$ref": f"#/allOf/{n + 1}"} for n in range(1_500)] + [TEXT]},
+        {"properties": {f"p{n}": {"$ref": f"#/properties/p{n + 1}"} for n in range(1_000)}},
+        {"$id": "http://[", "$ref": "//[x#/a", "a": TEXT},
+        {"minimum": 10**4_000, "maximum": -(10**4_000), "multipleOf": 10**4_000},
+        {"const": "\ud800", "pattern": "\ud800"},
+    ]
+
+
+@pytest.mark.parametrize("schema", hostile_schemas())
+def test_a_schema_of_a_stranger_is_checked_in_time(schema: Any) -> None:
+    started = time.monotonic()
+    with contextlib.suppress(ValueError):
+        check_schema(schema, "out")
+    assert time.monotonic() - started < 2

@@ -119,3 +119,100 @@ def test_a_schema_that_refers_to_its_root_still_does() -> None:
     schema = decision_schema(pinned(output=output))
     assert admits(schema, {"answer": {"n": 1, "next": {"n": 2}}})
     assert not admits(schema, {"answer": {"n": 1, "next": {"n": "two"}}})
+
+
+def answer_schema(schema: Schema) -> Schema:
+    agent = PinnedAgent(
+        name="a",
+        instructions="Do.",
+        output_schema=schema,
+        route=Route(legs=(Leg(task_queue="q"),)),
+    )
+    return decision_schema(agent)
+
+
+def of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+TEXT = {"type": "string"}
+WHOLE = {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"enum": [{"definitions": 1}, {"definitions": 2}]}, {"definitions": 1}, {}),
+        ({"const": {"$ref": "#/$defs/x"}}, {"$ref": "#/$defs/x"}, {"$ref": "#/$defs/.answer.x"}),
+        ({"enum": [{"$ref": "#/definitions/x"}]}, {"$ref": "#/definitions/x"}, {}),
+        ({"enum": [{"$ref": 2}]}, {"$ref": 2}, {"$ref": "2"}),
+        (
+            {"const": {"$id": "x", "properties": {"$ref": "#"}}},
+            {"$id": "x", "properties": {"$ref": "#"}},
+            {},
+        ),
+        ({"const": {"$defs": {"a": {"$ref": "#"}}}}, {"$defs": {"a": {"$ref": "#"}}}, {}),
+        (
+            {
+                "type": "object",
+                "patternProperties": {"definitions": WHOLE},
+                "additionalProperties": False,
+            },
+            {"definitions": 1},
+            {"definitions": "x"},
+        ),
+        ({"type": "object", "patternProperties": {"$defs": WHOLE}}, {"$defs": 1}, 1),
+        (
+            {**of(a={}), "dependentSchemas": {"definitions": of(b=TEXT)}},
+            {"a": 1, "definitions": 1, "b": ""},
+            {"a": 1, "definitions": 1},
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {"$ref": {}, "a": {}},
+                "dependentRequired": {"$ref": ["a"]},
+            },
+            {"$ref": 1, "a": 1},
+            {"$ref": 1},
+        ),
+        (
+            {"type": "object", "dependentRequired": {"$defs": ["a"], "definitions": ["a"]}},
+            {"$defs": 1, "a": 1},
+            {"definitions": 1},
+        ),
+        (
+            {
+                **of(x={"$ref": "#/$defs/A"}, y={"$ref": "#/definitions/A"}),
+                "$defs": {"A": TEXT},
+                "definitions": {"A": WHOLE},
+            },
+            {"x": "a", "y": 1},
+            {"x": 1, "y": 1},
+        ),
+        (of(**{"$ref": TEXT, "$defs": TEXT}), {"$ref": "", "$defs": ""}, {"$ref": 1, "$defs": ""}),
+        ({**of(a=TEXT), "default": {"$ref": "#/x"}, "examples": [{"$defs": {}}]}, {"a": ""}, {}),
+        ({"type": "object", "properties": {"c": {"$ref": "#"}}}, {"c": {"c": {}}}, {"c": 1}),
+        (
+            {"$schema": "http://json-schema.org/draft-07/schema#", **of(a={"const": 1})},
+            {"a": 1},
+            {"a": 2},
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "type": "array",
+                "items": [TEXT],
+            },
+            ["a", 1],
+            [1],
+        ),
+        ({"$id": "http://x.org/y", "$ref": "#/$defs/A", "$defs": {"A": TEXT}}, "a", 1),
+    ],
+)
+def test_what_is_data_in_a_schema_stays_as_it_is(schema: Any, good: Any, bad: Any) -> None:
+    whole = answer_schema(schema)
+    assert admits(whole, {"answer": good})
+    assert not admits(whole, {"answer": bad})
+    assert "$schema" not in str(whole)
+    assert "$id" not in str(whole) or "$id" in str(good)
