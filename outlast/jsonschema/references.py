@@ -89,6 +89,8 @@ def _joined(base: str, name: str) -> str:
 
 
 def _pointed(resource: JsonValue, pointer: str) -> JsonValue:
+    if pointer and not pointer.startswith("/"):
+        return None
     node: JsonValue = resource
     for part in pointer.split("/")[1:]:
         step = part.replace("~1", "/").replace("~0", "~")

@@ -74,11 +74,11 @@ WRONG: list[tuple[str, str, str]] = [
         "spec.output.minimum: 'x' is not a number",
     ),
     (
-        "a keyword that no engine takes",
+        "a reference to nothing",
         json.dumps(
             {"spec": {**SPEC, "output": {"type": "string", "$dynamicRef": "#x"}}, "input": 1}
         ),
-        "spec.output.$dynamicRef: '#x' is not supported",
+        "spec.output.$dynamicRef: '#x' is not a reference",
     ),
     (
         "nesting without end",

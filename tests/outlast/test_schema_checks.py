@@ -112,7 +112,11 @@ def test_what_is_no_schema_is_rejected_at_its_place(schema: Any, reason: str) ->
         ({"enum": ["x" * 70_000]}, f"out: larger than {MAX_SCHEMA_BYTES:,} bytes"),
         ({"$ref": "#/$defs/a~1b", "$defs": {"a~1b": TEXT}}, "out.$ref: '#/$defs/a~1b' is not"),
         ({"$ref": "https://example.org/other.json"}, "other documents are not read"),
-        ({"$ref": "#/$defs"}, "out.$ref: '#/$defs' is not"),
+        ({"$ref": "#/$defs/A/"}, "out.$ref: '#/$defs/A/' is not"),
+        ({"$ref": "#nowhere"}, "out.$ref: '#nowhere' is not"),
+        ({"$dynamicRef": "#x", **TEXT}, "out.$dynamicRef: '#x' is not"),
+        ({"$ref": "#/enum/9", "enum": [1]}, "out.$ref: '#/enum/9' is not"),
+        ({"$ref": 3}, "out.$ref: 3 is not"),
         (
             {"pattern": "a(?=b)"},
             "out.pattern: 'a(?=b)' is not a supported regular expression: a look",
