@@ -3,7 +3,9 @@
 Clients, workers, replayers and tests use the same plugin. A worker also uses the plugins of its client.
 """
 
+import asyncio
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +13,11 @@ from temporalio import workflow
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,
@@ -25,6 +30,7 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from outlast.contracts.names import AGENT_WORKFLOW
+from outlast.error_text import clean_text, error_text, type_name
 from outlast.errors import BadRequest, Failure, OutlastError
 
 PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")
@@ -35,6 +41,9 @@ MAX_MESSAGE = 10_000
 MAX_STACK_TRACE = 20_000
 """Characters of a failure that a history records."""
 
+MAX_CAUSES = 5
+"""Causes of a failure that a history records, each with a message and a stack trace."""
+
 
 class OutlastPlugin(SimplePlugin):
     """Configures a client, worker or replayer for outlast's workflows and activities."""
@@ -43,7 +52,7 @@ class OutlastPlugin(SimplePlugin):
         super().__init__(
             "OutlastPlugin",
             data_converter=_data_converter,
-            interceptors=[SingleInput()],
+            interceptors=[SingleInput(), HeartbeatsOfTools()],
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
         )
@@ -87,19 +96,70 @@ def _has_several_inputs(arguments: Sequence[object]) -> bool:
     return len(arguments) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW
 
 
+class HeartbeatsOfTools(Interceptor):
+    """Lets tools call `activity.heartbeat()`, although they run outside of the worker's event loop."""
+
+    def intercept_activity(
+        self,
+        next: ActivityInboundInterceptor,  # noqa: A002 the SDK's signature
+    ) -> ActivityInboundInterceptor:
+        """Return the interceptor of one activity."""
+        return _ActivityInbound(next)
+
+
+class _ActivityInbound(ActivityInboundInterceptor):
+    def init(self, outbound: ActivityOutboundInterceptor) -> None:
+        super().init(_ActivityOutbound(outbound))
+
+
+class _ActivityOutbound(ActivityOutboundInterceptor):
+    def __init__(self, next: ActivityOutboundInterceptor) -> None:  # noqa: A002
+        super().__init__(next)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def heartbeat(self, *details: Any) -> None:
+        if threading.get_ident() == self._thread:
+            super().heartbeat(*details)
+        else:
+            self._loop.call_soon_threadsafe(self.next.heartbeat, *details)
+
+
 class FailureConverter(DefaultFailureConverter):
-    """Limits the size of failures, and drops the stack traces of outlast's own."""
+    """Limits the size of failures, drops the stack traces of outlast's own, and never fails itself."""
 
     def to_failure(
         self, exception: BaseException, payload_converter: PayloadConverter, failure: FailureProto
     ) -> None:
         """Fill `failure` from `exception`."""
-        super().to_failure(exception, payload_converter, failure)
+        _cut_causes(exception)
+        try:
+            super().to_failure(exception, payload_converter, failure)
+        except Exception:  # noqa: BLE001 exceptions of other people may be anything
+            failure.Clear()
+            plain = ApplicationError(
+                error_text(exception),
+                type=clean_text(str(vars(exception).get("_type") or type_name(exception))),
+                non_retryable=bool(vars(exception).get("_non_retryable", False)),
+            )
+            super().to_failure(plain, payload_converter, failure)
         if isinstance(exception, Failure):
             failure.stack_trace = ""
         # The server rejects a failure that is too large, and the cause would be lost.
         failure.message = failure.message[:MAX_MESSAGE]
         failure.stack_trace = failure.stack_trace[:MAX_STACK_TRACE]
+
+
+def _cut_causes(exception: BaseException) -> None:
+    """Cut the chain of causes, which may be long, or a circle."""
+    error = exception
+    for _ in range(MAX_CAUSES):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            return
+        error = cause
+    error.__cause__ = None
+    error.__suppress_context__ = True
 
 
 def _data_converter(existing: DataConverter | None) -> DataConverter:

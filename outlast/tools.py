@@ -1,24 +1,39 @@
 """Tools: functions that agents may call, defined with `@tool`."""
 
 import asyncio
+import functools
 import inspect
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
-from temporalio import activity
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.effects import RESULT, CompanionTool, Effect
-from outlast.contracts.human import Approval
+from outlast.contracts.effects import EFFECTFUL, RESULT, CompanionTool, Effect
+from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
 from outlast.contracts.names import NAME_PATTERN
-from outlast.errors import DefinitionError, ToolError, ToolFailed
-from outlast.jsonschema.schema_checks import check_derived
-from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.error_text import clean_text, error_text
+from outlast.errors import DefinitionError, Failure, ToolError, ToolFailed
+from outlast.json_text import to_json
+from outlast.json_values import carried, with_clean_text
+from outlast.jsonschema.schemas import Schema
+from outlast.texts import hint
+from outlast.tool_parameters import (
+    arguments_model,
+    check_type,
+    checked_function,
+    description_of,
+    hints_of,
+    is_async,
+    name_of,
+    place_of,
+    schema_of_arguments,
+)
 from outlast.validation import explain
 
 MAX_RESULT_BYTES = 256_000
@@ -27,6 +42,10 @@ MAX_RESULT_BYTES = 256_000
 DEFAULT_AUDIENCE = "operators"
 """The audience that approves an irreversible call of a tool without `approval=`."""
 
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
+
+_Options = ParamSpec("_Options")
+_Made = TypeVar("_Made")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -50,31 +69,78 @@ class Tool(Generic[_Arguments, _Result]):
         """Call the function itself, for example in a unit test."""
         return self.function(*args, **kwargs)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is async, also in a decorator or a `functools.partial`."""
+        return is_async(self.function)
+
+    @property
+    def place(self) -> str:
+        """The module and line of the function."""
+        return place_of(self.function)
+
     async def invoke(self, arguments: dict[str, Any]) -> bytes:
         """Call the function with the arguments of a model, and return its result as JSON.
 
-        Raises `ToolError` if the arguments do not match the type hints, or the result is too large; raises
-        `ToolFailed` if the result does not match its type hint. A plain function runs in a thread.
+        Raises `ToolError` if the arguments do not match the type hints, or JSON cannot carry the result;
+        raises `ToolFailed` if the result does not match its type hint. A plain function runs in a thread.
+        """
+        data = json.dumps(arguments).encode()
+        if self.is_async:
+            return await self.invoke_async(data)
+        result = await asyncio.to_thread(self.invoke_plain, data)
+        return result if isinstance(result, bytes) else self.encoded(await result)
+
+    async def invoke_async(self, arguments: bytes) -> bytes:
+        """Call an async function with arguments as JSON, and return its result as JSON."""
+        function: Callable[..., Any] = self.function
+        result = function(**self._values(arguments))
+        return self.encoded(await result if inspect.isawaitable(result) else result)
+
+    def invoke_plain(self, arguments: bytes) -> bytes | Awaitable[Any]:
+        """Call a plain function with arguments as JSON, and return its result as JSON.
+
+        If the function returns an awaitable, this returns it: the caller awaits it, and calls `encoded`.
+        """
+        function: Callable[..., Any] = self.function
+        result = function(**self._values(arguments))
+        return result if inspect.isawaitable(result) else self.encoded(result)
+
+    def _values(self, arguments: bytes) -> dict[str, Any]:
+        try:
+            # As JSON: strict types take text for a date then, which they do not from Python.
+            valid = self.arguments.model_validate_json(arguments)
+        except ValidationError as error:
+            reason = explain(error, self.arguments)
+            raise ToolError(clean_text(f"{self.name}: {reason}")) from None
+        return {name: getattr(valid, name) for name in type(valid).model_fields}
+
+    def encoded(self, result: Any) -> bytes:
+        """Return a result as JSON.
+
+        After a call with an effect, a result that cannot be returned is replaced: the call has happened, so
+        that it must not look like one that failed.
         """
         try:
-            valid = self.arguments.model_validate(arguments)
-        except ValidationError as error:
-            raise ToolError(f"{self.name}: {explain(error, self.arguments)}") from None
-        values = {name: getattr(valid, name) for name in type(valid).model_fields}
-        function: Callable[..., Any] = self.function
-        if inspect.iscoroutinefunction(function):
-            result = await function(**values)
-        else:
-            result = await _in_thread(function, values)
-        return self._encoded(result)
+            return self._encoded(result)
+        except Failure as error:
+            if self.spec.effect not in EFFECTFUL:
+                raise
+            return to_json({"happened": True, "error": error_text(error)}).encode()
 
     def _encoded(self, result: Any) -> bytes:
         try:
-            encoded = self.result.dump_json(self.result.validate_python(result))
+            value = self.result.dump_python(self._validated(result), mode="json")
         except ValidationError as error:
-            raise ToolFailed(f"the result does not match its type: {explain(error)}") from None
-        except PydanticSerializationError as error:
-            raise ToolFailed(f"the result cannot be written as JSON: {error}") from None
+            reason = error_text(ValueError(explain(error)))
+            raise ToolFailed(f"the result does not match its type: {reason}") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = error_text(error)
+            raise ToolFailed(f"the result cannot be written as JSON: {reason}") from None
+        try:
+            encoded = to_json(carried(value)).encode()
+        except (ValueError, RecursionError) as error:
+            raise ToolError(f"{self.name} returned {error}: ask for something else") from None
         if len(encoded) > MAX_RESULT_BYTES:
             raise ToolError(
                 f"{self.name} returned {len(encoded):,} bytes; at most {MAX_RESULT_BYTES:,} are "
@@ -82,7 +148,36 @@ class Tool(Generic[_Arguments, _Result]):
             )
         return encoded
 
+    def _validated(self, result: Any) -> Any:
+        try:
+            return self.result.validate_python(result)
+        except ValidationError as error:
+            # Names of files may hold bytes that are not text, as halves of surrogate pairs.
+            if not any(detail["type"] == "string_unicode" for detail in error.errors()):
+                raise
+            return self.result.validate_python(with_clean_text(result))
 
+
+def _explained(factory: Callable[_Options, _Made]) -> Callable[_Options, _Made]:
+    """Return a decorator factory that explains wrong options, such as `@tool` without any."""
+
+    @functools.wraps(factory)
+    def explained(*args: _Options.args, **options: _Options.kwargs) -> _Made:
+        known = list(inspect.signature(factory).parameters)
+        name = f" {name_of(args[0])!r}" if args and callable(args[0]) else ""
+        if args or "effect" not in options:
+            raise DefinitionError(
+                f'tool{name}: give its effect: @tool(effect="read"); the effects are {", ".join(EFFECTS)}'
+            )
+        for option in options:
+            if option not in known:
+                raise DefinitionError(f"@tool: unknown option {option!r}; {hint(option, known)}")
+        return factory(*args, **options)
+
+    return explained
+
+
+@_explained
 def tool(
     *,
     effect: Effect,
@@ -111,61 +206,90 @@ def tool(
     """
 
     def define(function: Callable[_Arguments, _Result]) -> Tool[_Arguments, _Result]:
-        tool_name = name or function.__name__
-        hints = _hints(function, tool_name)
-        arguments = _arguments_model(function, hints, tool_name)
-        returns = hints["return"]
-        parameters = _parameters(arguments, tool_name)
-        schema_of(returns, what=f"the result of tool {tool_name!r}", mode="serialization")
-        return Tool(
-            function=function,
-            spec=ToolSpec(
+        tool_name = name_of(function) if name is None else name
+        with _explained_errors(f"tool {tool_name!r}"):
+            checked = checked_function(function, tool_name)
+            hints = hints_of(checked, tool_name)
+            arguments = arguments_model(checked, hints, tool_name)
+            parameters = schema_of_arguments(arguments, tool_name)
+            returns = hints["return"]
+            check_type(returns, f"the result of tool {tool_name!r}", is_read=False)
+            known_effect = _checked_effect(effect, tool_name)
+            spec = ToolSpec(
                 name=_checked_name(tool_name),
-                description=_description(function),
+                description=description_of(checked),
                 parameters=parameters,
-                effect=effect,
-                approval=_approval(approval, effect, parameters, tool_name),
+                effect=known_effect,
+                approval=_approval(approval, known_effect, parameters, tool_name),
                 compensate=_companion(compensate, arguments, tool_name, also=(RESULT,)),
                 verify=_companion(verify, arguments, tool_name),
-                max_calls=max_calls,
+                max_calls=_checked_max_calls(max_calls, tool_name),
                 tool_class=_class_name(tool_class, tool_name),
-                timeout_s=timeout.total_seconds(),
+                timeout_s=seconds(timeout, f"tool {tool_name!r}: timeout"),
                 heartbeats=True,
-            ),
-            arguments=arguments,
-            result=TypeAdapter(returns),
-            companions=tuple(other for other in (compensate, verify) if other is not None),
-        )
+            )
+            companions = tuple(other for other in (compensate, verify) if other is not None)
+            return Tool(function, spec, arguments, _result_adapter(returns), companions)
 
     return define
 
 
-async def _in_thread(function: Callable[..., Any], values: dict[str, Any]) -> Any:
-    """Call a plain function in a thread, which cannot be stopped.
-
-    When the worker shuts down, the function has a moment to notice (`is_worker_shutdown`) and return. After
-    that another worker repeats the call.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(function, **values))
+@contextmanager
+def _explained_errors(what: str) -> Iterator[None]:
+    """Turn whatever a definition raises into a `DefinitionError`: types and defaults may raise anything."""
     try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        if activity.in_activity() and activity.is_worker_shutdown():
-            await asyncio.wait([running], timeout=THREAD_ENDS_WITHIN_S)
-        if running.done():
-            return running.result()
-        running.cancel()
+        yield
+    except DefinitionError:
         raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error_text(error)[:300]}"
+        raise DefinitionError(f"{what} cannot be defined: {reason}") from error
 
 
-THREAD_ENDS_WITHIN_S = 3.0
-"""Less than the time that a worker gives cancelled activities when it shuts down."""
+def seconds(duration: object, what: str) -> float:
+    """Return a duration of code in seconds; raises `DefinitionError` for one that is none, or too long."""
+    if not isinstance(duration, timedelta):
+        number = duration if type(duration) in (int, float) else 30
+        raise DefinitionError(
+            f"{what}: {duration!r} is not a timedelta; give timedelta(seconds={number})"
+        )
+    if not 0 < duration.total_seconds() <= MAX_WAIT_S:
+        raise DefinitionError(
+            f"{what}: {duration!r} must be longer than nothing, and at most a year"
+        )
+    return duration.total_seconds()
+
+
+def _checked_effect(effect: object, tool_name: str) -> Effect:
+    effects: dict[object, Effect] = {name: name for name in EFFECTS}
+    if effect in effects:
+        return effects[effect]
+    raise DefinitionError(f"tool {tool_name!r}: effect {effect!r}; {hint(str(effect), EFFECTS)}")
+
+
+def _checked_max_calls(max_calls: object, tool_name: str) -> int | None:
+    if max_calls is None or (type(max_calls) is int and max_calls >= 1):
+        return max_calls
+    raise DefinitionError(
+        f"tool {tool_name!r}: max_calls {max_calls!r} must be a whole number of at least 1, or None"
+    )
+
+
+def _result_adapter(returns: Any) -> TypeAdapter[Any]:
+    try:
+        # So that a number that JSON does not have is noticed, rather than read as null.
+        return TypeAdapter(returns, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError:
+        return TypeAdapter(returns)  # a model has its own configuration
+
 
 RESERVED = frozenset({"generate", "notify", "resolve_agent"})
 """Activity types of outlast itself."""
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise DefinitionError(f"tool {name!r}: its name must be text; pass name=")
     if name in RESERVED:
         raise DefinitionError(
             f"tool {name!r} has the name of an activity of outlast; pass another name="
@@ -181,52 +305,6 @@ def _class_name(name: str | None, tool_name: str) -> str | None:
     if name is None or re.fullmatch(NAME_PATTERN, name):
         return name
     raise DefinitionError(f"tool {tool_name!r}: tool_class {name!r} is not a name such as 'gpu'")
-
-
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise DefinitionError(f"tool {name!r}: a type hint is not defined: {error}") from None
-    if "return" not in hints:
-        raise DefinitionError(f"tool {name!r}: its result has no type hint; add '-> …'")
-    return hints
-
-
-def _arguments_model(
-    function: Callable[..., Any], hints: dict[str, Any], name: str
-) -> type[BaseModel]:
-    documented = _documented_arguments(function)
-    fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise DefinitionError(
-                f"tool {name!r}: *{parameter.name} cannot have a schema; use named parameters"
-            )
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise DefinitionError(f"tool {name!r}: {parameter.name!r} must not be positional-only")
-        if parameter.name not in hints:
-            raise DefinitionError(f"tool {name!r}: parameter {parameter.name!r} has no type hint")
-        schema_of(hints[parameter.name], what=f"parameter {parameter.name!r} of tool {name!r}")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        description = documented.get(parameter.name)
-        fields[parameter.name] = (
-            hints[parameter.name],
-            Field(default, description=description) if description else default,
-        )
-    return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def _parameters(arguments: type[BaseModel], name: str) -> Schema:
-    what = f"the parameters of tool {name!r}"
-    schema = schema_of(arguments, what=what)
-    schema.pop("title", None)
-    schema.setdefault("properties", {})
-    try:
-        check_derived(schema, what, arguments=True)
-    except ValueError as error:
-        raise DefinitionError(str(error)) from None
-    return schema
 
 
 def _companion(
@@ -256,32 +334,20 @@ def _companion(
     )
 
 
-def _description(function: Callable[..., Any]) -> str:
-    return re.split(r"\n\s*(?:Args|Arguments|Returns|Raises):", inspect.getdoc(function) or "")[
-        0
-    ].strip()
-
-
-def _documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
-    section = re.search(
-        r"\n(?:Args|Arguments):\n(.*?)(?:\n\S|\Z)", inspect.getdoc(function) or "", re.DOTALL
-    )
-    if section is None:
-        return {}
-    entries = re.findall(
-        r"^\s+(\w+)(?: \([^)]*\))?: (.+?)(?=^\s+\w+(?: \([^)]*\))?: |\Z)",
-        section[1] + "\n",
-        re.DOTALL | re.MULTILINE,
-    )
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
 def _approval(
     approval: str | Approval | Literal[False] | None, effect: Effect, parameters: Schema, name: str
 ) -> Approval | None:
     if isinstance(approval, str):
+        if not 0 < len(approval) <= MAX_AUDIENCE:
+            raise DefinitionError(
+                f"tool {name!r}: approval: an audience has 1 to {MAX_AUDIENCE} characters"
+            )
         return Approval(audience=approval)
     if not isinstance(approval, Approval):
+        if approval is not None and approval is not False:
+            raise DefinitionError(
+                f"tool {name!r}: approval {approval!r} must be an audience's name, an Approval, or False"
+            )
         is_needed = approval is None and effect == "irreversible"
         return Approval(audience=DEFAULT_AUDIENCE) if is_needed else None
     mismatch = None if approval.when is None else approval.when.mismatch(parameters)

@@ -13,11 +13,12 @@ from temporalio.exceptions import ApplicationError
 from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
-from outlast.contracts.names import WAITED_HEADER
+from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
 from outlast.errors import ToolError, TooSlow
 from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
+from outlast_activities.tool_runner import ToolRunner
 
 TIMEOUT_MARGIN_S = 0.5
 """How much earlier than Temporal the worker ends a slow attempt, so that its failure still arrives."""
@@ -31,11 +32,13 @@ class ResultCache(Protocol):
         ...
 
 
-def tool_activity(tool: Tool[..., Any], results: ResultCache) -> Callable[..., Any]:
+def tool_activity(
+    tool: Tool[..., Any], results: ResultCache, runner: ToolRunner
+) -> Callable[..., Any]:
     """Return the activity that runs a tool."""
 
-    async def run_tool(arguments: dict[str, Any]) -> RawValue:
-        encoded = await _run_attempt(tool, arguments)
+    async def run_tool(arguments: RawValue) -> RawValue:
+        encoded = await _run_attempt(tool, arguments.payload.data, runner)
         info = activity.info()
         if info.workflow_id is not None:
             run_id = info.workflow_run_id or ""
@@ -46,8 +49,9 @@ def tool_activity(tool: Tool[..., Any], results: ResultCache) -> Callable[..., A
     return activity.defn(name=tool.name)(run_tool)
 
 
-async def _run_attempt(tool: Tool[..., Any], arguments: dict[str, Any]) -> bytes:
+async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunner) -> bytes:
     """Run a tool, from the checkpoint of the attempt before. Return its encoded result."""
+    _check_caller(tool)
     attempt = ActivityAttempt(
         ToolProgress,
         own_attempts=TOOL_ATTEMPTS[tool.spec.effect],
@@ -60,18 +64,30 @@ async def _run_attempt(tool: Tool[..., Any], arguments: dict[str, Any]) -> bytes
         attempt.progress = lambda: ToolProgress(checkpoint=checkpoint.value)
         token = RUNNING.set(checkpoint)
         try:
-            async with _attempt_timeout(tool, is_last=attempt.left == 0):
-                return await tool.invoke(arguments)
-        except Exception as error:
+            async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
+                return await runner.run(tool, arguments)
+        except ApplicationError as error:
             if attempt.left == 0:
-                raise _final(error) from error
+                raise _final(error) from error.__cause__
             raise
         finally:
             RUNNING.reset(token)
 
 
+def _check_caller(tool: Tool[..., Any]) -> None:
+    """Raise `ToolError` unless a run of an agent makes the call: the run asks people for their approval."""
+    caller = activity.info().workflow_type
+    if caller != AGENT_WORKFLOW:
+        raise ToolError(
+            f"{tool.name}: only an {AGENT_WORKFLOW} may call a tool, "
+            f"not {'the workflow ' + repr(caller) if caller else 'a client'}: start a run"
+        )
+
+
 @asynccontextmanager
-async def _attempt_timeout(tool: Tool[..., Any], *, is_last: bool) -> AsyncIterator[None]:
+async def _attempt_timeout(
+    tool: Tool[..., Any], runner: ToolRunner, *, is_last: bool
+) -> AsyncIterator[None]:
     """End a slow attempt before Temporal does, because Temporal does not know which one is the last."""
     timeout = activity.info().start_to_close_timeout
     if timeout is None or tool.spec.effect in EFFECTFUL:
@@ -83,20 +99,18 @@ async def _attempt_timeout(tool: Tool[..., Any], *, is_last: bool) -> AsyncItera
         async with timer:
             yield
     except TimeoutError:
-        if not timer.expired():
-            raise  # the tool's own
-        message = f"{tool.name}: an attempt took too long (at most {timeout_s:g} s)"
+        blocked = runner.blocked_text()
+        reason = f"; {blocked}" if blocked else ""
+        message = f"{tool.name}: an attempt took too long (at most {timeout_s:g} s){reason}"
         raise (ToolError(message) if is_last else TooSlow(message, retryable=True)) from None
 
 
-def _final(error: Exception) -> ApplicationError:
+def _final(error: ApplicationError) -> ApplicationError:
     """Return an error that Temporal does not retry."""
-    if isinstance(error, ApplicationError):
-        return ApplicationError(
-            error.message,
-            *error.details,
-            type=error.type,
-            non_retryable=True,
-            category=error.category,
-        )
-    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+    return ApplicationError(
+        error.message,
+        *error.details,
+        type=error.type,
+        non_retryable=True,
+        category=error.category,
+    ).with_traceback(error.__traceback__)

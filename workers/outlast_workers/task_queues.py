@@ -15,6 +15,7 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.tool_activity import tool_activity
+from outlast_activities.tool_runner import ToolRunner
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -98,7 +99,8 @@ def polled_queues(
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
-        tools = [tool_activity(tool, transcripts) for tool in catalog.tools.values()]
+        runner = ToolRunner(threads=settings.concurrency.tools)
+        tools = [tool_activity(tool, transcripts, runner) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:
         raise NotReady(

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -40,9 +39,6 @@ async def run_process(
     profile does not apply to that server. `ready` is called when the workers start to poll.
     """
     telemetry = start_telemetry(settings)
-    # Tools that are plain functions run in threads. asyncio's default has fewer threads than tool slots.
-    threads = ThreadPoolExecutor(settings.concurrency.tools, thread_name_prefix="tool")
-    asyncio.get_running_loop().set_default_executor(threads)
     try:
         catalog = load_catalog(settings.agents)
         async with open_model_servers(settings) as servers:

@@ -1,0 +1,258 @@
+"""Runs the code of tools apart from the worker: plain functions in threads, async ones on their own loop.
+
+The worker's event loop goes on, whatever a tool does or raises. Each exception becomes a failure with its
+cause in one line. That includes `SystemExit` and `KeyboardInterrupt`, which end an event loop, and
+`StopIteration`, which a future cannot hold.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from temporalio import activity
+
+from outlast.contracts.effects import EFFECTFUL
+from outlast.errors import Failure, ToolFailed
+from outlast.tools import Tool
+from outlast_activities.tool_failures import as_failure
+from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop
+
+ENDS_WITHIN_S = 3.0
+"""How long a cancelled call may take to end. It is less than a worker that shuts down gives."""
+
+LATE_ENDS_WITHIN_S = 0.1
+"""How long a call that exceeded its timeout may take to end: its failure must reach the server in time."""
+
+CHECK_S = 0.5
+"""How often a call looks whether its event loop is blocked."""
+
+MAX_TOOL_LOOPS = 8
+"""Event loops of async tools. When tools block all of them, further calls fail on this worker."""
+
+MAX_HUNG_CALLS = 100
+"""Plain calls that run although nobody waits for them. With so many, further ones fail on this worker."""
+
+log = structlog.get_logger("outlast.tools")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How code of a tool ended. As a value it passes through futures that could not hold the exception."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class ToolRunner:
+    """Runs the calls of one worker's tools."""
+
+    def __init__(self, *, threads: int) -> None:
+        self._threads = threads
+        self._loops: list[ToolLoop] = []
+        self._hung: dict[int, str] = {}
+        self._numbers = itertools.count()
+        weakref.finalize(self, _stop, self._loops)
+
+    async def run(self, tool: Tool[..., Any], arguments: bytes) -> bytes:
+        """Call a tool with arguments as JSON; return its result as JSON.
+
+        Raises an `ApplicationError` for whatever the tool raises, and `CancelledError` only if the activity
+        is cancelled.
+        """
+        CURRENT_TOOL.set(tool.name)
+        if tool.is_async:
+            return bytes(await self._on_loop(tool, lambda: tool.invoke_async(arguments)))
+        result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments))
+        if isinstance(result, bytes):
+            return result
+        # A plain function that returns an awaitable, such as an async one in a plain decorator.
+        return bytes(await self._on_loop(tool, lambda: _encoded(tool, result)))
+
+    def blocked_text(self) -> str:
+        """Return which tool blocks an event loop now, in words, or nothing."""
+        return "; ".join(loop.blocked_by for loop in self._loops if loop.check())
+
+    async def _in_thread(self, tool: Tool[..., Any], call: Callable[[], Any]) -> Any:
+        """Call plain code in a daemon thread. It cannot be stopped, but a process can end before it."""
+        if len(self._hung) >= MAX_HUNG_CALLS:
+            raise Failure(
+                f"{len(self._hung)} calls hang on this worker, so it takes no more: "
+                f"{', '.join(sorted(set(self._hung.values())))}; restart it",
+                kind=ToolFailed.__name__,
+                retryable=True,
+            )
+        number, context = next(self._numbers), contextvars.copy_context()
+        ended, end = _future()
+
+        def contained() -> None:
+            try:
+                outcome = _Outcome(context.run(call))
+            except BaseException as error:  # noqa: BLE001 nothing that a tool raises may pass
+                outcome = _Outcome(error=error)
+            self._hung.pop(number, None)
+            end(outcome)
+
+        threading.Thread(target=contained, name=f"tool {tool.name}", daemon=True).start()
+        try:
+            return await _value(tool, ended)
+        finally:
+            if not ended.done():
+                self._hung[number] = tool.name
+                log.warning("tool.abandoned", tool=tool.name, reason="its thread does not end")
+
+    async def _on_loop(self, tool: Tool[..., Any], make: Callable[[], Awaitable[Any]]) -> Any:
+        """Run async code on the first loop that is not blocked."""
+        while True:  # bounded: each pass takes another loop, and there is a limit of loops
+            loop, number = self._free_loop(), next(self._numbers)
+            ended, end = _future()
+            call = _LoopCall(loop, make, end)
+            loop.calls[number] = tool.name
+            loop.run(call.begin, contextvars.copy_context())
+            try:
+                return await _value(tool, ended, check=call.check, cancel=call.cancel)
+            except _Withdrawn:
+                log.info("tool.moved", tool=tool.name, reason=loop.blocked_by)
+            finally:
+                loop.calls.pop(number, None)
+
+    def _free_loop(self) -> ToolLoop:
+        for loop in self._loops:
+            if not loop.check():
+                return loop
+        if len(self._loops) >= MAX_TOOL_LOOPS:
+            raise Failure(
+                f"tools block all event loops of this worker: {self.blocked_text()}; restart it",
+                kind=ToolFailed.__name__,
+                retryable=True,
+            )
+        self._loops.append(ToolLoop(threads=self._threads))
+        return self._loops[-1]
+
+
+class _Withdrawn(Exception):
+    """Raised when a call has not begun on a loop that is blocked."""
+
+
+class _LoopCall:
+    """One call on a loop. Either the loop begins it, or the worker withdraws it: a token decides."""
+
+    def __init__(
+        self, loop: ToolLoop, make: Callable[[], Awaitable[Any]], end: Callable[[_Outcome], None]
+    ) -> None:
+        self._loop = loop
+        self._make = make
+        self._end = end
+        self._token = [True]
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin the call, on its loop."""
+        if self._take_token():
+            self._task = asyncio.get_running_loop().create_task(self._contained())
+
+    def check(self) -> None:
+        """Raise `_Withdrawn` if the loop is blocked and the call has not begun."""
+        if self._loop.check() and self._take_token():
+            raise _Withdrawn
+
+    def cancel(self) -> None:
+        """Cancel the call, if it has begun."""
+        if not self._take_token():
+            self._loop.run(lambda: self._task and self._task.cancel(), contextvars.copy_context())
+
+    def _take_token(self) -> bool:
+        try:
+            return self._token.pop()  # atomic between threads
+        except IndexError:
+            return False
+
+    async def _contained(self) -> None:
+        try:
+            outcome = _Outcome(await self._make())
+        except BaseException as error:  # noqa: BLE001 nothing that a tool raises may pass
+            outcome = _Outcome(error=error)
+        self._end(outcome)
+
+
+def _future() -> tuple[asyncio.Future[_Outcome], Callable[[_Outcome], None]]:
+    """Return a future of the worker's loop, and a function that sets it from another thread."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Outcome] = loop.create_future()
+
+    def settle(outcome: _Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    def end(outcome: _Outcome) -> None:
+        with contextlib.suppress(RuntimeError):  # the worker has ended, and its loop is closed
+            loop.call_soon_threadsafe(settle, outcome)
+
+    return future, end
+
+
+async def _value(
+    tool: Tool[..., Any],
+    ended: asyncio.Future[_Outcome],
+    *,
+    check: Callable[[], None] = lambda: None,
+    cancel: Callable[[], None] = lambda: None,
+) -> Any:
+    """Wait until a call ends; return its value, or raise its error as an `ApplicationError`."""
+    while not ended.done():
+        try:
+            await asyncio.wait([ended], timeout=CHECK_S)
+            if not ended.done():
+                check()
+        except asyncio.CancelledError:
+            if _is_waited_for(tool):
+                continue
+            cancel()
+            await asyncio.wait([ended], timeout=_time_to_end(tool))
+            if not ended.done() or isinstance(ended.result().error, asyncio.CancelledError):
+                raise
+    outcome = ended.result()
+    if outcome.error is None:
+        return outcome.value
+    failure = as_failure(outcome.error)
+    log.warning("tool.failed", tool=tool.name, error=failure.message)
+    raise failure
+
+
+def _is_waited_for(tool: Tool[..., Any]) -> bool:
+    """Tell whether the run was cancelled during a call with an effect, which then ends by itself.
+
+    To cancel it would leave unknown whether it happened. Its timeout bounds the wait.
+    """
+    if tool.spec.effect not in EFFECTFUL or not activity.in_activity():
+        return False
+    details = activity.cancellation_details()
+    return (
+        details is not None
+        and details.cancel_requested
+        and not (details.worker_shutdown or details.timed_out or details.not_found)
+    )
+
+
+def _time_to_end(tool: Tool[..., Any]) -> float:
+    """Return how long a cancelled call may take to end."""
+    if not activity.in_activity() or activity.cancellation_details() is None:
+        return LATE_ENDS_WITHIN_S  # it exceeded its timeout
+    if tool.is_async or activity.is_worker_shutdown():
+        return ENDS_WITHIN_S
+    return LATE_ENDS_WITHIN_S
+
+
+async def _encoded(tool: Tool[..., Any], result: Awaitable[Any]) -> bytes:
+    return tool.encoded(await result)
+
+
+def _stop(loops: list[ToolLoop]) -> None:
+    for loop in loops:
+        loop.stop()

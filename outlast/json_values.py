@@ -1,0 +1,51 @@
+"""JSON values from other people's code: checked for what histories, workers and models cannot carry."""
+
+import math
+from typing import Any
+
+from pydantic import JsonValue
+
+from outlast.error_text import clean_text
+
+MAX_RESULT_DEPTH = 100
+"""Nesting of a tool result: the parsers that read it later allow 200 levels, with what is around it."""
+
+MAX_NUMBER_DIGITS = 1_000
+"""Digits of a whole number in a tool result. Python itself refuses to read more than 4,300."""
+
+_MAX_NUMBER = 10**MAX_NUMBER_DIGITS
+
+
+def carried(value: JsonValue, depth: int = 0) -> JsonValue:
+    """Return a copy whose text UTF-8 can carry; raises `ValueError` for what JSON or its readers cannot."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"the number {value}, which JSON does not have")
+    if isinstance(value, int) and not -_MAX_NUMBER < value < _MAX_NUMBER:
+        raise ValueError(f"a number of more than {MAX_NUMBER_DIGITS:,} digits")
+    if not isinstance(value, dict | list):
+        return value
+    if depth >= MAX_RESULT_DEPTH:
+        raise ValueError(f"JSON that is nested deeper than {MAX_RESULT_DEPTH} levels")
+    if isinstance(value, dict):
+        return {clean_text(name): carried(item, depth + 1) for name, item in value.items()}
+    return [carried(item, depth + 1) for item in value]
+
+
+def with_clean_text(value: Any, depth: int = 0) -> Any:
+    """Return a Python value with `clean_text` in its lists, tuples, sets and dictionaries."""
+    if isinstance(value, str):
+        return clean_text(value) if type(value) is str else value
+    if depth >= MAX_RESULT_DEPTH:
+        return value
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(with_clean_text(item, depth + 1) for item in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(with_clean_text(item, depth + 1) for item in value))
+    if type(value) is dict:
+        return {
+            with_clean_text(name, depth + 1): with_clean_text(item, depth + 1)
+            for name, item in value.items()
+        }
+    return value

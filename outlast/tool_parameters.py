@@ -1,0 +1,229 @@
+"""The parameters of a function as a model of its arguments, from its signature, hints and docstring."""
+
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+
+from outlast.errors import DefinitionError
+from outlast.jsonschema.schema_checks import check_derived
+from outlast.jsonschema.schemas import Schema, schema_of
+
+
+def checked_function(function: Any, name: str) -> Callable[..., Any]:
+    """Return what a tool calls; raises `DefinitionError` if it cannot be a tool."""
+    if isinstance(function, classmethod):
+        raise DefinitionError(
+            f"tool {name!r}: a method cannot be a tool before it belongs to an object: "
+            "use tool(effect=…)(the_object.method)"
+        )
+    if isinstance(function, type) or not callable(function):
+        raise DefinitionError(f"tool {name!r}: {function!r} is not a function")
+    if inspect.isasyncgenfunction(inspect.unwrap(_inner(function))):
+        raise DefinitionError(f"tool {name!r}: it yields its results; return them as a list")
+    checked: Callable[..., Any] = function
+    return checked
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether a call returns an awaitable, also through decorators, a partial or an object."""
+    inner = _inner(function)
+    return any(
+        inspect.iscoroutinefunction(candidate) for candidate in (inner, inspect.unwrap(inner))
+    )
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function, of the one in a partial, or of an object's class."""
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", None) or type(function).__name__)
+
+
+def place_of(function: Any) -> str:
+    """Return where a function is defined: its module and line."""
+    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
+    module = getattr(function, "__module__", None) or "?"
+    return module if code is None else f"{module}, line {code.co_firstlineno}"
+
+
+def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Return the type hints of a function; raises `DefinitionError` if they cannot be used."""
+    try:
+        hints = get_type_hints(_inner(function), include_extras=True)
+    except NameError as error:
+        raise DefinitionError(f"tool {name!r}: a type hint is not defined: {error}") from None
+    except SyntaxError as error:
+        raise DefinitionError(f"tool {name!r}: a type hint is not Python: {error.text!r}") from None
+    if "return" not in hints:
+        raise DefinitionError(f"tool {name!r}: its result has no type hint; add '-> …'")
+    return hints
+
+
+def arguments_model(
+    function: Callable[..., Any], hints: dict[str, Any], name: str
+) -> type[BaseModel]:
+    """Return a model with one field for each parameter."""
+    documented = _documented_arguments(function)
+    fields: dict[str, Any] = {}
+    for parameter in _parameters_of(function):
+        _check_parameter(parameter, hints, name)
+        hint = hints[parameter.name]
+        what = f"parameter {parameter.name!r} of tool {name!r}"
+        check_type(hint, what)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        description = documented.get(parameter.name)
+        if description:
+            # A `Field(…)` in the hint or as the default has the last word.
+            extra = getattr(hint, "__metadata__", ())
+            bare = hint.__origin__ if extra else hint
+            hint = Annotated[bare, Field(description=description), *extra]
+        fields[parameter.name] = (hint, default)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a field may have the name of an old method
+        return create_model(
+            f"{name}_arguments",
+            __config__=ConfigDict(extra="forbid", protected_namespaces=()),
+            **fields,
+        )
+
+
+def schema_of_arguments(arguments: type[BaseModel], name: str) -> Schema:
+    """Return the JSON Schema of a tool's arguments."""
+    what = f"the parameters of tool {name!r}"
+    schema = schema_of(arguments, what=what)
+    schema.pop("title", None)
+    properties: Any = schema.setdefault("properties", {})
+    for field in properties.values():
+        default = field.get("default") if isinstance(field, dict) else None
+        if isinstance(default, float) and not math.isfinite(default):
+            del field["default"]  # JSON has no such number; the function still gets it
+    try:
+        check_derived(schema, what, arguments=True)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from None
+    return schema
+
+
+def check_type(annotation: Any, what: str, *, is_read: bool = True) -> None:
+    """Raise `DefinitionError` for a type without a schema, or with values that JSON cannot give back."""
+    try:
+        schema_of(annotation, what=what, mode="validation" if is_read else "serialization")
+        if is_read:
+            _check_values(annotation, what)
+    except DefinitionError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:300]
+        raise DefinitionError(
+            f"{what}: {annotation!r} cannot be used: {type(error).__name__}: {line}"
+        ) from error
+
+
+def description_of(function: Callable[..., Any]) -> str:
+    """Return the docstring of a function up to its sections."""
+    sections = re.split(r"\n\s*(?:Args|Arguments|Returns|Raises):", _docstring(function))
+    return sections[0].strip()
+
+
+def _inner(function: Any) -> Any:
+    """Return the function in a partial, or the `__call__` of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or not callable(function) or isinstance(function, type):
+        return function
+    return function.__call__
+
+
+def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters that a model gives: all but those that a partial has bound."""
+    bound: set[str] = set()
+    inner: Any = function
+    while isinstance(inner, partial):
+        bound |= set(inner.keywords)
+        inner = inner.func
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter for parameter in parameters if parameter.name not in bound]
+
+
+def _check_parameter(parameter: inspect.Parameter, hints: dict[str, Any], name: str) -> None:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise DefinitionError(
+            f"tool {name!r}: *{parameter.name} cannot have a schema; use named parameters"
+        )
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise DefinitionError(f"tool {name!r}: {parameter.name!r} must not be positional-only")
+    if parameter.name not in hints:
+        method = (
+            ": a method cannot be a tool before it belongs to an object: "
+            "use tool(effect=…)(the_object.method)"
+            if parameter.name in ("self", "cls")
+            else ""
+        )
+        raise DefinitionError(
+            f"tool {name!r}: parameter {parameter.name!r} has no type hint{method}"
+        )
+    is_kept = parameter.name.startswith("model_") and hasattr(BaseModel, parameter.name)
+    if is_kept or parameter.name.startswith("_"):
+        raise DefinitionError(
+            f"tool {name!r}: parameter {parameter.name!r} has a name that pydantic keeps for itself; "
+            f"rename it, for example to {parameter.name.strip('_').removeprefix('model_') + '_value'!r}"
+        )
+
+
+def _check_values(annotation: Any, what: str) -> None:
+    """Check that each value of an enumeration can be read back from its own JSON."""
+    for kind in _enumerations(TypeAdapter(annotation).core_schema):
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        for member in kind:
+            try:
+                is_same = adapter.validate_json(adapter.dump_json(member)) is member
+            except ValueError:
+                is_same = False
+            if not is_same:
+                raise DefinitionError(
+                    f"{what}: {member!r} cannot be read from JSON, since its value is a "
+                    f"{type(member.value).__name__}; use text or whole numbers as values of {kind.__name__}"
+                )
+
+
+def _enumerations(schema: Any) -> list[Any]:
+    """Return the enumerations in a core schema of pydantic."""
+    found: list[Any] = []
+    waiting, seen = [schema], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, dict):
+            if node.get("type") == "enum":
+                found.append(node["cls"])
+            waiting.extend(node.values())
+        elif isinstance(node, list | tuple):
+            waiting.extend(node)
+    return found
+
+
+def _docstring(function: Callable[..., Any]) -> str:
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    return inspect.getdoc(inner) or ""
+
+
+def _documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
+    section = re.search(r"\n(?:Args|Arguments):\n(.*?)(?:\n\S|\Z)", _docstring(function), re.DOTALL)
+    if section is None:
+        return {}
+    entries = re.findall(
+        r"^\s+(\w+)(?: \([^)]*\))?: (.+?)(?=^\s+\w+(?: \([^)]*\))?: |\Z)",
+        section[1] + "\n",
+        re.DOTALL | re.MULTILINE,
+    )
+    return {name: " ".join(text.split()) for name, text in entries}

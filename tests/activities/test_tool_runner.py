@@ -1,0 +1,394 @@
+"""Whatever a tool raises, returns or blocks: its call fails with the cause, and the worker goes on."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from outlast_activities.tool_loop import BLOCKED_AFTER_S
+from outlast_activities.tool_runner import ToolRunner
+from structlog.testing import capture_logs
+from temporalio import activity
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import CancelledError as TemporalCancelledError
+
+from outlast import ToolError, tool
+from outlast.plugin import OutlastPlugin
+from outlast.tools import Tool
+
+CALM_S = 0.5
+"""How long the worker's loop may wait on a busy machine of the tests."""
+
+
+@pytest.fixture
+async def runner() -> ToolRunner:
+    return ToolRunner(threads=4)
+
+
+@pytest.fixture(autouse=True)
+async def calm() -> AsyncIterator[None]:
+    """Check that the worker's event loop is not held up during a test."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.02)
+            longest = max(longest, time.monotonic() - began - 0.02)
+
+    watching = asyncio.create_task(watch())
+    yield
+    watching.cancel()
+    assert longest < CALM_S
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no message")
+
+
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class NotFound(ToolError):
+    pass
+
+
+class NotFoundWithId(ToolError):
+    def __init__(self, number: int) -> None:  # without that of its base
+        self.number = number
+
+
+class WorkerShutdown(Exception):
+    pass
+
+
+def _raiser(error: Callable[[], BaseException]) -> Callable[[], None]:
+    def fail() -> None:
+        raise error()
+
+    return fail
+
+
+def _chained() -> BaseException:
+    error: BaseException = ValueError("first")
+    for number in range(500):
+        following = ValueError(f"{number} {'x' * 3_000}")
+        following.__cause__ = error
+        error = following
+    return error
+
+
+def _circular() -> BaseException:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+ERRORS: list[tuple[str, Callable[[], BaseException], str, str]] = [
+    ("exit", lambda: SystemExit(2), "SystemExit", "2"),
+    ("exit_text", lambda: SystemExit("usage: x"), "SystemExit", "usage: x"),
+    ("interrupt", KeyboardInterrupt, "KeyboardInterrupt", ""),
+    ("generator", GeneratorExit, "GeneratorExit", ""),
+    ("stop", lambda: StopIteration(7), "StopIteration", "7"),
+    ("stop_async", StopAsyncIteration, "StopAsyncIteration", ""),
+    ("cancelled", lambda: asyncio.CancelledError("mine"), "CancelledError", "mine"),
+    ("temporal", lambda: TemporalCancelledError("mine"), "CancelledError", "mine"),
+    ("base", lambda: BaseException("base"), "BaseException", "base"),
+    ("unreadable", Unreadable, "Unreadable", "its message cannot be read"),
+    ("exiting", Exiting, "Exiting", "its message cannot be read"),
+    ("surrogate", lambda: OSError("no file caf\udce9.txt"), "OSError", "no file caf\ufffd.txt"),
+    ("pair", lambda: OSError("\ud83d\ude00"), "OSError", "\U0001f600"),
+    ("megabytes", lambda: ValueError("x" * 5_000_000), "ValueError", "xxx"),
+    ("chain", _chained, "ValueError", "499 x"),
+    ("circle", _circular, "ValueError", "first"),
+    ("executor", lambda: concurrent.futures.BrokenExecutor("b"), "BrokenExecutor", "b"),
+    ("memory", MemoryError, "MemoryError", ""),
+    ("recursion", lambda: RecursionError("deep"), "RecursionError", "deep"),
+    ("timeout", lambda: TimeoutError("own"), "TimeoutError", "own"),
+    ("own_name", lambda: WorkerShutdown("x"), f"{__name__}.WorkerShutdown", "x"),
+    (
+        "group",
+        lambda: ExceptionGroup("two", [KeyError("k"), ValueError("v")]),
+        "ExceptionGroup",
+        "two (2 sub-exceptions): KeyError: 'k'; ValueError: v",
+    ),
+    (
+        "base_group",
+        lambda: BaseExceptionGroup("one", [SystemExit(1)]),
+        "BaseExceptionGroup",
+        "SystemExit: 1",
+    ),
+    ("tool_error", lambda: ToolError("why"), "ToolError", "why"),
+    ("tool_error_surrogate", lambda: ToolError("caf\udce9"), "ToolError", "caf\ufffd"),
+    ("subclass", lambda: NotFound("no such order"), "ToolError", "no such order"),
+    ("bare_subclass", lambda: NotFoundWithId(7), "ToolError", "7"),
+    ("not_text", lambda: ToolError(5), "ToolError", "5"),  # type: ignore[arg-type]
+    (
+        "group_of_tool_errors",
+        lambda: ExceptionGroup("two", [NotFound("a"), ToolError("b")]),
+        "ToolError",
+        "a; b",
+    ),
+    ("application", lambda: ApplicationError("m", type="T"), "T", "m"),
+    ("details", lambda: ApplicationError("m", object(), type="T"), "T", "m"),
+]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize(
+    ("error", "kind", "message"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS]
+)
+async def test_an_exception_is_the_failure_of_its_call(
+    runner: ToolRunner, is_async: bool, error: Any, kind: str, message: str
+) -> None:
+    fail = _raiser(error)
+
+    def plain() -> None:
+        fail()
+
+    async def on_loop() -> None:
+        await asyncio.sleep(0)
+        fail()
+
+    acting: Tool[..., Any] = tool(effect="read", name="act")(on_loop if is_async else plain)
+    with capture_logs() as logs, pytest.raises(ApplicationError) as raised:
+        await runner.run(acting, b"{}")
+    if not (is_async and kind in ("StopIteration", "StopAsyncIteration")):
+        assert raised.value.type == kind  # Python itself makes a RuntimeError of these two
+        assert message in raised.value.message
+    assert [entry["tool"] for entry in logs if entry["event"] == "tool.failed"] == ["act"]
+    assert await runner.run(_answering(is_async=is_async), b"{}") == b'"yes"'
+    await _crosses_the_wire(raised.value)
+
+
+async def _crosses_the_wire(error: ApplicationError) -> None:
+    """Check that the failure can be encoded, in a size that a server takes."""
+    from temporalio.api.failure.v1 import Failure  # noqa: PLC0415
+
+    [plugin_config] = [OutlastPlugin().configure_client({})]  # type: ignore[typeddict-item]
+    converter: DataConverter = plugin_config["data_converter"]
+    failure = Failure()
+    await converter.encode_failure(error, failure)
+    assert failure.application_failure_info.type == error.type
+    assert failure.ByteSize() < 300_000
+
+
+def _answering(*, is_async: bool) -> Tool[..., Any]:
+    def plain() -> str:
+        return "yes"
+
+    async def on_loop() -> str:
+        await asyncio.sleep(0)
+        return "yes"
+
+    made: Tool[..., Any] = tool(effect="read", name="answer")(on_loop if is_async else plain)
+    return made
+
+
+async def _exit_in_a_task() -> None:
+    async def leave() -> None:
+        sys.exit(4)
+
+    await asyncio.create_task(leave())
+
+
+async def _exit_in_a_callback() -> None:
+    asyncio.get_running_loop().call_soon(sys.exit)
+    await asyncio.sleep(0.1)
+
+
+async def _interrupt_in_a_group() -> None:
+    async def leave() -> None:
+        raise KeyboardInterrupt
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(leave())
+
+
+async def _stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.1)
+
+
+async def _cancel_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(1)
+
+
+async def _cancel_all_others() -> None:
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()
+
+
+async def _close_the_loop() -> None:
+    asyncio.get_running_loop().close()
+
+
+async def _run_another_loop() -> None:
+    sleeping = asyncio.sleep(0)
+    try:
+        asyncio.run(sleeping)
+    finally:
+        sleeping.close()
+
+
+async def _complete_elsewhere() -> None:
+    activity.raise_complete_async()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _exit_in_a_task,
+        _exit_in_a_callback,
+        _interrupt_in_a_group,
+        _stop_the_loop,
+        _cancel_itself,
+        _cancel_all_others,
+        _close_the_loop,
+        _run_another_loop,
+        _complete_elsewhere,
+    ],
+)
+async def test_what_an_async_tool_does_to_its_loop_spares_the_worker(
+    runner: ToolRunner, function: Any
+) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await runner.run(tool(effect="read", name="act")(function), b"{}")
+    except ApplicationError as error:
+        assert error.type  # noqa: PT017
+    assert await runner.run(_answering(is_async=True), b"{}") == b'"yes"'
+
+
+@pytest.mark.parametrize("is_blocked_for_good", [False, True])
+async def test_a_blocking_async_tool_is_named_and_others_go_on(
+    runner: ToolRunner, is_blocked_for_good: bool
+) -> None:
+    release = threading.Event()
+
+    @tool(effect="read")
+    async def fetch() -> str:
+        """Fetch."""
+        release.wait(60 if is_blocked_for_good else 2.5 * BLOCKED_AFTER_S)
+        return "page"
+
+    with capture_logs() as logs:
+        fetching = asyncio.create_task(runner.run(fetch, b"{}"))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        # It waits on the blocked loop, and moves to another.
+        assert await runner.run(_answering(is_async=True), b"{}") == b'"yes"'
+        assert time.monotonic() - began < 3 * BLOCKED_AFTER_S
+        # It begins on the other loop at once.
+        began = time.monotonic()
+        assert await runner.run(_answering(is_async=True), b"{}") == b'"yes"'
+        assert time.monotonic() - began < BLOCKED_AFTER_S
+        assert "fetch blocks the event loop of async tools for" in runner.blocked_text()
+    [line] = [entry for entry in logs if entry["event"] == "tool.blocks_event_loop"]
+    assert line["tool"] == "fetch"
+    assert line["place"].startswith("test_tool_runner.py:")
+    release.set()
+    assert await fetching == b'"page"'
+    await asyncio.sleep(0.3)
+    assert runner.blocked_text() == ""
+
+
+async def test_a_blocking_subtask_has_the_name_of_its_tool(runner: ToolRunner) -> None:
+    @tool(effect="read")
+    async def gather() -> int:
+        """Gather."""
+
+        async def part() -> int:
+            time.sleep(1.8 * BLOCKED_AFTER_S)  # noqa: ASYNC251
+            return 1
+
+        return sum(await asyncio.gather(part(), asyncio.sleep(0, 2)))
+
+    with capture_logs() as logs:
+        assert await runner.run(gather, b"{}") == b"3"
+    assert {entry["tool"] for entry in logs if "tool" in entry} == {"gather"}
+
+
+async def test_primitives_and_context_are_shared_between_tools(runner: ToolRunner) -> None:
+    label: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="none")
+    event = asyncio.Event()
+
+    @tool(effect="read")
+    async def wait() -> str:
+        """Wait."""
+        await event.wait()
+        return label.get()
+
+    @tool(effect="read")
+    async def wake() -> str:
+        """Wake."""
+        event.set()
+        return await asyncio.to_thread(label.get)
+
+    @tool(effect="read")
+    def plain() -> str:
+        """Read."""
+        return label.get()
+
+    label.set("run 1")
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(runner.run(wait, b"{}"))
+        await asyncio.sleep(0.05)
+        assert await runner.run(wake, b"{}") == b'"run 1"'
+        assert await waiting == b'"run 1"'
+        assert await runner.run(plain, b"{}") == b'"run 1"'
+
+
+async def test_a_cancelled_call_is_cancelled_on_its_loop(runner: ToolRunner) -> None:
+    ended: list[str] = []
+
+    @tool(effect="read")
+    async def wait() -> None:
+        """Wait."""
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append("cleaned up")
+
+    waiting = asyncio.create_task(runner.run(wait, b"{}"))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["cleaned up"]
+
+
+async def test_plain_calls_that_hang_are_bounded_and_named(
+    runner: ToolRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast_activities.tool_runner.MAX_HUNG_CALLS", 2)
+    release = threading.Event()
+
+    @tool(effect="read")
+    def hang() -> None:
+        """Hang."""
+        release.wait(30)
+
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await runner.run(hang, b"{}")
+    with pytest.raises(ApplicationError, match="2 calls hang on this worker.*: hang; restart it"):
+        await runner.run(_answering(is_async=False), b"{}")
+    release.set()
+    await asyncio.sleep(0.2)
+    assert await runner.run(_answering(is_async=False), b"{}") == b'"yes"'
