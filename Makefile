@@ -52,7 +52,7 @@ test-browser: setup ## run the callback page's tests in headless Chromium; CHROM
 test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
 	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)
 
-check: setup ## format, lint, types, import rules, CHANGELOG
+check: setup ## check format, lint, types and import rules
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy

@@ -59,7 +59,7 @@ async def test_a_call_is_made_once_somebody_of_the_audience_has_signed(
             await run.approve(request, by="ann")
         with pytest.raises(BadRequest, match="'fay' may not decide this; ann, bob may"):
             await run.approve(request, signer=FAY)
-        with pytest.raises(BadRequest, match="not its id"):
+        with pytest.raises(BadRequest, match="not only its id"):
             await run.approve("1.1", signer=ANN)
         other = request.model_copy(update={"nonce": "of another run"})
         with pytest.raises(BadRequest, match="another request"):
