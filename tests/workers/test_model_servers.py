@@ -3,10 +3,12 @@ import time
 
 import pytest
 from outlast_activities.generation.attempt import Endpoint
+from outlast_workers import model_servers
 from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings
+from structlog.testing import capture_logs
 
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import NotReady
@@ -16,9 +18,9 @@ async def endpoints_of(
     *, stop: asyncio.Event | None = None, **servers: ModelSettings
 ) -> dict[str, Endpoint]:
     settings = Settings(model=servers.pop("model", ModelSettings()), servers=servers)
-    async with open_model_servers(settings) as model_servers:
-        assert model_servers is not None
-        return await model_servers.endpoints(stop or asyncio.Event())
+    async with open_model_servers(settings) as opened:
+        assert opened is not None
+        return await opened.endpoints(stop or asyncio.Event())
 
 
 def absent(**fields: object) -> ModelSettings:
@@ -80,3 +82,43 @@ async def test_a_wrong_model_name_fails_at_once() -> None:
     async with ScriptedModelServer(turns(1), engine="vllm") as server:
         with pytest.raises(NotReady, match="does not exist"):
             await endpoints_of(model=ModelSettings(url=server.url, name="other", api="vllm"))
+
+
+async def test_a_server_that_is_down_is_named_at_once_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_servers, "REPORT_EVERY_S", 0.2)
+    monkeypatch.setattr(model_servers, "PROBE_EVERY_S", 0.05)
+    server = absent(start_within_s=0.7)
+    with capture_logs() as logs, pytest.raises(NotReady):
+        await endpoints_of(model=server)
+
+    warnings = [entry for entry in logs if entry["event"] == "model.not_available"]
+    assert 3 <= len(warnings) <= 5
+    for warning in warnings:
+        assert warning["log_level"] == "warning"
+        assert warning["url"] == server.url
+        assert "cannot be reached" in warning["reason"]
+        assert "OUTLAST_MODEL__URL" in warning["advice"]
+        assert "Ctrl-C" in warning["advice"]
+    assert warnings[0]["gives_up_in_s"] == 1
+
+
+async def test_a_named_server_that_is_down_is_named_while_another_one_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_servers, "REPORT_EVERY_S", 0.1)
+    monkeypatch.setattr(model_servers, "PROBE_EVERY_S", 0.05)
+    async with ScriptedModelServer(turns(1)) as server:
+        settings = Settings(
+            model=ModelSettings(url=server.url), servers={"big": absent(start_within_s=0)}
+        )
+        with capture_logs() as logs:
+            async with open_model_servers(settings) as servers:
+                assert servers is not None
+                await servers.endpoints(asyncio.Event())
+                await asyncio.sleep(0.5)
+
+    warnings = [entry for entry in logs if entry["event"] == "model.not_available"]
+    assert len(warnings) >= 2
+    assert all("OUTLAST_SERVERS__BIG__URL" in warning["advice"] for warning in warnings)

@@ -226,14 +226,16 @@ def test_a_terminal_gets_short_readable_lines() -> None:
     assert "0123" not in line
 
 
-def test_talkative_libraries_are_heard_only_at_debug() -> None:
+def test_libraries_that_log_urls_and_headers_are_silent_also_at_debug() -> None:
     out = io.StringIO()
     start_telemetry(Settings(), stream=out)
     logging.getLogger("httpx").info("HTTP Request: POST")
     assert out.getvalue() == ""
     start_telemetry(Settings(log_level="debug"), stream=out)
-    logging.getLogger("httpx").info("HTTP Request: POST")
-    assert "HTTP Request" in out.getvalue()
+    for name in VERBOSE_LOGGERS:
+        logging.getLogger(f"{name}.request").info("POST https://hooks/CANARY")
+        logging.getLogger(name).debug("headers: CANARY")
+    assert "CANARY" not in out.getvalue()
 
 
 def test_shutdown_gives_a_hanging_collector_up() -> None:

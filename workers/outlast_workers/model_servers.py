@@ -1,7 +1,7 @@
 """The model servers of a worker process: connected, awaited and probed before it polls for model calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -22,10 +22,44 @@ from outlast.model_server import (
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings
 
+REPORT_EVERY_S = 30.0
+"""The interval between two warnings that a process still waits for a model server."""
+
 PROBE_EVERY_S = 2.0
 """The interval between two probes of a server that does not answer yet."""
 
 log = structlog.get_logger("outlast.worker")
+
+
+class WaitReport:
+    """Logs that a process waits for a model server: at once, and then every `REPORT_EVERY_S`."""
+
+    def __init__(
+        self, name: str, url: str, until: float | None, clock: Callable[[], float]
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._until = until
+        self._clock = clock
+        self._began = clock()
+        self._next = self._began
+
+    def add(self, error: ModelError) -> None:
+        """Log the failure of a probe, if it is time."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + REPORT_EVERY_S
+        key = f"OUTLAST_SERVERS__{self._name.upper()}__URL" if self._name else "OUTLAST_MODEL__URL"
+        log.warning(
+            "model.not_available",
+            server=self._name or None,
+            url=self._url,
+            reason=str(error.message),
+            waited_s=round(now - self._began),
+            gives_up_in_s=None if self._until is None else max(0, round(self._until - now)),
+            advice=f"start the model server, or set {key}; runs wait meanwhile; Ctrl-C stops the worker",
+        )
 
 
 class UnavailableServer:
@@ -114,7 +148,7 @@ class ModelServers:
         """Probe a server until it answers, fails for good, or its time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings[name].start_within_s
-        is_waiting = False
+        report = self._wait_report(name, until=deadline)
         while True:  # bounded by start_within_s
             facts = await self._probe(name)
             if not isinstance(facts, ModelError):
@@ -122,16 +156,21 @@ class ModelServers:
             is_final = not RULES[facts.kind].retryable
             if is_final or stop.is_set() or loop.time() >= deadline:
                 return facts
-            if not is_waiting:
-                log.info("model.waited_for", server=name or None, reason=str(facts.message))
-            is_waiting = True
+            report.add(facts)
             await _pause(stop)
+
+    def _wait_report(self, name: str, *, until: float | None = None) -> "WaitReport":
+        return WaitReport(
+            name, str(self._settings[name].url), until, asyncio.get_running_loop().time
+        )
 
     async def _probe_later(
         self, name: str, endpoints: dict[str, Endpoint], stop: asyncio.Event
     ) -> None:
         """Probe a server until it answers, and replace its stand-in."""
+        report = self._wait_report(name)
         while isinstance(facts := await self._probe(name), ModelError):  # ends with the process
+            report.add(facts)
             await _pause(stop)
         try:
             endpoints[name] = self._endpoint(name, facts)

@@ -40,7 +40,8 @@ EXPORT_TIMEOUT_S = 5.0
 FLUSH_S = 5.0
 """Bounds the export of the last spans when a process ends."""
 
-# At level info, these libraries log every model call, which outlast logs already.
+# These libraries log every model call at level info, and URLs, headers and prompts at level debug. URLs of
+# webhooks are secrets.
 VERBOSE_LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3")
 
 # At INFO, the SDK's Rust core logs only about itself.
@@ -143,7 +144,7 @@ def _route_logging(out: TextIO, log_level: str, processors: list[Processor]) -> 
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())
     for name in VERBOSE_LOGGERS:
-        logging.getLogger(name).setLevel("NOTSET" if log_level == "debug" else "WARNING")
+        logging.getLogger(name).setLevel("WARNING")
     logging.captureWarnings(capture=True)
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False

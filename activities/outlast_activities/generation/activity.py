@@ -77,6 +77,7 @@ class ModelActivities:
     async def _run_attempt(
         self, wanted: GenerateInput, attempt: ActivityAttempt[GenerationProgress]
     ) -> Generation:
+        self._warn_without_price(wanted)
         spent = attempt.previous.used
         attempt.progress = lambda: GenerationProgress(spent=spent)
         generation_attempt: GenerationAttempt | None = None
@@ -94,6 +95,20 @@ class ModelActivities:
             raise _final(error, spent, left=attempt.left, is_last_leg=wanted.is_last_leg) from None
         self._remember(wanted, generation_attempt, generation)
         return generation
+
+    @staticmethod
+    def _warn_without_price(wanted: GenerateInput) -> None:
+        """Warn, once in a run, that its limit in dollars has no effect."""
+        is_first = wanted.turn <= 1 and activity.info().attempt == 1
+        if is_first and wanted.cost_left_usd is not None and wanted.price is None:
+            activity.logger.warning(
+                "generation.no_price",
+                extra={
+                    "server": wanted.server,
+                    "reason": "limits.max_cost_usd has no effect, because the model has no price",
+                    "advice": "set the price of the model server or of the leg; 0 if it is free",
+                },
+            )
 
     async def _generation_attempt(self, wanted: GenerateInput, spent: Tokens) -> GenerationAttempt:
         info = activity.info()

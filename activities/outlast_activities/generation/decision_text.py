@@ -11,7 +11,10 @@ from typing import Any
 _DECODER = json.JSONDecoder()
 
 MAX_OBJECTS = 100
-"""Places in a text at which an object may begin."""
+"""Places in a text at which an object may begin. A text with more has no decision."""
+
+MAX_MARKS = 20_000
+"""Braces and ends of thoughts in a text around a decision. A text with more has no decision."""
 
 DECISION_KEYS = ("answer", "tool_calls")
 
@@ -72,9 +75,11 @@ def _objects(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects after the thoughts in a text that are in no other braces."""
     objects: list[dict[str, Any]] = []
     is_thinking = _BEGIN_OF_THOUGHTS.match(text) is not None
-    position = depth = attempts = 0
+    position = depth = attempts = marks = 0
     while match := _MARK.search(text, position):
-        position = match.end()
+        position, marks = match.end(), marks + 1
+        if marks > MAX_MARKS or attempts > MAX_OBJECTS:
+            return []
         if match.group("end"):
             objects.clear()
             is_thinking, depth = False, 0
@@ -83,7 +88,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
             depth = max(0, depth - 1)
             continue
         depth += 1
-        if depth > 1 or attempts >= MAX_OBJECTS:
+        if depth > 1:
             continue
         attempts += 1
         try:

@@ -11,6 +11,7 @@ from outlast_activities.generation.attempt import (
     LOOP_TOKENS_FACTOR,
     MAX_QUOTED_CHARACTERS,
     MAX_TOKENS_FACTOR,
+    Checker,
     Endpoint,
     GenerationAttempt,
     PromptSource,
@@ -21,7 +22,7 @@ from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.recovery import MAX_COMPLETIONS
 from outlast_activities.policies.schema_checker import SchemaChecker
 
-from outlast.contracts.agents import Leg, PinnedAgent, Price, Route
+from outlast.contracts.agents import Leg, PinnedAgent, Price, Route, ToolSpec
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Decision, Message, ToolCall
 from outlast.errors import ModelError, ModelFailure
@@ -36,7 +37,6 @@ AGENT = PinnedAgent(
     output_schema={"type": "string"},
     route=Route(legs=(Leg(task_queue="q"),)),
 )
-SCHEMA = decision_schema(AGENT, None, max_calls=None, answer=True)
 GO = [Message(role="user", content="go")]
 LONG = '{"answer":"' + "x" * 10_000
 WRONG = '{"reply":"done"}'
@@ -61,18 +61,27 @@ def failure(kind: ModelFailure, text: str = "", **tokens: int) -> ModelError:
     return ModelError(f"went wrong: {kind.name}", kind=kind, tokens=tokens, text=text)
 
 
+def replace_output(schema: dict[str, Any]) -> PinnedAgent:
+    look = ToolSpec(name="look", description="x", parameters={"type": "object"})
+    return AGENT.model_copy(update={"output_schema": schema, "tools": (look,)})
+
+
 def attempt_of(
     server: ModelServer,
     *,
     transcript: Sequence[Message] = GO,
     allowance: Allowance | None = None,
     constrained: bool = True,
+    checker: Checker | None = None,
+    output_schema: dict[str, Any] | None = None,
     **options: Any,
 ) -> GenerationAttempt:
+    agent = AGENT if output_schema is None else replace_output(output_schema)
+    schema = decision_schema(agent, None, max_calls=None, answer=True)
     return GenerationAttempt(
-        PromptSource(AGENT, transcript, SCHEMA, "key", None, "run"),
-        Endpoint(server, MAX_TOKENS, constrained=constrained),
-        SchemaChecker(),
+        PromptSource(agent, transcript, schema, f"key {output_schema}", None, "run"),
+        Endpoint(server, MAX_TOKENS * 100_000 if output_schema == {} else MAX_TOKENS, constrained),
+        checker or SchemaChecker(),
         allowance or Allowance(),
         **{"spent": Tokens(), **options},
     )
@@ -387,3 +396,70 @@ async def test_a_cancellation_is_not_a_failure_to_recover_from() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def nested(levels: int) -> str:
+    return '{"answer":' + "[" * levels + "1" + "]" * levels + "}"
+
+
+UNCARRIABLE = {
+    "100 levels": nested(100),
+    "127 levels": nested(127),
+    "199 levels": nested(199),
+    "220 levels": nested(220),
+    "252 levels": nested(252),
+    "300 levels": nested(300),
+    "50,000 levels": nested(50_000),
+    "objects of 110 levels": '{"answer":' + '{"c":' * 110 + "1" + "}" * 111,
+    "2.5 MB": '{"answer":"' + "x" * 2_500_000 + '"}',
+    "2 MB of two bytes each": '{"answer":"' + "é" * 1_000_000 + '"}',
+    "2 MB of escapes": '{"answer":"' + "\\n" * 1_000_000 + '"}',
+    "2 MB of numbers": '{"answer":[' + "1," * 1_000_000 + "1]}",
+    "8 calls of 300 kB": '{"tool_calls":['
+    + ",".join(8 * ['{"tool":"look","arguments":{"a":"' + "x" * 300_000 + '"}}'])
+    + "]}",
+    "5,000 digits": '{"answer":' + "1" * 5_000 + "}",
+    "an infinite number": '{"answer":1e999}',
+}
+
+
+@pytest.mark.parametrize("name", UNCARRIABLE)
+async def test_an_answer_that_cannot_be_carried_is_prompted_again_and_then_fails(name: str) -> None:
+    text = UNCARRIABLE[name]
+    prompts, outcome = await completions_of(text, text, text, output_schema={})
+    assert kind_of(outcome) in (ModelFailure.SCHEMA_INVALID, ModelFailure.UNCONSTRAINED)
+    assert len(prompts) == MAX_COMPLETIONS
+    assert len(str(outcome)) < 1_000
+
+    _, outcome = await completions_of(text, answer("done"), output_schema={})
+    assert isinstance(outcome, Generation)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverflowError("cannot convert float infinity to integer"),
+        RecursionError("maximum recursion depth exceeded"),
+        ValueError("x"),
+        TypeError("x"),
+        KeyError("x"),
+        MemoryError(),
+        AssertionError(),
+        ZeroDivisionError("x"),
+        AttributeError("x"),
+        UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_answer_that_the_checker_cannot_check_is_not_accepted(error: Exception) -> None:
+    class Broken:
+        def problem(self, value: Any, schema: dict[str, Any], *, key: str) -> str | None:
+            raise error
+
+    model = ScriptedModel([answer("done")], repeat_last=True)
+    with pytest.raises(
+        ModelError, match=f"it cannot be checked .{type(error).__name__}."
+    ) as raised:
+        await attempt_of(model, checker=Broken()).generate()
+    assert raised.value.kind is ModelFailure.SCHEMA_INVALID
+    assert len(model.prompts) == MAX_COMPLETIONS

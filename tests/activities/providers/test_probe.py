@@ -1,13 +1,16 @@
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from outlast_activities.providers.chat_completions import ChatCompletions
+from outlast_activities.providers.chat_probe import PROBE_WORD
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings
 
 from bench.scripted_model_server import ScriptedModelServer, turns
+from bench.scripts import Step as ScriptedStep
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerFacts, ServerOptions
 
@@ -92,3 +95,45 @@ async def test_a_model_that_the_server_lacks_is_unknown() -> None:
         with pytest.raises(ModelError) as refused:
             await facts_of(server, api="vllm", model="other")
     assert refused.value.kind is ModelFailure.UNKNOWN_MODEL
+
+
+class ThinkingServer(ScriptedModelServer):
+    """A model that thinks for some tokens before it answers under its grammar."""
+
+    def __init__(self, thoughts: int, *, form: str, word: str = PROBE_WORD) -> None:
+        super().__init__(turns(1), engine="vllm")
+        self.thoughts, self.form, self.word = thoughts, form, word
+
+    def _completion(self, headers: Any, body: bytes) -> Any:
+        most = json.loads(body)["max_tokens"]
+        count = min(self.thoughts, most)
+        deltas = [{self.form: f"hm{number} "} for number in range(count)]
+        if self.form == "content":
+            deltas = [{"content": "<think>"}, *deltas]
+        finish = "length"
+        if most > self.thoughts + 8:
+            end = "</think>" if self.form == "content" else ""
+            deltas.append({"content": end + json.dumps({"probe": self.word})})
+            finish = "stop"
+        chunks: list[Any] = [{"choices": [{"delta": delta}]} for delta in deltas]
+        chunks.append({"choices": [{"delta": {}, "finish_reason": finish}]})
+        raw = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+        return self._failed(ScriptedStep(raw=raw, content_type="text/event-stream"))
+
+
+@pytest.mark.parametrize("form", ["reasoning_content", "reasoning", "content"])
+@pytest.mark.parametrize("thoughts", [0, 20, 47, 48, 60, 300, 500, 600, 4_000, 9_000])
+async def test_a_model_that_thinks_passes_the_probe(thoughts: int, form: str) -> None:
+    async with ThinkingServer(thoughts, form=form) as server:
+        facts = await facts_of(server, api="vllm", engine="guidance")
+    assert facts.constrained
+
+
+@pytest.mark.parametrize("form", ["reasoning_content", "content"])
+@pytest.mark.parametrize("thoughts", [0, 20, 60, 600])
+async def test_a_model_that_thinks_and_ignores_the_schema_does_not(
+    thoughts: int, form: str
+) -> None:
+    async with ThinkingServer(thoughts, form=form, word="hello") as server:
+        facts = await facts_of(server, api="vllm", engine="guidance")
+    assert not facts.constrained
