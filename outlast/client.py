@@ -6,34 +6,29 @@ All payloads are plain JSON, so the Temporal client can have any data converter.
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
-from temporalio.client import (
-    Client as TemporalClient,
-)
-from temporalio.client import (
-    WithStartWorkflowOperation,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from outlast.connection import DEFAULT_ADDRESS
+from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile, pause_at_exit
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.requests import SayPayload
 from outlast.contracts.results import AgentResult
-from outlast.errors import BadRequest
+from outlast.errors import BadRequest, NoAnswer, Unavailable
 from outlast.plugin import OutlastPlugin
-from outlast.runs import REPLY_TIMEOUT, Run, cancellation_or_timeout, message_of
+from outlast.runs import REPLY_TIMEOUT, Run
+from outlast.server_errors import outlast_errors
 from outlast.start_requests import request_json, tenant_priority
 from outlast.texts import cut
 from outlast.validation import validated
+from outlast.waiting import Waiting
 
 if TYPE_CHECKING:
     from outlast.agents import Agent
@@ -42,12 +37,24 @@ MAX_SUMMARY_BYTES = 120
 """A static summary. The server's limit is 400 encoded bytes, and one character can take six."""
 
 
-class StartOptions(TypedDict, total=False):
+CONNECT_TIMEOUT_S = 5.0
+"""A running server accepts in milliseconds, and over a slow network in a second or two."""
+
+
+class ChatOptions(TypedDict, total=False):
     """Options of a conversation that `Client.chat` starts, as in `Client.start`."""
 
     tenant: str
-    limits: Limits | Mapping[str, Any]
+    limits: Limits | Mapping[str, Any] | None
     task_queue: str
+
+
+class StartOptions(ChatOptions, total=False):
+    """Options of `Client.run`, as in `Client.start`."""
+
+    spec: Mapping[str, Any] | None
+    mode: Literal["task", "conversation"]
+    id: str | None
 
 
 class Client:
@@ -55,17 +62,34 @@ class Client:
 
     def __init__(self, client: TemporalClient) -> None:
         self.temporal = client
+        pause_at_exit()
+
+    def __repr__(self) -> str:
+        config = self.temporal.service_client.config
+        return f"<outlast.Client {config.target_host!r}, namespace {self.temporal.namespace!r}>"
 
     @classmethod
     async def connect(cls, **overrides: Any) -> Self:
         """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
-        `overrides` are arguments of `temporalio.client.Client.connect`.
+        `overrides` are arguments of `temporalio.client.Client.connect`. Raises `NotReady` if the settings
+        are invalid, and `Unavailable` if the server does not answer.
         """
-        config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
+        config: dict[str, Any] = {**load_profile(), **overrides}
         config["plugins"] = [OutlastPlugin(), *config.get("plugins", ())]
         config.setdefault("target_host", DEFAULT_ADDRESS)
-        return cls(await TemporalClient.connect(**config))
+        address = config["target_host"]
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return cls(await TemporalClient.connect(**config))
+        except TimeoutError:
+            reason = f"no reply in {CONNECT_TIMEOUT_S:g} s"
+        except (RuntimeError, ValueError) as error:
+            reason = connection_failure(error)
+        raise Unavailable(
+            f"cannot connect to a Temporal server at {address} ({reason}): start one"
+            " (temporal server start-dev), or name another with TEMPORAL_ADDRESS (or --address)"
+        )
 
     async def start(
         self,
@@ -89,14 +113,15 @@ class Client:
         )
         run_id = id or f"{name or 'spec'}-{uuid.uuid4().hex[:8]}"
         try:
-            handle = await self.temporal.start_workflow(
-                AGENT_WORKFLOW,
-                request,
-                id=run_id,
-                task_queue=task_queue,
-                static_summary=_summary(name or "spec", input),
-                priority=tenant_priority(tenant),
-            )
+            with outlast_errors("start"):
+                handle = await self.temporal.start_workflow(
+                    AGENT_WORKFLOW,
+                    request,
+                    id=run_id,
+                    task_queue=task_queue,
+                    static_summary=_summary(name or "spec", input),
+                    priority=tenant_priority(tenant),
+                )
         except WorkflowAlreadyStartedError:
             raise BadRequest(
                 f"id: a run {run_id!r} exists already; choose another id, or use get()"
@@ -107,7 +132,7 @@ class Client:
         self,
         agent: "str | Agent | None" = None,
         input: JsonValue = None,  # noqa: A002 the contract's word
-        **options: Any,
+        **options: Unpack[StartOptions],
     ) -> AgentResult:
         """Start a run with the options of `start`, and return its result. Raises `RunFailed`."""
         return await (await self.start(agent, input, **options)).result()
@@ -121,44 +146,84 @@ class Client:
         by: str = "",
         update_id: str | None = None,
         within: timedelta = REPLY_TIMEOUT,
-        **options: Unpack[StartOptions],
+        on_waiting: Callable[[Waiting], None] | None = None,
+        **options: Unpack[ChatOptions],
     ) -> JsonValue:
         """Send a message to a conversation, and return the answer of the agent.
 
         `id` is the workflow id. If no conversation with this id is running, the message starts one with the
         `agent` and the `options` (`tenant`, `limits` and `task_queue` of `start`). A repeated `update_id`
-        sends the message only once. Raises the same errors as `Run.reply`.
+        sends the message only once. Raises the same errors as `Run.reply`, and calls `on_waiting` as
+        `Run.reply` does.
         """
-        name = agent if isinstance(agent, str) else agent.name
+        deadline = asyncio.get_running_loop().time() + within.total_seconds()
+        try:
+            async with asyncio.timeout_at(deadline):
+                run = await self.send(id, text, agent=agent, by=by, update_id=update_id, **options)
+        except TimeoutError:
+            raise NoAnswer(
+                f"chat: the message was not received within {within.total_seconds():g} s: is a worker"
+                " running? Repeat the call with the same update_id"
+            ) from None
+        left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+        return await run.reply(within=timedelta(seconds=left_s), on_waiting=on_waiting)
+
+    async def send(
+        self,
+        id: str,  # noqa: A002 Temporal's word
+        text: str,
+        *,
+        agent: "str | Agent",
+        by: str = "",
+        update_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Run:
+        """Send a message to a conversation, as `chat` does, and return its run without an answer."""
+        # Validate the message before it starts a conversation.
+        payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
+        start = self._conversation_start(
+            agent if isinstance(agent, str) else agent.name, id, options
+        )
+        await self._say_or_start(payload, start, update_id)
+        return self.get(id)
+
+    def _conversation_start(
+        self, agent: str, run_id: str, options: ChatOptions
+    ) -> WithStartWorkflowOperation[Any, Any]:
         tenant = options.get("tenant", "default")
         request = request_json(
-            agent=name,
+            agent=agent,
             input=None,
             mode="conversation",
             tenant=tenant,
             limits=options.get("limits"),
         )
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        return WithStartWorkflowOperation(
             AGENT_WORKFLOW,
             request,
-            id=id,
+            id=run_id,
             task_queue=options.get("task_queue", AGENTS_QUEUE),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=_summary(name, "conversation"),
+            static_summary=_summary(agent, "conversation"),
             priority=tenant_priority(tenant),
         )
-        # Validate the message before it starts a conversation.
-        payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
-        async with asyncio.timeout(within.total_seconds()):
-            try:
+
+    async def _say_or_start(
+        self,
+        payload: dict[str, Any],
+        start: WithStartWorkflowOperation[Any, Any],
+        update_id: str | None,
+    ) -> None:
+        started = asyncio.ensure_future(start.workflow_handle())
+        try:
+            with outlast_errors("chat"):
                 await self.temporal.execute_update_with_start_workflow(
                     "say", payload, start_workflow_operation=start, id=update_id
                 )
-            except WorkflowUpdateFailedError as error:
-                raise BadRequest(message_of(error)) from error
-            except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-                raise cancellation_or_timeout("say") from error
-            return await self.get(id).reply(within=within)
+        finally:
+            # Python logs an error that nobody has read, and the SDK keeps it here, too.
+            started.cancel()
+            await asyncio.gather(started, return_exceptions=True)
 
     def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
         """Return the run with this workflow id, without checking that it exists."""

@@ -1,6 +1,9 @@
 """The connection settings of the `temporal` CLI, and the reasons why a connection fails."""
 
+import atexit
+import functools
 import re
+import time
 
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
@@ -11,6 +14,17 @@ DEFAULT_ADDRESS = "localhost:7233"
 
 MAX_REASON_BYTES = 200
 """A reason is part of one line in a terminal or a log."""
+
+
+EXIT_PAUSE_S = 0.2
+"""Time for the SDK's threads at the end of a process. Without it, Python aborts in one of seven short
+scripts: a call that was cancelled or has just ended returns to an interpreter that is being torn down."""
+
+
+@functools.cache
+def pause_at_exit() -> None:
+    """Let the process wait for `EXIT_PAUSE_S` when it exits (temporalio/sdk-python#300)."""
+    atexit.register(time.sleep, EXIT_PAUSE_S)
 
 
 def load_profile() -> ClientConnectConfig:

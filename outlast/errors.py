@@ -3,8 +3,11 @@
 OutlastError
 ├── DefinitionError       an agent or a tool is defined wrongly
 ├── NotReady              a process cannot start, because it lacks something
+├── Unavailable           the server or a worker does not answer the client; repeat the call later
+│   └── NoAnswer          `reply` or `chat` had no answer in time; also a `TimeoutError`
 └── Failure               crosses Temporal as an application failure; its type is the class name
     ├── BadRequest        JSON that a person wrote is invalid
+    │   └── RunNotFound   there is no run with this id, or it has ended
     ├── ToolError         a tool rejects a call; the model reads the reason and continues
     ├── ToolFailed        a tool is broken; the run fails
     ├── TooSlow           an attempt of a tool exceeded its timeout
@@ -17,7 +20,7 @@ OutlastError
     └── RunFailed         a run failed; raised by the client and by `run_agent`
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -35,6 +38,22 @@ class DefinitionError(OutlastError, ValueError):
 
 class NotReady(OutlastError):
     """Raised when a process cannot start. The message is one line and names the remedy."""
+
+
+class Unavailable(OutlastError):
+    """Raised by the client if the Temporal server or a worker does not answer: repeat the call later."""
+
+
+class NoAnswer(Unavailable, TimeoutError):
+    """Raised by `reply` and `chat` if there is no answer in time.
+
+    `waiting` is what the run waits for: entries of the role `waiting`, as in `Run.stream`. It is empty if
+    the agent is still at work.
+    """
+
+    def __init__(self, message: str, *, waiting: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.waiting = tuple(waiting)
 
 
 class Failure(OutlastError, ApplicationError):
@@ -60,6 +79,10 @@ class Failure(OutlastError, ApplicationError):
             category=type(self).category_of_logs,
         )
 
+    def __str__(self) -> str:
+        """Return the message. The SDK's own text repeats the name of the class before it."""
+        return self.message
+
 
 class RunFailed(Failure):
     """Raised when a run failed: the cause in one line, with the workflow id and the type of the cause."""
@@ -74,6 +97,10 @@ class BadRequest(Failure):
     """Raised when JSON that a person wrote is invalid. The message names the field and valid values."""
 
     category_of_logs = ApplicationErrorCategory.BENIGN
+
+
+class RunNotFound(BadRequest):
+    """Raised by the client if there is no run with this id, or if the run has ended."""
 
 
 class ToolError(Failure):

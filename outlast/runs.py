@@ -4,28 +4,34 @@ All payloads are plain JSON, so the Temporal client can have any data converter.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import JsonValue, TypeAdapter
-from temporalio.client import (
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.proofs import Signer
 from outlast.contracts.results import AgentResult, Progress
-from outlast.errors import BadRequest, ContinuedAsNew, RunFailed, TooManyWait
+from outlast.errors import (
+    BadRequest,
+    ContinuedAsNew,
+    NoAnswer,
+    OutlastError,
+    RunFailed,
+    RunNotFound,
+    TooManyWait,
+    Unavailable,
+)
 from outlast.json_text import to_json
+from outlast.server_errors import QueryRejected, outlast_errors, type_of
 from outlast.validation import validated
+from outlast.waiting import Waiting, waiting_entries
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """The time between two queries of `stream`. Temporal Cloud bills each query."""
@@ -41,6 +47,24 @@ REPLY_RETRY_S = 1.0
 
 MAX_STREAM_FAILURES = 20
 """Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
+
+MAX_SERVER_AWAY_S = 300.0
+"""How long `stream` waits for a server that does not answer: a restart or a failover takes less."""
+
+QUERY_TIMEOUT = timedelta(seconds=10)
+"""A worker answers a query in milliseconds. It replays a long run in seconds."""
+
+AWAY_AFTER_S = 3.0
+"""How long queries fail before `stream` says so: a run needs less to start."""
+
+IDLE_POLLS = 3
+"""Polls of `stream` without a new entry, from one look at what the run waits for to the next."""
+
+WAITING_INTERVAL_S = 1.0
+"""How often `reply` looks at what the run waits for, if it has `on_waiting`."""
+
+LAST_LOOK_S = 3.0
+"""How long a `reply` that timed out may take to find out what the run waits for."""
 
 _PENDING = TypeAdapter(list[PendingRequest])
 
@@ -61,65 +85,111 @@ class Run:
         """The id of the first Temporal run of the chain; None for a run from `Client.get`."""
         return self._handle.first_execution_run_id
 
+    def __repr__(self) -> str:
+        return f"<outlast.Run {self.id!r}>"
+
     async def result(self) -> AgentResult:
         """Wait for the end of the run, and return its result. Raises `RunFailed` with the cause."""
         try:
-            return AgentResult.model_validate(await self._handle.result())
+            with outlast_errors("result", self.id):
+                return AgentResult.model_validate(await self._handle.result())
         except WorkflowFailureError as error:
-            raise _run_failed(error, self.id) from error
+            raise _run_failed(error, self.id) from None
 
     async def progress(self) -> Progress:
         """Return what the run does now, and what it has used."""
-        return Progress.model_validate(await self._handle.query("progress"))
+        return Progress.model_validate(await self._query("progress"))
 
     async def pending_requests(self) -> list[PendingRequest]:
         """Return the human requests without an outcome."""
-        return _PENDING.validate_python(await self._handle.query("pending_requests"))
+        return _PENDING.validate_python(await self._query("pending_requests"))
 
     async def transcript(self, since: int = 0) -> list[Message]:
         """Return the transcript from the entry `since`, counted from 0."""
         messages: list[Message] = []
         start: int | None = since
         while start is not None:  # each page has at least one entry, or is the last
-            answer = await self._handle.query("transcript", {"since": start})
-            page = TranscriptPage.model_validate(answer)
+            page = TranscriptPage.model_validate(await self._query("transcript", {"since": start}))
             messages.extend(page.messages)
             start = page.next
         return messages
 
-    async def stream(self, interval: timedelta = POLL_INTERVAL) -> AsyncIterator[Message]:
+    async def _query(self, name: str, payload: dict[str, JsonValue] | None = None) -> Any:
+        arguments = [] if payload is None else [payload]
+        with outlast_errors(name, self.id):
+            return await self._handle.query(name, args=arguments, rpc_timeout=QUERY_TIMEOUT)
+
+    async def stream(
+        self, interval: timedelta = POLL_INTERVAL
+    ) -> AsyncGenerator[Message | Waiting, None]:
         """Yield the entries of the transcript as they appear, until the run ends.
 
-        Raises `BadRequest` if the run does not exist. Raises the error of the server if the run has ended
-        and no worker answers the query for its last entries.
+        An entry of the role `waiting` says what the run waits for, such as the approval of a person. It is
+        yielded once, and again when it changes. Raises `RunNotFound` if the run does not exist, and
+        `Unavailable` if the server stays away, or if no worker answers after the end of the run.
         """
-        seen = failures = 0
+        seen, idle_polls, failures = 0, 0, 0
+        failing_since: float | None = None
+        shown: list[Waiting] = []
         ended = asyncio.create_task(self._ended())
         try:
             while True:  # ends with the run, or after `MAX_STREAM_FAILURES`
                 has_ended = ended.done()
                 try:
-                    for message in await self.transcript(seen):
-                        seen += 1
-                        yield message
-                    if has_ended:
-                        return
-                except (RPCError, WorkflowQueryFailedError) as error:
+                    # What the run waits for is read first: its call is then in the transcript.
+                    is_due = not has_ended and idle_polls % IDLE_POLLS == 1
+                    waiting = await self._waiting() if is_due else shown
+                    messages = await self.transcript(seen)
+                    failing_since = None
+                except Unavailable as error:
                     # The run has not started yet, or its worker is away: query again.
+                    if has_ended and isinstance(error, QueryRejected):
+                        return  # it ended before it was open, and has no transcript
                     failures += has_ended
-                    if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
-                        raise BadRequest(f"id: there is no run {self.id!r}") from error
                     if failures >= MAX_STREAM_FAILURES:
                         raise
+                    failing_since = failing_since or time.monotonic()
+                    is_long = time.monotonic() - failing_since >= AWAY_AFTER_S
+                    waiting, messages = [Waiting(content=str(error))] if is_long else shown, []
+                    has_ended = False
+                for message in messages:
+                    seen += 1
+                    yield message
+                for entry in waiting if not has_ended else ():
+                    if entry not in shown:
+                        yield entry
+                # A pause, or a wait for a message, is over when a message arrives.
+                shown = [entry for entry in waiting if entry.request or not messages]
                 if has_ended:
-                    await asyncio.sleep(interval.total_seconds())
-                else:
-                    await asyncio.wait([ended], timeout=interval.total_seconds())
+                    ended.result()
+                    return
+                idle_polls = 0 if messages else idle_polls + 1
+                await _pause(ended, interval)
         finally:
             ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+
+    async def _waiting(self) -> list[Waiting]:
+        return waiting_entries(await self.progress(), self.id)
 
     async def _ended(self) -> None:
-        await asyncio.gather(self._handle.result(), return_exceptions=True)
+        """Wait for the end of the run; raises `Unavailable` if the server stays away."""
+        loop = asyncio.get_running_loop()
+        away_since = 0.0
+        while True:  # ends with the run, or after `MAX_SERVER_AWAY_S`
+            started = loop.time()
+            try:
+                await self.result()
+            except (RunFailed, BadRequest):
+                return
+            except Unavailable:
+                is_first = not away_since or started - away_since > 2 * MAX_SERVER_AWAY_S
+                away_since = started if is_first else away_since
+                if loop.time() - away_since > MAX_SERVER_AWAY_S:
+                    raise
+                await asyncio.sleep(REPLY_RETRY_S)
+            else:
+                return
 
     async def approve(
         self,
@@ -203,29 +273,82 @@ class Run:
         """Add a user message for the next turn. With `now` it interrupts the model call in flight."""
         return await self._update("say", text=text, by=by, when=when)
 
-    async def reply(self, *, within: timedelta = REPLY_TIMEOUT) -> JsonValue:
+    async def reply(
+        self,
+        *,
+        within: timedelta = REPLY_TIMEOUT,
+        update_id: str | None = None,
+        on_waiting: Callable[[Waiting], None] | None = None,
+    ) -> JsonValue:
         """Wait until the agent has answered all messages, and return the answer.
 
-        If the run has ended, the answer is its output. Raises `TimeoutError` after `within`; call it again
-        to continue waiting. Raises `BadRequest` if the run ends without an answer.
+        If the run has ended, the answer is its output. Raises `NoAnswer` after `within`, with what the run
+        waits for; call it again to continue waiting. A repeated `update_id` continues the same wait.
+        `on_waiting` is called when the run waits for something, such as the approval of a person, and may
+        raise an error to stop waiting. Raises `BadRequest` if the run ends without an answer.
         """
-        async with asyncio.timeout(within.total_seconds()):
-            while True:  # repeated if the run continues as new, or too many callers wait
-                try:
-                    answer: JsonValue = await self._handle.execute_update("reply")
-                except WorkflowUpdateFailedError as error:
-                    if type_of(error) == TooManyWait.__name__:
-                        await asyncio.sleep(REPLY_RETRY_S)
-                    elif type_of(error) != ContinuedAsNew.__name__:
-                        raise BadRequest(message_of(error)) from error
-                except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-                    raise cancellation_or_timeout("reply") from error
-                except RPCError as error:
-                    if error.status is not RPCStatusCode.NOT_FOUND:
-                        raise
-                    return await self._last_answer()
-                else:
-                    return answer
+        answering = asyncio.create_task(self._reply(update_id))
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                if on_waiting is not None:
+                    await self._notify_until(answering, on_waiting)
+                return await answering
+        except NoAnswer:
+            raise
+        except TimeoutError:
+            raise await self._no_answer(within) from None
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async def _reply(self, update_id: str | None) -> JsonValue:
+        while True:  # repeated if the run continues as new, or too many callers wait
+            try:
+                with outlast_errors("reply", self.id):
+                    try:
+                        return await self._handle.execute_update("reply", id=update_id)  # type: ignore[no-any-return]
+                    except WorkflowUpdateFailedError as error:
+                        if type_of(error) == TooManyWait.__name__:
+                            await asyncio.sleep(REPLY_RETRY_S)
+                        elif type_of(error) != ContinuedAsNew.__name__:
+                            raise
+            except RunNotFound:
+                return await self._last_answer()
+
+    async def _notify_until(
+        self, answering: "asyncio.Task[JsonValue]", on_waiting: Callable[[Waiting], None]
+    ) -> None:
+        shown: list[Waiting] = []
+        while not answering.done():  # bounded by the timeout of the caller
+            await asyncio.wait([answering], timeout=WAITING_INTERVAL_S)
+            if answering.done():
+                return
+            try:
+                progress = await self.progress()
+            except QueryRejected:
+                continue
+            except Unavailable as error:
+                waiting = [Waiting(content=str(error))]
+            else:
+                # Without a request, it waits for the next message: the answer is on its way.
+                has_answered = progress.status == "waiting_for_human" and not progress.pending
+                waiting = [] if has_answered else waiting_entries(progress, self.id)
+            for entry in waiting:
+                if entry not in shown:
+                    on_waiting(entry)
+            shown = waiting
+
+    async def _no_answer(self, within: timedelta) -> NoAnswer:
+        waiting: list[Waiting] = []
+        with contextlib.suppress(TimeoutError, OutlastError):
+            async with asyncio.timeout(LAST_LOOK_S):
+                waiting = await self._waiting()
+        reason = "; ".join(entry.content for entry in waiting) or "the agent is still at work"
+        return NoAnswer(
+            f"reply: no answer within {within.total_seconds():g} s: {reason}; call reply() again to"
+            " continue waiting",
+            waiting=waiting,
+        )
 
     async def _last_answer(self) -> JsonValue:
         """Return the output of an ended run; raises `BadRequest` if it has none."""
@@ -233,8 +356,6 @@ class Run:
             result = await self.result()
         except RunFailed as error:
             raise BadRequest(f"the run has failed: {error.message}") from error
-        except RPCError as error:
-            raise self._not_running(error) from error
         if result.status != "completed":
             raise BadRequest(f"the run has ended without an answer: {result.stop_reason}")
         return result.output
@@ -253,37 +374,21 @@ class Run:
 
     async def cancel(self) -> None:
         """Cancel the run. Its result has the status `stopped` and the stop reason `cancelled`."""
-        await self._handle.cancel()
+        with outlast_errors("cancel", self.id):
+            await self._handle.cancel()
 
     async def _update(self, name: str, **payload: JsonValue) -> str:
         check_size(name, payload)
-        try:
+        with outlast_errors(name, self.id):
             return str(await self._handle.execute_update(name, payload))
-        except WorkflowUpdateFailedError as error:
-            raise BadRequest(message_of(error)) from error
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise cancellation_or_timeout(name) from error
-        except RPCError as error:
-            raise self._not_running(error) from error
-
-    def _not_running(self, error: RPCError) -> Exception:
-        """Return the error to raise: `BadRequest` if the server does not find a running run."""
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return BadRequest(f"the run {self.id!r} has ended, or does not exist")
-        return error
 
 
-def cancellation_or_timeout(name: str) -> BaseException:
-    """Tell two causes of one SDK error apart: this task was cancelled, or the server timed out."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        return asyncio.CancelledError()
-    return TimeoutError(f"{name}: the server did not answer in time")
-
-
-def type_of(error: WorkflowUpdateFailedError) -> str | None:
-    """Return the failure type of a rejected update."""
-    return error.cause.type if isinstance(error.cause, ApplicationError) else None
+async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:
+    """Wait for the interval, or until the run ends; an ended run is queried at the interval, too."""
+    if ended.done():
+        await asyncio.sleep(interval.total_seconds())
+    else:
+        await asyncio.wait([ended], timeout=interval.total_seconds())
 
 
 def check_size(name: str, payload: dict[str, JsonValue]) -> None:
@@ -294,11 +399,6 @@ def check_size(name: str, payload: dict[str, JsonValue]) -> None:
             f"{name}: {size:,} bytes are too many; {MAX_UPDATE_BYTES:,} are allowed: pass a reference, such"
             " as a path or a URL, that a tool can read"
         )
-
-
-def message_of(error: WorkflowUpdateFailedError) -> str:
-    """Return the reason of a rejected update."""
-    return error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
 
 
 def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:

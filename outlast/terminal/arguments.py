@@ -1,6 +1,7 @@
 """The command line of `outlast`."""
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 from pydantic import JsonValue
 
+import outlast
+from outlast.contracts.names import AGENTS_QUEUE
 from outlast.json_text import from_json
 from outlast.terminal.decisions import MAX_QUOTED_BYTES, DecisionInput, Verb
 from outlast.texts import cut
 
-DESCRIPTION = "Decide the requests of agents, and run workers."
+DESCRIPTION = "Start and follow runs of agents, decide their requests, and run workers."
 
 EPILOG = """\
 The connection settings are those of the temporal CLI: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
@@ -22,6 +25,23 @@ TEMPORAL_PROFILE and its configuration file. --address and --namespace override 
 DECISION = """\
 Shows the request in full, asks for confirmation in a terminal, and sends the decision. If the arguments
 change in the meantime, the decision has no effect. REQUEST is optional if the run has only one request.
+"""
+
+
+RUN = """\
+Starts a run and follows it: progress goes to stderr, and the answer to stdout. Ctrl-C ends only this
+command: the run goes on. The exit status is 0 if the run completed, 1 if it failed, and 3 if it stopped,
+for example at a limit.
+"""
+
+WATCH = """\
+Follows a run from its first entry to its end, as `outlast run` does. The exit status is the same.
+"""
+
+CHAT = """\
+Holds a conversation: each line is a message, and answers go to stdout. If the agent waits for a person, the
+request is shown, and you can decide it. Ctrl-D leaves the conversation open, and `outlast chat AGENT --id
+ID` continues it. /finish ends it.
 """
 
 
@@ -45,22 +65,42 @@ VERBS = (
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse a command line. An invalid one ends the process with status 2.
 
-    The result has a `command`: `inbox`, `keygen`, or `decide` with a `typed` decision.
+    The result has a `command`, such as `run` or `inbox`. `decide` has a `typed` decision.
     """
     # argparse does not accept an optional positional argument after an option.
     options, more = _parser().parse_known_args(arguments)
     error: Callable[[str], Any] = options.error
-    decides = options.command == "decide"
-    unknown = [*filter(_is_option, more)] if decides else more
+    has_words = options.command in ("decide", "run")
+    unknown = [*filter(_is_option, more)] if has_words else more
     if unknown:
         error(f"unrecognized arguments: {' '.join(unknown)}")
-    if decides:
+    if options.command == "run":
+        options.words = [*options.words, *more]
+        _check_run(options, error)
+    if options.command == "decide":
         options.typed = _decision_input(options, [*options.words, *more], error)
     return options
 
 
 def _is_option(word: str) -> bool:
     return word.startswith("-") and not word[1:2].isdigit()
+
+
+def _check_run(options: argparse.Namespace, error: Callable[[str], Any]) -> None:
+    """Check that the words are AGENT and TEXT, with the options that replace them."""
+    wanted = [
+        *(() if options.spec else ("AGENT",)),
+        *(() if options.input is not None else ("TEXT",)),
+    ]
+    words = options.words
+    if len(words) < len(wanted):
+        error(f"the following arguments are required: {' '.join(wanted[len(words) :])}")
+    if len(words) > len(wanted):
+        quoted = shlex.quote(" ".join(words[max(0, len(wanted) - 1) :]))
+        hint = f"; quote a text of several words: {quoted}" if "TEXT" in wanted else ""
+        error(f"unrecognized arguments: {' '.join(words[len(wanted) :])}{hint}")
+    named = dict(zip(wanted, words, strict=True))
+    options.agent, options.text = named.get("AGENT"), named.get("TEXT")
 
 
 def _decision_input(
@@ -87,7 +127,12 @@ def _decision_input(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"outlast {outlast.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser)
+    _add_watch(commands.add_parser)
+    _add_chat(commands.add_parser)
+    _add_cancel(commands.add_parser)
     inbox = commands.add_parser(
         "inbox",
         help="list pending requests, the oldest first",
@@ -108,6 +153,109 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     return parser
+
+
+def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add_parser(
+        "run",
+        help="start a run, and follow it to its answer",
+        usage="outlast run [options] AGENT TEXT",
+        description=RUN,
+        epilog=EPILOG,
+    )
+    command.add_argument(
+        "words", nargs="*", metavar="AGENT TEXT", help="the agent, and its input; - reads stdin"
+    )
+    command.add_argument(
+        "--input", metavar="JSON", type=_json, help="the input as JSON, in place of TEXT"
+    )
+    command.add_argument(
+        "--spec", metavar="FILE", type=Path, help="a whole agent as JSON, in place of AGENT"
+    )
+    command.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")
+    _add_start_options(command)
+    _add_json(command)
+    command.set_defaults(command="run", error=command.error)
+    _add_connection(command)
+
+
+def _add_watch(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add_parser("watch", help="follow a run that exists", description=WATCH, epilog=EPILOG)
+    command.add_argument("run", metavar="RUN", help="the id of the run (its workflow id)")
+    _add_json(command)
+    command.set_defaults(command="watch", error=command.error)
+    _add_connection(command)
+
+
+def _add_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add_parser(
+        "chat", help="hold a conversation with an agent", description=CHAT, epilog=EPILOG
+    )
+    command.add_argument("agent", metavar="AGENT", help="the name of the agent")
+    command.add_argument("--id", metavar="ID", help="continue the conversation with this id")
+    command.add_argument(
+        "--by", metavar="NAME", help="who speaks, for the record (default: the OS user)"
+    )
+    _add_start_options(command)
+    command.set_defaults(command="chat", error=command.error)
+    _add_connection(command)
+
+
+def _add_cancel(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add_parser(
+        "cancel",
+        help="cancel a run",
+        description="Cancel a run. It undoes its effects, and returns a result with what it has done.",
+        epilog=EPILOG,
+    )
+    command.add_argument("run", metavar="RUN", help="the id of the run (its workflow id)")
+    command.set_defaults(command="cancel", error=command.error)
+    _add_connection(command)
+
+
+def _add_start_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--limits",
+        metavar="LIMITS",
+        type=_limits,
+        help="limits of the run: max_turns=3,max_tokens=2000, or a JSON object",
+    )
+    command.add_argument("--tenant", metavar="NAME", default="default", help="the tenant")
+    command.add_argument(
+        "--task-queue",
+        metavar="QUEUE",
+        default=AGENTS_QUEUE,
+        help="task queue of the workers (%(default)s)",
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the whole result as JSON")
+
+
+def _limits(text: str) -> dict[str, JsonValue]:
+    """Parse `max_turns=3,deadline_s=60`, or a JSON object."""
+    if text.lstrip().startswith("{"):
+        return _json_object(text)
+    limits: dict[str, JsonValue] = {}
+    for pair in filter(None, text.split(",")):
+        name, is_pair, value = pair.partition("=")
+        if not is_pair:
+            raise argparse.ArgumentTypeError(
+                f"{cut(pair, MAX_QUOTED_BYTES)!r} is not NAME=NUMBER, such as max_turns=3"
+            )
+        limits[name.strip()] = _json(value)
+    return limits
+
+
+def _json(text: str) -> JsonValue:
+    try:
+        value: JsonValue = from_json(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
+        ) from None
+    return value
 
 
 def _add_keygen(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -170,12 +318,7 @@ def _add_connection(command: argparse.ArgumentParser) -> None:
 
 
 def _json_object(text: str) -> dict[str, JsonValue]:
-    try:
-        value = from_json(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
-        ) from None
+    value = _json(text)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{cut(text, MAX_QUOTED_BYTES)!r} is not a JSON object")
     return value

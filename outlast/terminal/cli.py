@@ -1,24 +1,22 @@
-"""The `outlast` command: lists and decides human requests, creates signing keys, and runs workers."""
+"""The `outlast` command: starts and follows runs, decides human requests, and runs workers."""
 
 import argparse
 import asyncio
-import getpass
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from outlast.client import Client
-from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile
 from outlast.contracts.human import HumanDecision, PendingRequest
-from outlast.errors import BadRequest, NotReady
+from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
 from outlast.terminal.arguments import parse_arguments
+from outlast.terminal.chat import chat
+from outlast.terminal.console import connect, os_user, print_lines
 from outlast.terminal.decisions import DecisionInput, decision_from, select_request
 from outlast.terminal.inbox import (
     UnreachableRun,
@@ -28,10 +26,8 @@ from outlast.terminal.inbox import (
     read_inbox,
 )
 from outlast.terminal.request_text import decision_lines, printable, request_lines
+from outlast.terminal.run_commands import cancel_run, start_run, watch_run
 from outlast.texts import toml_key
-
-CONNECT_TIMEOUT_S = 4.0
-"""A running server accepts at once. A person does not wait for a lost packet."""
 
 DECIDE_TIMEOUT_S = 30.0
 """A worker has just answered a query of the same run, so a longer wait is an outage."""
@@ -50,14 +46,13 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["worker"]:
         return _run_worker(words[1:])
     options = parse_arguments(arguments)
-    command = {"inbox": _show_inbox, "decide": _decide, "keygen": _create_key}[options.command]
     try:
         # Between its runs, a Runner leaves Ctrl-C to Python: the confirmation needs that.
         with asyncio.Runner() as runner:
-            return command(options, runner)
-    except (NotReady, BadRequest, RPCError) as error:
-        reason = str(error) if isinstance(error, NotReady) else error.message
-        _print(f"outlast: {' '.join(reason.split())}", to_error=True)
+            return _COMMANDS[options.command](options, runner)
+    except (OutlastError, RPCError) as error:
+        reason = error.message if isinstance(error, RPCError) else str(error)
+        print_lines(f"outlast: {' '.join(reason.split())}", to_error=True)
         return 1
     except BrokenPipeError:
         return 1
@@ -71,47 +66,44 @@ def _run_worker(arguments: Sequence[str]) -> int:
         # A client does not need, and may lack, the libraries of a worker.
         from outlast_workers.__main__ import main as run_worker  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _print(f"outlast: no module {error.name!r}: pip install 'outlast[workers]'", to_error=True)
+        print_lines(
+            f"outlast: no module {error.name!r}: pip install 'outlast[workers]'", to_error=True
+        )
         return 1
     return run_worker(arguments)
 
 
-def _print(*lines: str, to_error: bool = False) -> None:
-    text = "\n".join(map(printable, lines))
-    print(text, file=sys.stderr if to_error else sys.stdout, flush=True)
-
-
 def _show_inbox(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     async def read() -> Any:
-        client = await _connect(options)
+        client = await connect(options)
         return await read_inbox(client, audience=options.audience, tenant=options.tenant)
 
     inbox = runner.run(read())
     if options.json:
-        _print(json.dumps(inbox_json(inbox)))
+        print_lines(json.dumps(inbox_json(inbox)))
     else:
-        _print(*inbox_lines(inbox, now=datetime.now(UTC), audience=options.audience))
+        print_lines(*inbox_lines(inbox, now=datetime.now(UTC), audience=options.audience))
     return 0
 
 
 def _decide(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     typed: DecisionInput = options.typed
     signer = _signer(options)
-    by = signer.name if signer else options.by or _os_user()
+    by = signer.name if signer else options.by or os_user()
     run, pending = runner.run(_find_run(options))
     request = select_request(pending, typed)
     decision = decision_from(typed, request, by=by)
     if request is not None:
         shown = request_lines(run.id, request, now=datetime.now(UTC))
-        _print(*shown, *decision_lines(decision, request))
+        print_lines(*shown, *decision_lines(decision, request))
         if sys.stdin.isatty() and not options.yes and not _is_confirmed(f"{typed.verb} as {by}?"):
-            _print("no decision was sent")
+            print_lines("no decision was sent")
             return 1
     if signer is not None and request is not None:
         # Sign after the confirmation: a signature is valid for some minutes only.
         decision = signer.sign(decision, request, run_id=run.id)
     outcome = runner.run(_send(run, decision))
-    _print(f"{outcome} (by {by})")
+    print_lines(f"{outcome} (by {by})")
     return 0
 
 
@@ -137,7 +129,7 @@ def _create_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     del runner
     key = _signing_key().generate(options.name)
     key.save(options.file)
-    _print(
+    print_lines(
         f"{options.file} is the private key of {key.name}. Anyone who reads it can decide in that name.",
         "Add the public key to the settings of the workers (outlast.toml):",
         "",
@@ -148,7 +140,7 @@ def _create_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 
 async def _find_run(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:
-    run = (await _connect(options)).get(options.run)
+    run = (await connect(options)).get(options.run)
     pending = await query_pending(run)
     if isinstance(pending, UnreachableRun):
         raise BadRequest(f"run {run.id!r} cannot be queried: {pending.reason}")
@@ -159,7 +151,7 @@ def _is_confirmed(question: str) -> bool:
     try:
         return input(f"{printable(question)} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        _print("")
+        print_lines("")
         return False
 
 
@@ -174,30 +166,15 @@ async def _send(run: Run, decision: HumanDecision) -> str:
         ) from None
 
 
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        raise BadRequest("--by: the system does not know your user name; give your name") from None
-
-
-async def _connect(options: argparse.Namespace) -> Client:
-    profile = load_profile()
-    address = options.address or profile.get("target_host") or DEFAULT_ADDRESS
-    overrides = {"namespace": options.namespace} if options.namespace else {}
-    # By default the SDK logs retries to stdout, between the lines of this command.
-    runtime = Runtime(telemetry=TelemetryConfig(logging=None))
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return await Client.connect(target_host=address, runtime=runtime, **overrides)
-    except TimeoutError:
-        reason = f"no reply in {CONNECT_TIMEOUT_S:g} s"
-    except (RuntimeError, ValueError) as error:
-        reason = connection_failure(error)
-    raise NotReady(
-        f"cannot connect to a Temporal server at {address} ({reason}): start one"
-        " (temporal server start-dev), or name another with --address or TEMPORAL_ADDRESS"
-    )
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace, asyncio.Runner], int]] = {
+    "run": start_run,
+    "watch": watch_run,
+    "chat": chat,
+    "cancel": cancel_run,
+    "inbox": _show_inbox,
+    "decide": _decide,
+    "keygen": _create_key,
+}
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.client import Client
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
-from outlast.errors import BadRequest, NotReady
+from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
 from outlast.terminal.request_text import duration_text
 from outlast.texts import call_text, cut
@@ -102,9 +101,7 @@ async def query_pending(run: Run) -> list[PendingRequest] | UnreachableRun:
             return await run.pending_requests()
     except TimeoutError:
         return UnreachableRun(run.id, f"no worker answered within {QUERY_TIMEOUT_S:g} s")
-    except RPCError as error:
-        return UnreachableRun(run.id, error.message)
-    except WorkflowQueryFailedError as error:
+    except OutlastError as error:
         return UnreachableRun(run.id, str(error))
 
 

@@ -288,7 +288,7 @@ async def test_a_run_without_a_worker_is_listed_as_such(
 
 async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> None:
     for words, output in (
-        (["approve", "nothing"], "run 'nothing' cannot be queried: workflow not found for ID"),
+        (["approve", "nothing"], "run 'nothing' cannot be queried: there is no run 'nothing'"),
         (["inbox", "--audience", 'a"b'], "--audience: 'a\"b' cannot be searched for"),
         (["inbox", "--namespace", "nowhere"], "Namespace nowhere is not found"),
         (
@@ -307,7 +307,7 @@ async def test_a_server_that_keeps_silent_is_not_waited_for(terminal: Terminal) 
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         async with asyncio.timeout(30):
             refused = await terminal.run("inbox", "--address", address)
-    output = f"outlast: cannot connect to a Temporal server at {address} (no reply in 4 s)"
+    output = f"outlast: cannot connect to a Temporal server at {address} (no reply in 5 s)"
     assert refused.err.startswith(output)
     assert (refused.err.count("\n"), refused.status) == (1, 1)
 

@@ -43,6 +43,9 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "error_classes.MAX_MESSAGE",
         "error_classes.MAX_SEARCHED",
         "inbox.MAX_SUMMARY_BYTES",
+        "waiting.MAX_ASKED_BYTES",
+        "run_view.LABEL_WIDTH",
+        "run_view.MIN_TEXT_BYTES",
         "plugin.MAX_MESSAGE",
         "plugin.MAX_STACK_TRACE",
         "request_fields.MAX_REASON",
@@ -94,6 +97,11 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "chat_completions.TEMPERATURE_STEP",
     ),
     "sizes the prompt that probes a model server": ("chat_probe.PROBE_TOKENS",),
+    "is an exit status of a command": (
+        "run_commands.EXIT_FAILED",
+        "run_commands.EXIT_INTERRUPTED",
+        "run_commands.EXIT_STOPPED",
+    ),
     "keeps a limit above zero": ("budget.SMALLEST_WAIT_S",),
     "is an interval at which a process looks again": (
         "attempt_protocol.BEATS_PER_TIMEOUT",

@@ -97,7 +97,7 @@ async def test_who_waits_is_told_when_the_conversation_ends_without_an_answer(
         assert (await run.result()).stop_reason == "cancelled"
         with pytest.raises(BadRequest, match="has ended without an answer: cancelled"):
             await run.reply()
-        with pytest.raises(BadRequest, match="has ended, or does not exist"):
+        with pytest.raises(BadRequest, match="there is no run 'nobody'"):
             await stage.client.get("nobody").reply()
 
 

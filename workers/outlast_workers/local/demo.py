@@ -5,12 +5,10 @@ import json
 import shlex
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from outlast_workflows.display_text import call_summary
-from temporalio.client import WorkflowQueryFailedError
-from temporalio.service import RPCError
 
 from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
 from outlast.contracts.human import PendingRequest
@@ -114,33 +112,27 @@ async def _show(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool:
 
 async def _review(client: Client) -> AgentResult:
     run = await client.start("dependency-review", PACKAGE)
-    await _print_transcript(run, [])
-    return await run.result()
+    return await _follow(run, None)
 
 
 async def _refund(client: Client, stack: Stack) -> AgentResult:
     run = await client.start("refund-desk", ORDER)
-    printed: list[Message] = []
-    printing = asyncio.create_task(_print_transcript(run, printed))
-    request = await _pending(run, printing, printed)
-    if request is not None:
-        await _approve(run, request, stack)
-    await printing
+    return await _follow(run, stack)
+
+
+async def _follow(run: Run, stack: Stack | None) -> AgentResult:
+    """Print each entry of a run's transcript as it arrives, and approve its first request."""
+    turn, is_approved = 0, False
+    async for entry in run.stream():
+        turn += entry.role == "assistant"
+        if entry.role == "waiting":
+            if entry.request is not None and stack is not None and not is_approved:
+                is_approved = True
+                await _approve(run, entry.request, stack)
+            continue
+        for line in _lines(entry, turn):
+            say(line)
     return await run.result()
-
-
-async def _pending(
-    run: Run, printing: "asyncio.Task[None]", printed: list[Message]
-) -> PendingRequest | None:
-    """Return the pending request once its tool call is printed; None if the run ended without one."""
-    while not printing.done():
-        await asyncio.sleep(0.2)
-        with suppress(RPCError, WorkflowQueryFailedError):  # the run has not started yet
-            pending = await run.pending_requests()
-            turns = sum(entry.role == "assistant" for entry in printed)
-            if pending and turns >= int(pending[0].request_id.partition(".")[0]):
-                return pending[0]
-    return None
 
 
 async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
@@ -159,16 +151,6 @@ async def _approve(run: Run, request: PendingRequest, stack: Stack) -> None:
     output, _ = await process.communicate()
     if process.returncode:
         say(f"  The command failed: {output.decode().strip()}")
-
-
-async def _print_transcript(run: Run, printed: list[Message]) -> None:
-    """Print each entry of a run's transcript as it arrives, and add it to `printed`."""
-    turn = 0
-    async for entry in run.stream():
-        turn += entry.role == "assistant"
-        for line in _lines(entry, turn):
-            say(line)
-        printed.append(entry)
 
 
 def _lines(entry: Message, turn: int) -> list[str]:

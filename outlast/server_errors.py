@@ -1,0 +1,111 @@
+"""Errors of the Temporal SDK as errors of outlast: one line that says what happened and what to do."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from temporalio.client import (
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from outlast.connection import MAX_REASON_BYTES
+from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
+from outlast.texts import cut
+
+_INVALID = (
+    *(RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION),
+    *(RPCStatusCode.OUT_OF_RANGE, RPCStatusCode.ALREADY_EXISTS),
+)
+_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+_RETRY = "repeat the call later"
+_FAILED = ("failed", "look at its log, then repeat the call")
+_REJECTED = ("rejects the credentials", "check TEMPORAL_API_KEY and the TLS settings")
+_SILENT = ("does not answer", "check the server and TEMPORAL_ADDRESS, then repeat the call")
+_REMEDIES = {
+    RPCStatusCode.PERMISSION_DENIED: _REJECTED,
+    RPCStatusCode.UNAUTHENTICATED: _REJECTED,
+    RPCStatusCode.RESOURCE_EXHAUSTED: ("is busy", _RETRY),
+    RPCStatusCode.ABORTED: ("gave up the call", _RETRY),
+    **dict.fromkeys(_AWAY, _SILENT),
+}
+
+_QUERIES = ("progress", "pending_requests", "transcript")
+
+
+class QueryRejected(Unavailable):
+    """Raised if a worker rejects a query: the run is not open yet, or ended before it was."""
+
+
+@contextmanager
+def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
+    """Raise an `OutlastError` in place of an error of the SDK; `call` names the method."""
+    try:
+        yield
+    except RPCError as error:
+        raise _server_error(error, call, run_id) from None
+    except WorkflowUpdateFailedError as error:
+        raise BadRequest(" ".join(message_of(error).split())) from None
+    except WorkflowQueryFailedError as error:
+        reason = cut(error.message, MAX_REASON_BYTES)
+        raise QueryRejected(f"the run {run_id!r} cannot be queried: {reason}") from None
+    except WorkflowQueryRejectedError as error:
+        raise BadRequest(f"{call}: the server rejects the query: {error}") from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise _cancellation_or_timeout(call, run_id) from None
+
+
+def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
+    reason = cut(error.message, MAX_REASON_BYTES) or error.status.name
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return _not_found(reason, call, run_id)
+    if "updates" in reason and "limit" in reason:
+        return BadRequest(
+            f"{call}: the run {run_id!r} has as many updates as the server allows ({reason}): "
+            f"send {call!r} as a signal instead (temporal workflow signal --name {call})"
+        )
+    if error.status in _INVALID:
+        return BadRequest(f"{call}: the Temporal server rejects the request: {reason}")
+    is_query = call in _QUERIES and error.status in _AWAY
+    if is_query and (error.status is not RPCStatusCode.UNAVAILABLE or "worker" in reason):
+        return Unavailable(
+            f"no worker answers for the run {run_id!r}: is one running that serves its task queue?"
+        )
+    what, remedy = _REMEDIES.get(error.status, _FAILED)
+    return Unavailable(f"{call}: the Temporal server {what} ({reason}): {remedy}")
+
+
+def _not_found(reason: str, call: str, run_id: str) -> OutlastError:
+    if not run_id:
+        return Unavailable(f"{call}: {reason}: check TEMPORAL_NAMESPACE")
+    if "namespace" in reason.lower():
+        return RunNotFound(f"there is no run {run_id!r}: {reason}; check TEMPORAL_NAMESPACE")
+    if call in (*_QUERIES, "result"):
+        return RunNotFound(f"there is no run {run_id!r}; check the id and the namespace")
+    return RunNotFound(f"the run {run_id!r} has ended, or does not exist")
+
+
+def _cancellation_or_timeout(call: str, run_id: str) -> BaseException:
+    """Tell two causes of one SDK error apart: this task was cancelled, or the server timed out."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return asyncio.CancelledError()
+    return Unavailable(
+        f"{call}: the run {run_id!r} did not answer in time, and the outcome is unknown: check the server "
+        "and the workers, then repeat the call"
+    )
+
+
+def type_of(error: WorkflowUpdateFailedError) -> str | None:
+    """Return the failure type of a rejected update."""
+    return error.cause.type if isinstance(error.cause, ApplicationError) else None
+
+
+def message_of(error: WorkflowUpdateFailedError) -> str:
+    """Return the reason of a rejected update."""
+    return error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)

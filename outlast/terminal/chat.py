@@ -1,0 +1,196 @@
+"""`outlast chat`: a conversation with an agent in a terminal."""
+
+import argparse
+import asyncio
+import shlex
+import sys
+import uuid
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from outlast.client import Client
+from outlast.contracts.human import PendingRequest
+from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
+from outlast.runs import REPLY_TIMEOUT, Run
+from outlast.terminal.console import (
+    connect,
+    connection_options,
+    os_user,
+    print_lines,
+    print_value,
+    read_line,
+)
+from outlast.terminal.decisions import DecisionInput, Verb, decision_from
+from outlast.terminal.request_text import request_lines
+from outlast.terminal.run_commands import EXIT_INTERRUPTED
+from outlast.terminal.run_view import RunView
+from outlast.texts import cut
+from outlast.waiting import Waiting
+
+HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
+
+
+class _UndecidedRequest(Exception):
+    """Stops the wait for an answer, so that the person at the terminal can decide a request."""
+
+    def __init__(self, request: PendingRequest) -> None:
+        super().__init__(request.request_id)
+        self.request = request
+
+
+def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    """Hold a conversation until the end of the input, or `/finish`."""
+    run_id = options.id or f"chat-{uuid.uuid4().hex[:8]}"
+    client = runner.run(connect(options))
+    conversation = _Conversation(client, client.get(run_id), options, runner)
+    resume = (
+        f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"
+    )
+    try:
+        status = conversation.hold()
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    if not conversation.is_over:
+        print_lines("", f"The conversation stays open. To continue it: {resume}", to_error=True)
+    return status
+
+
+class _Conversation:
+    def __init__(
+        self, client: Client, run: Run, options: argparse.Namespace, runner: asyncio.Runner
+    ) -> None:
+        self.is_over = False
+        self._client = client
+        self._run = run
+        self._options = options
+        self._runner = runner
+        self._view = RunView(run.id, connection=connection_options(options))
+        self._is_terminal = sys.stdin.isatty()
+        self._shown: list[str] = []
+
+    def hold(self) -> int:
+        is_answering = self._runner.run(self._show_earlier_messages())
+        print_lines(HELP, to_error=True)
+        if is_answering:
+            print_value(self._await_answer())
+        while True:  # ends with the input
+            text = read_line("> ")
+            if text is None:
+                return 0
+            if text.strip() == "/finish":
+                return self._finish()
+            if not text.strip():
+                continue
+            try:
+                print_value(self._exchange(text))
+            except OutlastError as error:
+                print_lines(f"outlast: {' '.join(str(error).split())}", to_error=True)
+                if not self._is_terminal or not self._is_running():
+                    self.is_over = not self._is_running()
+                    return 1
+
+    def _is_running(self) -> bool:
+        try:
+            return self._runner.run(self._run.progress()).status not in ("failed", "stopped")
+        except OutlastError:
+            return False
+
+    async def _show_earlier_messages(self) -> bool:
+        """Print a conversation that exists; return whether the agent has not answered yet."""
+        try:
+            progress = await self._run.progress()
+            if progress.status in ("completed", "stopped", "failed"):
+                print_lines(
+                    f"{self._run.id} has ended; your message starts a new one", to_error=True
+                )
+                return False
+            messages = await self._run.transcript()
+        except RunNotFound:
+            if self._options.id:
+                print_lines(f"{self._run.id} is new", to_error=True)
+            return False
+        for message in messages:
+            print_lines(*self._view.lines(message), to_error=True)
+        return bool(progress.pending) or progress.status != "waiting_for_human"
+
+    def _exchange(self, text: str) -> JsonValue:
+        options = self._options
+        self._runner.run(
+            self._client.send(
+                self._run.id,
+                text,
+                agent=options.agent,
+                by=options.by or os_user(),
+                tenant=options.tenant,
+                limits=options.limits,
+                task_queue=options.task_queue,
+            )
+        )
+        return self._await_answer()
+
+    def _await_answer(self) -> JsonValue:
+        update_id = f"reply-{uuid.uuid4().hex}"
+        while True:  # ends with an answer, the end of the run, or Ctrl-C
+            try:
+                return self._runner.run(
+                    self._run.reply(
+                        within=REPLY_TIMEOUT, update_id=update_id, on_waiting=self._show_waiting
+                    )
+                )
+            except _UndecidedRequest as undecided:
+                self._offer(undecided.request)
+            except NoAnswer:
+                continue
+
+    def _show_waiting(self, entry: Waiting) -> None:
+        if entry.content in self._shown:
+            return
+        self._shown.append(entry.content)
+        request = entry.request
+        if request is not None and self._is_terminal and not request.signers:
+            raise _UndecidedRequest(request)
+        print_lines(*self._view.lines(entry), to_error=True)
+
+    def _offer(self, request: PendingRequest) -> None:
+        """Show a request in full, and send the decision of the person at the terminal."""
+        print_lines(*request_lines(self._run.id, request, now=datetime.now(UTC)), to_error=True)
+        while True:  # ends with a valid decision, or without one
+            typed = self._typed_decision(request)
+            if typed is None:
+                left = RunView.waiting_lines(self._view, Waiting(content="", request=request))
+                print_lines("The request stays open:", *left[1:], to_error=True)
+                return
+            try:
+                decision = decision_from(typed, request, by=self._options.by or os_user())
+                print_lines(self._runner.run(self._run.decide(decision)), to_error=True)
+            except BadRequest as error:
+                print_lines(f"outlast: {error}", to_error=True)
+            else:
+                return
+
+    def _typed_decision(self, request: PendingRequest) -> DecisionInput | None:
+        if request.kind == "question":
+            answer = read_line("answer (an empty line leaves it to others): ")
+            return self._decision("answer", request, answer) if answer else None
+        answer = (read_line("approve? [y/n, anything else leaves it to others] ") or "").strip()
+        if answer.lower() in ("y", "yes"):
+            return self._decision("approve", request)
+        return self._decision("deny", request) if answer.lower() in ("n", "no") else None
+
+    def _decision(
+        self, verb: Verb, request: PendingRequest, answer: str | None = None
+    ) -> DecisionInput:
+        return DecisionInput(
+            verb=verb, run_id=self._run.id, request_id=request.request_id, answer=answer
+        )
+
+    def _finish(self) -> int:
+        try:
+            print_lines(
+                self._runner.run(self._run.finish(by=self._options.by or os_user())), to_error=True
+            )
+        except RunNotFound:
+            print_lines(cut(f"{self._run.id} is not open", 200), to_error=True)
+        self.is_over = True
+        return 0

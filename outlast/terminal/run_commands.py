@@ -1,0 +1,130 @@
+"""`outlast run`, `watch` and `cancel`: start a run, follow it to its answer, and cancel it.
+
+Progress goes to stderr, and the answer to stdout. The exit status says how the run ended.
+"""
+
+import argparse
+import asyncio
+import json
+import shlex
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from outlast.contracts.results import AgentResult
+from outlast.errors import BadRequest, RunFailed, Unavailable
+from outlast.json_text import from_json
+from outlast.runs import Run
+from outlast.terminal.console import connect, connection_options, print_lines, print_value
+from outlast.terminal.run_view import RunView, compensation_lines, result_line
+
+EXIT_FAILED = 1
+EXIT_STOPPED = 3
+EXIT_INTERRUPTED = 130
+
+
+def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    """Start a run and follow it to its end."""
+    run_id = options.id or f"{options.agent or 'spec'}-{uuid.uuid4().hex[:8]}"
+    text = sys.stdin.read() if options.text == "-" else options.text
+    spec = _read_spec(options.spec) if options.spec else None
+
+    async def start() -> Run:
+        client = await connect(options)
+        return await client.start(
+            options.agent,
+            text if options.input is None else options.input,
+            spec=spec,
+            tenant=options.tenant,
+            limits=options.limits,
+            id=run_id,
+            task_queue=options.task_queue,
+        )
+
+    try:
+        run = runner.run(start())
+    except KeyboardInterrupt:
+        print_lines(f"\nThe run {run_id} may have started.", to_error=True)
+        raise
+    print_lines(f"{'run':<10}{run.id}", to_error=True)
+    return _follow(run, options, runner)
+
+
+def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    """Follow a run that exists, from its first entry to its end."""
+
+    async def find() -> Run:
+        return (await connect(options)).get(options.run)
+
+    return _follow(runner.run(find()), options, runner)
+
+
+def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    """Cancel a run."""
+
+    async def cancel() -> None:
+        await (await connect(options)).get(options.run).cancel()
+
+    runner.run(cancel())
+    name = shlex.quote(options.run) + connection_options(options)
+    print_lines(f"cancellation requested: outlast watch {name} shows the end of the run")
+    return 0
+
+
+def _follow(run: Run, options: argparse.Namespace, runner: asyncio.Runner) -> int:
+    connection = connection_options(options)
+    try:
+        result = runner.run(_print_to_end(run, RunView(run.id, connection=connection)))
+    except KeyboardInterrupt:
+        name = shlex.quote(run.id) + connection
+        print_lines(
+            "",
+            "The run goes on. To see it again, or to cancel it:",
+            f"  outlast watch {name}",
+            f"  outlast cancel {name}",
+            to_error=True,
+        )
+        return EXIT_INTERRUPTED
+    except RunFailed as error:
+        if options.json:
+            failure = {"type": error.cause_type, "message": error.message}
+            print_lines(json.dumps({"run": run.id, "status": "failed", "error": failure}))
+        print_lines(f"outlast: the run {run.id} failed: {_one_line(error.message)}", to_error=True)
+        return EXIT_FAILED
+    return _print_result(run, result, is_json=options.json)
+
+
+async def _print_to_end(run: Run, view: RunView) -> AgentResult:
+    try:
+        async for entry in run.stream():
+            print_lines(*view.lines(entry), to_error=True)
+    except Unavailable as error:
+        # The server knows the result of an ended run, even if no worker can show its transcript.
+        print_lines(str(error), to_error=True)
+    return await run.result()
+
+
+def _print_result(run: Run, result: AgentResult, *, is_json: bool) -> int:
+    print_lines(result_line(result), *compensation_lines(result), to_error=True)
+    if is_json:
+        print_lines(json.dumps({"run": run.id, **result.model_dump(mode="json")}))
+    elif result.output is not None or result.status == "completed":
+        print_value(result.output)
+    return 0 if result.status == "completed" else EXIT_STOPPED
+
+
+def _read_spec(file: Path) -> dict[str, Any]:
+    try:
+        spec = from_json(file.read_bytes())
+    except OSError as error:
+        raise BadRequest(f"--spec: {file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"--spec: {file} is not JSON: {error}") from None
+    if not isinstance(spec, dict):
+        raise BadRequest(f"--spec: {file} is not a JSON object")
+    return spec
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,61 @@
+"""What a run waits for: a person, a worker, the next message, or the end of a pause."""
+
+import json
+import shlex
+from typing import Literal
+
+from outlast.contracts.base import OutputModel
+from outlast.contracts.human import PendingRequest
+from outlast.contracts.results import Progress
+from outlast.texts import call_text, cut
+
+MAX_ASKED_BYTES = 200
+"""A call or a question in one line. `outlast approve` shows it in full."""
+
+
+class Waiting(OutputModel):
+    """An entry of `Run.stream` that says what a run waits for; it is not part of the transcript.
+
+    `content` is one line for people. `request` is the pending request if the run waits for a person.
+    """
+
+    role: Literal["waiting"] = "waiting"
+    content: str
+    request: PendingRequest | None = None
+
+
+def waiting_entries(progress: Progress, run_id: str) -> list[Waiting]:
+    """Return what a run waits for: its pending requests, or else its pause, message or worker."""
+    if progress.pending:
+        return [
+            Waiting(content=request_text(request, run_id), request=request)
+            for request in progress.pending
+        ]
+    if progress.status == "paused":
+        return [Waiting(content=f"{progress.doing}: `resume` continues it")]
+    if progress.status == "waiting_for_human" or "waits for" in progress.doing:
+        return [Waiting(content=progress.doing)]
+    return []
+
+
+def request_text(request: PendingRequest, run_id: str) -> str:
+    """Return a request and the command that decides it, in one line."""
+    verb = "answer" if request.kind == "question" else "approve"
+    return f"{request_summary(request)}: {decide_command_line(request, run_id, verb)}"
+
+
+def request_summary(request: PendingRequest) -> str:
+    """Return who must decide a request, and what it is about."""
+    if request.kind == "question":
+        question = cut(request.question or "", MAX_ASKED_BYTES)
+        return f"{request.audience} must answer {json.dumps(question, ensure_ascii=False)}"
+    call = call_text(request.tool, request.arguments, MAX_ASKED_BYTES)
+    votes = f" ({len(request.approved_by)} of {request.quorum})" if request.quorum > 1 else ""
+    return f"{request.audience} must approve {call}{votes}"
+
+
+def decide_command_line(request: PendingRequest, run_id: str, verb: str) -> str:
+    """Return the `outlast` command that decides a request."""
+    answer = " ANSWER" if verb == "answer" else ""
+    key = " --key FILE" if request.signers else ""
+    return f"outlast {verb} {shlex.join([run_id, request.request_id])}{answer}{key}"
