@@ -14,7 +14,8 @@ from outlast.contracts.requests import MAX_INSTRUCTIONS
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema, schema_of
-from outlast.tools import RESERVED, Tool
+from outlast.tool_parameters import check_type
+from outlast.tools import RESERVED, Tool, explained_errors
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",
@@ -52,6 +53,12 @@ class Agent:
 
     def __post_init__(self) -> None:
         """Check the definition and derive its schemas."""
+        with explained_errors(f"agent {self.name!r}"):
+            self._check()
+            object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
+            object.__setattr__(self, "tool_specs", _tool_specs(self))
+
+    def _check(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise DefinitionError(
                 f"agent {self.name!r}: a name is a letter, then at most 63 letters, digits, '_' and '-'"
@@ -65,13 +72,15 @@ class Agent:
             )
         if "{input}" not in self.prompt:
             raise DefinitionError(f"agent {self.name!r}: its prompt lacks '{{input}}'")
-        object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
-        object.__setattr__(self, "tool_specs", _tool_specs(self))
+        if not isinstance(self.limits, Limits):
+            raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
 
 
 def _output_schema(output: Any, name: str) -> Schema:
     what = f"the output of agent {name!r}"
     is_schema = isinstance(output, dict)
+    if not is_schema:
+        check_type(output, what)
     schema: Schema = output if is_schema else schema_of(output, what=what)
     try:
         if is_schema:
@@ -153,26 +162,52 @@ class Catalog:
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
-        """Collect the agents and tools of modules and agents. Raises `DefinitionError` for a name clash."""
-        agents: dict[str, Agent] = {}
-        tools: dict[str, Tool[..., Any]] = {}
-        waiting = [value for module in modules for value in vars(module).values()]
+        """Collect the agents and tools of modules and agents; raises `DefinitionError` for a name clash."""
+        agents: dict[str, tuple[Agent, str]] = {}
+        tools: dict[str, tuple[Tool[..., Any], str]] = {}
+        waiting = [
+            (value, module.__name__) for module in modules for value in vars(module).values()
+        ]
         while waiting:
-            entry = waiting.pop()
-            if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents"):
-                waiting.extend(entry.tools)
-            elif isinstance(entry, Tool) and _add_new(tools, entry.name, entry, "tools"):
-                waiting.extend(entry.companions)
+            entry, module = waiting.pop()
+            if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents", module):
+                waiting.extend((used, module) for used in entry.tools)
+            elif isinstance(entry, Tool) and _add_new(
+                tools, entry.name, entry, "tools", entry.place
+            ):
+                waiting.extend((companion, module) for companion in entry.companions)
         both = sorted(agents.keys() & tools.keys())
         if both:
-            raise DefinitionError(f"{both[0]!r} is the name of both an agent and a tool")
-        return cls(agents, tools)
+            agent_place, tool_place = agents[both[0]][1], tools[both[0]][1]
+            raise DefinitionError(
+                f"{both[0]!r} is the name of both an agent and a tool: {agent_place}, and {tool_place}"
+            )
+        return cls(
+            {name: agent for name, (agent, _) in agents.items()},
+            {name: tool for name, (tool, _) in tools.items()},
+        )
+
+    def specs_of(self, name: str) -> tuple[ToolSpec, ...]:
+        """Return the different tools with a name: agents may have questions of one name."""
+        if name in self.tools:
+            return (self.tools[name].spec,)
+        specs: list[ToolSpec] = []
+        for agent in self.agents.values():
+            for spec in agent.tool_specs:
+                unordered = spec.model_copy(update={"begins_run": False})
+                if spec.name == name and unordered not in specs:
+                    specs.append(unordered)
+        return tuple(specs)
 
 
-def _add_new(known: dict[str, Any], name: str, entry: object, kind: str) -> bool:
-    if known.get(name) is entry:
+def _add_new(
+    known: dict[str, tuple[Any, str]], name: str, entry: object, kind: str, place: str
+) -> bool:
+    if name not in known:
+        known[name] = (entry, place)
+        return True
+    known_entry, known_place = known[name]
+    if known_entry is entry:
         return False
-    if name in known:
-        raise DefinitionError(f"two {kind} are named {name!r}")
-    known[name] = entry
-    return True
+    places = ", and ".join(sorted((known_place, place)))
+    raise DefinitionError(f"two {kind} are named {name!r}: {places}")

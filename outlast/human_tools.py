@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval, Escalation
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived
 from outlast.jsonschema.schemas import Schema, schema_of
-from outlast.tools import DEFAULT_AUDIENCE
+from outlast.tool_parameters import check_type
+from outlast.tools import DEFAULT_AUDIENCE, RESERVED, seconds
+from outlast.validation import explain
 
 PARAMETERS: Schema = {
     "type": "object",
@@ -38,14 +42,16 @@ def ask_human(
     the time between reminders. Raises `DefinitionError` for a type without a schema.
     """
     what = f"the answer of {name!r}"
+    expires_s = seconds(expires, f"{name}: expires")
+    remind_s = None if remind is None else seconds(remind, f"{name}: remind")
+    check_type(answer, what)
     schema = schema_of(answer, what=what)
+    if name in RESERVED:
+        raise DefinitionError(f"{name} has the name of an activity of outlast; pass another name=")
     try:
         check_derived(schema, what)
         approval = Approval(
-            audience=audience,
-            expires_s=expires.total_seconds(),
-            remind_s=remind.total_seconds() if remind else None,
-            escalate=tuple(escalate),
+            audience=audience, expires_s=expires_s, remind_s=remind_s, escalate=tuple(escalate)
         )
         return ToolSpec(
             name=name,
@@ -56,5 +62,7 @@ def ask_human(
             answer_schema=schema,
             max_calls=max_calls,
         )
-    except ValueError as error:
+    except ValidationError as error:
+        raise DefinitionError(f"{name}: {explain(error)}") from None
+    except (ValueError, TypeError) as error:
         raise DefinitionError(f"{name}: {error}") from None

@@ -13,6 +13,9 @@ MAX_RESULT_DEPTH = 100
 MAX_NUMBER_DIGITS = 1_000
 """Digits of a whole number in a tool result. Python itself refuses to read more than 4,300."""
 
+MAX_RESULT_VALUES = 256_000
+"""Values in a tool result: each takes a byte of JSON at least."""
+
 _MAX_NUMBER = 10**MAX_NUMBER_DIGITS
 
 
@@ -33,19 +36,34 @@ def carried(value: JsonValue, depth: int = 0) -> JsonValue:
     return [carried(item, depth + 1) for item in value]
 
 
-def with_clean_text(value: Any, depth: int = 0) -> Any:
-    """Return a Python value with `clean_text` in its lists, tuples, sets and dictionaries."""
-    if isinstance(value, str):
-        return clean_text(value) if type(value) is str else value
-    if depth >= MAX_RESULT_DEPTH:
+def with_clean_text(value: Any) -> Any:
+    """Return a Python value with `clean_text` in its lists, tuples, sets and dictionaries.
+
+    Raises `ValueError` for more values than a result can hold, such as lists that hold each other twice.
+    """
+    return _Cleaner().cleaned(value, ())
+
+
+class _Cleaner:
+    def __init__(self) -> None:
+        self._values = 0
+
+    def cleaned(self, value: Any, parents: tuple[int, ...]) -> Any:
+        self._values += 1
+        if self._values > MAX_RESULT_VALUES:
+            raise ValueError(f"more than {MAX_RESULT_VALUES:,} values")
+        if type(value) is str:
+            return clean_text(value)
+        if len(parents) >= MAX_RESULT_DEPTH or id(value) in parents:
+            return value  # its encoding fails later, with the reason
+        inside = (*parents, id(value))
+        if type(value) in (list, tuple, set, frozenset):
+            return type(value)(self.cleaned(item, inside) for item in value)
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*(self.cleaned(item, inside) for item in value))
+        if type(value) is dict:
+            return {
+                self.cleaned(name, inside): self.cleaned(item, inside)
+                for name, item in value.items()
+            }
         return value
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(with_clean_text(item, depth + 1) for item in value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(with_clean_text(item, depth + 1) for item in value))
-    if type(value) is dict:
-        return {
-            with_clean_text(name, depth + 1): with_clean_text(item, depth + 1)
-            for name, item in value.items()
-        }
-    return value

@@ -1,7 +1,6 @@
 """The parameters of a function as a model of its arguments, from its signature, hints and docstring."""
 
 import inspect
-import math
 import re
 import warnings
 from collections.abc import Callable
@@ -11,8 +10,10 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from outlast.errors import DefinitionError
-from outlast.jsonschema.schema_checks import check_derived
-from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.jsonschema.schemas import schema_of
+
+MAX_LAYERS = 50
+"""Decorators and partials around one function. A circle of them would have no end."""
 
 
 def checked_function(function: Any, name: str) -> Callable[..., Any]:
@@ -22,9 +23,11 @@ def checked_function(function: Any, name: str) -> Callable[..., Any]:
             f"tool {name!r}: a method cannot be a tool before it belongs to an object: "
             "use tool(effect=…)(the_object.method)"
         )
+    if hasattr(function, "spec"):
+        raise DefinitionError(f"tool {name!r}: {function.spec.name!r} is a tool already")
     if isinstance(function, type) or not callable(function):
         raise DefinitionError(f"tool {name!r}: {function!r} is not a function")
-    if inspect.isasyncgenfunction(inspect.unwrap(_inner(function))):
+    if any(map(inspect.isasyncgenfunction, _layers(function))):
         raise DefinitionError(f"tool {name!r}: it yields its results; return them as a list")
     checked: Callable[..., Any] = function
     return checked
@@ -32,10 +35,7 @@ def checked_function(function: Any, name: str) -> Callable[..., Any]:
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Tell whether a call returns an awaitable, also through decorators, a partial or an object."""
-    inner = _inner(function)
-    return any(
-        inspect.iscoroutinefunction(candidate) for candidate in (inner, inspect.unwrap(inner))
-    )
+    return any(map(inspect.iscoroutinefunction, _layers(function)))
 
 
 def name_of(function: Any) -> str:
@@ -47,7 +47,7 @@ def name_of(function: Any) -> str:
 
 def place_of(function: Any) -> str:
     """Return where a function is defined: its module and line."""
-    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
+    code = getattr(_layers(function)[-1], "__code__", None)
     module = getattr(function, "__module__", None) or "?"
     return module if code is None else f"{module}, line {code.co_firstlineno}"
 
@@ -55,7 +55,9 @@ def place_of(function: Any) -> str:
 def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
     """Return the type hints of a function; raises `DefinitionError` if they cannot be used."""
     try:
+        # The innermost function has the last word, as for its signature.
         hints = get_type_hints(_inner(function), include_extras=True)
+        hints |= get_type_hints(_layers(function)[-1], include_extras=True)
     except NameError as error:
         raise DefinitionError(f"tool {name!r}: a type hint is not defined: {error}") from None
     except SyntaxError as error:
@@ -93,23 +95,6 @@ def arguments_model(
         )
 
 
-def schema_of_arguments(arguments: type[BaseModel], name: str) -> Schema:
-    """Return the JSON Schema of a tool's arguments."""
-    what = f"the parameters of tool {name!r}"
-    schema = schema_of(arguments, what=what)
-    schema.pop("title", None)
-    properties: Any = schema.setdefault("properties", {})
-    for field in properties.values():
-        default = field.get("default") if isinstance(field, dict) else None
-        if isinstance(default, float) and not math.isfinite(default):
-            del field["default"]  # JSON has no such number; the function still gets it
-    try:
-        check_derived(schema, what, arguments=True)
-    except ValueError as error:
-        raise DefinitionError(str(error)) from None
-    return schema
-
-
 def check_type(annotation: Any, what: str, *, is_read: bool = True) -> None:
     """Raise `DefinitionError` for a type without a schema, or with values that JSON cannot give back."""
     try:
@@ -131,22 +116,31 @@ def description_of(function: Callable[..., Any]) -> str:
     return sections[0].strip()
 
 
+def _layers(function: Any) -> list[Any]:
+    """Return a function, and then what is in its partials, decorators and objects, to the innermost one."""
+    layers = [function]
+    while len(layers) <= MAX_LAYERS:
+        layer = layers[-1]
+        if isinstance(layer, partial):
+            layers.append(layer.func)
+        elif hasattr(layer, "__wrapped__"):
+            layers.append(layer.__wrapped__)
+        elif not inspect.isroutine(layer) and not isinstance(layer, type):
+            layers.append(layer.__call__)
+        else:
+            break
+    return layers
+
+
 def _inner(function: Any) -> Any:
-    """Return the function in a partial, or the `__call__` of an object."""
-    while isinstance(function, partial):
-        function = function.func
-    if inspect.isroutine(function) or not callable(function) or isinstance(function, type):
-        return function
-    return function.__call__
+    """Return the function in a partial, or the `__call__` of an object, with its decorators."""
+    return next((layer for layer in _layers(function) if inspect.isroutine(layer)), function)
 
 
 def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters that a model gives: all but those that a partial has bound."""
-    bound: set[str] = set()
-    inner: Any = function
-    while isinstance(inner, partial):
-        bound |= set(inner.keywords)
-        inner = inner.func
+    partials = [layer for layer in _layers(function) if isinstance(layer, partial)]
+    bound = {name for layer in partials for name in layer.keywords}
     parameters = inspect.signature(function).parameters.values()
     return [parameter for parameter in parameters if parameter.name not in bound]
 
@@ -211,10 +205,7 @@ def _enumerations(schema: Any) -> list[Any]:
 
 
 def _docstring(function: Callable[..., Any]) -> str:
-    inner = function
-    while isinstance(inner, partial):
-        inner = inner.func
-    return inspect.getdoc(inner) or ""
+    return inspect.getdoc(_inner(function)) or ""
 
 
 def _documented_arguments(function: Callable[..., Any]) -> dict[str, str]:

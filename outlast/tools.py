@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from outlast.error_text import clean_text, error_text
 from outlast.errors import DefinitionError, Failure, ToolError, ToolFailed
 from outlast.json_text import to_json
 from outlast.json_values import carried, with_clean_text
-from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.schema_checks import check_derived
+from outlast.jsonschema.schemas import Schema, schema_of
 from outlast.texts import hint
 from outlast.tool_parameters import (
     arguments_model,
@@ -32,7 +34,6 @@ from outlast.tool_parameters import (
     is_async,
     name_of,
     place_of,
-    schema_of_arguments,
 )
 from outlast.validation import explain
 
@@ -130,7 +131,11 @@ class Tool(Generic[_Arguments, _Result]):
 
     def _encoded(self, result: Any) -> bytes:
         try:
-            value = self.result.dump_python(self._validated(result), mode="json")
+            clean = with_clean_text(result)
+        except (ValueError, RecursionError) as error:
+            raise ToolError(f"{self.name} returned {error}: ask for less") from None
+        try:
+            value = self.result.dump_python(self.result.validate_python(clean), mode="json")
         except ValidationError as error:
             reason = error_text(ValueError(explain(error)))
             raise ToolFailed(f"the result does not match its type: {reason}") from None
@@ -147,15 +152,6 @@ class Tool(Generic[_Arguments, _Result]):
                 "allowed: ask for less"
             )
         return encoded
-
-    def _validated(self, result: Any) -> Any:
-        try:
-            return self.result.validate_python(result)
-        except ValidationError as error:
-            # Names of files may hold bytes that are not text, as halves of surrogate pairs.
-            if not any(detail["type"] == "string_unicode" for detail in error.errors()):
-                raise
-            return self.result.validate_python(with_clean_text(result))
 
 
 def _explained(factory: Callable[_Options, _Made]) -> Callable[_Options, _Made]:
@@ -207,11 +203,11 @@ def tool(
 
     def define(function: Callable[_Arguments, _Result]) -> Tool[_Arguments, _Result]:
         tool_name = name_of(function) if name is None else name
-        with _explained_errors(f"tool {tool_name!r}"):
+        with explained_errors(f"tool {tool_name!r}"):
             checked = checked_function(function, tool_name)
             hints = hints_of(checked, tool_name)
             arguments = arguments_model(checked, hints, tool_name)
-            parameters = schema_of_arguments(arguments, tool_name)
+            parameters = _schema_of_arguments(arguments, tool_name)
             returns = hints["return"]
             check_type(returns, f"the result of tool {tool_name!r}", is_read=False)
             known_effect = _checked_effect(effect, tool_name)
@@ -235,7 +231,7 @@ def tool(
 
 
 @contextmanager
-def _explained_errors(what: str) -> Iterator[None]:
+def explained_errors(what: str) -> Iterator[None]:
     """Turn whatever a definition raises into a `DefinitionError`: types and defaults may raise anything."""
     try:
         yield
@@ -261,9 +257,9 @@ def seconds(duration: object, what: str) -> float:
 
 
 def _checked_effect(effect: object, tool_name: str) -> Effect:
-    effects: dict[object, Effect] = {name: name for name in EFFECTS}
-    if effect in effects:
-        return effects[effect]
+    for known in EFFECTS:
+        if effect == known:
+            return known
     raise DefinitionError(f"tool {tool_name!r}: effect {effect!r}; {hint(str(effect), EFFECTS)}")
 
 
@@ -273,6 +269,23 @@ def _checked_max_calls(max_calls: object, tool_name: str) -> int | None:
     raise DefinitionError(
         f"tool {tool_name!r}: max_calls {max_calls!r} must be a whole number of at least 1, or None"
     )
+
+
+def _schema_of_arguments(arguments: type[BaseModel], name: str) -> Schema:
+    """Return the JSON Schema of a tool's arguments."""
+    what = f"the parameters of tool {name!r}"
+    schema = schema_of(arguments, what=what)
+    schema.pop("title", None)
+    properties: Any = schema.setdefault("properties", {})
+    for field in properties.values():
+        default = field.get("default") if isinstance(field, dict) else None
+        if isinstance(default, float) and not math.isfinite(default):
+            del field["default"]  # JSON has no such number; the function still gets it
+    try:
+        check_derived(schema, what, arguments=True)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from None
+    return schema
 
 
 def _result_adapter(returns: Any) -> TypeAdapter[Any]:

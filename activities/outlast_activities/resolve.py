@@ -95,12 +95,18 @@ class ResolveActivities:
         )
 
     def _tool(self, name: str) -> ToolSpec:
-        known = {
-            spec.name: spec for agent in self._catalog.agents.values() for spec in agent.tool_specs
-        } | {tool.name: tool.spec for tool in self._catalog.tools.values()}
-        if name not in known:
-            raise BadRequest(_unknown("spec.tools", name, known))
-        return self._routed(known[name].model_copy(update={"begins_run": False}))
+        specs = list(self._catalog.specs_of(name))
+        if not specs:
+            known = {
+                spec.name for agent in self._catalog.agents.values() for spec in agent.tool_specs
+            }
+            raise BadRequest(_unknown("spec.tools", name, known | self._catalog.tools.keys()))
+        if len(specs) > 1:
+            raise BadRequest(
+                f"spec.tools: {name!r} stands for {len(specs)} different tools of this worker's agents; "
+                "give them different names"
+            )
+        return self._routed(specs[0].model_copy(update={"begins_run": False}))
 
     def _signable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
         """Return the tools. Raises `BadRequest` if nobody could sign the decisions about one of them."""
