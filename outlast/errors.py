@@ -15,6 +15,7 @@ OutlastError
     ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript is too large to continue in a new run
+    ├── InternalError     a bug of outlast; the run fails instead of waiting for a repair
     ├── ContinuedAsNew    the run continues in a new Temporal run; repeat the call
     ├── TooManyWait       too many callers wait for the same answer; repeat the call later
     └── RunFailed         a run failed; raised by the client and by `run_agent`
@@ -71,7 +72,7 @@ class Failure(OutlastError, ApplicationError):
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(
-            message,
+            message.encode(errors="replace").decode(),  # half of a surrogate pair cannot be sent
             *details,
             type=kind or type(self).__name__,
             non_retryable=not retryable,
@@ -189,6 +190,10 @@ class NoWorker(Failure):
 
 class RunTooLarge(Failure):
     """Raised when a transcript is too large for the input of the next run of its chain."""
+
+
+class InternalError(Failure):
+    """Raised when an unexpected exception ends a run: a bug of outlast, or of a worker's answer."""
 
 
 class TooSlow(Failure):

@@ -18,7 +18,6 @@ from typing import Any
 import structlog
 from temporalio import activity
 
-from outlast.contracts.effects import EFFECTFUL
 from outlast.errors import Failure, ToolFailed
 from outlast.tools import Tool
 from outlast_activities.tool_failures import as_failure
@@ -230,7 +229,7 @@ def _is_waited_for(tool: Tool[..., Any]) -> bool:
 
     To cancel it would leave unknown whether it happened. Its timeout bounds the wait.
     """
-    if tool.spec.effect not in EFFECTFUL or not activity.in_activity():
+    if not tool.spec.must_end or not activity.in_activity():
         return False
     details = activity.cancellation_details()
     return (

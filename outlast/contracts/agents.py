@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from outlast.contracts.base import WireModel
-from outlast.contracts.effects import CompanionTool, Effect
+from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.names import Name
@@ -67,6 +67,11 @@ class ToolSpec(WireModel):
     heartbeats: bool = False
     """Whether its worker sends heartbeats, as for `@tool`, so that a lost worker is noticed early."""
     route: Route | None = None
+
+    @property
+    def must_end(self) -> bool:
+        """Whether a call under way is waited for when its run ends, because it may have to be undone."""
+        return self.effect in EFFECTFUL or self.compensate is not None
 
 
 class PinnedAgent(WireModel):

@@ -53,11 +53,15 @@ class ServedLeg(OutputModel):
 
 
 class CompensationOutcome(OutputModel):
-    """The compensation of one effect after its run did not complete; `detail` says why it failed."""
+    """What became of one effect of a run that did not complete; `detail` says why.
+
+    `unknown` is a call of which nobody knows whether it happened. `not_made` is an approved call that the
+    end of the run came before.
+    """
 
     call_id: str
     tool: str
-    outcome: Literal["undone", "undone_by_hand", "not_undone"]
+    outcome: Literal["undone", "undone_by_hand", "not_undone", "unknown", "not_made"]
     detail: str = ""
 
 
@@ -73,7 +77,7 @@ class AgentResult(OutputModel):
     decisions: list[SettledRequest] = []
     """The outcomes of human requests in their order, the last hundred."""
     compensations: list[CompensationOutcome] = []
-    """The compensations of a run that did not complete, the last effect first."""
+    """What became of the effects of a run that did not complete, the last effect first."""
     legs: list[ServedLeg] = []
     """The legs that served the steps of the run."""
 

@@ -46,6 +46,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "waiting.MAX_ASKED_BYTES",
         "run_view.LABEL_WIDTH",
         "run_view.MIN_TEXT_BYTES",
+        "outcome.MAX_REASON_BYTES",
+        "payloads.MAX_ENCODING_BYTES",
         "plugin.MAX_MESSAGE",
         "plugin.MAX_STACK_TRACE",
         "request_fields.MAX_REASON",
@@ -123,6 +125,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "temporal_source.DEFAULT_HEARTBEAT_INTERVAL",
         "worker_process.CHECK_INTERVAL_S",
     ),
+    "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
     "tunes how a transcript is packed": (
         "packing.COMPRESSION_LEVEL",
         "packing.MAX_ROUNDS",

@@ -106,7 +106,9 @@ def test_these_states_have_a_value_in_each_field(
 def test_the_next_run_has_all_of_the_carried_state_before_any_handler_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workflow, "info", lambda: SimpleNamespace(continued_run_id="r1"))
+    monkeypatch.setattr(
+        workflow, "info", lambda: SimpleNamespace(continued_run_id="r1", cron_schedule=None)
+    )
     data = STATE.carried_with(INBOUND).model_dump_json().encode()
     made = AgentWorkflow(RawValue(Payload(metadata={"encoding": b"json/plain"}, data=data)))
     state = made._restored_state

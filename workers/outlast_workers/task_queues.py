@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from outlast_activities.chain import ChainActivities
 from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.transcript_cache import TranscriptCache
@@ -112,7 +113,7 @@ def polled_queues(
 def _orchestration_activities(
     client: Client, settings: Settings, catalog: Catalog, *, has_search_attributes: bool
 ) -> list[Callable[..., Any]]:
-    """Return the activities of the role `workflows`: resolving agents, and notifying people."""
+    """Return the activities of the role `workflows`: agents, notices and the origin of runs."""
     channels = channels_by_audience(settings.audiences)
     if unused := unused_audiences(settings.audiences, catalog):
         log.warning("audiences.unused", audiences=unused, reason="no tool here uses them")
@@ -129,7 +130,7 @@ def _orchestration_activities(
         keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
         has_search_attributes=has_search_attributes,
     )
-    return [resolve.resolve_agent, notify.notify]
+    return [resolve.resolve_agent, notify.notify, ChainActivities(client).check_chain]
 
 
 def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:

@@ -17,11 +17,12 @@ from outlast.contracts.requests import ReplyPayload, TranscriptQuery
 from outlast.contracts.results import AgentResult, Progress, StopReason
 from outlast.errors import BadRequest, Failure
 from outlast.transcripts import page
+from outlast_workflows.outcome import carryable, failure_of
 from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.commands import CommandTarget, takes_commands
 from outlast_workflows.people.conversation import Answer, Replies
 from outlast_workflows.run import AgentRun
-from outlast_workflows.run_start import open_run, restored
+from outlast_workflows.run_start import check_restored, open_run, restored
 from outlast_workflows.state import InboundState, RunState
 
 
@@ -45,30 +46,54 @@ class AgentWorkflow:
     @workflow.init
     @_ignores_several_inputs
     def __init__(self, request: RawValue = NO_INPUT) -> None:
-        self._restored_state: RunState | None
-        self._restored_state, inbound = restored(request) or (None, InboundState())
+        self._restored_state: RunState | None = None
+        self._rejection: Failure | None = None
+        inbound = InboundState()
+        try:
+            self._restored_state, inbound = restored(request) or (None, inbound)
+        except Exception as error:  # noqa: BLE001 `run` raises it; here it would block the run
+            self._rejection = failure_of(error)
         self.target = CommandTarget(inbound, Replies())
 
     @workflow.run
     async def run(self, request: RawValue = NO_INPUT) -> AgentResult:
         """Return the result of the run; `request` is the JSON of an `AgentRequest`.
 
-        The deadline and a cancellation end the run with a result, a `Failure` ends it as failed. All three
+        Every run ends: `failure_of` makes a `Failure` of an exception that nobody expects.
+        """
+        try:
+            return await self._ended(request)
+        except Exception as error:  # noqa: BLE001 the SDK would repeat the workflow task without end
+            raise failure_of(error) from None
+
+    async def _ended(self, request: RawValue) -> AgentResult:
+        """Open the run, take its turns and end it.
+
+        The deadline and a cancellation end the run with a result, a failure ends it as failed. All three
         can come out of each await in the `try` block.
         """
         try:
-            # Handlers of commands run from the first workflow task on, also while the agent is looked up.
-            # They change `target.inbound`, which exists before and stays the same object.
-            state = self._restored_state or await open_run(request)
+            state = await self._opened(request)
             self.target.run = AgentRun(state, self.target.inbound, self.target.replies)
             result = await self.target.run.take_turns()
         except TimeoutError:
             result = self._stopped("deadline")
-        except Failure as error:
-            await self._fail(error)
         except asyncio.CancelledError:
             result = self._stopped("cancelled")
+        except Exception as error:  # noqa: BLE001 see `failure_of`
+            await self._fail(failure_of(error))
         return await self._end(result)
+
+    async def _opened(self, request: RawValue) -> RunState:
+        """Return the state of the run: a new one, or the one that the run before handed over."""
+        # Handlers of commands run from the first workflow task on, also while the agent is looked up.
+        # They change `target.inbound`, which exists before and stays the same object.
+        if self._rejection is not None:
+            raise self._rejection
+        if self._restored_state is None:
+            return await open_run(request)
+        await check_restored(self._restored_state)
+        return self._restored_state
 
     def _stopped(self, reason: StopReason) -> AgentResult:
         if self.target.run is None:
@@ -93,7 +118,7 @@ class AgentWorkflow:
                 result = run.stopped(result.stop_reason)
                 result = result.model_copy(update={"compensations": compensations})
         await replies.end(outcome)
-        return result
+        return carryable(result)
 
     async def _fail(self, error: Failure) -> NoReturn:
         """End a run as failed, in the three steps of `_end`."""
@@ -115,7 +140,10 @@ class AgentWorkflow:
     async def reply(self, payload: RawValue = NO_INPUT) -> JsonValue:
         """Wait until all messages are answered, and return the answer."""
         del payload
-        return await self.target.replies.next_answer(self._current_answer)
+        try:
+            return await self.target.replies.next_answer(self._current_answer)
+        except Exception as error:  # noqa: BLE001 an update that fails otherwise blocks the run
+            raise failure_of(error) from None
 
     @reply.validator
     def check_reply(self, payload: RawValue = NO_INPUT) -> None:

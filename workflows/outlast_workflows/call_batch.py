@@ -1,6 +1,6 @@
 """The tool calls of one decision, as values that the parts of a run pass on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
@@ -19,6 +19,8 @@ class CallBatch:
     agent_calls: int = 0
     """Calls of agents: they share what is left of the run's budget."""
     is_broken: bool = False
+    started: set[str] = field(default_factory=set)
+    """Ids of the calls that a worker has begun, or may have begun."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Agents as tools: each call runs an agent as a child workflow, within what is left of the run's budget."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 
 from temporalio import workflow
-from temporalio.common import Priority
-from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
+from temporalio.common import Priority, RawValue
+from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.workflow import ParentClosePolicy
 
 from outlast.contracts.limits import RunLimits
@@ -13,10 +14,16 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
 from outlast.json_text import to_json
-from outlast_workflows.budget import Spending
+from outlast_workflows.budget import Spending, usage_problem
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
+from outlast_workflows.payloads import result_of
 from outlast_workflows.step_failures import cause_of
+
+CHILD_ID_PATCH = "child-ids-are-random"
+
+MAX_ID_BYTES = 900
+"""Size of a child's workflow id. The server allows 1,000, and a child calls agents too."""
 
 
 class ChildAgents:
@@ -42,7 +49,7 @@ class ChildAgents:
         try:
             # Other calls of the batch and all handlers run meanwhile. The usage is added after the await,
             # in one step.
-            result: AgentResult = await workflow.execute_child_workflow(
+            returned: RawValue = await workflow.execute_child_workflow(
                 AGENT_WORKFLOW,
                 {
                     "agent": name,
@@ -50,17 +57,43 @@ class ChildAgents:
                     "tenant": self._tenant,
                     "limits": limits.model_dump(mode="json"),
                 },
-                id=f"{workflow.info().workflow_id}/{call.id}-{name}",
-                result_type=AgentResult,
+                id=self._child_id(call),
+                result_type=RawValue,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 static_summary=call_summary(call.call),
                 priority=self._priority,
             )
-        except ChildWorkflowError as error:
+            result = result_of(AgentResult, returned)
+        except (
+            FailureError,
+            ValueError,
+        ) as error:  # its id may be taken, its result may be foreign
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
             raise ToolFailed(f"agent {name} (call {call.id}): {cause_of(error)}") from None
+        problem = usage_problem(result.usage)
+        if problem is not None:
+            raise ToolFailed(f"agent {name} (call {call.id}): returned an invalid usage: {problem}")
         self._spending.usage += result.usage
         if result.status == "completed":
             return to_json(result.output)
         return to_json({"error": f"{name} stopped: {result.stop_reason}"})
+
+    def _child_id(self, call: PlannedCall) -> str:
+        """Return the workflow id of a child. Nobody can guess it, and start a run with it first."""
+        run_id, suffix = workflow.info().workflow_id, f"/{call.id}-{call.tool.name}"
+        if not workflow.patched(CHILD_ID_PATCH):
+            return f"{run_id}{suffix}"
+        return child_id(run_id, f"{suffix}-{workflow.uuid4().hex[:12]}")
+
+
+def child_id(run_id: str, suffix: str) -> str:
+    """Return a workflow id that begins with the parent's, which is shortened if it is long.
+
+    The server repeats a workflow task without end that starts a child with a longer id than it allows.
+    """
+    if len(f"{run_id}{suffix}".encode()) <= MAX_ID_BYTES:
+        return f"{run_id}{suffix}"
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
+    room = MAX_ID_BYTES - len(f"~{digest}{suffix}".encode())
+    return f"{run_id.encode()[:room].decode(errors='ignore')}~{digest}{suffix}"

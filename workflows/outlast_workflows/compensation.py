@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import json
+from typing import Literal
 
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from outlast.contracts.effects import RESULT
 from outlast.contracts.results import CompensationOutcome
-from outlast.errors import NoWorker, ToolFailed
 from outlast.jsonschema.schemas import Schema
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.companion_calls import arguments_for, audience_of, undo_call
@@ -17,7 +17,7 @@ from outlast_workflows.people.outcomes import outcome_text
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import UndoStep
 from outlast_workflows.step_failures import cause_of
-from outlast_workflows.tool_activities import ToolActivities
+from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
 
 MAX_UNDO = 100
 """Effects of one run that can be undone. Each one is carried until the run ends."""
@@ -41,16 +41,12 @@ class Compensation:
         self._activities = activities
         self._requests = requests
         self._display = display
+        self._notes: list[CompensationOutcome] = []
 
     @property
     def is_full(self) -> bool:
         """Whether the run has as many effects to undo as it may have."""
         return len(self._steps) >= MAX_UNDO
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to undo."""
-        return not self._steps
 
     def record(self, call: PlannedCall, result: str | None) -> None:
         """Record how a call that happened is undone; `result` is its JSON text, None if unknown."""
@@ -71,23 +67,32 @@ class Compensation:
             )
         )
 
+    def note(self, call: PlannedCall, outcome: Literal["unknown", "not_made"], detail: str) -> None:
+        """Note what became of a call that the end of the run interrupted: the result names it."""
+        noted = CompensationOutcome(
+            call_id=call.id, tool=call.tool.name, outcome=outcome, detail=detail
+        )
+        self._notes.append(noted)
+
     def clear(self) -> None:
         """Forget all effects: the run has answered, so they stay."""
         self._steps.clear()
 
     async def run(self) -> list[CompensationOutcome]:
-        """Undo all effects and return their outcomes, although the run is cancelled meanwhile.
+        """Undo all effects, although the run is cancelled meanwhile. Return their outcomes and the notes.
 
         A run is cancelled once, and there is nothing left to stop. So the compensation runs in a task of
         its own, and a cancellation of the run's task while it waits is dropped.
         """
+        if not self._steps:
+            return self._notes
         task = asyncio.ensure_future(self._undo_all())
         while not task.done():
             with contextlib.suppress(asyncio.CancelledError):
                 # The handler of `decide` runs meanwhile, and settles requests about failed compensations.
                 # The steps are changed by this task alone: no tool call is running any more.
                 await asyncio.shield(task)
-        return task.result()
+        return [*task.result(), *self._notes]
 
     async def _undo_all(self) -> list[CompensationOutcome]:
         outcomes = []
@@ -103,12 +108,17 @@ class Compensation:
         try:
             # No other step runs meanwhile: one effect is undone after the other.
             await self._activities.execute(call)
-        except (ActivityError, ToolFailed, NoWorker) as error:
+        except UnreadableResult:
+            pass  # it was undone, and nobody reads the result
+        except (FailureError, ValueError) as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            cause = cause_of(error)
-        else:
-            return CompensationOutcome(call_id=step.call_id, tool=step.tool, outcome="undone")
+            return await self._undo_by_hand(step, call, cause_of(error))
+        return CompensationOutcome(call_id=step.call_id, tool=step.tool, outcome="undone")
+
+    async def _undo_by_hand(
+        self, step: UndoStep, call: PlannedCall, cause: str
+    ) -> CompensationOutcome:
         settled, answer = await self._requests.ask_about(
             call,
             question=f"{call.tool.name} could not undo {step.tool} (call {step.call_id}): {cause}",

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from outlast_activities.generation.activity import ModelActivities
+from outlast_activities.policies.decision_check import decision_problem
 from temporalio import workflow
-from temporalio.common import Priority
+from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityConfig
 
@@ -14,17 +14,21 @@ from outlast.contracts.agents import Leg
 from outlast.contracts.generation import GenerateInput, Generation
 from outlast.contracts.messages import Message
 from outlast.contracts.results import Usage
-from outlast.errors import ModelError
+from outlast.errors import ModelError, ModelFailure
 from outlast_workflows.activity_options import (
     WAIT_CANCELLATION_COMPLETED,
     Step,
     generate_options,
     was_not_served,
 )
-from outlast_workflows.budget import TakeTurn, left_of, usage_of
+from outlast_workflows.budget import TakeTurn, left_of, number_problem, usage_of
 from outlast_workflows.legs import Legs
+from outlast_workflows.payloads import result_of
 from outlast_workflows.state import RunState
 from outlast_workflows.step_failures import cause_of, model_failure_of, tokens_of
+
+GENERATE = "generate"
+"""The activity type of a model call. Its result arrives raw, and is checked here."""
 
 INLINE = {"user": 4_000, "assistant": 0, "tool": 250}
 """Characters up to which a new entry is sent to a model worker, by role. A longer entry is in the history
@@ -100,18 +104,38 @@ class ModelCalls:
         spending = self._state.spending
 
         async def start(leg: Leg) -> Generation:
+            wanted = self._input(plan, leg)
             try:
                 # The handler of `say` may cancel this task meanwhile (see `generate`).
-                generation = await workflow.execute_activity_method(
-                    ModelActivities.generate, self._input(plan, leg), **self._options(leg)
+                result: RawValue = await workflow.execute_activity(
+                    GENERATE, wanted, result_type=RawValue, **self._options(leg)
                 )
             except ActivityError as error:
                 spending.add_model_call(usage_of(tokens_of(error), leg))
                 raise
+            generation = self._checked(result, wanted)
             spending.add_model_call(usage_of(generation, leg))
             return generation
 
         return start
+
+    def _checked(self, result: RawValue | None, wanted: GenerateInput) -> Generation:
+        """Return what a worker generated, or raise `ModelError` if no right worker returns that.
+
+        A worker with the role `generate` decides what a model may call and answer. The run trusts it with
+        the schemas, but not with more calls, other tools or an answer that this turn does not allow.
+        """
+        where = f"turn {self._state.spending.turns}: a worker returned an invalid result"
+        try:
+            generation = result_of(Generation, result)
+        except ValueError as error:
+            raise ModelError(f"{where}: {error}", kind=ModelFailure.SERVER_ERROR) from None
+        problem = number_problem(generation)
+        if problem is None and generation.decision is not None:
+            problem = decision_problem(generation.decision, self._state.agent, wanted)
+        if problem is not None:
+            raise ModelError(f"{where}: {problem}", kind=ModelFailure.SCHEMA_INVALID)
+        return generation
 
     def _input(self, plan: TakeTurn, leg: Leg) -> GenerateInput:
         """Return the input of the call: the transcript by reference, and what the run still allows."""

@@ -10,7 +10,7 @@ from temporalio import workflow
 from outlast.contracts.generation import Generation
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.results import AgentResult, CompensationOutcome, StopReason
-from outlast.errors import ContinuedAsNew
+from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
 from outlast.transcripts import decision_message, user_message
 from outlast_workflows.budget import StopRun, TakeTurn, plan_turn, share_of
@@ -136,7 +136,7 @@ class AgentRun:
 
     async def compensate(self) -> list[CompensationOutcome]:
         """Undo the effects of a run that did not complete."""
-        return [] if self._compensation.is_empty else await self._compensation.run()
+        return await self._compensation.run()
 
     def stopped(self, reason: StopReason) -> AgentResult:
         """Show that the run has stopped, and return its result."""
@@ -227,6 +227,11 @@ class AgentRun:
         is_outdated = not is_task and info.is_target_worker_deployment_version_changed()
         if not (is_outdated or info.is_continue_as_new_suggested()):
             return
+        if info.cron_schedule:
+            raise RunTooLarge(
+                "the history is full, and a run on a cron schedule cannot continue as new: start it from a"
+                " Temporal schedule, or give it fewer turns"
+            )
         await self._replies.end(ContinuedAsNew.__name__)
         workflow.continue_as_new(
             self.state.carried_with(self._inbound),

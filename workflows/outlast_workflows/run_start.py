@@ -5,10 +5,11 @@ import functools
 import json
 from datetime import timedelta
 
-from outlast_activities.resolve import ResolveActivities
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.workflow import ActivityConfig
 
 from outlast.agents import in_opening_order
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
@@ -16,9 +17,10 @@ from outlast.contracts.requests import AgentRequest
 from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
+from outlast.validation import explain
 from outlast_workflows.budget import tighter
 from outlast_workflows.packing import unpack
-from outlast_workflows.payloads import json_of
+from outlast_workflows.payloads import json_of, result_of
 from outlast_workflows.state import Carried, InboundState, RunState
 from outlast_workflows.step_failures import cause_of
 
@@ -26,6 +28,8 @@ MAX_SHARED_AGENTS = 256
 """Agents that the runs of a worker share: a thousand runs of one agent keep one copy of it."""
 
 RESOLVE_TIMEOUT = timedelta(seconds=30)
+CHECK_CHAIN_PATCH = "state-handed-over-is-checked"
+
 RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
 RESOLVE_WAIT = timedelta(hours=1)
 """All attempts of the lookup together. The lookup itself takes milliseconds."""
@@ -38,14 +42,35 @@ def restored(request: RawValue) -> tuple[RunState, InboundState] | None:
     the first workflow task changes the carried state directly. There is no merge that could lose a field.
     """
     data = request.payload.data
-    if workflow.info().continued_run_id is None or not _is_carried(data):
+    info = workflow.info()
+    # A cron schedule starts each run with the input of the person who started the first one.
+    if info.continued_run_id is None or info.cron_schedule or not _is_carried(data):
         return None
-    carried = Carried.model_validate_json(data)
-    state = carried.state
-    state.agent, state.agent_digest = shared(state.agent)
-    state.transcript.messages = unpack(carried.packed)
-    state.transcript.digest = digest_of(state.transcript.messages)
+    try:
+        carried = Carried.model_validate_json(data)
+        state = carried.state
+        state.agent, state.agent_digest = shared(state.agent)
+        state.transcript.messages = unpack(carried.packed)
+        state.transcript.digest = digest_of(state.transcript.messages)
+    except ValidationError as error:
+        raise BadRequest(f"input: is not the state of a run: {explain(error)}") from None
+    except (ArithmeticError, RecursionError, UnicodeError) as error:
+        raise BadRequest(f"input: is not the state of a run: {error}") from None
     return state, carried.inbound
+
+
+async def check_restored(state: RunState) -> None:
+    """Raise `BadRequest` unless a run of an agent handed the state over.
+
+    A workflow of somebody else can continue as an `AgentWorkflow` too, with any state as its input. The
+    server knows which workflow continued, so no secret is needed. Raises `NoWorker` if nobody can ask it.
+    """
+    if not workflow.patched(CHECK_CHAIN_PATCH):
+        return
+    left = state.deadline - workflow.now() if state.deadline else RESOLVE_WAIT
+    async with asyncio.timeout(max(0.0, left.total_seconds())):
+        # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
+        await _execute("check_chain", None, "checks who handed the state over")
 
 
 async def open_run(request: RawValue) -> RunState:
@@ -107,19 +132,33 @@ def _shared(agent_json: str) -> tuple[PinnedAgent, str]:
 
 async def _resolve(wanted: AgentRequest) -> Resolved:
     spec = wanted.spec
+    lookup = ResolveInput(
+        agent=wanted.agent,
+        tools=tuple(spec.tools) if spec else (),
+        model=spec.model if spec else None,
+    )
+    result = await _execute("resolve_agent", lookup, f"resolve {wanted.agent or 'spec'}", "resolve")
     try:
-        return await workflow.execute_activity_method(
-            ResolveActivities.resolve_agent,
-            ResolveInput(
-                agent=wanted.agent,
-                tools=tuple(spec.tools) if spec else (),
-                model=spec.model if spec else None,
-            ),
-            activity_id="resolve",
-            start_to_close_timeout=RESOLVE_TIMEOUT,
-            schedule_to_close_timeout=RESOLVE_WAIT,
-            retry_policy=RESOLVE_RETRY,
-            summary=f"resolve {wanted.agent or 'spec'}",
+        return result_of(Resolved, result)
+    except ValueError as error:
+        raise NoWorker(f"the lookup of the agent returned an invalid result: {error}") from None
+
+
+async def _execute(
+    activity: str, value: ResolveInput | None, summary: str, activity_id: str | None = None
+) -> RawValue:
+    """Run an activity of the role `workflows` on this run's own queue, and return its raw result."""
+    options = ActivityConfig(
+        activity_id=activity_id or activity,
+        start_to_close_timeout=RESOLVE_TIMEOUT,
+        schedule_to_close_timeout=RESOLVE_WAIT,
+        retry_policy=RESOLVE_RETRY,
+        summary=summary,
+    )
+    arguments = [] if value is None else [value]
+    try:
+        result: RawValue = await workflow.execute_activity(
+            activity, args=arguments, result_type=RawValue, **options
         )
     except ActivityError as error:
         if is_cancelled_exception(error):
@@ -127,13 +166,15 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
         cause = error.cause
         if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
             raise BadRequest(cause.message) from None
-        raise NoWorker(f"the lookup of the agent failed: {cause_of(error)}") from None
+        what = "the lookup of the agent" if value else "the check of the run's origin"
+        raise NoWorker(f"{what} failed: {cause_of(error)}") from None
+    return result
 
 
 def _is_carried(data: bytes) -> bool:
     """Tell whether an input is a `Carried`, and not the request of a person."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and "packed" in value

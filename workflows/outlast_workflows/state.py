@@ -4,6 +4,7 @@
 owns the `InboundState`, which exists before the run's agent is known.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -139,7 +140,14 @@ class Carried(WireModel):
 
 def recent_settled(settled: dict[str, SettledRequest]) -> dict[str, SettledRequest]:
     """Return the settled requests that the next run of a chain keeps, with shortened comments."""
-    return {
-        key: request.model_copy(update={"comment": cut(request.comment, MAX_CARRIED_COMMENT_BYTES)})
-        for key, request in list(settled.items())[-MAX_SETTLED:]
-    }
+    latest = list(settled.items())[-MAX_SETTLED:]
+    shortened = with_short_comments([request for _, request in latest])
+    return {key: request for (key, _), request in zip(latest, shortened, strict=True)}
+
+
+def with_short_comments(settled: Sequence[SettledRequest]) -> list[SettledRequest]:
+    """Return settled requests with comments that fit where there is little room."""
+    return [
+        request.model_copy(update={"comment": cut(request.comment, MAX_CARRIED_COMMENT_BYTES)})
+        for request in settled
+    ]

@@ -9,10 +9,10 @@ from temporalio.exceptions import (
     FailureError,
     TimeoutError,  # noqa: A004 Temporal's word
     TimeoutType,
+    is_cancelled_exception,
 )
 
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.generation import Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import (
@@ -28,6 +28,8 @@ from outlast.errors import (
     TooSlow,
     WorkerShutdown,
 )
+from outlast.json_text import to_json
+from outlast_workflows.budget import MAX_TOKENS
 
 _SELF_EXPLAINING: tuple[type[Failure], ...] = (
     *(RunFailed, BadRequest, ToolError, ToolFailed, ModelError, NoWorker, RunTooLarge),
@@ -75,12 +77,19 @@ def tokens_of(error: ActivityError) -> Tokens:
     cause = error.cause
     try:
         if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
-            return Tokens.model_validate(cause.details[0])
+            return _bounded(Tokens.model_validate(cause.details[0]))
         if isinstance(cause, TimeoutError) and cause.last_heartbeat_details:
-            return GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used
-    except ValidationError:
+            return _bounded(GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used)
+    except (ValidationError, ArithmeticError, RecursionError):
         pass
     return Tokens()
+
+
+def _bounded(tokens: Tokens) -> Tokens:
+    """Return token usage that can be true, because budgets rely on it."""
+    return Tokens(
+        **{name: min(max(0, getattr(tokens, name)), MAX_TOKENS) for name in Tokens.model_fields}
+    )
 
 
 def error_for_model(error: ActivityError, tool: ToolSpec) -> str | None:
@@ -97,6 +106,22 @@ def error_for_model(error: ActivityError, tool: ToolSpec) -> str | None:
     return None
 
 
+def error_result(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
+    """Return the JSON text that the model reads about a failed call.
+
+    Raises `ToolFailed` if the run must end.
+    """
+    message = error_for_model(error, tool)
+    if message is None:
+        raise ToolFailed(failure_line(error, tool, call_id)) from None
+    return to_json({"error": message})
+
+
+def was_never_begun(error: ActivityError) -> bool:
+    """Tell whether a call was cancelled before a worker took it."""
+    return is_cancelled_exception(error) and not error.started_event_id
+
+
 def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:
     """Tell whether a call with an effect may have happened although it failed.
 
@@ -105,7 +130,7 @@ def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:
     ended_by_itself = (
         isinstance(error.cause, ApplicationError) and error.cause.type not in EXTERNAL_FAILURES
     )
-    return not ended_by_itself and tool.effect in EFFECTFUL
+    return not ended_by_itself and tool.must_end
 
 
 def failure_line(error: ActivityError, tool: ToolSpec, call_id: str) -> str:

@@ -1,14 +1,16 @@
 """Tools as activities: runs one call on a worker that knows its tool, and reads its result."""
 
+from typing import Any
+
 from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
 from outlast.contracts.agents import Leg, Route, ToolSpec
-from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
 from outlast.json_text import to_json
+from outlast.json_values import MAX_RESULT_DEPTH
 from outlast.tools import MAX_RESULT_BYTES
 from outlast_workflows.activity_options import (
     UNREGISTERED_TRIES,
@@ -19,12 +21,29 @@ from outlast_workflows.activity_options import (
     was_not_registered,
     was_not_started,
 )
+from outlast_workflows.budget import MAX_WAITED_S
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
+from outlast_workflows.payloads import is_deep, result_text
 from outlast_workflows.run_display import RunDisplay
 
-JSON_ENCODINGS = ("json/plain", "json/protobuf")
+
+class UnreadableResult(ToolFailed):
+    """Raised for a call that happened, but whose result cannot be used.
+
+    If it is final, the worker is broken, and the run fails. Otherwise the model reads the reason.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = True) -> None:
+        super().__init__(message, kind=ToolFailed.__name__)
+        self.is_final = is_final
+
+    def text_for_model(self) -> str:
+        """Return the error as JSON text for the model; raises this error if it is final."""
+        if self.is_final:
+            raise self
+        return to_json({"error": str(self.message)})
 
 
 class ToolActivities:
@@ -37,6 +56,13 @@ class ToolActivities:
         self._legs = legs
         self._display = display
         self._priority = priority
+        self._in_flight: dict[str, workflow.ActivityHandle[Any]] = {}
+
+    def cancel(self, call_id: str) -> None:
+        """Cancel a call that no worker has begun. A worker that has begun it goes on to its end."""
+        handle = self._in_flight.get(call_id)
+        if handle is not None:
+            handle.cancel()
 
     def route_of(self, tool: ToolSpec) -> Route:
         """Return the route of a tool."""
@@ -45,8 +71,8 @@ class ToolActivities:
     async def execute(self, call: PlannedCall) -> str:
         """Return the result of a call as JSON text.
 
-        Raises the `ActivityError` of a failed call, `NoWorker` if no worker took it, and `ToolFailed` if
-        no worker knows the tool, or the result is not JSON.
+        Raises the `ActivityError` of a failed call, `NoWorker` if no worker took it, `ToolFailed` if no
+        worker knows the tool, and `UnreadableResult` if the call happened and its result is unusable.
         """
         for _ in range(UNREGISTERED_TRIES):
             try:
@@ -75,34 +101,41 @@ class ToolActivities:
             f"{call.tool.name} (call {call.id}): no worker serves it: start one with its agent"
         )
 
-    async def _start(self, call: PlannedCall, leg: Leg) -> RawValue:
+    async def _start(self, call: PlannedCall, leg: Leg) -> RawValue | None:
         tool = call.tool
         step = Step(call.id, call_summary(call.call), self._priority)
         options = tool_options(tool, step, leg, self.route_of(tool))
-        if tool.effect in EFFECTFUL:
+        if tool.must_end:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
-        result: RawValue = await workflow.execute_activity(
+        handle = self._in_flight[call.id] = workflow.start_activity(
             tool.name, call.arguments, result_type=RawValue, **options
         )
+        try:
+            result: RawValue | None = await handle
+        finally:
+            del self._in_flight[call.id]
         return result
 
 
-def _waited_s(result: RawValue) -> float:
+def _waited_s(result: RawValue | None) -> float:
     """Return how long a call waited for its worker, or 0 if the worker does not report it."""
     try:
-        return float(result.payload.metadata.get(WAITED_HEADER, b"0"))
+        waited_s = float(result.payload.metadata.get(WAITED_HEADER, b"0")) if result else 0.0
     except ValueError:
         return 0
+    return waited_s if 0 <= waited_s <= MAX_WAITED_S else 0
 
 
-def _json_of(result: RawValue, tool: ToolSpec) -> str:
-    payload = result.payload
-    encoding = payload.metadata.get("encoding", b"").decode()
-    if encoding == "binary/null":
-        return "null"
-    if encoding not in JSON_ENCODINGS:
-        raise ToolFailed(f"{tool.name} returned {encoding!r}; a tool returns JSON")
-    if len(payload.data) > MAX_RESULT_BYTES:
-        return to_json({"error": f"{tool.name} returned {len(payload.data):,} bytes; ask for less"})
-    return payload.data.decode()
+def _json_of(result: RawValue | None, tool: ToolSpec) -> str:
+    size = len(result.payload.data) if result else 0
+    if size > MAX_RESULT_BYTES:
+        raise UnreadableResult(f"{tool.name} returned {size:,} bytes; ask for less", is_final=False)
+    try:
+        text = result_text(result)
+    except ValueError as error:
+        raise UnreadableResult(f"the result of {tool.name} cannot be read: {error}") from None
+    if is_deep(text):
+        reason = f"{tool.name} returned JSON that is nested deeper than {MAX_RESULT_DEPTH} levels"
+        raise UnreadableResult(reason, is_final=False)
+    return text

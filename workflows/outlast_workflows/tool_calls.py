@@ -9,22 +9,19 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
 from outlast.contracts.messages import Message, ToolCall
-from outlast.errors import ToolFailed
 from outlast.json_text import to_json
 from outlast.transcripts import tool_message
 from outlast_workflows.budget import Spending
 from outlast_workflows.call_batch import CallBatch, PlannedCall
 from outlast_workflows.child_agents import ChildAgents
 from outlast_workflows.compensation import MAX_UNDO, Compensation
+from outlast_workflows.effect_calls import EffectCalls
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.people.outcomes import decision_text, denial, question_result
 from outlast_workflows.state import Transcript
-from outlast_workflows.step_failures import error_for_model, failure_line, is_unknown
-from outlast_workflows.tool_activities import ToolActivities
+from outlast_workflows.step_failures import error_result
+from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.unknown_outcomes import UnknownOutcomes
-
-MAX_REPEATS = 3
-"""How often a call is repeated that did not happen, because its worker was lost each time."""
 
 
 class ToolCalls:
@@ -47,7 +44,8 @@ class ToolCalls:
         self._requests = requests
         self._activities = activities
         self._compensation = compensation
-        self._outcomes = UnknownOutcomes(activities, compensation, requests)
+        outcomes = UnknownOutcomes(activities, compensation, requests)
+        self._effects = EffectCalls(activities, compensation, outcomes)
         self._children = children
 
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
@@ -79,6 +77,12 @@ class ToolCalls:
     async def _guarded(self, call: PlannedCall) -> Message:
         try:
             content, decided = await self._result(call)
+        except asyncio.CancelledError:
+            if self._requests.is_approved(call.id) and call.id not in call.batch.started:
+                self._compensation.note(
+                    call, "not_made", "approved, but the run ended before the call"
+                )
+            raise
         except Exception:
             call.batch.is_broken = True
             raise
@@ -107,36 +111,25 @@ class ToolCalls:
         return _with_edit(arguments, content), decision_text(settled)
 
     async def _carry_out(self, call: PlannedCall) -> str:
-        if call.tool.kind == "agent":
-            return await self._children.run(call)
         if self._compensation.is_full and call.tool.compensate is not None:
             return _error(f"a run may have {MAX_UNDO} effects that can be undone")
+        if call.tool.kind == "activity" and call.tool.must_end:
+            return await self._effects.run(call)
+        call.batch.started.add(call.id)
+        if call.tool.kind == "agent":
+            return await self._children.run(call)
         return await self._run_activity(call)
 
     async def _run_activity(self, call: PlannedCall) -> str:
-        """Return the result of a call as JSON text, and record its effect.
-
-        Cancellation while the activity runs: a call with an effect is waited for (`ToolActivities`). If it
-        was cancelled under way, the `verify` tool finds out whether it happened, so that it can be undone.
-        """
-        for attempt in range(1, 2 + MAX_REPEATS):
-            try:
-                result = await self._activities.execute(call)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    await self._outcomes.record_if_happened(call)
-                    raise asyncio.CancelledError from error
-                if not is_unknown(error, call.tool):
-                    return _error_result(error, call)
-                known_result = await self._outcomes.find_out(call, error, attempt)
-                if known_result is None:
-                    continue
-                return known_result
-            self._compensation.record(call, result)
-            return result
-        raise ToolFailed(
-            f"{call.tool.name} (call {call.id}): its worker was lost {1 + MAX_REPEATS} times"
-        )
+        """Return the result of a call that changes nothing, as JSON text."""
+        try:
+            return await self._activities.execute(call)
+        except UnreadableResult as error:
+            return error.text_for_model()
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            return error_result(error, call.tool, call.id)
 
 
 def _is_needed(approval: Approval, call: PlannedCall) -> bool:
@@ -145,14 +138,6 @@ def _is_needed(approval: Approval, call: PlannedCall) -> bool:
 
 async def _unknown_tool(call_id: str, call: ToolCall) -> Message:
     return tool_message(call.tool, call_id, _error(f"there is no tool {call.tool!r}"))
-
-
-def _error_result(error: ActivityError, call: PlannedCall) -> str:
-    """Return what the model reads about a failed call; raises `ToolFailed` if the run must end."""
-    message = error_for_model(error, call.tool)
-    if message is None:
-        raise ToolFailed(failure_line(error, call.tool, call.id)) from None
-    return _error(message)
 
 
 def _error(message: str) -> str:

@@ -4,7 +4,6 @@ A call with an effect is not repeated before that is known. Its `verify` tool fi
 """
 
 import asyncio
-import contextlib
 from dataclasses import replace
 
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -13,7 +12,7 @@ from outlast.contracts.effects import CompanionTool
 from outlast.errors import NoWorker, ToolFailed
 from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
-from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.call_batch import CallBatch, PlannedCall
 from outlast_workflows.companion_calls import audience_of, verify_call
 from outlast_workflows.compensation import Compensation
 from outlast_workflows.display_text import call_summary
@@ -64,15 +63,6 @@ class UnknownOutcomes:
                 return result
         return await self._ask(call, failure, attempt)
 
-    async def record_if_happened(self, call: PlannedCall) -> None:
-        """Record a call that was cancelled, if its `verify` tool finds that it happened."""
-        if call.tool.compensate is None or call.tool.verify is None:
-            return
-        with contextlib.suppress(ActivityError, ToolFailed, NoWorker):
-            result = await self._verify(call, call.tool.verify)
-            if result is not None:
-                self._compensation.record(call, result)
-
     async def _verify(self, call: PlannedCall, companion: CompanionTool) -> str | None:
         route = self._activities.route_of(call.tool)
         result = await self._activities.execute(verify_call(call, companion, route))
@@ -82,7 +72,12 @@ class UnknownOutcomes:
         # The handler of `decide` runs while this waits; `HumanRequests` protects the request.
         suffix = HAPPENED_SUFFIX if attempt == 1 else f"{HAPPENED_SUFFIX}.{attempt}"
         settled, answer = await self._requests.ask_about(
-            replace(call, id=f"{call.id}{suffix}"),
+            # Where the effect can be undone, people are asked even if another call ends the run.
+            replace(
+                call,
+                id=f"{call.id}{suffix}",
+                batch=call.batch if call.tool.compensate is None else CallBatch(),
+            ),
             question=f"did this call happen? {call_summary(call.call)}: {failure}",
             answer_schema=HAPPENED_ANSWER,
             audience=audience_of(call.tool),

@@ -23,6 +23,7 @@ from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.errors import BadRequest
 from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
+from outlast_workflows.outcome import failure_of
 from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.conversation import Replies
 from outlast_workflows.people.steering_rules import (
@@ -193,7 +194,10 @@ def _handlers_of(command: Command[Any]) -> Any:
 
         @workflow.update(name=name, description=command.description)
         async def by_update(self, payload: RawValue = NO_INPUT) -> str:
-            return command.apply(parse_payload(command.payload, payload, name), self.target)
+            try:
+                return command.apply(parse_payload(command.payload, payload, name), self.target)
+            except Exception as error:  # noqa: BLE001 an update that fails otherwise blocks the run
+                raise failure_of(error) from None
 
         @by_update.validator
         def validate(self, payload: RawValue = NO_INPUT) -> None:
@@ -203,16 +207,18 @@ def _handlers_of(command: Command[Any]) -> Any:
         async def by_signal(self, payload: RawValue = NO_INPUT) -> None:
             try:
                 _check(command, payload, self.target)
-            except BadRequest as error:
-                rejection = {"signal": name, "reason": error.message}
-                workflow.logger.warning("signal.rejected", extra=rejection)
-            else:
                 command.apply(parse_payload(command.payload, payload, name), self.target)
+            except Exception as error:  # noqa: BLE001 a signal that fails blocks the run
+                rejection = {"signal": name, "reason": failure_of(error).message}
+                workflow.logger.warning("signal.rejected", extra=rejection)
 
     return Handlers
 
 
 def _check(command: Command[Any], payload: RawValue, target: CommandTarget) -> None:
-    rejection = command.validate(parse_payload(command.payload, payload, command.name), target)
+    try:
+        rejection = command.validate(parse_payload(command.payload, payload, command.name), target)
+    except Exception as error:  # noqa: BLE001 the sender reads a reason, and no traceback
+        raise failure_of(error) from None
     if rejection is not None:
         raise BadRequest(rejection)

@@ -41,6 +41,11 @@ class HumanRequests:
         self._notifications = notifications
         self._keys = keys
 
+    def is_approved(self, call_id: str) -> bool:
+        """Return whether people approved a call."""
+        settled = self._inbound.settled.get(call_id)
+        return settled is not None and settled.outcome == "approved"
+
     async def approve(
         self, call: PlannedCall, approval: Approval
     ) -> tuple[SettledRequest | None, dict[str, JsonValue] | None]:

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 
-from outlast_activities.notify import ANY_AUDIENCE, NotifyActivities
+from outlast_activities.notify import ANY_AUDIENCE
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import NotifyInput, Reason
 from outlast_workflows.step_failures import cause_of
+
+NOTIFY = "notify"
+"""The activity type of a notification. Nobody reads its result."""
 
 ATTEMPT_TIMEOUT = timedelta(minutes=1)
 RETRY = RetryPolicy(
@@ -53,9 +56,10 @@ class Notifications:
 async def _send(notice: NotifyInput) -> None:
     try:
         # Everything else of the run goes on meanwhile. This task has no state in common with it.
-        await workflow.execute_activity_method(
-            NotifyActivities.notify,
+        await workflow.execute_activity(
+            NOTIFY,
             notice,
+            result_type=RawValue,
             activity_id=f"{notice.request_id}.notify.{notice.number}.{notice.channel}",
             start_to_close_timeout=ATTEMPT_TIMEOUT,
             schedule_to_close_timeout=TOTAL_TIMEOUT,
