@@ -106,7 +106,7 @@ async def test_the_example_works_with_the_embedded_model_as_printed(tmp_path: Pa
 def printed_output() -> list[str]:
     """Return the output of ask.py that the README prints."""
     (block,) = re.findall(r"```text\n(user .*?)```", README, re.DOTALL)
-    return block.splitlines()
+    return str(block).splitlines()
 
 
 def test_the_requests_of_the_readme_are_requests() -> None:
