@@ -31,7 +31,7 @@ from outlast.errors import (
 from outlast.json_text import to_json
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
 from outlast.validation import validated
-from outlast.waiting import Waiting, waiting_entries
+from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """The time between two queries of `stream`. Temporal Cloud bills each query."""
@@ -243,9 +243,13 @@ class Run:
         fields: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": answer}
         return await self._decide("answer", request, signer=signer, **fields)
 
-    async def decide(self, decision: HumanDecision) -> str:
-        """Send a decision. Raises `BadRequest` if the run rejects it."""
-        return await self._update("decide", **decision.model_dump(mode="json", exclude_unset=True))
+    async def decide(self, decision: HumanDecision, *, update_id: str | None = None) -> str:
+        """Send a decision. Raises `BadRequest` if the run rejects it.
+
+        The server answers a repeated `update_id` with the first result, and does not count it again.
+        """
+        fields = decision.model_dump(mode="json", exclude_unset=True)
+        return await self._update("decide", update_id=update_id, **fields)
 
     async def _decide(
         self,
@@ -331,7 +335,7 @@ class Run:
                 waiting = [Waiting(content=str(error))]
             else:
                 # Without a request, it waits for the next message: the answer is on its way.
-                has_answered = progress.status == "waiting_for_human" and not progress.pending
+                has_answered = progress.status in WAITING_STATUSES and not progress.pending
                 waiting = [] if has_answered else waiting_entries(progress, self.id)
             for entry in waiting:
                 if entry not in shown:
@@ -377,10 +381,12 @@ class Run:
         with outlast_errors("cancel", self.id):
             await self._handle.cancel()
 
-    async def _update(self, name: str, **payload: JsonValue) -> str:
+    async def _update(
+        self, name: str, *, update_id: str | None = None, **payload: JsonValue
+    ) -> str:
         check_size(name, payload)
         with outlast_errors(name, self.id):
-            return str(await self._handle.execute_update(name, payload))
+            return str(await self._handle.execute_update(name, payload, id=update_id))
 
 
 async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:

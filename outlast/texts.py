@@ -4,6 +4,9 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
+
+from outlast.safe_text import cut_line, escaped, json_text, visible_line
 
 MAX_VALUE_BYTES = 40
 """A value in a line of text."""
@@ -24,26 +27,38 @@ def toml_key(name: str) -> str:
 def cut(text: str, most_bytes: int) -> str:
     """Return text as one line of at most `most_bytes` bytes in UTF-8; `…` marks a cut.
 
-    Limits are in bytes, because the Temporal server counts bytes.
+    Limits are in bytes, because the Temporal server counts bytes. Characters that people cannot see appear
+    as escapes.
     """
     line = " ".join(text.split())
-    encoded = line.encode(errors="replace")
-    if len(encoded) <= most_bytes:
-        return line
-    return encoded[: most_bytes - len("…".encode())].decode(errors="ignore") + "…"
+    return cut_line(escaped(line[: most_bytes + 1]), most_bytes)
 
 
 def call_text(tool: str, arguments: Mapping[str, object], most_bytes: int) -> str:
-    """Return a tool call as one line: `refund(order_id=42)`."""
+    """Return a tool call as one line: `refund(order_id=42)`. Text with punctuation is quoted."""
     values = ", ".join(f"{name}={_short(value)}" for name, value in arguments.items())
     return cut(f"{tool}({values})", most_bytes)
 
 
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return cut(text, MAX_VALUE_BYTES)
+_PLAIN_VALUE = re.compile(r"[\w][\w .@/+:-]*")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN_VALUE.fullmatch(value):
+        return visible_line(value, MAX_VALUE_BYTES)
+    if isinstance(value, str):
+        return cut_line(json_text(value[: MAX_VALUE_BYTES + 1]), MAX_VALUE_BYTES)
+    return cut_line(json_text(value), MAX_VALUE_BYTES)
 
 
 def folded_name(name: str) -> str:
     """Return the form of a person's name that is the same for all spellings of upper case and space."""
     return " ".join(name.split()).casefold()
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return the start and the end of a text of more than `most` characters, with `…` between them."""
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail]} … {text[-tail:]}"

@@ -1,13 +1,16 @@
 """What a run waits for: a person, a worker, the next message, or the end of a pause."""
 
-import json
-import shlex
 from typing import Literal
 
 from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest
-from outlast.contracts.results import Progress
+from outlast.contracts.results import AgentStatus, Progress
+from outlast.safe_text import json_text, shell_word, visible_line
 from outlast.texts import call_text, cut
+
+WAITING_STATUSES: tuple[AgentStatus, ...] = ("waiting_for_human", "waiting_for_message")
+"""A conversation without a pending request in one of these waits for a message. Runs of older builds have the
+first one then."""
 
 MAX_ASKED_BYTES = 200
 """A call or a question in one line. `outlast approve` shows it in full."""
@@ -33,7 +36,7 @@ def waiting_entries(progress: Progress, run_id: str) -> list[Waiting]:
         ]
     if progress.status == "paused":
         return [Waiting(content=f"{progress.doing}: `resume` continues it")]
-    if progress.status == "waiting_for_human" or "waits for" in progress.doing:
+    if progress.status in WAITING_STATUSES or "waits for" in progress.doing:
         return [Waiting(content=progress.doing)]
     return []
 
@@ -48,14 +51,14 @@ def request_summary(request: PendingRequest) -> str:
     """Return who must decide a request, and what it is about."""
     if request.kind == "question":
         question = cut(request.question or "", MAX_ASKED_BYTES)
-        return f"{request.audience} must answer {json.dumps(question, ensure_ascii=False)}"
+        return f"{visible_line(request.audience)} must answer {json_text(question)}"
     call = call_text(request.tool, request.arguments, MAX_ASKED_BYTES)
     votes = f" ({len(request.approved_by)} of {request.quorum})" if request.quorum > 1 else ""
-    return f"{request.audience} must approve {call}{votes}"
+    return f"{visible_line(request.audience)} must approve {call}{votes}"
 
 
 def decide_command_line(request: PendingRequest, run_id: str, verb: str) -> str:
     """Return the `outlast` command that decides a request."""
     answer = " ANSWER" if verb == "answer" else ""
     key = " --key FILE" if request.signers else ""
-    return f"outlast {verb} {shlex.join([run_id, request.request_id])}{answer}{key}"
+    return f"outlast {verb} {shell_word(run_id)} {shell_word(request.request_id)}{answer}{key}"

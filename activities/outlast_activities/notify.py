@@ -8,7 +8,15 @@ from temporalio import activity
 
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import Notice, NotifyInput
-from outlast.decide_commands import decide_command, decisions_on
+from outlast.decide_commands import decide_command, decisions_on, outlast_command
+from outlast.safe_text import notice_line, visible_line
+from outlast.texts import call_text
+
+MAX_SUBJECT_BYTES = 300
+"""A call or a question in the text of a notice."""
+
+MAX_NAME_BYTES = 100
+"""An audience, an agent or a run in the text of a notice."""
 
 ANY_AUDIENCE = "*"
 """Stands for all audiences that have no channels of their own."""
@@ -74,9 +82,6 @@ class NotifyActivities:
         self, wanted: NotifyInput, request: PendingRequest, workflow_id: str, run_id: str
     ) -> Notice:
         namespace = activity.info().namespace or "default"
-        base = (self._ui_url or "").rstrip("/")
-        url = f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}"
-        subject = request.question if request.kind == "question" else f"approve {request.tool}?"
         return Notice(
             key="/".join(
                 quote(part, safe="")
@@ -97,7 +102,36 @@ class NotifyActivities:
                 decision: decide_command(workflow_id, request, decision)
                 for decision in decisions_on(request)
             },
-            url=url if self._ui_url else None,
+            outlast_commands={
+                decision: outlast_command(workflow_id, request, decision)
+                for decision in decisions_on(request)
+            },
+            url=run_url(self._ui_url, namespace, workflow_id, run_id),
             decide_url=self._link_to(workflow_id, run_id, request) if self._link_to else None,
-            text=f"{wanted.audience}: {subject} (run {workflow_id}, request {request.request_id})",
+            text=_text(request, wanted.audience, workflow_id),
         )
+
+
+def run_url(ui_url: str | None, namespace: str, workflow_id: str, run_id: str) -> str | None:
+    """Return the page of a run in the Web UI, or None without a Web UI."""
+    if not ui_url:
+        return None
+    path = "/".join(quote(part, safe="") for part in (namespace, "workflows", workflow_id, run_id))
+    return f"{ui_url.rstrip('/')}/namespaces/{path}"
+
+
+def _text(request: PendingRequest, audience: str, workflow_id: str) -> str:
+    """Return a notice as one line: who decides, about what, for which agent and run, and why."""
+
+    def name(text: str) -> str:
+        return notice_line(visible_line(text), MAX_NAME_BYTES)
+
+    agent = f"agent {name(request.agent)}, " if request.agent else ""
+    place = f"({agent}run {name(workflow_id)}, request {name(request.request_id)})"
+    if request.kind == "question":
+        question = notice_line(visible_line(request.question or ""), MAX_SUBJECT_BYTES)
+        return f"{name(audience)}: {question} {place}"
+    call = call_text(request.tool, request.arguments, MAX_SUBJECT_BYTES)
+    why = notice_line(visible_line(request.user_message), MAX_SUBJECT_BYTES)
+    because = f" The user wrote: {why}" if why else ""
+    return f"{name(audience)}: approve {notice_line(call, MAX_SUBJECT_BYTES)}? {place}{because}"

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import InputModel, OutputModel, WireModel
 from outlast.contracts.conditions import Condition
+from outlast.contracts.effects import Effect
 
 MAX_BY = 200
 MAX_COMMENT = 2_000
@@ -131,6 +132,9 @@ class PendingRequest(OutputModel):
     An `approval` is about a call of `tool` with `arguments`. A `question` needs an answer that matches
     `answer_schema`. `audience` is the current audience, after escalations. If a signature is required,
     `signers` are the people who can decide, and the signature contains the `nonce`.
+
+    `agent`, `user_message`, `tool_description` and `effect` say why the run makes the call, and what the
+    call does. `user_message` is the latest message of the user, shortened.
     """
 
     request_id: str
@@ -148,6 +152,10 @@ class PendingRequest(OutputModel):
     escalations: int = 0
     signers: list[str] = []
     nonce: str = ""
+    agent: str = ""
+    user_message: str = ""
+    tool_description: str = ""
+    effect: Effect | None = None
     opened_at: datetime
     expires_at: datetime
 

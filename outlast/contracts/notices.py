@@ -34,11 +34,15 @@ class Notice(OutputModel):
     run_id: str
     request: PendingRequest
     commands: dict[str, str]
+    outlast_commands: dict[str, str] = {}
+    """The same decisions as short commands of `outlast`."""
     url: str | None = None
     """The run in the Web UI."""
     decide_url: str | None = None
     """The decision page of the request. Anyone with this link can decide."""
     text: str
+    """The notice as one line for people, without markup, links and mentions. Untrusted text in the other
+    fields is raw."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the notice as JSON."""

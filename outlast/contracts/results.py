@@ -9,7 +9,14 @@ from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest, SettledRequest
 
 AgentStatus = Literal[
-    "thinking", "acting", "waiting_for_human", "paused", "completed", "stopped", "failed"
+    "thinking",
+    "acting",
+    "waiting_for_human",
+    "waiting_for_message",
+    "paused",
+    "completed",
+    "stopped",
+    "failed",
 ]
 StopReason = Literal["turns", "tokens", "cost", "deadline", "denied", "cancelled"]
 

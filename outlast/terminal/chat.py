@@ -26,7 +26,7 @@ from outlast.terminal.request_text import request_lines
 from outlast.terminal.run_commands import EXIT_INTERRUPTED
 from outlast.terminal.run_view import RunView
 from outlast.texts import cut
-from outlast.waiting import Waiting
+from outlast.waiting import WAITING_STATUSES, Waiting
 
 HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
 
@@ -112,7 +112,7 @@ class _Conversation:
             return False
         for message in messages:
             print_lines(*self._view.lines(message), to_error=True)
-        return bool(progress.pending) or progress.status != "waiting_for_human"
+        return bool(progress.pending) or progress.status not in WAITING_STATUSES
 
     def _exchange(self, text: str) -> JsonValue:
         options = self._options

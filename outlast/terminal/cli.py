@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from temporalio.service import RPCError
 
 from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.decide_commands import decide_update_id
 from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
 from outlast.terminal.arguments import parse_arguments
@@ -24,6 +25,7 @@ from outlast.terminal.inbox import (
     inbox_lines,
     query_pending,
     read_inbox,
+    terminal_width,
 )
 from outlast.terminal.request_text import decision_lines, printable, request_lines
 from outlast.terminal.run_commands import cancel_run, start_run, watch_run
@@ -82,7 +84,10 @@ def _show_inbox(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     if options.json:
         print_lines(json.dumps(inbox_json(inbox)))
     else:
-        print_lines(*inbox_lines(inbox, now=datetime.now(UTC), audience=options.audience))
+        width = terminal_width()
+        print_lines(
+            *inbox_lines(inbox, now=datetime.now(UTC), audience=options.audience, width=width)
+        )
     return 0
 
 
@@ -102,7 +107,7 @@ def _decide(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     if signer is not None and request is not None:
         # Sign after the confirmation: a signature is valid for some minutes only.
         decision = signer.sign(decision, request, run_id=run.id)
-    outcome = runner.run(_send(run, decision))
+    outcome = runner.run(_send(run, decision, request))
     print_lines(f"{outcome} (by {by})")
     return 0
 
@@ -155,10 +160,12 @@ def _is_confirmed(question: str) -> bool:
         return False
 
 
-async def _send(run: Run, decision: HumanDecision) -> str:
+async def _send(run: Run, decision: HumanDecision, request: PendingRequest | None) -> str:
+    payload = decision.model_dump(mode="json")
+    update_id = None if request is None else decide_update_id(payload, request)
     try:
         async with asyncio.timeout(DECIDE_TIMEOUT_S):
-            return await run.decide(decision)
+            return await run.decide(decision, update_id=update_id)
     except TimeoutError:
         raise BadRequest(
             f"no reply within {DECIDE_TIMEOUT_S:g} s, so the outcome is unknown: repeat the same command,"

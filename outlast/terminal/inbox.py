@@ -1,6 +1,7 @@
 """The inbox: human requests of all runs, found by search attributes, as lines for a terminal."""
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
+from outlast.safe_text import cut_line, visible_line
 from outlast.terminal.request_text import duration_text
 from outlast.texts import call_text, cut
 
@@ -29,6 +31,12 @@ CALL_TIMEOUT = timedelta(seconds=10)
 
 MAX_SUMMARY_BYTES = 120
 """A call or a question in the list. The command that decides it shows it in full."""
+
+MAX_REASON_BYTES = 300
+"""The reason why a run cannot be queried, on its line of the list."""
+
+MIN_SUMMARY_BYTES = 30
+"""A narrow terminal wraps the list, before a call or a question is shorter than this."""
 
 TITLES = ("RUN", "REQUEST", "AUDIENCE", "WAITS", "EXPIRES IN", "VOTES", "ASKED")
 
@@ -125,7 +133,7 @@ def inbox_query(*, audience: str | None = None, tenant: str | None = None) -> st
         f"WorkflowType = '{AGENT_WORKFLOW}'",
         "ExecutionStatus = 'Running'",
         f"{AGENT_STATUS.name} = 'waiting_for_human'",
-        # Conversations that wait for the next message have the same status, and no audience.
+        # Runs of older builds have this status also while they wait for the next message.
         f"{AGENT_AUDIENCE.name} IS NOT NULL",
     ]
     if audience is not None:
@@ -161,15 +169,26 @@ def inbox_json(inbox: Inbox) -> dict[str, JsonValue]:
     }
 
 
-def inbox_lines(inbox: Inbox, *, now: datetime, audience: str | None = None) -> list[str]:
-    """Return an inbox for people."""
+def terminal_width() -> int | None:
+    """Return the columns of the terminal, or None if the output goes elsewhere."""
+    columns = shutil.get_terminal_size((0, 0)).columns
+    return columns or None
+
+
+def inbox_lines(
+    inbox: Inbox, *, now: datetime, audience: str | None = None, width: int | None = None
+) -> list[str]:
+    """Return an inbox for people, in lines of at most `width` columns where that is possible."""
     lines: list[str] = []
     if inbox.entries:
         rows = [TITLES, *(_row(entry, now) for entry in inbox.entries)]
-        lines += [*_table(rows), "", DECIDE_HINT]
+        lines += [*_table(rows, width), "", DECIDE_HINT]
     elif not inbox.unreachable:
-        lines.append(f"No request waits for {audience or 'a person'}.")
-    lines += [f"{run.run_id} cannot be queried: {run.reason}" for run in inbox.unreachable]
+        lines.append(f"No request waits for {visible_line(audience) if audience else 'a person'}.")
+    lines += [
+        f"{visible_line(run.run_id)} cannot be queried: {cut(run.reason, MAX_REASON_BYTES)}"
+        for run in inbox.unreachable
+    ]
     if inbox.more:
         lines.append(f"More than {MAX_RUNS} runs wait. Select fewer with --audience or --tenant.")
     return lines
@@ -179,9 +198,9 @@ def _row(entry: InboxEntry, now: datetime) -> tuple[str, ...]:
     request = entry.request
     votes = "-" if request.kind == "question" else f"{len(request.approved_by)} of {request.quorum}"
     return (
-        entry.run_id,
+        visible_line(entry.run_id),
         request.request_id,
-        request.audience,
+        visible_line(request.audience),
         duration_text(now - request.opened_at),
         duration_text(request.expires_at - now),
         votes,
@@ -189,8 +208,11 @@ def _row(entry: InboxEntry, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if width is not None:
+        room = max(MIN_SUMMARY_BYTES, width - sum(widths[:-1]) - 2 * len(widths[:-1]))
+        rows = [(*row[:-1], cut_line(row[-1], room)) for row in rows]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -1,30 +1,42 @@
 """Human requests as lines for a terminal."""
 
-import json
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
 from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.safe_text import escaped, json_text, visible, visible_line
 
 
 def request_lines(run_id: str, request: PendingRequest, *, now: datetime) -> list[str]:
     """Return a request in full: a call with all its arguments, or a question."""
     waited = duration_text(now - request.opened_at)
     left = duration_text(request.expires_at - now)
-    title = f"run {run_id}, request {request.request_id} for {request.audience}"
-    lines = [f"{title}: waits {waited}, expires in {left}", f"  {request.tool}"]
+    by = f" of {visible_line(request.agent)}" if request.agent else ""
+    audience = visible_line(request.audience)
+    title = f"run {visible_line(run_id)}{by}, request {request.request_id} for {audience}"
+    lines = [f"{title}: waits {waited}, expires in {left}", f"  {visible_line(request.tool)}"]
     arguments = request.arguments
     if request.kind == "question":
-        lines += [f"    | {line}" for line in (request.question or "").splitlines()]
-        lines += [f"  answer with {_json(request.answer_schema)}"]
+        lines += [f"    | {line}" for line in visible(request.question or "").split("\n")]
+        lines += [f"  answer with {json_text(request.answer_schema)}"]
         arguments = {name: value for name, value in arguments.items() if name != "question"}
-    lines += arguments_lines(arguments)
+    lines += [*arguments_lines(arguments), *_why_lines(request)]
     if request.edited_by:
-        lines.append(f"  edited by {request.edited_by}")
+        lines.append(f"  edited by {visible_line(request.edited_by)}")
     if request.quorum > 1:
-        names = ", ".join(request.approved_by) or "nobody yet"
+        names = ", ".join(map(visible_line, request.approved_by)) or "nobody yet"
         lines.append(f"  approved by {names}; needs {request.quorum}")
+    return lines
+
+
+def _why_lines(request: PendingRequest) -> list[str]:
+    """Return what the tool does, and the message that the run answers."""
+    effect = f"(effect: {request.effect})" if request.effect else ""
+    what = " ".join(filter(None, [visible_line(request.tool_description), effect]))
+    lines = [f"  what it does: {what}"] if what and request.kind == "approval" else []
+    if request.user_message:
+        lines.append(f"  the user wrote: {visible_line(request.user_message)}")
     return lines
 
 
@@ -34,8 +46,8 @@ def decision_lines(decision: HumanDecision, request: PendingRequest) -> list[str
     if decision.arguments is not None:
         lines += ["  edited to", *arguments_lines(request.arguments, decision.arguments)]
     if decision.decision == "answer":
-        lines += [f"  answer: {_json(decision.answer)}"]
-    return lines + ([f"  comment: {decision.comment}"] if decision.comment else [])
+        lines += [f"  answer: {json_text(decision.answer)}"]
+    return lines + ([f"  comment: {visible_line(decision.comment)}"] if decision.comment else [])
 
 
 def arguments_lines(
@@ -44,18 +56,14 @@ def arguments_lines(
     """Return one line of exact JSON for each argument, with its new value after an edit."""
     after = arguments if edited is None else edited
     return [
-        f"    {name}: "
+        f"    {visible_line(name)}: "
         + " -> ".join(dict.fromkeys([_value_of(arguments, name), _value_of(after, name)]))
         for name in {**arguments, **after}
     ]
 
 
 def _value_of(arguments: dict[str, JsonValue], name: str) -> str:
-    return _json(arguments[name]) if name in arguments else "(absent)"
-
-
-def _json(value: JsonValue) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(arguments[name]) if name in arguments else "(absent)"
 
 
 def duration_text(duration: timedelta) -> str:
@@ -76,8 +84,5 @@ def _two_units(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def printable(line: str) -> str:
-    """Return a line without control characters: a model wrote the arguments."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in line
-    )
+    """Return a line for a terminal, in which people see each character."""
+    return escaped(line)

@@ -154,6 +154,8 @@ async def test_what_waits_is_listed_shown_and_approved(
             "  refund",
             "    order_id: 42",
             "    amount_usd: 80",
+            "  what it does: Refund an order. (effect: irreversible)",
+            "  the user wrote: go",
             "approved 1.1 (by osuser)",
         ]
         (settled,) = (await run.result()).decisions

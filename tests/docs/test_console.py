@@ -13,6 +13,10 @@ REQUEST = PendingRequest(
     tool="refund",
     arguments={"order_id": "A-1042", "amount_usd": 80},
     audience="support-leads",
+    agent="refund-desk",
+    user_message="My order A-1042 arrived broken.",
+    tool_description="Refund an order, in part or in full.",
+    effect="irreversible",
     opened_at=NOW - timedelta(minutes=3),
     expires_at=NOW + timedelta(hours=23, minutes=56),
 )

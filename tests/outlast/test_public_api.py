@@ -86,7 +86,7 @@ PARAMETERS = {
     "outlast.Run.answer": "self request answer by comment signer",
     "outlast.Run.approve": "self request by comment signer",
     "outlast.Run.cancel": "self",
-    "outlast.Run.decide": "self decision",
+    "outlast.Run.decide": "self decision update_id",
     "outlast.Run.deny": "self request by comment signer",
     "outlast.Run.edit": "self request arguments by comment signer",
     "outlast.Run.finish": "self by",

@@ -21,6 +21,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from outlast.safe_text import escaped
 from outlast_workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def _rendering(out: TextIO, *, as_json: bool) -> list[Processor]:
     plain = structlog.dev.plain_traceback
     return [
         _drop_hidden_keys,
+        _escape_texts,
         structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain),
     ]
 
@@ -188,6 +190,18 @@ def _flatten_temporal_details(_logger: Any, _method: str, event: EventDict) -> E
         details |= event.pop(source, None) or {}
     for name, value in details.items():
         event.setdefault(_RENAMED_KEYS.get(name, name), value)
+    return event
+
+
+def _escape_texts(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Make each character visible: values may hold commands of a terminal, or lines of their own."""
+    for name, value in list(event.items()):
+        if name == "exception":
+            event[name] = escaped(str(value), keep="\n")
+        elif name not in ("exc_info", "stack_info", "timestamp", "level"):
+            is_plain = value is None or isinstance(value, bool | int | float)
+            text = value if isinstance(value, str) else repr(value)
+            event[name] = value if is_plain else escaped(text)
     return event
 
 

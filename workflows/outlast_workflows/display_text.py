@@ -1,86 +1,182 @@
-"""Texts of the Temporal UI about a run: summaries, live details and the commands to copy."""
+"""Texts of the Temporal UI about a run: summaries, current details and the commands to copy.
+
+Everything in them that a model, a user, a tool or a starter wrote goes through `outlast.safe_text`.
+"""
 
 import json
-
-from pydantic import JsonValue
+from collections.abc import Sequence
 
 from outlast.contracts.human import PendingRequest
-from outlast.contracts.messages import ToolCall
+from outlast.contracts.messages import Message, ToolCall
 from outlast.contracts.results import Progress
-from outlast.decide_commands import decide_command, decisions_on
+from outlast.decide_commands import decide_command, decisions_on, outlast_command
+from outlast.safe_text import (
+    code_block,
+    code_span,
+    json_text,
+    summary_line,
+    visible,
+    visible_line,
+)
 from outlast.texts import call_text
 
 MAX_SUMMARY_BYTES = 120
 """A summary is one line in the UI's timeline, and part of the history of every step."""
 
+MAX_TIMER_BYTES = 200
+"""The summary of a timer that waits for a person. The server accepts 400 bytes."""
+
+MAX_AUDIENCE_BYTES = 60
+"""An audience in a summary."""
+
 MAX_ARGUMENTS = 4_000
-"""Characters of arguments in live details. A person sees what they approve."""
+"""Characters of arguments or of an answer in the details. A person sees what they approve."""
+
+MAX_EXCHANGE = 6
+"""Messages of a conversation in the details."""
+
+MAX_EXCHANGE_BYTES = 300
+"""Each message of a conversation in the details."""
+
+MAX_WHY_BYTES = 800
+"""The user's message, or a description of a tool, in the details of a request."""
 
 
 def call_summary(call: ToolCall) -> str:
     """Return a call as a person would write it: `refund(order_id=42)`."""
-    return call_text(call.tool, call.arguments, MAX_SUMMARY_BYTES)
+    return summary_line(call_text(call.tool, call.arguments, MAX_SUMMARY_BYTES), MAX_SUMMARY_BYTES)
 
 
-def details(progress: Progress, workflow_id: str) -> str:
-    """Return the live details of a run in Markdown."""
+def timer_summary(request: PendingRequest, outcome: str) -> str:
+    """Return the summary of a timer of a request: who must decide about what, and what happens then."""
+    audience = summary_line(visible_line(request.audience), MAX_AUDIENCE_BYTES)
+    if request.kind == "question":
+        subject = summary_line(visible_line(request.question or ""), MAX_SUMMARY_BYTES)
+    else:
+        call = ToolCall(tool=request.tool, arguments=request.arguments)
+        subject = f"{call_summary(call)}?"
+    return summary_line(f"{audience}: {subject} {outcome}", MAX_TIMER_BYTES)
+
+
+def details(progress: Progress, workflow_id: str, messages: Sequence[Message] = ()) -> str:
+    """Return the current details of a run in Markdown; `messages` are the last ones of a conversation."""
     usage = progress.usage
     used = f"{usage.tokens:,} tokens · ${usage.cost_usd:.4f}"
+    turn = f"turn {progress.turn} of {progress.max_turns} · {progress.tool_calls} tool calls"
     lines = [
-        f"**{progress.status}**: {progress.doing}",
+        f"**{progress.status}**: {code_span(progress.doing)}",
         "",
-        f"turn {progress.turn} of {progress.max_turns} · {progress.tool_calls} tool calls · {used}",
+        f"agent {code_span(visible_line(progress.agent))} · {turn} · {used}",
     ]
     for request in progress.pending:
         lines += ["", *_request_lines(request, workflow_id)]
+    if len(messages) == 1 and messages[0].role == "assistant":
+        lines += ["", "### Answer", *_answer_block(messages[0])]
+    elif messages:
+        lines += ["", f"### The last {len(messages)} messages"]
+        lines += code_block("\n".join(map(_exchange_line, messages)), most=MAX_ARGUMENTS)
     return "\n".join(lines)
 
 
+def last_messages(messages: Sequence[Message], *, is_conversation: bool) -> list[Message]:
+    """Return the messages that the details show: the answer of a task, or the end of a conversation."""
+    shown = [message for message in messages[-4 * MAX_EXCHANGE :] if _is_shown(message)]
+    if is_conversation:
+        return shown[-MAX_EXCHANGE:]
+    return [message for message in shown[-1:] if message.role == "assistant"]
+
+
+def _is_shown(message: Message) -> bool:
+    return message.role == "user" or (
+        message.role == "assistant" and "answer" in _decision(message)
+    )
+
+
+def _decision(message: Message) -> dict[str, object]:
+    try:
+        decision = json.loads(message.content or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return decision if isinstance(decision, dict) else {}
+
+
+def _exchange_line(message: Message) -> str:
+    if message.role == "user":
+        return f"user:  {visible_line(message.content or '', MAX_EXCHANGE_BYTES)}"
+    answer = _decision(message)["answer"]
+    text = answer if isinstance(answer, str) else json_text(answer, most=MAX_EXCHANGE_BYTES)  # type: ignore[arg-type]  # JSON
+    return f"agent: {visible_line(text, MAX_EXCHANGE_BYTES)}"
+
+
+def _answer_block(message: Message) -> list[str]:
+    answer = _decision(message)["answer"]
+    if isinstance(answer, str):
+        return code_block(visible(answer[:MAX_ARGUMENTS]), most=MAX_ARGUMENTS)
+    return code_block(json_text(answer, indent=1, most=MAX_ARGUMENTS), "json", most=MAX_ARGUMENTS)  # type: ignore[arg-type]  # JSON
+
+
 def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
+    decisions = decisions_on(request)
+    short = [outlast_command(workflow_id, request, decision) for decision in decisions]
+    long = [decide_command(workflow_id, request, decision) for decision in decisions]
+    command_lines = code_block("\n".join(short), "sh", most=MAX_ARGUMENTS)
+    if not request.signers:
+        command_lines += ["or", *code_block("\n".join(long), "sh", most=MAX_ARGUMENTS)]
     return [
-        f"### {request.audience}: " + _request_title(request),
+        _request_title(request),
         *_request_body(request),
-        f"{_votes_text(request)}Expires at {request.expires_at:%Y-%m-%d %H:%M} UTC. Answer with",
-        "```sh",
-        *(decide_command(workflow_id, request, decision) for decision in decisions_on(request)),
-        "```",
+        *_why_lines(request),
+        f"{_votes_text(request)}Expires at {request.expires_at:%Y-%m-%d %H:%M} UTC. Decide with",
+        *command_lines,
     ]
 
 
 def _request_title(request: PendingRequest) -> str:
-    return "a question" if request.kind == "question" else f"approve this call of {request.tool}?"
+    audience = code_span(visible_line(request.audience))
+    if request.kind == "question":
+        return f"### A question for {audience}"
+    return f"### {audience}: approve {code_span(visible_line(request.tool))}?"
 
 
 def _request_body(request: PendingRequest) -> list[str]:
     if request.kind != "question":
-        return ["```json", _json_block(request.arguments), "```"]
-    quoted = [f"> {line}" for line in (request.question or "").splitlines()]
-    return [*quoted, "", "```json", _json_block({"answer": request.answer_schema}), "```"]
+        return code_block(
+            json_text(request.arguments, indent=1, most=MAX_ARGUMENTS), "json", most=MAX_ARGUMENTS
+        )
+    schema = json_text({"answer": request.answer_schema}, indent=1, most=MAX_ARGUMENTS)
+    return [
+        *code_block(visible((request.question or "")[:MAX_ARGUMENTS]), most=MAX_ARGUMENTS),
+        *code_block(schema, "json", most=MAX_ARGUMENTS),
+    ]
+
+
+def _why_lines(request: PendingRequest) -> list[str]:
+    """Return what the tool does, and the message that the run answers."""
+    lines: list[str] = []
+    if request.kind == "approval" and request.tool_description:
+        described = code_span(visible_line(request.tool_description, MAX_WHY_BYTES))
+        lines += ["", f"What it does: {described} (effect: {request.effect or 'unknown'})"]
+    if request.user_message:
+        lines += [
+            "",
+            f"The user wrote: {code_span(visible_line(request.user_message, MAX_WHY_BYTES))}",
+        ]
+    return [*lines, ""] if lines else []
 
 
 def pause_text(by: str, reason: str) -> str:
     """Return who paused a run, and why."""
-    return f"paused by {_without_markdown(by) or 'somebody'} {_without_markdown(reason)}".strip()
-
-
-def _without_markdown(text: str) -> str:
-    """Return the words of a person without the characters of Markdown."""
-    words = "".join(letter for letter in text if letter not in "`*_[]<>#|")
-    return " ".join(words.split())
+    return f"paused by {visible_line(by) or 'somebody'} {visible_line(reason)}".strip()
 
 
 def _votes_text(request: PendingRequest) -> str:
     """Return who has approved so far, and who edited the arguments."""
-    edited = f"Edited by {_without_markdown(request.edited_by)}. " if request.edited_by else ""
+    edited = f"Edited by {_name(request.edited_by)}. " if request.edited_by else ""
     if request.quorum == 1:
         return edited
-    names = ", ".join(map(_without_markdown, request.approved_by)) or "nobody yet"
+    names = ", ".join(map(_name, request.approved_by)) or "nobody yet"
     return f"{edited}Approved by {names}; {request.quorum} are needed. "
 
 
-def _json_block(arguments: dict[str, JsonValue]) -> str:
-    """Return arguments as JSON that cannot end the Markdown block around it."""
-    text = json.dumps(arguments, indent=1, ensure_ascii=False).replace("`", "\\u0060")
-    if len(text) <= MAX_ARGUMENTS:
-        return text
-    return f"{text[:MAX_ARGUMENTS]}\n… cut: the query pending_requests returns all of it"
+def _name(person: str) -> str:
+    return code_span(visible_line(person))

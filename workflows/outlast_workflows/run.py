@@ -204,7 +204,7 @@ class AgentRun:
             await workflow.wait_condition(
                 lambda: self._inbound.paused is None,
                 timeout=PAUSE_TIMEOUT,
-                timeout_summary="pause ends the run",
+                timeout_summary="paused; the run stops if nobody resumes it",
             )
         except TimeoutError:
             return False

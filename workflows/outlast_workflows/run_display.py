@@ -6,6 +6,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.human import PendingRequest
 from outlast.contracts.results import AgentStatus, Progress
 from outlast.contracts.search_attributes import (
     AGENT_AUDIENCE,
@@ -15,12 +17,23 @@ from outlast.contracts.search_attributes import (
     AGENT_TENANT,
     AGENT_TURNS,
 )
-from outlast_workflows.display_text import details
+from outlast.safe_text import escaped
+from outlast.texts import excerpt
+from outlast_workflows.display_text import details, last_messages
 from outlast_workflows.state import InboundState, RunState
 
 UPSERT_EVERY = timedelta(seconds=30)
 """How often a change between `thinking` and `acting` is upserted. Each upsert is an event in the history
 and a billable action: this keeps the attributes of a slow run fresh, and costs a fast run nothing."""
+
+MAX_USER_MESSAGE = 600
+"""Characters of the user's message in a request: the reason for a call, not the whole input."""
+
+MAX_DESCRIPTION = 300
+"""Characters of a tool's description in a request."""
+
+MAX_DOING = 1_000
+"""Characters that say what a run does now."""
 
 BUSY: tuple[AgentStatus, ...] = ("thinking", "acting")
 
@@ -44,8 +57,8 @@ class RunDisplay:
 
     def show(self, status: AgentStatus, doing: str) -> None:
         """Show what the run does from now on."""
-        self._state.status, self._state.doing = status, doing
-        workflow.set_current_details(details(self.progress(), workflow.info().workflow_id))
+        self._state.status, self._state.doing = status, escaped(excerpt(doing, MAX_DOING))
+        workflow.set_current_details(self._details())
         now = workflow.now()
         if not self._state.has_search_attributes:
             return
@@ -60,9 +73,32 @@ class RunDisplay:
         """Show what the run does, or the requests that wait for people if there are any."""
         if self._inbound.pending:
             waiting = ", ".join(self._inbound.pending)
-            self.show("waiting_for_human", f"requests {waiting}")
+            self.show("waiting_for_human", f"requests {waiting} wait for people")
         else:
             self.show("acting", doing or f"turn {self._state.spending.turns}")
+
+    def with_reason(self, request: PendingRequest, tool: ToolSpec) -> PendingRequest:
+        """Return a request that says why the run makes it: the agent, the user's message, and the tool."""
+        messages = self._state.transcript.messages
+        last = next((message for message in reversed(messages) if message.role == "user"), None)
+        return request.model_copy(
+            update={
+                "agent": self._state.agent.name,
+                "user_message": excerpt((last and last.content) or "", MAX_USER_MESSAGE),
+                "tool_description": excerpt(tool.description, MAX_DESCRIPTION),
+                "effect": tool.effect if tool.kind == "activity" else None,
+            }
+        )
+
+    def _details(self) -> str:
+        state = self._state
+        is_conversation = state.mode == "conversation"
+        messages = (
+            last_messages(state.transcript.messages, is_conversation=is_conversation)
+            if is_conversation or state.status == "completed"
+            else []
+        )
+        return details(self.progress(), workflow.info().workflow_id, messages)
 
     def progress(self) -> Progress:
         """Return the result of the query `progress`."""

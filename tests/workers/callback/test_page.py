@@ -95,7 +95,9 @@ async def test_a_request_that_is_settled_by_signature_shows_how_and_no_buttons(
     settings = staged_settings(cached=1000).model_copy(update={"audiences": {"leads": leads}})
     async with waiting(temporal, settings=settings) as (run, request, browser, link):
         page = await browser.get(link)
-        assert f"outlast approve {run.id} 1.1 --key FILE" in page.text
+        assert (
+            f"outlast approve {run.id} 1.1 --hash {request.arguments_hash} --key FILE" in page.text
+        )
         assert "<form" not in page.text
         forced = await browser.post(link, data=form(request, "approve"))
         assert (forced.status_code, paid) == (422, [])

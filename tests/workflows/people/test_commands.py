@@ -259,12 +259,12 @@ async def test_a_conversation_stays_until_it_is_finished(temporal: Client, cache
         async with asyncio.timeout(30):
             while len(model.prompts) < 1:
                 await asyncio.sleep(0.1)
-        await until_status(run, "waiting_for_human")
+        await until_status(run, "waiting_for_message")
         await run.say("bye")
         async with asyncio.timeout(30):
             while len(model.prompts) < 2:
                 await asyncio.sleep(0.1)
-        await until_status(run, "waiting_for_human")
+        await until_status(run, "waiting_for_message")
         await run.finish()
         result = await run.result()
     assert (result.status, result.output, result.turns) == ("completed", "bye", 2)

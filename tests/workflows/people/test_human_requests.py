@@ -208,12 +208,12 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
         result = await stage.run("desk")
         timers = await timers_of(stage)
     assert timers == [
-        "request 1.1 sends a reminder",
-        "request 1.1 escalates to leads",
-        "request 1.1 sends a reminder",
-        "request 1.1 escalates to ceo",
-        "request 1.1 sends a reminder",
-        "request 1.1 expires",
+        "agents: refund(order_id=42, amount_usd=80)? sends a reminder",
+        "agents: refund(order_id=42, amount_usd=80)? escalates to leads",
+        "leads: refund(order_id=42, amount_usd=80)? sends a reminder",
+        "leads: refund(order_id=42, amount_usd=80)? escalates to ceo",
+        "ceo: refund(order_id=42, amount_usd=80)? sends a reminder",
+        "ceo: refund(order_id=42, amount_usd=80)? expires",
     ]
     (settled,) = result.decisions
     assert (settled.outcome, settled.audience) == ("expired", "ceo")

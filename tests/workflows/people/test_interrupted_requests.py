@@ -171,7 +171,8 @@ async def moments_of(stage: Stage, run: Run) -> tuple[str, ...]:
         for event in history.events
         if event.HasField("timer_started_event_attributes")
     ]
-    return tuple(summary.removeprefix(f"request {REQUEST} ") for summary in summaries)
+    assert all(": refund(order_id=" in summary for summary in summaries), summaries
+    return tuple(summary.rpartition(")? ")[2] for summary in summaries)
 
 
 async def played(client: Client, case: Case, *, runs: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from outlast_activities.notify import run_url
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -30,9 +31,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.contracts.human import UNSEEN_HASH, PendingRequest, outcome_text
 from outlast.contracts.results import AgentResult
-from outlast.decide_commands import decide_command, decisions_on
+from outlast.decide_commands import decide_command, decide_update_id, decisions_on
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
+from outlast.safe_text import escaped, json_text, visible, visible_line
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect
 from outlast_workers.settings import Settings
@@ -67,13 +69,16 @@ log = structlog.get_logger("outlast.callback")
 class CallbackPage:
     """The handlers of the page in a Starlette application."""
 
-    def __init__(self, client: Client, links: Links) -> None:
+    def __init__(self, client: Client, links: Links, ui_url: str | None = None) -> None:
         self._client = client
+        self._ui_url = ui_url
         self._links = links
         pages = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "pages"),
             autoescape=select_autoescape(),
+            finalize=_shown_text,
         )
+        pages.filters |= {"visible": visible, "visible_line": visible_line}
         self._template = pages.get_template("decide.html")
 
     async def show(self, request: Request) -> Response:
@@ -100,14 +105,14 @@ class CallbackPage:
             pending = await self._pending(link)
             if pending is None:
                 return await self._show_closed(link)
-            outcome = await self._send_decision(link, _payload(link, pending, fields))
+            outcome = await self._send_decision(link, _payload(link, pending, fields), pending)
         except ValueError as error:
             return await self._show_pending(link, error=str(error), fields=fields)
         except RPCError as error:
             return self._show_unavailable(error)
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             return self._page(HTTPStatus.SERVICE_UNAVAILABLE, UNCERTAIN)
-        log.info("request.decided", workflow_id=link.workflow_id, request_id=link.request_id)
+        self._log_decision(link, pending, fields)
         return self._page(
             HTTPStatus.OK,
             f"Thank you: {outcome}.",
@@ -116,11 +121,32 @@ class CallbackPage:
             link=link,
         )
 
-    async def _send_decision(self, link: Link, payload: Mapping[str, Any]) -> str:
+    def _log_decision(self, link: Link, pending: PendingRequest, fields: Mapping[str, str]) -> None:
+        log.info(
+            "request.decided",
+            workflow_id=link.workflow_id,
+            request_id=link.request_id,
+            tool=pending.tool,
+            audience=pending.audience,
+            decision=fields.get("decision", ""),
+            by=fields.get("by", ""),
+            arguments_hash=pending.arguments_hash,
+        )
+
+    async def _send_decision(
+        self, link: Link, payload: Mapping[str, Any], pending: PendingRequest | None = None
+    ) -> str:
         """Send `decide` and return its answer; raises `ValueError` if the run rejects the decision."""
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
         try:
-            return str(await handle.execute_update("decide", payload, rpc_timeout=RPC_TIMEOUT))
+            return str(
+                await handle.execute_update(
+                    "decide",
+                    payload,
+                    id=None if pending is None else decide_update_id(payload, pending),
+                    rpc_timeout=RPC_TIMEOUT,
+                )
+            )
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             message = cause.message if isinstance(cause, ApplicationError) else str(cause)
@@ -206,6 +232,7 @@ class CallbackPage:
             is_error=is_error,
             request=pending,
             link=link,
+            run_url=self._run_url(link),
             arguments=_pretty(pending.arguments) if pending else "",
             answer_schema=_pretty(pending.answer_schema) if pending else "",
             is_text=_is_text(pending),
@@ -213,6 +240,12 @@ class CallbackPage:
             fields=_fields_to_show(fields or {}, pending),
         )
         return HTMLResponse(text, status, headers=HEADERS)
+
+    def _run_url(self, link: Link | None) -> str | None:
+        """Return the run of a link in the Web UI."""
+        if link is None:
+            return None
+        return run_url(self._ui_url, self._client.namespace, link.workflow_id, link.run_id)
 
 
 def _commands(link: Link | None, pending: PendingRequest | None) -> list[str]:
@@ -232,12 +265,20 @@ def _fields_to_show(fields: Mapping[str, str], pending: PendingRequest | None) -
     return shown
 
 
+def _shown_text(value: Any) -> Any:
+    """Return a value for the page; in text that is not HTML yet, people see each character."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return escaped(value, keep="\n") if is_text else value
+
+
 def _title(pending: PendingRequest) -> str:
-    return "A question for you" if pending.kind == "question" else f"Approve {pending.tool}?"
+    if pending.kind == "question":
+        return "A question for you"
+    return f"Approve {visible_line(pending.tool)}?"
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value, indent=2)
 
 
 def _is_text(pending: PendingRequest | None) -> bool:
@@ -282,9 +323,9 @@ def _parse_json(text: str, field: str) -> Any:
         raise ValueError(f"{field}: is not JSON: {error}") from None
 
 
-def callback_app(client: Client, links: Links) -> Starlette:
-    """Return the application: `/r/TOKEN`, and `/healthz`."""
-    page = CallbackPage(client, links)
+def callback_app(client: Client, links: Links, ui_url: str | None = None) -> Starlette:
+    """Return the application: `/r/TOKEN`, and `/healthz`. It links to runs in the Web UI at `ui_url`."""
+    page = CallbackPage(client, links, ui_url)
 
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok")
@@ -305,7 +346,7 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
         raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is missing: it signs the links")
     telemetry = start_telemetry(settings)
     client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
-    app = callback_app(client, Links(callback.secret.get_secret_value()))
+    app = callback_app(client, Links(callback.secret.get_secret_value()), settings.ui_url)
     listener = open_listener(
         callback.host, callback.port, name="the decision page", key="callback.port"
     )

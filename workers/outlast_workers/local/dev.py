@@ -172,7 +172,7 @@ Start a run, and wait for its result:
   {cli} workflow result --workflow-id r1
 
 List the runs that wait for a person:
-  {cli} workflow list --query "{AGENT_STATUS.name}='waiting_for_human'"
+  {cli} workflow list --query "{AGENT_STATUS.name}='waiting_for_human' AND ExecutionStatus='Running'"
 
 Ctrl-C stops everything. Runs are saved, and continue after the next start.
 """

@@ -95,13 +95,13 @@ async def wait_for_message(
 ) -> bool:
     """Wait for the next message; return whether there is one, and the conversation goes on."""
     if not inbound.is_finishing:
-        display.show("waiting_for_human", "waits for the next message")
+        display.show("waiting_for_message", "waits for the next message")
         # A message in the workflow task of the timeout counts. So the inbox is read after the timeout.
         with contextlib.suppress(TimeoutError):
             # The handlers of `say` and `finish` run meanwhile, and end the wait.
             await workflow.wait_condition(
                 lambda: bool(inbound.inbox) or inbound.is_finishing,
                 timeout=IDLE_TIMEOUT if idle_s is None else timedelta(seconds=idle_s),
-                timeout_summary="conversation ends",
+                timeout_summary="waits for a message; the conversation ends if none comes",
             )
     return bool(inbound.inbox)

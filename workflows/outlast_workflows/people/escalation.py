@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from outlast.contracts.human import Approval, PendingRequest
+from outlast.safe_text import visible_line
+from outlast_workflows.display_text import timer_summary
 
 
 @dataclass(frozen=True)
@@ -15,13 +17,11 @@ class ScheduledStep:
     kind: Literal["remind", "escalate", "expire"]
     audience: str
 
-    def summary(self, request_id: str) -> str:
-        """Return the summary of the timer in the UI."""
+    def summary(self, request: PendingRequest) -> str:
+        """Return the summary of the timer in the UI: the waiting request, and what happens then."""
         if self.kind == "escalate":
-            return f"request {request_id} escalates to {self.audience}"
-        return f"request {request_id} " + (
-            "expires" if self.kind == "expire" else "sends a reminder"
-        )
+            return timer_summary(request, f"escalates to {visible_line(self.audience)}")
+        return timer_summary(request, "expires" if self.kind == "expire" else "sends a reminder")
 
 
 def next_step(request: PendingRequest, approval: Approval) -> ScheduledStep:

@@ -101,6 +101,7 @@ class HumanRequests:
         self, request: PendingRequest, call: PlannedCall, approval: Approval
     ) -> SettledRequest | None:
         pending = self._inbound.pending
+        request = self._display.with_reason(request, call.tool)
         pending[call.id] = request = self._with_signers(request, approval)
         self._show_waiting(request)
         self._notifications.send(request, "opened")
@@ -136,7 +137,7 @@ class HumanRequests:
                 await workflow.wait_condition(
                     lambda: call.batch.is_broken or call.id in settled,
                     timeout=max(timedelta(0), step.at - workflow.now()),
-                    timeout_summary=step.summary(call.id),
+                    timeout_summary=step.summary(pending[call.id]),
                 )
             except TimeoutError:
                 if call.id in settled:
