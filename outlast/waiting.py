@@ -9,8 +9,8 @@ from outlast.safe_text import json_text, shell_word, visible_line
 from outlast.texts import call_text, cut
 
 WAITING_STATUSES: tuple[AgentStatus, ...] = ("waiting_for_human", "waiting_for_message")
-"""A conversation without a pending request in one of these waits for a message. Runs of older builds have the
-first one then."""
+"""A conversation without a pending request in one of these waits for a message. In older builds it has
+the first one."""
 
 MAX_ASKED_BYTES = 200
 """A call or a question in one line. `outlast approve` shows it in full."""
