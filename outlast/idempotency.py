@@ -2,6 +2,8 @@
 
 from temporalio import activity
 
+from outlast.call_proof import CALL_PROOF
+
 UNDO_SUFFIX = ".undo"
 VERIFY_SUFFIX = ".verify"
 """Suffixes that a companion tool's call adds to the id of the call that it belongs to."""
@@ -18,4 +20,8 @@ def idempotency_key() -> str:
         return ""
     info = activity.info()
     call_id = info.activity_id.removesuffix(UNDO_SUFFIX).removesuffix(VERIFY_SUFFIX)
+    proof = CALL_PROOF.get()
+    if proof is not None and proof.nonce:
+        # A reset of the run repeats the nonce: a signature pays once.
+        return f"{info.workflow_id}/{proof.nonce}/{call_id}"
     return f"{info.workflow_id}/{info.workflow_run_id}/{call_id}"

@@ -4,12 +4,15 @@ Clients, workers, replayers and tests use the same plugin. A worker also uses th
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
@@ -18,18 +21,24 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
+    ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
+    StartActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
     WorkflowRunner,
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.workflow import ActivityHandle
 
+from outlast.call_proof import CALL_PROOF
 from outlast.contracts.names import AGENT_WORKFLOW
+from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.error_text import clean_text, error_text, type_name
 from outlast.errors import BadRequest, Failure, OutlastError
 
@@ -52,7 +61,7 @@ class OutlastPlugin(SimplePlugin):
         super().__init__(
             "OutlastPlugin",
             data_converter=_data_converter,
-            interceptors=[SingleInput(), HeartbeatsOfTools()],
+            interceptors=[SingleInput(), CallsOfTools()],
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
         )
@@ -69,7 +78,22 @@ class SingleInput(Interceptor):
         return _SingleInputInbound
 
 
+class _CallHeaderOutbound(WorkflowOutboundInterceptor):
+    """Sends the proof of a call in a header of its activity."""
+
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002
+        proof = CALL_PROOF.get()
+        if proof is not None:
+            data = proof.model_dump_json().encode()
+            header = Payload(metadata={"encoding": b"json/plain"}, data=data)
+            input.headers = {**input.headers, CALL_HEADER: header}
+        return super().start_activity(input)
+
+
 class _SingleInputInbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_CallHeaderOutbound(outbound))
+
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         if _has_several_inputs(input.args):
             raise BadRequest(f"input: give one JSON object, not {len(input.args)} inputs")
@@ -96,8 +120,11 @@ def _has_several_inputs(arguments: Sequence[object]) -> bool:
     return len(arguments) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW
 
 
-class HeartbeatsOfTools(Interceptor):
-    """Lets tools call `activity.heartbeat()`, although they run outside of the worker's event loop."""
+class CallsOfTools(Interceptor):
+    """Reads the proof of a call from its header, and lets tools call `activity.heartbeat()`.
+
+    Tools run outside of the worker's event loop, to which the SDK's heartbeats belong.
+    """
 
     def intercept_activity(
         self,
@@ -110,6 +137,13 @@ class HeartbeatsOfTools(Interceptor):
 class _ActivityInbound(ActivityInboundInterceptor):
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
         super().init(_ActivityOutbound(outbound))
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        header = input.headers.get(CALL_HEADER)
+        if header is not None:
+            with contextlib.suppress(ValidationError):  # a call without a readable proof has none
+                CALL_PROOF.set(CallProof.model_validate_json(header.data))
+        return await super().execute_activity(input)
 
 
 class _ActivityOutbound(ActivityOutboundInterceptor):

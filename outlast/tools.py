@@ -332,6 +332,10 @@ def _companion(
         return None
     if not isinstance(companion, Tool):
         raise DefinitionError(f"tool {name!r}: {companion!r} is not a tool; decorate it with @tool")
+    if companion.spec.approval is not None and companion.spec.approval.signed:
+        raise DefinitionError(
+            f"tool {name!r}: {companion.name} needs signatures, so a run cannot call it by itself"
+        )
     offered = {*arguments.model_fields, *also}
     takes = companion.arguments.model_fields
     missing = [field for field in takes if takes[field].is_required() and field not in offered]

@@ -1,6 +1,7 @@
 """A stage for workflow tests: real workers on a real server, a scripted model, and a replay at the end."""
 
 import asyncio
+import threading
 import types
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -87,6 +88,26 @@ class Stage:
         for run in self._started:
             for history in await self.chain(run):
                 await replayer.replay_workflow(history)
+
+
+class Flag:
+    """An event between a test and tools, which run on other event loops and in other threads."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def clear(self) -> None:
+        self._event.clear()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        while not self._event.is_set():
+            await asyncio.sleep(0.02)
 
 
 def catalog_of(agents: Iterable[Agent], tools: Iterable[Tool[..., Any]] = ()) -> Catalog:

@@ -10,14 +10,19 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from outlast.call_proof import CALL_PROOF
 from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
-from outlast.errors import ToolError, TooSlow
+from outlast.error_text import error_text
+from outlast.errors import ToolError, ToolFailed, TooSlow
+from outlast.json_text import from_json
+from outlast.texts import toml_key
 from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
+from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
 from outlast_activities.tool_runner import ToolRunner
 
 TIMEOUT_MARGIN_S = 0.5
@@ -33,11 +38,12 @@ class ResultCache(Protocol):
 
 
 def tool_activity(
-    tool: Tool[..., Any], results: ResultCache, runner: ToolRunner
+    tool: Tool[..., Any], results: ResultCache, runner: ToolRunner, keys: Keys
 ) -> Callable[..., Any]:
-    """Return the activity that runs a tool."""
+    """Return the activity that runs a tool. `keys` verify calls that people must sign."""
 
     async def run_tool(arguments: RawValue) -> RawValue:
+        _check_caller(tool, arguments.payload.data, keys)
         encoded = await _run_attempt(tool, arguments.payload.data, runner)
         info = activity.info()
         if info.workflow_id is not None:
@@ -51,7 +57,6 @@ def tool_activity(
 
 async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunner) -> bytes:
     """Run a tool, from the checkpoint of the attempt before. Return its encoded result."""
-    _check_caller(tool)
     attempt = ActivityAttempt(
         ToolProgress,
         own_attempts=TOOL_ATTEMPTS[tool.spec.effect],
@@ -74,14 +79,42 @@ async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunne
             RUNNING.reset(token)
 
 
-def _check_caller(tool: Tool[..., Any]) -> None:
-    """Raise `ToolError` unless a run of an agent makes the call: the run asks people for their approval."""
-    caller = activity.info().workflow_type
+def _check_caller(tool: Tool[..., Any], data: bytes, keys: Keys) -> None:
+    """Raise `ToolError` unless a run of an agent makes the call, with the signed votes that it needs."""
+    info = activity.info()
+    caller = info.workflow_type
     if caller != AGENT_WORKFLOW:
         raise ToolError(
             f"{tool.name}: only an {AGENT_WORKFLOW} may call a tool, "
             f"not {'the workflow ' + repr(caller) if caller else 'a client'}: start a run"
         )
+    approval = tool.spec.approval
+    if approval is None:
+        return
+    try:
+        arguments = from_json(data)
+    except ValueError as error:
+        raise ToolError(f"{tool.name}: the arguments are not JSON: {error_text(error)}") from None
+    if not isinstance(arguments, dict):
+        raise ToolError(f"{tool.name}: the arguments are not a JSON object")
+    if not needs_proof(tool.spec, arguments, keys):
+        return
+    for audience in approval.audiences:
+        if not keys.get(audience):
+            raise ToolFailed(
+                f"{tool.name}: the worker of this tool has no keys of {audience!r}: set "
+                f"audiences.{toml_key(audience)}.keys in its settings"
+            )
+    refusal = refusal_of_call(
+        approval,
+        arguments,
+        CALL_PROOF.get(),
+        run_id=info.workflow_id or "",
+        call_id=info.activity_id,
+        keys=keys,
+    )
+    if refusal is not None:
+        raise ToolError(f"{tool.name}: {refusal}")
 
 
 @asynccontextmanager

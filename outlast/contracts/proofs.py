@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue
 
-from outlast.contracts.base import InputModel
+from outlast.contracts.base import InputModel, WireModel
 from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest, sha256_of
 
 ALGORITHM = "Ed25519"
@@ -75,3 +75,43 @@ def claims_of(
 def nonce_after(nonce: str, edited: dict[str, JsonValue]) -> str:
     """Return the nonce of a request after an edit, which makes earlier votes invalid."""
     return sha256_of({"nonce": nonce, "arguments": edited})[:32]
+
+
+CALL_HEADER = "outlast-call"
+"""The header of a tool's activity that holds its `CallProof`."""
+
+
+class SignedVote(WireModel):
+    """One signed vote for a call, from which its worker verifies that people approved it.
+
+    `comment` is only there for an edit, whose signature covers it together with the new arguments.
+    """
+
+    by: str
+    decision: Literal["approve", "edit"]
+    comment: str = ""
+    signature: str
+
+
+class CallProof(WireModel):
+    """What a run sends with a call: the nonce of its request, and the signed votes for it.
+
+    The nonce is drawn when the request is opened, and follows from the arguments after an edit. So a reset
+    of the run repeats it, and it can be part of the idempotency key.
+    """
+
+    nonce: str = ""
+    votes: tuple[SignedVote, ...] = ()
+
+
+def vote_of(decision: HumanDecision) -> SignedVote | None:
+    """Return the vote of a decision for a call, or None if it has no signature, or is another decision."""
+    if decision.signature is None or decision.decision not in ("approve", "edit"):
+        return None
+    is_edit = decision.decision == "edit"
+    return SignedVote(
+        by=decision.by,
+        decision="edit" if is_edit else "approve",
+        comment=decision.comment if is_edit else "",
+        signature=decision.signature,
+    )

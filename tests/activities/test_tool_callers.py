@@ -37,7 +37,7 @@ async def call(data: bytes = b'{"order_id":"7"}', **info: Any) -> RawValue:
     environment = ActivityEnvironment()
     environment.info = replace(ActivityEnvironment.default_info(), **info)
     payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
-    activity = tool_activity(pay, NoCache(), ToolRunner(threads=1))
+    activity = tool_activity(pay, NoCache(), ToolRunner(threads=1), {})
     result: RawValue = await environment.run(activity, RawValue(payload))
     return result
 

@@ -17,14 +17,14 @@ from outlast.contracts.results import AgentResult
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
 from outlast.tools import Tool
-from tests.stage import Stage, on_stage, pending, staged_settings
+from tests.stage import Flag, Stage, on_stage, pending, staged_settings
 
 EFFECTS: list[str] = []
 UNDONE: list[str] = []
 FOUND: dict[str, str | None] = {}
-BEGUN = asyncio.Event()
-GO_ON = asyncio.Event()
-VERIFYING = asyncio.Event()
+BEGUN = Flag()
+GO_ON = Flag()
+VERIFYING = Flag()
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ async def make(ref: str) -> str:
 
 def make_in_thread(ref: str) -> str:
     EFFECTS.append(ref)
-    BEGUN._loop.call_soon_threadsafe(BEGUN.set)  # type: ignore[attr-defined]
+    BEGUN.set()
     while not GO_ON.is_set():
         time.sleep(0.05)
     return f"made {ref}"

@@ -101,7 +101,8 @@ def polled_queues(
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         runner = ToolRunner(threads=settings.concurrency.tools)
-        tools = [tool_activity(tool, transcripts, runner) for tool in catalog.tools.values()]
+        keys = {name: entry.keys for name, entry in settings.audiences.items() if entry.keys}
+        tools = [tool_activity(tool, transcripts, runner, keys) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:
         raise NotReady(

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.messages import ToolCall
+from outlast.contracts.proofs import CallProof
 
 
 @dataclass
@@ -31,6 +32,8 @@ class PlannedCall:
     tool: ToolSpec
     call: ToolCall
     batch: CallBatch
+    proof: CallProof | None = None
+    """The nonce and the signed votes of its approval, if its audience decides by signature."""
 
     @property
     def arguments(self) -> dict[str, JsonValue]:

@@ -5,6 +5,7 @@ from pydantic import JsonValue
 from outlast.contracts.agents import Route, ToolSpec
 from outlast.contracts.effects import CompanionTool
 from outlast.contracts.messages import ToolCall
+from outlast.contracts.proofs import CallProof
 from outlast.idempotency import UNDO_SUFFIX, VERIFY_SUFFIX
 from outlast.tools import DEFAULT_AUDIENCE
 from outlast_workflows.call_batch import CallBatch, PlannedCall
@@ -26,6 +27,7 @@ def verify_call(call: PlannedCall, companion: CompanionTool, route: Route) -> Pl
         tool=_spec_of(companion, route),
         call=ToolCall(tool=companion.tool, arguments=given),
         batch=call.batch,
+        proof=call.proof and CallProof(nonce=call.proof.nonce),
     )
 
 
@@ -36,6 +38,7 @@ def undo_call(step: UndoStep) -> PlannedCall:
         tool=_spec_of(step.companion, step.route),
         call=ToolCall(tool=step.companion.tool, arguments=step.arguments),
         batch=CallBatch(),
+        proof=CallProof(nonce=step.nonce) if step.nonce else None,
     )
 
 

@@ -64,6 +64,7 @@ class Compensation:
                 arguments=arguments,
                 route=self._activities.route_of(call.tool),
                 audience=audience_of(call.tool),
+                nonce=call.proof.nonce if call.proof else "",
             )
         )
 

@@ -16,6 +16,7 @@ from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
+from outlast.contracts.proofs import SignedVote
 from outlast.contracts.results import AgentStatus, ServedLeg
 from outlast.texts import cut
 from outlast.transcripts import EMPTY_DIGEST, extended
@@ -58,6 +59,8 @@ class UndoStep(BaseModel):
     arguments: dict[str, JsonValue]
     route: Route
     audience: str
+    nonce: str = ""
+    """The nonce of the call's request, which is part of its idempotency key."""
 
 
 class RunState(BaseModel):
@@ -125,6 +128,8 @@ class InboundState(BaseModel):
     pending: dict[str, PendingRequest] = {}
     settled: dict[str, SettledRequest] = {}
     edits: dict[str, dict[str, JsonValue]] = {}
+    votes: dict[str, list[SignedVote]] = {}
+    """The signed votes for pending requests, which the worker of the call verifies."""
     answers: dict[str, JsonValue] = {}
     paused: Pause | None = None
     is_finishing: bool = False

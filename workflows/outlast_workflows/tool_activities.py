@@ -6,6 +6,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
+from outlast.call_proof import CALL_PROOF
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
@@ -108,6 +109,7 @@ class ToolActivities:
         if tool.must_end:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
+        CALL_PROOF.set(call.proof)  # the plugin sends it in a header
         handle = self._in_flight[call.id] = workflow.start_activity(
             tool.name, call.arguments, result_type=RawValue, **options
         )

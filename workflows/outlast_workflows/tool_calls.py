@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import JsonValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -102,6 +103,7 @@ class ToolCalls:
         if approval is None or not _is_needed(approval, call):
             return await self._carry_out(call), ""
         settled, arguments = await self._requests.approve(call, approval)
+        call = replace(call, proof=self._requests.take_proof(call.id))
         reason = denial(settled, approval)
         if reason is not None:
             return to_json({"denied": reason}), decision_text(settled)

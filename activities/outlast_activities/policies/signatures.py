@@ -43,7 +43,7 @@ def refusal_of_proof(
             f"signature: {request.audience} must sign its decisions ({signers}):"
             f" outlast {decision.decision} {run_id} {request.request_id} --key FILE"
         )
-    claims = _claims(decision, keys)
+    claims = signed_claims(decision.by, decision.signature, keys)
     if isinstance(claims, str):
         return f"signature: {claims}"
     expected = claims_of(decision, request, run_id=run_id, at=now)
@@ -67,23 +67,21 @@ def _time_problem(claims: DecisionClaims, now: datetime) -> str | None:
     return None
 
 
-def _claims(decision: HumanDecision, keys: Mapping[str, str]) -> DecisionClaims | str:
-    """Return the claims that the decider's key signed, or why there are none."""
-    public_key = keys.get(decision.by)
+def signed_claims(by: str, signature: str, keys: Mapping[str, str]) -> DecisionClaims | str:
+    """Return the claims that the key of a person signed, or why there are none."""
+    public_key = keys.get(by)
     if public_key is None:
         signers = ", ".join(sorted(keys))
-        return f"{decision.by!r} may not decide this; {signers} may"
+        return f"{by!r} may not decide this; {signers} may"
     try:
         key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public_key})
-        signed = jws.deserialize_compact(decision.signature or "", key, algorithms=[ALGORITHM])
+        signed = jws.deserialize_compact(signature, key, algorithms=[ALGORITHM])
         claims = DecisionClaims.model_validate_json(signed.payload)
     except Exception:  # noqa: BLE001 a stranger can send anything to break the parser
-        return f"{decision.by!r} did not sign a decision with it"
+        return f"{by!r} did not sign a decision with it"
     if signed.headers().get("typ") != PROOF_TYPE:
         return "it was made for another purpose"
-    if claims.sub == decision.by:
-        return claims
-    return f"{claims.sub!r} signed it, not {decision.by!r}"
+    return claims if claims.sub == by else f"{claims.sub!r} signed it, not {by!r}"
 
 
 def _utc(seconds: int) -> str:

@@ -13,7 +13,7 @@ from outlast import Agent, Approval, BadRequest, tool
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage, pending, staged_settings
+from tests.stage import Flag, on_stage, pending, staged_settings
 
 paid: list[str] = []
 
@@ -271,8 +271,8 @@ async def test_a_conversation_stays_until_it_is_finished(temporal: Client, cache
 
 
 async def test_a_cancellation_reaches_the_tool(temporal: Client, cached: int) -> None:
-    seen = asyncio.Event()
-    gone = asyncio.Event()
+    seen = Flag()
+    gone = Flag()
 
     @tool(effect="read", timeout=timedelta(minutes=5))
     async def wait() -> str:

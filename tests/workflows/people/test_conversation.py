@@ -12,7 +12,7 @@ import outlast
 from outlast import Agent, BadRequest, RunFailed, tool
 from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, on_stage, pending
+from tests.stage import Flag, Stage, on_stage, pending
 
 desk = Agent(name="desk", instructions="Chat.")
 
@@ -221,7 +221,7 @@ async def test_a_chat_that_no_worker_serves_is_a_timeout(temporal: Client) -> No
 
 
 async def test_what_is_said_while_a_run_ends_is_refused(temporal: Client) -> None:
-    undoing = asyncio.Event()
+    undoing = Flag()
 
     @tool(effect="write")
     async def unbook() -> str:

@@ -9,6 +9,7 @@ from temporalio import workflow
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval, PendingRequest, SettledRequest, hash_of
 from outlast.contracts.notices import Reason
+from outlast.contracts.proofs import CallProof
 from outlast.errors import ToolFailed
 from outlast.jsonschema.schemas import Schema
 from outlast_workflows.call_batch import PlannedCall
@@ -40,6 +41,7 @@ class HumanRequests:
         self._display = display
         self._notifications = notifications
         self._keys = keys
+        self._proofs: dict[str, CallProof] = {}
 
     def is_approved(self, call_id: str) -> bool:
         """Return whether people approved a call."""
@@ -59,6 +61,10 @@ class HumanRequests:
         if settled is None or settled.outcome == "expired":
             return settled, None
         return settled, edited
+
+    def take_proof(self, call_id: str) -> CallProof | None:
+        """Return the signed votes of a settled request, once, or None if its audience does not sign."""
+        return self._proofs.pop(call_id, None)
 
     async def ask(
         self, call: PlannedCall, question: str | None = None
@@ -108,7 +114,10 @@ class HumanRequests:
         try:
             await self._wait(call, approval)
         finally:
-            del pending[call.id]
+            nonce = pending.pop(call.id).nonce
+            votes = tuple(self._inbound.votes.pop(call.id, ()))
+            if nonce:
+                self._proofs[call.id] = CallProof(nonce=nonce, votes=votes)
         return self._inbound.settled.get(call.id)
 
     def _with_signers(self, request: PendingRequest, approval: Approval) -> PendingRequest:

@@ -15,7 +15,7 @@ from outlast.contracts.human import (
     hash_of,
     outcome_text,
 )
-from outlast.contracts.proofs import nonce_after
+from outlast.contracts.proofs import nonce_after, vote_of
 from outlast.errors import ModelError
 from outlast.jsonschema.schemas import Schema
 from outlast.texts import folded_name
@@ -142,6 +142,7 @@ def settle(decision: HumanDecision, inbound: InboundState, *, now: datetime) -> 
     if decision.decision in ("approve", "edit"):
         request = _with_vote(request, decision)
         inbound.pending[request.request_id] = request
+        _keep_signature(decision, inbound)
         if decision.arguments is not None:
             inbound.edits[request.request_id] = decision.arguments
         missing = request.quorum - len(request.approved_by)
@@ -151,6 +152,14 @@ def settle(decision: HumanDecision, inbound: InboundState, *, now: datetime) -> 
         inbound.answers[request.request_id] = decision.answer
     inbound.settled[request.request_id] = _settled_request(request, decision, now)
     return f"{_OUTCOMES[decision.decision]} {request.request_id}"
+
+
+def _keep_signature(decision: HumanDecision, inbound: InboundState) -> None:
+    """Keep a signed vote for the worker of the call. An edit makes the earlier votes invalid."""
+    votes = [] if decision.decision == "edit" else inbound.votes.get(decision.request_id, [])
+    others = [vote for vote in votes if vote.by != decision.by]
+    vote = vote_of(decision)
+    inbound.votes[decision.request_id] = others if vote is None else [*others, vote]
 
 
 def _with_vote(request: PendingRequest, decision: HumanDecision) -> PendingRequest:
