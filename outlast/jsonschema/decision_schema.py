@@ -51,6 +51,8 @@ def _answer_schema(agent: PinnedAgent, definitions: Schema) -> Schema:
 
 def _call_schema(tool: ToolSpec, definitions: Schema) -> Schema:
     arguments = _hoisted(tool.parameters, tool.name, definitions)
+    if "$ref" not in arguments:
+        arguments.setdefault("type", "object")  # a call has no other arguments
     return _closed({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments})
 
 

@@ -9,22 +9,30 @@ number, and `constraints.portable_formats` limits strings with a format.
 from dataclasses import dataclass, field
 from typing import Any
 
-from outlast.jsonschema.contradictions import types_of
+from outlast.jsonschema.contradictions import contradiction_in, types_of
 from outlast.jsonschema.schemas import Schema
 from outlast_activities.constraints.engines import (
     FORMATS,
     KEYWORDS,
     LOCAL,
     MAX_ITEMS,
+    MAX_JSON_LEVELS,
     MAX_LENGTH,
+    MAX_LLAMA_INTEGER,
+    MAX_LLAMA_NAMES,
     MAX_NUMBER,
+    MAX_PATTERN_LENGTH,
     PATTERN_WITH_LENGTH,
     TRUE_SCHEMAS,
     UNANCHORED,
     VLLM,
     Engine,
 )
-from outlast_activities.constraints.portable_patterns import is_portable
+from outlast_activities.constraints.portable_patterns import (
+    has_nested_repeat,
+    portable_pattern,
+    rust_pattern,
+)
 from outlast_activities.constraints.portable_schemas import EngineSupport, rewrite_schema
 
 ANNOTATIONS = (
@@ -42,8 +50,19 @@ _TYPES_OF = {
     **dict.fromkeys(_NUMBER_LIMITS, ("number", "integer")),
     **dict.fromkeys(("minLength", "maxLength", "pattern", "format"), ("string",)),
     **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems"), ("array",)),
+    **dict.fromkeys(("properties", "required", "additionalProperties"), ("object",)),
     **dict.fromkeys(("minProperties", "maxProperties"), ("object",)),
 }
+_OBJECT_KEYWORDS = (
+    *("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
+    *("maxProperties", "propertyNames"),
+)
+_OTHER_TYPES = ["string", "number", "boolean", "null", "array"]
+_ANY_NAME = ("", ".", ".*", ".+", "^.*$", "^.+$", "^")
+"""Patterns that all names of properties match."""
+
+_NO_LLAMA_NAME = frozenset(']\\^-"[')
+"""Characters that llama.cpp does not write correctly when it excludes the names of an open object."""
 _PROPERTY_CONDITIONS = ("patternProperties", "if", "dependentSchemas", "unevaluatedProperties")
 """Keywords about properties that are left to the check. The engine must then allow other properties."""
 
@@ -67,6 +86,8 @@ def constraint_for(schema: Schema, engine: Engine) -> Constraint:
     """Divide a valid schema between an engine and the check."""
     division = _Division(engine, schema)
     enforced = division.divide(schema, "")
+    if engine in VLLM:
+        enforced = division.cut(enforced, "", 0)
     return Constraint(enforced if isinstance(enforced, dict) else {}, tuple(division.checked_after))
 
 
@@ -82,8 +103,51 @@ class _Division:
     checked_after: list[str] = field(default_factory=list)
 
     def divide(self, node: Any, path: str) -> Any:
+        if self._is_impossible(node):
+            return False
+        divided = self._divided(node, path)
+        # outlines reads `{}` as an alternation without a group around it.
+        typed = self.engine == "outlines" and divided == {} and path
+        return {"type": [*_OTHER_TYPES, "object"]} if typed else divided
+
+    def _is_impossible(self, node: Any) -> bool:
+        """Return whether a schema, or the one that it refers to, has no value: engines reject it."""
         if not isinstance(node, dict):
-            return node if self.engine in TRUE_SCHEMAS or node is False else {}
+            return node is False
+        definitions: Any = self.root.get("$defs", {})
+        target = definitions.get(str(node.get("$ref", "")).removeprefix("#/$defs/"), True)
+        if target is False or contradiction_in(node, "") is not None:
+            return True
+        return isinstance(target, dict) and contradiction_in(target, "") is not None
+
+    def cut(self, node: Any, path: str, level: int) -> Any:
+        """Replace what is nested too deep for vLLM by a schema that allows everything."""
+        if not isinstance(node, dict):
+            return node
+        if level > MAX_JSON_LEVELS:
+            self._move(path, "*")
+            return {}
+        kept: Schema = {}
+        for keyword, value in node.items():
+            if keyword in ("properties", "$defs", "definitions"):
+                kept[keyword] = {
+                    name: self.cut(part, f"{path}{keyword}.{name}.", level + 2)
+                    for name, part in value.items()
+                }
+            elif keyword in ("anyOf", "prefixItems"):
+                kept[keyword] = [
+                    self.cut(part, f"{path}{keyword}.{index}.", level + 2)
+                    for index, part in enumerate(value)
+                ]
+            elif keyword in ("items", "additionalProperties"):
+                kept[keyword] = self.cut(value, f"{path}{keyword}.", level + 1)
+            else:
+                kept[keyword] = value
+        return kept
+
+    def _divided(self, node: Any, path: str) -> Any:
+        if not isinstance(node, dict):
+            return node if self.engine in TRUE_SCHEMAS else {}
         plain = {key: value for key, value in node.items() if not _is_annotation(key)}
         definitions = self._group(plain.pop("$defs", None), f"{path}$defs.")
         older = self._group(plain.pop("definitions", None), f"{path}definitions.")
@@ -124,7 +188,14 @@ class _Division:
             node = _opened({key: value for key, value in node.items() if key != "anyOf"})
         if "const" in node:
             return self._only(node, "const", node["const"], path)
-        node = node if "enum" in node else self._rewritten(node)
+        return self._with_values(node, path)
+
+    def _with_values(self, node: Schema, path: str) -> Schema:
+        if "enum" not in node and "type" not in node and node.keys() & {*_OBJECT_KEYWORDS}:
+            # Engines take it for an object. But other values are valid too.
+            branches: list[Any] = [{"type": "object", **node}, {"type": _OTHER_TYPES}]
+            return {"anyOf": [self._with_keywords(branch, path) for branch in branches]}
+        node = node if "enum" in node else self._rewritten(_with_any_name(node))
         if "enum" in node:
             return self._only(node, "enum", _values_of_type(node), path)
         if any(keyword in node for keyword in _PROPERTY_CONDITIONS):
@@ -170,7 +241,7 @@ class _Division:
 
     def _branches(self, branches: Any, path: str) -> list[Any]:
         places = [(branch, f"{path}{index}") for index, branch in enumerate(branches)]
-        kept = [place for place in places if place[0] is not False] or places
+        kept = [place for place in places if not self._is_impossible(place[0])] or places
         decimals = [branch for branch, _ in kept if _is_decimal(branch)]
         if decimals and any(_is_number(branch) for branch, _ in kept):
             self.checked_after.extend(place for branch, place in kept if _is_decimal(branch))
@@ -184,6 +255,8 @@ class _Division:
             return value
         if keyword in ("items", "additionalProperties"):
             return self.divide(value, f"{path}{keyword}.")
+        if keyword == "pattern":
+            return self._pattern(value)
         if keyword == "prefixItems":
             return [self.divide(item, f"{path}prefixItems.{n}.") for n, item in enumerate(value)]
         return value
@@ -191,10 +264,11 @@ class _Division:
     def _group(self, group: Any, path: str) -> Schema:
         kept: Schema = {}
         for name, part in group.items() if isinstance(group, dict) else ():
-            if part is False:
+            divided = self.divide(part, f"{path}{name}.")
+            if divided is False:
                 self._move(path, name)
             else:
-                kept[name] = self.divide(part, f"{path}{name}.")
+                kept[name] = divided
         return kept
 
     def _is_enforced(self, keyword: str, node: Schema) -> bool:
@@ -204,23 +278,30 @@ class _Division:
             return False
         if keyword in _MAX_VALUES and abs(value) > _MAX_VALUES[keyword]:
             return False
+        if keyword in ("minLength", "maxLength") and "pattern" in node:
+            nested = has_nested_repeat(str(node["pattern"]))
+            if value > MAX_PATTERN_LENGTH or nested:
+                return False
         if keyword in _NUMBER_LIMITS:
             kind = "number" if "number" in kinds else "integer"
-            whole = kind == "number" or value == int(value)
-            return whole and self.engine in KEYWORDS.get(f"{kind} {keyword}", ())
+            if self.engine == "llama.cpp" and abs(value) > MAX_LLAMA_INTEGER:
+                return False
+            plain = "e" not in repr(value) if kind == "number" else value == int(value)
+            return plain and self.engine in KEYWORDS.get(f"{kind} {keyword}", ())
         return self.engine in KEYWORDS.get(keyword, ()) and self._is_supported(keyword, node)
 
     def _is_supported(self, keyword: str, node: Schema) -> bool:
         if keyword == "format":
             return self._knows_format(node["format"])
         if keyword == "pattern":
-            return not self._knows_format(node.get("format")) and is_portable(
-                str(node["pattern"]),
-                anchored=self.engine not in UNANCHORED,
-                escaped=self.engine in UNANCHORED,
-                classes=self.engine != "llama.cpp",
-            )
+            known = self._knows_format(node.get("format"))
+            return not known and self._pattern(node["pattern"]) is not None
         return True
+
+    def _pattern(self, pattern: Any) -> str | None:
+        """Return a pattern in the words of the engine, or None."""
+        in_rust = self.engine in UNANCHORED
+        return rust_pattern(str(pattern)) if in_rust else portable_pattern(str(pattern))
 
     def _knows_format(self, name: Any) -> bool:
         return self.engine in FORMATS.get(str(name), ())
@@ -235,11 +316,31 @@ class _Division:
         if "object" in _kinds(kept) and not kept.get("properties"):
             # Engines, and outlines before them, would forbid other properties by default.
             kept.setdefault("additionalProperties", True)
-        if kept.get("items") is False and self.engine not in VLLM:
+        if kept.get("items") is False and (self.engine not in VLLM or "prefixItems" not in kept):
             kept = _ended(kept, {key: value for key, value in kept.items() if key != "items"})
-        if "prefixItems" in kept and self.engine in VLLM:
+        counted = {"minItems", "maxItems"} & kept.keys()
+        if (self.engine in VLLM) if "prefixItems" in kept else counted:
+            # xgrammar knows no items otherwise, and gives only the empty list.
             kept.setdefault("items", {})
+        is_empty = "object" in _kinds(kept) and not kept.get("properties")
+        if self.engine == "outlines" and is_empty and kept.get("additionalProperties") is False:
+            self._move(path, "additionalProperties")
+            kept["additionalProperties"] = True
+        if self.engine == "llama.cpp" and kept.get("additionalProperties", False) is not False:
+            kept = self._without_odd_names(kept, path)
         return kept
+
+    def _without_odd_names(self, node: Schema, path: str) -> Schema:
+        """Leave out the properties of an open object with a name that llama.cpp cannot exclude."""
+        known: Any = node.get("properties", {})
+        letters = "".join(known)
+        if len(letters) <= MAX_LLAMA_NAMES and not _NO_LLAMA_NAME & set(letters):
+            return node
+        for keyword in ("properties", "required"):
+            if keyword in node:
+                self._move(path, keyword)
+        kept = {key: value for key, value in node.items() if key not in ("properties", "required")}
+        return {**kept, "additionalProperties": True}
 
     def _move(self, path: str, keyword: str) -> None:
         self.checked_after.append(f"{path}{keyword}")
@@ -272,6 +373,15 @@ def _merged(one: Schema, other: Schema) -> Schema | None:
     closed = merged.get("additionalProperties", True) is not True
     beside = {"$ref", "anyOf", "oneOf"} & merged.keys() and len(merged) > 1
     return None if (both_objects and closed) or beside else merged
+
+
+def _with_any_name(node: Schema) -> Schema:
+    """Write a pattern that all names match as `additionalProperties`."""
+    patterns: Any = node.get("patternProperties", {})
+    if len(patterns) != 1 or node.get("properties") or not {*patterns} <= {*_ANY_NAME}:
+        return node
+    kept = {key: value for key, value in node.items() if key != "patternProperties"}
+    return {**kept, "additionalProperties": next(iter(patterns.values()))}
 
 
 def _with_required(node: Schema) -> Schema:

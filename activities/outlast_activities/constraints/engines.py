@@ -16,6 +16,18 @@ MAX_NUMBER = 10**15
 """The largest limit of a number that every engine can compile: llguidance fails at 2**63, xgrammar
 above."""
 
+MAX_LLAMA_INTEGER = 10**9 - 1
+"""The largest limit of an integer that llama.cpp gets: its grammar is wrong from ten digits on."""
+
+MAX_LLAMA_NAMES = 600
+"""Characters of the names of an open object for llama.cpp, whose grammar repeats them."""
+
+MAX_PATTERN_LENGTH = 100
+"""The longest limit of a string with a pattern that guidance gets: it compiles both together."""
+
+MAX_JSON_LEVELS = 50
+"""Levels of JSON in a schema for vLLM: it rejects requests that nest deeper than 64."""
+
 ALL = frozenset({"auto", "xgrammar", "guidance", "outlines", "llama.cpp", "openai"})
 VLLM = frozenset({"auto", "xgrammar", "guidance"})
 LOCAL = VLLM | {"llama.cpp"}
@@ -32,8 +44,9 @@ KEYWORDS: dict[str, frozenset[str]] = {
     "$ref": ALL,
     "minItems": ALL,
     "maxItems": ALL,
-    "minLength": ALL - {"openai"},
-    "maxLength": ALL - {"openai"},
+    # Under a length, xgrammar allows no quote, no backslash and no line feed.
+    "minLength": frozenset({"guidance", "outlines", "llama.cpp"}),
+    "maxLength": frozenset({"guidance", "outlines", "llama.cpp"}),
     "pattern": ALL - {"openai"},
     "format": ALL,
     "prefixItems": LOCAL | {"outlines"},
@@ -41,13 +54,15 @@ KEYWORDS: dict[str, frozenset[str]] = {
     "integer maximum": LOCAL,
     "integer exclusiveMinimum": LOCAL,
     "integer exclusiveMaximum": LOCAL,
-    "number minimum": VLLM,
-    "number maximum": VLLM,
-    "number exclusiveMinimum": VLLM,
-    "number exclusiveMaximum": VLLM,
+    # Between limits, xgrammar allows six decimals and no exponent.
+    "number minimum": frozenset({"guidance"}),
+    "number maximum": frozenset({"guidance"}),
+    "number exclusiveMinimum": frozenset({"guidance"}),
+    "number exclusiveMaximum": frozenset({"guidance"}),
     "integer multipleOf": frozenset({"guidance"}),
-    "minProperties": VLLM,
-    "maxProperties": VLLM,
+    # guidance refuses them beside a property that is not required.
+    "minProperties": VLLM - {"guidance"},
+    "maxProperties": VLLM - {"guidance"},
 }
 """The engines that enforce a keyword. All other keywords are left to the check.
 
@@ -57,14 +72,10 @@ xgrammar 0.2.8, llguidance 1.7.6 and outlines_core 0.2.14."""
 FORMATS: dict[str, frozenset[str]] = {
     "uuid": LOCAL | {"outlines"},
     "uri": VLLM | {"outlines"},
-    "hostname": VLLM,
+    "hostname": frozenset({"guidance"}),
     "ipv6": VLLM,
-    "uri-reference": frozenset({"xgrammar"}),
-    "uri-template": frozenset({"xgrammar"}),
-    "json-pointer": frozenset({"xgrammar"}),
-    "relative-json-pointer": frozenset({"xgrammar"}),
 }
-"""The engines that enforce a format, for formats without a pattern in `portable_formats`."""
+"""The engines that enforce a format, for formats that the check knows and `portable_formats` does not."""
 
 PATTERN_WITH_LENGTH = frozenset({"guidance"})
 """The engines that also limit the length of a string with a pattern or a format."""
@@ -72,5 +83,5 @@ PATTERN_WITH_LENGTH = frozenset({"guidance"})
 UNANCHORED = frozenset({"guidance"})
 """The engines that search for a pattern anywhere in a string. The others match the whole string."""
 
-TRUE_SCHEMAS = frozenset({"auto", "xgrammar", "guidance", "llama.cpp", "openai"})
+TRUE_SCHEMAS = frozenset({"auto", "xgrammar", "guidance", "openai"})
 """The engines that accept `true` and `false` as a schema. The others need `{}`."""

@@ -2,8 +2,8 @@
 
 An engine's own format may be unknown to another. It also allows digits without a limit, such as
 fractions of a second, and small models loop in them. These patterns allow what is in use: years of four
-digits, fractions of six, numbers of a duration with six, and ASCII mail addresses. The check afterwards
-uses the format itself.
+digits, fractions of six, numbers of a duration with six, and ASCII mail addresses with at most six dots
+before the @ and seven after it. The check afterwards uses the format itself.
 """
 
 # Nothing optional ends in a counted repeat: xgrammar 0.2.8 lets `(x[0-9]{1,6})?` start in the middle.
@@ -24,9 +24,11 @@ _DURATION = f"P({_CALENDAR}({_CLOCK})?|{_CLOCK}|{_COUNT}W)"
 
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = f"{_BYTE}([.]{_BYTE}){{3}}"
-_ATOM = "[A-Za-z0-9_+-]{1,32}"
-_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
-_EMAIL = f"({_ATOM}@|{_ATOM}[.]{_ATOM}@){_LABEL}[.]({_LABEL}[.])?[A-Za-z]{{2,12}}"
+_ATOM = "[A-Za-z0-9!#$%&'*+/=?_`{|}~-]{1,64}"
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = (
+    f"{_ATOM}([.]{_ATOM}@|[.]{_ATOM}[.]{_ATOM}@|([.]{_ATOM}){{3,6}}@|@)({_LABEL}[.]){{0,7}}{_LABEL}"
+)
 
 PATTERNS: dict[str, str] = {
     "date": f"^{_DATE}$",

@@ -10,15 +10,18 @@ from jsonschema import Draft202012Validator
 from outlast_activities.constraints.constraints import Constraint, constraint_for
 from outlast_activities.constraints.engines import MAX_ITEMS, MAX_LENGTH, Engine
 from outlast_activities.constraints.portable_formats import PATTERNS
+from outlast_activities.constraints.portable_patterns import portable_pattern, rust_pattern
 from pydantic import BaseModel, Field
 
 from outlast import Agent, tool
 from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.jsonschema.decision_schema import decision_schema
+from outlast.jsonschema.patterns import pattern_of
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")
 NO_MULTIPLES: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "guidance")
+PLAIN: tuple[Engine, ...] = ("auto", "xgrammar", "outlines", "llama.cpp")
 READERS: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "openai")
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
@@ -73,12 +76,124 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
         ({**TEXT, "pattern": r"^a\b$"}, TEXT, ("pattern",), ENGINES),
         ({**TEXT, "pattern": "^a{1,500}$"}, TEXT, ("pattern",), ENGINES),
         ({**TEXT, "pattern": '^"a"$'}, TEXT, ("pattern",), ("auto", "xgrammar", "outlines")),
-        ({**TEXT, "pattern": r"^\d$"}, TEXT, ("pattern",), ("llama.cpp",)),
+        (
+            {**TEXT, "pattern": r"^\d$"},
+            {**TEXT, "pattern": "^[0-9]$"},
+            (),
+            ("llama.cpp", "xgrammar"),
+        ),
+        ({**TEXT, "pattern": r"^[a-z\.]+$"}, {**TEXT, "pattern": "^[a-z.]+$"}, (), PLAIN),
+        ({**TEXT, "pattern": r"^[\w\-]+$"}, {**TEXT, "pattern": "^[0-9A-Z_a-z-]+$"}, (), PLAIN),
+        ({**TEXT, "pattern": r"^\/api$"}, {**TEXT, "pattern": "^/api$"}, (), PLAIN),
+        ({**TEXT, "pattern": r"^\<a\>$"}, {**TEXT, "pattern": "^<a>$"}, (), (*PLAIN, "guidance")),
+        ({**TEXT, "pattern": "^[]^a-]$"}, {**TEXT, "pattern": r"^([a-]|\]|\^)$"}, (), PLAIN),
+        ({**TEXT, "pattern": "^(?:a|b)+?$"}, {**TEXT, "pattern": "^(a|b)+$"}, (), PLAIN),
+        ({**TEXT, "pattern": "^(?<n>ab){2}$"}, {**TEXT, "pattern": "^(ab){2}$"}, (), PLAIN),
+        ({**TEXT, "pattern": "^.+$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": "^[^,]+$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": r"^\S+$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": "^[A-z]$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": "^[^\u0000]+$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": "^(.|[\r\n])*$"}, TEXT, ("pattern",), PLAIN),
+        ({**TEXT, "pattern": r"^(?:\S+\s+){0,49}\S+$"}, TEXT, ("pattern",), ENGINES),
+        (
+            {**TEXT, "pattern": "^([a-z][0-9])+$", "minLength": 101},
+            {**TEXT, "pattern": "^(?:[a-z][0-9]){1,}$"},
+            ("minLength",),
+            ("guidance",),
+        ),
+        ({**TEXT, "maxLength": 50}, TEXT, ("maxLength",), ("auto", "xgrammar")),
+        ({**TEXT, "maxLength": 50}, {**TEXT, "maxLength": 50}, (), ("guidance", "llama.cpp")),
+        ({**NUMBER, "minimum": 0}, NUMBER, ("minimum",), ("auto", "xgrammar")),
+        ({**NUMBER, "minimum": 1e-300}, NUMBER, ("minimum",), ENGINES),
+        ({**WHOLE, "minimum": 1136091600}, WHOLE, ("minimum",), ("llama.cpp",)),
+        ({**WHOLE, "minimum": 10**400}, WHOLE, ("minimum",), ENGINES),
+        ({"type": "array", "items": True}, {"type": "array", "items": {}}, (), ("llama.cpp",)),
+        (
+            {"type": "array", "maxItems": 3},
+            {"type": "array", "maxItems": 3, "items": {}},
+            (),
+            LOCAL,
+        ),
+        (
+            {"type": "array", "minItems": 1},
+            {"type": "array", "minItems": 1, "items": {}},
+            (),
+            LOCAL,
+        ),
+        (
+            {"type": "array", "properties": {"a": TEXT}, "required": ["a"]},
+            {"type": "array"},
+            ("properties", "required"),
+            ENGINES,
+        ),
+        (
+            {"properties": {"a": {}}, "required": ["a", "b"]},
+            {
+                "anyOf": [
+                    {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a", "b"]},
+                    {"type": ["string", "number", "boolean", "null", "array"]},
+                ]
+            },
+            (),
+            LOCAL,
+        ),
+        (
+            {"type": "object", "properties": {"a": TEXT}, "minProperties": 1},
+            {"type": "object", "properties": {"a": TEXT}},
+            ("minProperties",),
+            ("guidance",),
+        ),
+        (
+            {"type": "object", "patternProperties": {"^.*$": WHOLE}},
+            {"type": "object", "additionalProperties": WHOLE},
+            (),
+            ENGINES,
+        ),
+        (
+            {"type": "object", "properties": {"a]": TEXT}, "additionalProperties": True},
+            {"type": "object", "additionalProperties": True},
+            ("properties",),
+            ("llama.cpp",),
+        ),
+        (
+            {"type": "object", "properties": {"x" * 601: TEXT}, "additionalProperties": True},
+            {"type": "object", "additionalProperties": True},
+            ("properties",),
+            ("llama.cpp",),
+        ),
+        (
+            closed(a={}),
+            closed(a={"type": ["string", "number", "boolean", "null", "array", "object"]}),
+            (),
+            ("outlines",),
+        ),
+        (
+            closed(a={"type": "object", "additionalProperties": False}),
+            closed(a={"type": "object", "additionalProperties": True}),
+            ("properties.a.additionalProperties",),
+            ("outlines",),
+        ),
+        (
+            {"type": "object", "properties": {"a": {**WHOLE, "enum": ["x"]}, "b": TEXT}},
+            {"type": "object", "properties": {"b": TEXT}},
+            ("properties.a",),
+            ENGINES,
+        ),
+        (
+            {"anyOf": [{**WHOLE, "minimum": 5, "maximum": 3}, TEXT]},
+            {"anyOf": [TEXT]},
+            (),
+            ENGINES,
+        ),
         ({**CODE, "maxLength": 3}, CODE, ("maxLength",), ("auto", "xgrammar", "llama.cpp")),
         ({**CODE, "maxLength": 3}, {**CODE, "maxLength": 3}, (), ("guidance",)),
         ({**TEXT, "format": "path"}, TEXT, ("format",), ENGINES),
         ({**TEXT, "format": "ipv4"}, TEXT, ("format",), ("openai",)),
-        ({**TEXT, "format": "ipv4"}, {**TEXT, "pattern": PATTERNS["ipv4"]}, (), READERS),
+        ({**TEXT, "format": "ipv4"}, {**TEXT, "pattern": PATTERNS["ipv4"]}, (), PLAIN),
+        ({**TEXT, "format": "email"}, {**TEXT, "pattern": PATTERNS["email"]}, (), PLAIN),
+        ({**TEXT, "format": "hostname"}, TEXT, ("format",), PLAIN),
+        ({**TEXT, "format": "json-pointer"}, TEXT, ("format",), ENGINES),
         ({**CODE, "format": "date"}, CODE, ("format",), READERS),
         ({**WHOLE, "multipleOf": 5, "minimum": 3, "exclusiveMaximum": 15}, FIVES, (), NO_MULTIPLES),
         ({**WHOLE, "multipleOf": 5, "minimum": 0}, {**WHOLE, "minimum": 0}, ("multipleOf",), LOCAL),
@@ -114,7 +229,7 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
         ({**TEXT, "not": {"const": "x"}}, TEXT, ("not",), ENGINES),
         ({"oneOf": [WHOLE, TEXT]}, {"anyOf": [WHOLE, TEXT]}, ("oneOf",), ENGINES),
         ({"allOf": [WHOLE], "description": "x"}, WHOLE, (), ENGINES),
-        ({"allOf": [{"minLength": 1}, TEXT]}, {**TEXT, "minLength": 1}, (), ("auto",)),
+        ({"allOf": [{"minLength": 1}, TEXT]}, {**TEXT, "minLength": 1}, (), ("guidance",)),
         ({"allOf": [NUMBER, WHOLE]}, NUMBER, ("allOf",), ENGINES),
         ({"enum": ["a", 1], "type": "string"}, {**TEXT, "enum": ["a"]}, (), ENGINES),
         (
@@ -277,3 +392,73 @@ def test_a_decision_is_divided_too() -> None:
     assert "'path'" in text
     assert "'format': 'path'" not in text
     assert "anyOf.1.properties.answer.properties.path.format" in constraint.checked_after
+
+
+@pytest.mark.parametrize("engine", ["auto", "xgrammar", "guidance"])
+def test_a_schema_for_vllm_is_not_nested_too_deep(engine: Engine) -> None:
+    schema: Any = TEXT
+    for _ in range(60):
+        schema = closed(a=schema)
+    constraint = constraint_for(schema, engine)
+    assert json_levels(constraint.schema) <= 60
+    assert constraint.checked_after
+
+
+def json_levels(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(json_levels, parts), default=0)
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "a",
+            ".",
+            "[ab]",
+            "[^a]",
+            r"\d",
+            r"\w",
+            r"\s",
+            "(a|b)",
+            "(?:ab)",
+            r"\.",
+            "-",
+            "é",
+            "[a-c-]",
+        ),
+        *(
+            "x{2}",
+            "a{1,2}",
+            "b*",
+            "a+?",
+            "(a|)",
+            r"[\d.]",
+            "[]]",
+            "[[^]",
+            r"\[",
+            r"[\w\-\.]",
+            "/",
+            r"\^",
+        ),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    parts=st.lists(PIECES, min_size=1, max_size=5).map("".join),
+    texts=st.lists(st.text('abx1.-é[]^/ "', max_size=5), min_size=1, max_size=8),
+)
+def test_a_rewritten_pattern_means_the_same(parts: str, texts: list[str]) -> None:
+    pattern = f"^(?:{parts})$"
+    for rewritten in (portable_pattern(pattern), rust_pattern(pattern)):
+        for text in texts:
+            assert (
+                rewritten is None
+                or matches(rewritten, text) == matches(pattern, text)
+                or ("w" in parts and "é" in text)
+            )
+
+
+def matches(pattern: str, text: str) -> bool:
+    return pattern_of(pattern).compiled().matches(text)
