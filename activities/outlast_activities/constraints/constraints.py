@@ -29,8 +29,8 @@ from outlast_activities.constraints.engines import (
     Engine,
 )
 from outlast_activities.constraints.portable_patterns import (
-    has_nested_repeat,
     portable_pattern,
+    repeats_group,
     rust_pattern,
 )
 from outlast_activities.constraints.portable_schemas import EngineSupport, rewrite_schema
@@ -279,8 +279,7 @@ class _Division:
         if keyword in _MAX_VALUES and abs(value) > _MAX_VALUES[keyword]:
             return False
         if keyword in ("minLength", "maxLength") and "pattern" in node:
-            nested = has_nested_repeat(str(node["pattern"]))
-            if value > MAX_PATTERN_LENGTH or nested:
+            if value > MAX_PATTERN_LENGTH or repeats_group(str(node["pattern"])):
                 return False
         if keyword in _NUMBER_LIMITS:
             kind = "number" if "number" in kinds else "integer"

@@ -56,19 +56,19 @@ def rust_pattern(pattern: str) -> str | None:
         return None
 
 
-def has_nested_repeat(pattern: str) -> bool:
-    """Return whether a part of a pattern that repeats has a repeat in it."""
+def repeats_group(pattern: str) -> bool:
+    """Return whether a pattern repeats more than single characters: llguidance fails with a length then."""
     try:
-        return _has_nested_repeat(parse_pattern(pattern), inside=False)
+        return _repeats_group(parse_pattern(pattern))
     except PatternError:
         return True
 
 
-def _has_nested_repeat(node: Node, *, inside: bool) -> bool:
+def _repeats_group(node: Node) -> bool:
     if isinstance(node, Repeat):
-        return inside or _has_nested_repeat(node.part, inside=True)
+        return not isinstance(node.part, Literal | Characters | Dot)
     parts = node.parts if isinstance(node, Sequence | Alternatives) else ()
-    return any(_has_nested_repeat(part, inside=inside) for part in parts)
+    return any(_repeats_group(part) for part in parts)
 
 
 def _inner(tree: Node) -> Node:
