@@ -278,9 +278,8 @@ class _Division:
             return False
         if keyword in _MAX_VALUES and abs(value) > _MAX_VALUES[keyword]:
             return False
-        if keyword in ("minLength", "maxLength") and "pattern" in node:
-            if value > MAX_PATTERN_LENGTH or repeats_group(str(node["pattern"])):
-                return False
+        if keyword in ("minLength", "maxLength") and _is_costly_length(node, value):
+            return False
         if keyword in _NUMBER_LIMITS:
             kind = "number" if "number" in kinds else "integer"
             if self.engine == "llama.cpp" and abs(value) > MAX_LLAMA_INTEGER:
@@ -343,6 +342,13 @@ class _Division:
 
     def _move(self, path: str, keyword: str) -> None:
         self.checked_after.append(f"{path}{keyword}")
+
+
+def _is_costly_length(node: Schema, length: int) -> bool:
+    """Return whether an engine compiles a pattern and a length together for too long."""
+    if "pattern" not in node:
+        return False
+    return length > MAX_PATTERN_LENGTH or repeats_group(str(node["pattern"]))
 
 
 def _is_annotation(keyword: str) -> bool:
