@@ -136,6 +136,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "tool_runner.CHECK_S",
         "telemetry.METRICS_INTERVAL",
         "temporal_source.DEFAULT_HEARTBEAT_INTERVAL",
+        "dev.WAIT_NOTICE_S",
         "worker_process.CHECK_INTERVAL_S",
     ),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),

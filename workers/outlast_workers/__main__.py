@@ -12,6 +12,7 @@ from typing import Any
 from outlast_activities.providers.registry import ADAPTERS
 
 from outlast.errors import NotReady
+from outlast.texts import cut
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
 from outlast_workers.settings import Settings, load_settings
 from outlast_workers.worker_process import run_process, stop_on_signals
@@ -37,10 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run_to_exit(_start(options)))
     except NotReady as error:
-        print(f"outlast: {error}", file=sys.stderr)  # noqa: T201 a command-line program
-        return 1
+        return _fail(str(error))
+    except OSError as error:
+        # A file or a socket that the options or settings name, such as a read-only folder.
+        name = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}")
     except KeyboardInterrupt:
         return 130
+
+
+def _fail(reason: str) -> int:
+    print(f"outlast: {' '.join(reason.split())}", file=sys.stderr)  # noqa: T201 a command-line program
+    return 1
 
 
 async def _run_to_exit(command: Coroutine[Any, Any, int]) -> int:
@@ -126,6 +135,13 @@ def _split(values: list[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.split(",") if word)
 
 
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    if not 1 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{cut(text, 40)!r} is not a port from 1 to 65535")
+    return port
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast worker", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -154,13 +170,13 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
         "--agents",
         action="append",
         metavar="MODULE",
-        help="module that defines agents or tools; repeatable",
+        help="module that defines agents or tools, in the current folder or installed; several with commas",
     )
     command.add_argument(
         "--roles",
         action="append",
         metavar="ROLE",
-        help="workflows, generate, tools (default: all of them); repeatable",
+        help="workflows, generate, tools (default: all of them); several with commas: workflows,tools",
     )
     command.add_argument(
         "--model-url", metavar="URL", help="base URL of a model server, including /v1"
@@ -191,19 +207,19 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
 def _add_dev_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port",
-        type=int,
+        type=_port,
         default=TEMPORAL_PORT,
         help="port of the Temporal server (%(default)s)",
     )
     command.add_argument(
         "--ui-port",
-        type=int,
+        type=_port,
         default=UI_PORT,
         help="port of the Temporal Web UI (%(default)s)",
     )
     command.add_argument(
         "--model-port",
-        type=int,
+        type=_port,
         default=MODEL_PORT,
         help="port of the embedded model (%(default)s)",
     )

@@ -19,9 +19,10 @@ from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile
+from outlast.connection import DEFAULT_ADDRESS, MAX_REASON_BYTES, connection_failure, load_profile
 from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
+from outlast.texts import cut
 
 CONNECT_WAIT_S = 30.0
 """Long enough for a server that starts at the same time as the worker, as with Compose."""
@@ -70,8 +71,15 @@ async def connect(
                 client = await Client.connect(target, plugins=plugins, runtime=runtime, **options)
                 await _find_namespace(client)
                 return client
+        except ValueError as error:
+            raise NotReady(
+                f"{target!r} is not the address of a Temporal server ({cut(str(error), MAX_REASON_BYTES)}):"
+                " give HOST:PORT in TEMPORAL_ADDRESS"
+            ) from None
         except (RuntimeError, TimeoutError, RPCError) as error:
             reason = _reason(error)
+            if "invalid target" in reason.lower() or "InvalidUri" in reason:
+                left_s = 0.0
         if reason.startswith(_REJECTIONS):
             raise NotReady(f"Temporal at {target} rejects this process: {reason}")
         if left_s <= RETRY_INTERVAL_S:

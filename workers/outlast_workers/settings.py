@@ -37,6 +37,7 @@ from outlast_workers.settings_errors import (
     reject_unknown_variables,
 )
 from outlast_workers.settings_sections import (
+    MAX_SETTING_S,
     VERSION_VARIABLES,
     AudienceSettings,
     CallbackSettings,
@@ -106,9 +107,9 @@ class Settings(BaseSettings):
     """Base URL of the Temporal Web UI, for links in notifications."""
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
-    drain_s: float = Field(default=25, ge=0)
+    drain_s: float = Field(default=25, ge=0, le=MAX_SETTING_S)
     """Seconds that activities in flight may continue after SIGTERM: below the platform's grace period."""
-    idle_exit_s: float | None = Field(default=None, gt=0)
+    idle_exit_s: float | None = Field(default=None, gt=0, le=MAX_SETTING_S)
     """Seconds without a task after which the process exits. Unset, it does not exit by itself."""
     health: HealthSettings = HealthSettings()
     demand: DemandSettings = DemandSettings()
@@ -119,7 +120,7 @@ class Settings(BaseSettings):
     otlp_endpoint: Url | None = None
     """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
     versioning: VersioningSettings = VersioningSettings()
-    transcript_cache_bytes: int = Field(default=64_000_000, ge=0)
+    transcript_cache_bytes: int = Field(default=64_000_000, ge=0, le=2**48)
 
     def queue(self, role: Role) -> str:
         """Return the task queue that serves a role.

@@ -10,10 +10,12 @@ from outlast_activities.constraints.engines import Engine
 from outlast_activities.providers.registry import ADAPTERS
 from pydantic import (
     AfterValidator,
+    AnyHttpUrl,
     BaseModel,
     BeforeValidator,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -26,10 +28,22 @@ from outlast.contracts.names import Name
 from outlast.model_server import clean_api_key
 from outlast.texts import folded_name
 
+MAX_SETTING_S = 31_536_000
+"""A year: the longest time of a setting. Infinity and larger numbers overflow in timers."""
+
+MAX_CONCURRENCY = 10_000
+"""The most concurrent tasks, or cached runs, of one process: each takes memory, and a thread or a slot."""
+
+MAX_COMPLETION_TOKENS = 10_000_000
+"""The most tokens of a completion. No model writes as many."""
+
 VERSION_VARIABLES = {
     "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
     "build_id": "TEMPORAL_WORKER_BUILD_ID",
 }
+
+
+_HTTP_URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 
 
 def split(value: object) -> object:
@@ -48,9 +62,30 @@ def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _valid_url(url: str) -> str:
     # Error messages hold the URL, and histories hold error messages: no passwords.
-    if not re.match(r"https?://[^/@?#]+(/|$)", url):
+    if not re.match(r"https?://[^/@?#\s]+(/|$)", url) or not url.isprintable():
         raise PydanticCustomError("url", "must be http://… or https://…, without user and password")
+    try:
+        has_port = urlsplit(url).port != 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        raise PydanticCustomError("url", "must have a valid host, and a port from 1 to 65535")
+    try:
+        _HTTP_URL.validate_python(url)
+    except ValidationError:
+        raise PydanticCustomError("url", "must have a valid host") from None
     return url
+
+
+def _valid_host(host: str) -> str:
+    """Accept a name or an address without a port. A process finds out later whether it exists."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        host = ""
+    if not re.fullmatch(r"[^\s/@?#\[\]]+", host) or not host.isprintable():
+        raise PydanticCustomError("host", "must be a host name or an address, without a port")
+    return host
 
 
 def lower(value: object) -> object:
@@ -72,14 +107,7 @@ def _strict(model: type[BaseModel]) -> Callable[[object], BaseModel]:
 
 
 def _valid_server_url(url: str) -> str:
-    _valid_url(url)
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port != 0
-    except ValueError:
-        raise PydanticCustomError("url", "must have a port from 1 to 65535") from None
-    if not has_port:
-        raise PydanticCustomError("url", "must have a port from 1 to 65535")
+    parts = urlsplit(_valid_url(url))
     if parts.query or parts.fragment:
         raise PydanticCustomError("url", "must have no query: a key belongs into api_key")
     return url
@@ -96,6 +124,7 @@ def _header_key_or_none(key: SecretStr | None) -> SecretStr | None:
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 QueueName = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_valid_url)]
+Host = Annotated[str, AfterValidator(_valid_host)]
 ServerUrl = Annotated[str, AfterValidator(_valid_server_url)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_strict(Route))]
@@ -124,14 +153,14 @@ class ModelSettings(InputModel):
     """The structured-output engine, if it is not the default of `api`. Example: `xgrammar` for a vLLM
     server that was started with that backend only."""
     api_key: Annotated[SecretStr | None, AfterValidator(_header_key_or_none)] = None
-    timeout_s: float = Field(default=120, gt=0)
+    timeout_s: float = Field(default=120, gt=0, le=MAX_SETTING_S)
     """Maximum seconds to the first token: the wait in the server's queue, and the prefill of the prompt."""
-    gap_s: float = Field(default=30, gt=0)
+    gap_s: float = Field(default=30, gt=0, le=MAX_SETTING_S)
     """Maximum seconds from one token to the next."""
-    start_within_s: float = Field(default=900, ge=0)
+    start_within_s: float = Field(default=900, ge=0, le=MAX_SETTING_S)
     """Maximum seconds that a starting process waits for the server: large weights take minutes to load."""
     temperature: float = Field(default=0.2, ge=0, le=2)
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: int = Field(default=1024, ge=1, le=MAX_COMPLETION_TOKENS)
     """Completion tokens of a model call. A cut-off completion is retried with up to four times as many."""
     price: TypedPrice = Price()
     session_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
@@ -212,7 +241,7 @@ class CallbackSettings(InputModel):
     url: Url | None = None
     """Public base URL of the page. With it and a secret, notifications contain a link."""
     secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: Host = "127.0.0.1"
     port: Port = 8090
 
     @model_validator(mode="after")
@@ -251,16 +280,16 @@ class ConcurrencySettings(InputModel):
     """Concurrent tasks of each role, and the number of runs that stay in memory between tasks."""
 
     # Temporal's core rejects a single slot for workflow tasks while it caches workflows.
-    workflows: int = Field(default=100, ge=2)
-    generate: int = Field(default=32, ge=1)
-    tools: int = Field(default=100, ge=1)
-    cached_workflows: int = Field(default=1000, ge=0)
+    workflows: int = Field(default=100, ge=2, le=MAX_CONCURRENCY)
+    generate: int = Field(default=32, ge=1, le=MAX_CONCURRENCY)
+    tools: int = Field(default=100, ge=1, le=MAX_CONCURRENCY)
+    cached_workflows: int = Field(default=1000, ge=0, le=MAX_CONCURRENCY)
 
 
 class HealthSettings(InputModel):
     """Where the health endpoint listens. Without a port, there is no endpoint."""
 
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: Host = "127.0.0.1"
     port: Port | None = None
 
 
@@ -289,16 +318,18 @@ class DemandSettings(InputModel):
     are not listed.
     """
 
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: Host = "127.0.0.1"
     port: Port = 8070
     grpc_port: Port = 8071
     # Servers update their counts every 5 s, so a shorter interval shows nothing new.
     poll_s: float = Field(default=5, ge=0.1, le=3_600)
-    keep_s: float = Field(default=60, ge=0)
+    keep_s: float = Field(default=60, ge=0, le=MAX_SETTING_S)
     """Maximum age of a reading that is returned while Temporal does not answer."""
     queues: Annotated[tuple[QueueName, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
     versions: tuple[WatchedVersion, ...] = ()
-    slots: dict[QueueName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    slots: dict[QueueName, Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]] = Field(
+        default_factory=dict
+    )
     pods: PodSettings = PodSettings()
 
 

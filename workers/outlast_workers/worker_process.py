@@ -17,6 +17,7 @@ from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.health import Health, serve_health
 from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
+from outlast_workers.start_warnings import warn_at_start
 from outlast_workers.task_queues import build_workers, run_workers
 from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
 
@@ -41,6 +42,7 @@ async def run_process(
     telemetry = start_telemetry(settings)
     try:
         catalog = load_catalog(settings.agents)
+        warn_at_start(settings, catalog)
         async with open_model_servers(settings) as servers:
             client = await _connect(settings, telemetry, address)
             has_search_attributes = await ensure_search_attributes(client)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
-from outlast.contracts.search_attributes import AGENT_STATUS
 from outlast.errors import NotReady
 from outlast_workers.catalog import load_catalog
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
@@ -22,6 +21,9 @@ from outlast_workers.worker_process import run_process, stop_on_signals
 
 EXAMPLES = ("outlast_examples.dependency_review", "outlast_examples.refund_desk")
 """The agents that are served if the user names none."""
+
+WAIT_NOTICE_S = 10.0
+"""How often `dev` says that it waits for the model server. The embedded one needs a few seconds."""
 
 EMBEDDED_MODEL_SETTINGS = {"temperature": 0.0, "max_tokens": 256}
 """A tiny model works best without sampling, and its long completions are loops."""
@@ -96,15 +98,19 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
         model_port=options.model_port,
         model_file=options.model_file,
     ) as stack:
+        _print(addresses(stack, state=state))
+        ready = asyncio.Event()
         watching = [asyncio.create_task(_watch(child, stop)) for child in stack.children]
+        waiting = asyncio.create_task(_print_wait(stack, ready))
         try:
             await run_process(
                 stack.settings,
                 stop=stop,
                 address=temporal.address,
-                ready=lambda: _print(overview(stack, state=state)),
+                ready=lambda: _show_ready(stack, ready),
             )
         finally:
+            waiting.cancel()
             ended = [task.result() for task in watching if task.done()]
             for task in watching:
                 task.cancel()
@@ -112,6 +118,25 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
         raise NotReady(ended[0])
     _print("outlast: stopped; runs continue after the next start")
     return 0
+
+
+def _show_ready(stack: Stack, ready: asyncio.Event) -> None:
+    ready.set()
+    _print(overview(stack))
+
+
+async def _print_wait(stack: Stack, ready: asyncio.Event) -> None:
+    """Say what the start waits for, until the worker is ready."""
+    while True:  # ends with the start, or with the process
+        try:
+            await asyncio.wait_for(ready.wait(), WAIT_NOTICE_S)
+        except TimeoutError:
+            _print(
+                f"outlast: waits for the model server at {stack.settings.model.url}; runs that you start"
+                " now begin when it answers (Ctrl-C stops)"
+            )
+        else:
+            return
 
 
 async def _watch(child: ChildProcess, stop: asyncio.Event) -> str:
@@ -134,6 +159,14 @@ def temporal_command(stack: Stack | None = None) -> str:
     return shlex.join(temporal_program(stack))
 
 
+def outlast_command(stack: Stack) -> str:
+    """Return the `outlast` command of this machine, with `{}` in place of the subcommand."""
+    installed = _relative(Path(sys.executable).parent / "outlast")
+    program = "outlast" if shutil.which("outlast") else str(installed)
+    is_default = stack.temporal.port == TEMPORAL_PORT
+    return f"{program} {{}}" + ("" if is_default else f" --address {stack.temporal.address}")
+
+
 def _relative(path: Path) -> Path:
     try:
         return path.relative_to(Path.cwd())
@@ -153,26 +186,35 @@ def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id:
     )
 
 
-def overview(stack: Stack, *, state: Path) -> str:
-    """Return the text that `dev` prints: addresses, and commands to copy."""
-    cli = temporal_command(stack)
+def addresses(stack: Stack, *, state: Path) -> str:
+    """Return the text that `dev` prints when its servers run, before the worker is ready."""
     served = sorted(load_catalog(stack.settings.agents).agents)
-    reviews = "dependency-review" in served
-    agent = "dependency-review" if reviews else next(iter(served), "NAME")
-    value = "pydantic" if reviews else "…"
     return f"""
   Temporal   {stack.temporal.address}   (state in {state}/temporal.db)
   Web UI     {stack.temporal.ui_url}
   Model      {stack.model}
   Agents     {", ".join(served)}
   Logs       {state}/logs
+  Stop       Ctrl-C
+"""
 
-Start a run, and wait for its result:
+
+def overview(stack: Stack) -> str:
+    """Return the text that `dev` prints when the worker is ready: commands to copy."""
+    served = sorted(load_catalog(stack.settings.agents).agents)
+    reviews = "dependency-review" in served
+    agent = "dependency-review" if reviews else next(iter(served), "NAME")
+    value = "pydantic" if reviews else "…"
+    outlast = outlast_command(stack)
+    return f"""
+Start a run, and see it to its answer:
+  {outlast.format("run")} {agent} {shlex.quote(value)}
+
+The same with the temporal CLI:
   {start_command(stack, agent=agent, value=value, run_id="r1")}
-  {cli} workflow result --workflow-id r1
 
-List the runs that wait for a person:
-  {cli} workflow list --query "{AGENT_STATUS.name}='waiting_for_human' AND ExecutionStatus='Running'"
+List the requests that wait for a person:
+  {outlast.format("inbox")}
 
 Ctrl-C stops everything. Runs are saved, and continue after the next start.
 """

@@ -1,0 +1,44 @@
+"""Warnings at the start of a worker: settings that have no effect, because a name in them is misspelt."""
+
+from collections.abc import Iterator
+
+import structlog
+
+from outlast.agents import Catalog
+from outlast.texts import hint
+from outlast_workers.settings import Settings
+
+log = structlog.get_logger("outlast.worker")
+
+
+def warn_at_start(settings: Settings, catalog: Catalog) -> None:
+    """Log a warning for a worker without agents, and for each route that nothing uses."""
+    needs_agents = [role for role in settings.roles if role != "generate"]
+    if needs_agents and not catalog.agents and not catalog.tools:
+        log.warning(
+            "agents.missing",
+            roles=needs_agents,
+            reason="this worker has no agents and no tools, so a run that names one fails here: "
+            "name modules with --agents (OUTLAST_AGENTS)",
+        )
+        return
+    for key, advice in unused_routes(settings, catalog):
+        log.warning("route.unused", route=key, reason=f"nothing here uses it; {advice}")
+
+
+def unused_routes(settings: Settings, catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Yield the key of each route whose name no agent or tool has, and the nearest or all names."""
+    if "workflows" not in settings.roles:
+        return
+    specs = [spec for agent in catalog.agents.values() for spec in agent.tool_specs]
+    specs += [tool.spec for tool in catalog.tools.values()]
+    routes = settings.routes
+    models = {agent.model for agent in catalog.agents.values() if agent.model is not None}
+    for table, names, known in (
+        ("tool", routes.tool, {spec.name for spec in specs}),
+        ("tool_class", routes.tool_class, {spec.tool_class for spec in specs if spec.tool_class}),
+        ("model", routes.model, models),
+    ):
+        for name in names:
+            if name not in known:
+                yield f"routes.{table}.{name}", hint(name, sorted(known))
