@@ -5,8 +5,9 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import httpx2
 import structlog
@@ -69,6 +70,28 @@ class Webhook:
         return {**headers, "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
 
 
+COMMAND_VARIABLES = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
+        *("SYSTEMROOT", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    )
+)
+"""Variables that a command gets, besides those that begin with `COMMAND_PREFIXES`."""
+
+COMMAND_PREFIXES = ("LC_", "NOTICE_")
+
+
+def command_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a command. The worker's own hold API keys and secrets."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.upper() in COMMAND_VARIABLES or name.upper().startswith(COMMAND_PREFIXES)
+    }
+
+
 class Command:
     """Runs a command with the notice as JSON on its standard input."""
 
@@ -79,6 +102,7 @@ class Command:
         """Run the command. An exit status other than 0 is a failure that Temporal retries."""
         process = await asyncio.create_subprocess_exec(
             *self._words,
+            env=command_environment(os.environ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

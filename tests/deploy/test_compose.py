@@ -272,7 +272,7 @@ def ours(services: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["worker", "generate", "generate-vllm", "demand", "callback"])
+@pytest.mark.parametrize("name", ["worker", "tools", "generate", "generate-vllm", "demand", "callback"])
 def test_settings_of_a_service_are_accepted(
     name: str, services: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -286,6 +286,9 @@ def test_settings_of_a_service_are_accepted(
         assert settings.model.engine == (page_engine() if "vllm" in name else None)
     if name == "worker":
         assert settings.queue("workflows") == OWN_QUEUES["workflows"]
+        assert settings.roles == ("workflows",)
+        assert settings.agents
+    if name == "tools":
         assert settings.queue("tools") == OWN_QUEUES["tools"]
         assert settings.agents
     grace_s = float(service["stop_grace_period"].removesuffix("s"))
@@ -305,5 +308,14 @@ def in_image(environment: dict[str, str]) -> dict[str, str]:
 
 
 def test_every_process_of_ours_is_looked_at(services: dict[str, Any]) -> None:
-    checked = {"worker", "generate", "generate-vllm", "demand", "callback"}
+    checked = {"worker", "tools", "generate", "generate-vllm", "demand", "callback"}
     assert ours(services).keys() == checked
+
+
+def test_only_services_that_sign_or_read_links_have_their_secret(services: dict[str, Any]) -> None:
+    holders = {
+        name
+        for name, service in services.items()
+        if VARIABLES["CALLBACK_SECRET"] in str(service.get("environment", {}))
+    }
+    assert holders == {"worker", "callback"}

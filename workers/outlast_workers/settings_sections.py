@@ -327,6 +327,8 @@ class DemandSettings(InputModel):
     """Maximum age of a reading that is returned while Temporal does not answer."""
     queues: Annotated[tuple[QueueName, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
     versions: tuple[WatchedVersion, ...] = ()
+    only_watched: bool = False
+    """Reject queries for other targets than those of `queues`, `versions` and the routes."""
     slots: dict[QueueName, Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]] = Field(
         default_factory=dict
     )

@@ -1,14 +1,89 @@
-"""HTTP servers for Starlette applications: the health endpoint, the demand service, the decision page."""
+"""HTTP servers for Starlette applications: the health endpoint, the demand service, the decision page.
+
+Anybody who reaches a port can open connections and send half a request. So each server bounds the number of
+connections, the size of a request's head, and the time that a connection may take for a request.
+"""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from outlast.errors import NotReady
+
+MAX_CONNECTIONS = 500
+"""Open connections of one server. Further ones are closed at once."""
+
+MAX_HEAD_BYTES = 16_384
+"""Bytes of the line and the headers of a request."""
+
+REQUEST_TIMEOUT_S = 10.0
+"""How long a connection may take to send a whole request, and to read an answer."""
+
+IDLE_TIMEOUT_S = 5
+"""How long a connection may stay open without a request."""
+
+
+class BoundedConnection(H11Protocol):
+    """A connection of uvicorn that ends if it does not send a whole request in time."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Start the time for the first request, or close the connection if there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+            return
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Start the time for the next request."""
+        self._start_timer()
+        super().on_response_complete()
+
+    def _start_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(REQUEST_TIMEOUT_S, self._expire)
+
+    def _expire(self) -> None:
+        cycle = self.cycle
+        is_handled = cycle is not None and not cycle.more_body and not cycle.response_complete
+        if not is_handled:
+            self.transport.abort()
+
+
+class WithHeaders:
+    """Adds headers to each response of an application, also to errors and redirects."""
+
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 def open_listener(host: str, port: int, *, name: str, key: str) -> socket.socket:
@@ -29,7 +104,19 @@ async def serve(app: Starlette, listener: socket.socket, *, stop: asyncio.Event)
     """Serve until `stop` is set, then complete the requests in flight."""
     # No access log, because links may be secrets.
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, lifespan="off")
+        uvicorn.Config(
+            app,
+            http=BoundedConnection,
+            ws="none",
+            log_config=None,
+            # A warning for each invalid request would let clients fill the log.
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            timeout_keep_alive=IDLE_TIMEOUT_S,
+        )
     )
     # Not serve(), which installs signal handlers of its own.
     serving = asyncio.create_task(server._serve([listener]))

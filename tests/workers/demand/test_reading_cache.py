@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 from outlast_workers.demand import reading_cache
 from outlast_workers.demand.demand_query import Load, Reading, Target
-from outlast_workers.demand.reading_cache import ReadingCache
+from outlast_workers.demand.http_api import http_api
+from outlast_workers.demand.reading_cache import MAX_QUERIED_TARGETS, ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
 
 Q = Target("q")
@@ -119,3 +121,59 @@ async def test_a_target_without_any_reading_is_an_error() -> None:
         with pytest.raises(ReadingFailed, match="away"):
             await cache.latest(Q)
     assert source.read_of == [Q], "the next poll reads again, not each caller"
+
+
+async def test_names_of_strangers_do_not_push_out_a_target_that_is_queried_again() -> None:
+    clock = Clock()
+    cache = ReadingCache(FakeSource(), watched=[Target("own")], poll_s=60, keep_s=60, clock=clock)
+    await cache.latest(Target("regular"))
+    await cache.latest(Target("regular"))
+    for number in range(3 * MAX_QUERIED_TARGETS):
+        clock.now += 1
+        await cache.latest(Target(f"stranger {number}"))
+
+    assert {Target("own"), Target("regular")} <= set(cache.targets)
+    assert len(cache.targets) <= MAX_QUERIED_TARGETS + 1
+    assert cache.watched == (Target("own"),)
+
+
+async def test_readings_of_strangers_do_not_delay_the_watched_targets() -> None:
+    released = asyncio.Event()
+
+    class Slow(FakeSource):
+        async def read(self, target: Target) -> Reading:
+            if target.task_queue != "own":
+                await released.wait()
+            return await super().read(target)
+
+    cache = ReadingCache(Slow(), watched=[Target("own")], poll_s=60, keep_s=60)
+    strangers = [asyncio.create_task(cache.latest(Target(f"{number}"))) for number in range(50)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await cache.latest(Target("own"))
+    released.set()
+    await asyncio.gather(*strangers)
+
+
+@pytest.mark.parametrize("only_watched", [False, True])
+async def test_only_watched_targets_are_metrics_and_others_can_be_rejected(
+    only_watched: bool,
+) -> None:
+    cache = ReadingCache(
+        FakeSource(), watched=[Target("own")], poll_s=60, keep_s=60, only_watched=only_watched
+    )
+    transport = httpx2.ASGITransport(http_api(cache, lambda _: 1))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://demand") as client:
+        await client.get("/demand/own")
+        answers = [
+            (await client.get(f"/demand/{name}")).status_code
+            for name in ("stranger", "a/b", "own?deployment=d&build_id=b", "%22}%0A", "x" * 900)
+        ]
+        metrics = (await client.get("/metrics")).text
+        await client.get("/demand/" + "x" * 5_000)
+
+    assert set(answers) == ({404} if only_watched else {200})
+    assert 'task_queue="own"' in metrics
+    assert metrics.count("outlast_demand{") == 1
+    if only_watched:
+        assert cache.targets == (Target("own"),)

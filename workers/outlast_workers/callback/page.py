@@ -15,6 +15,8 @@ import structlog
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from outlast_activities.notify import run_url
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -35,21 +37,21 @@ from outlast.decide_commands import decide_command, decide_update_id, decisions_
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 from outlast.safe_text import escaped, json_text, visible, visible_line
+from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect
 from outlast_workers.settings import Settings
 from outlast_workers.telemetry import start_telemetry
-from outlast_workers.web import open_listener, serve
+from outlast_workers.web import WithHeaders, open_listener, serve
 
 RPC_TIMEOUT = timedelta(seconds=10)
 """A run answers a query or an update sooner, unless it has no worker."""
 
-MAX_FORM_BYTES = 300_000
-"""More than the maximum size of a tool's arguments."""
-
 HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
     "content-security-policy": (
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
     ),
@@ -93,11 +95,10 @@ class CallbackPage:
         link = self._links.read(request.path_params["token"])
         if link is None:
             return self._page(HTTPStatus.NOT_FOUND, INVALID_LINK)
-        if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
-            return self._page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The form is too large.")
-        async with request.form() as form:
-            texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        fields = {name: text.replace("\r\n", "\n") for name, text in texts.items()}
+        try:
+            fields = await read_form(request)
+        except HTTPException as error:
+            return self._page(HTTPStatus(error.status_code), error.detail)
         return await self._decide(link, fields)
 
     async def _decide(self, link: Link, fields: Mapping[str, str]) -> Response:
@@ -330,13 +331,17 @@ def callback_app(client: Client, links: Links, ui_url: str | None = None) -> Sta
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok")
 
-    return Starlette(
+    app = Starlette(
+        middleware=[Middleware(WithHeaders, headers=HEADERS)],
         routes=[
             Route("/r/{token}", page.show, methods=["GET"]),
             Route("/r/{token}", page.decide, methods=["POST"]),
             Route("/healthz", health),
-        ]
+        ],
     )
+    # A redirect would send the token to the `Host` that the client names.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:

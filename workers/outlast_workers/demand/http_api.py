@@ -24,6 +24,11 @@ from outlast_workers.demand.temporal_source import ReadingFailed
 
 PARAMETER_NAMES = ParameterNames()
 
+NOT_WATCHED = (
+    "this target is not watched, and demand.only_watched is set: add it to demand.queues or "
+    "demand.versions"
+)
+
 DefaultSlots = Callable[[str], int]
 """Returns the slots of one worker of a task queue, for a query that does not give them."""
 
@@ -39,8 +44,9 @@ GAUGES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class DemandMetrics:
-    """The demand of all polled targets, as a collector of Prometheus' client library.
+    """The demand of all watched targets, as a collector of Prometheus' client library.
 
+    Targets that were only queried have no gauge: any client could add series with names of its choice.
     Targets without a current reading have no gauge except their age.
     """
 
@@ -50,7 +56,7 @@ class DemandMetrics:
     def collect(self) -> list[Metric]:
         """Return each gauge with the values of all targets."""
         metrics = {name: Metric(name, text, "gauge") for name, text in GAUGES.items()}
-        for target in self.cache.targets:
+        for target in self.cache.watched:
             labels = {
                 "task_queue": target.task_queue,
                 "deployment": target.deployment,
@@ -92,6 +98,8 @@ class HttpApi:
             query = parse_query(parameters, PARAMETER_NAMES, default_slots=self.default_slots)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+        if not self.cache.admits(query.target):
+            return JSONResponse({"error": NOT_WATCHED}, HTTPStatus.NOT_FOUND)
         try:
             latest = await self.cache.latest(query.target)
         except ReadingFailed as error:
@@ -99,21 +107,22 @@ class HttpApi:
         return JSONResponse(demand_json(query, latest))
 
     async def all_demands(self, _: Request) -> Response:
-        """Return the demand of all polled targets; 503 if any of them has no current reading."""
+        """Return the demand of all polled targets; 503 if a watched one has no current reading."""
         queues: list[dict[str, Any]] = []
         errors: list[str] = []
         for target in self.cache.targets:
             try:
                 latest = self.cache.peek(target)
             except ReadingFailed as error:
-                errors.append(f"{target.task_queue}: {error}")
+                if target in self.cache.watched:
+                    errors.append(f"{target.task_queue}: {error}")
             else:
                 queues.append(demand_json(_query_for_all(target, self.default_slots), latest))
         status = HTTPStatus.SERVICE_UNAVAILABLE if errors else HTTPStatus.OK
         return JSONResponse({"queues": queues, **({"errors": errors} if errors else {})}, status)
 
     async def metrics(self, _: Request) -> Response:
-        """Return the demand of all polled targets in Prometheus' text format."""
+        """Return the demand of all watched targets in Prometheus' text format."""
         text = generate_latest(DemandMetrics(self.cache, self.default_slots))
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 

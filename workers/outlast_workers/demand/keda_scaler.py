@@ -8,6 +8,7 @@ from grpc import StatusCode
 
 from outlast_workers.demand import keda_protocol as keda
 from outlast_workers.demand.demand_query import Demand, DemandQuery, ParameterNames, parse_query
+from outlast_workers.demand.http_api import NOT_WATCHED
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
 
@@ -75,6 +76,8 @@ class DemandScaler:
             await _abort(context, StatusCode.INVALID_ARGUMENT, str(error))
 
     async def _demand(self, query: DemandQuery, context: keda.Context) -> Demand:
+        if not self.cache.admits(query.target):
+            await _abort(context, StatusCode.NOT_FOUND, NOT_WATCHED)
         try:
             latest = await self.cache.latest(query.target)
         except ReadingFailed as error:

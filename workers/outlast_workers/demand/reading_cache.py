@@ -38,6 +38,7 @@ class CachedReading:
 @dataclass
 class _Entry:
     queried_at: float
+    queries: int = 0
     reading: Reading | None = None
     read_at: float = 0.0
     error: str | None = None
@@ -57,6 +58,7 @@ class ReadingCache:
         watched: Iterable[Target] = (),
         poll_s: float,
         keep_s: float,
+        only_watched: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -64,10 +66,22 @@ class ReadingCache:
         self._keep_s = keep_s
         self._clock = clock
         self._watched = frozenset(watched)
+        self._only_watched = only_watched
         self._entries = {target: _Entry(queried_at=clock()) for target in self._watched}
-        self._reading_slots = asyncio.Semaphore(MAX_CONCURRENT_READINGS)
+        # Queries for unknown names must not delay the readings of the watched targets.
+        self._watched_slots = asyncio.Semaphore(MAX_CONCURRENT_READINGS)
+        self._other_slots = asyncio.Semaphore(MAX_CONCURRENT_READINGS)
         self._poll_ended = asyncio.Event()
         self.is_closed = False
+
+    @property
+    def watched(self) -> tuple[Target, ...]:
+        """The targets that are polled even without a query, sorted by name."""
+        return tuple(target for target in self.targets if target in self._watched)
+
+    def admits(self, target: Target) -> bool:
+        """Return whether the demand of a target may be queried."""
+        return not self._only_watched or target in self._watched
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -137,10 +151,16 @@ class ReadingCache:
         if entry is None:
             queried = self._entries.keys() - self._watched
             if len(queried) >= MAX_QUERIED_TARGETS:
-                del self._entries[min(queried, key=lambda old: self._entries[old].queried_at)]
+                del self._entries[min(queried, key=self._use_of)]
             entry = self._entries[target] = _Entry(queried_at=self._clock())
         entry.queried_at = self._clock()
+        entry.queries += 1
         return entry
+
+    def _use_of(self, target: Target) -> tuple[bool, float]:
+        """Return how useful a target is. A scaler queries again and again, and a scan only once."""
+        entry = self._entries[target]
+        return entry.queries > 1, entry.queried_at
 
     def _forget_unused(self) -> None:
         since = self._clock() - FORGET_AFTER_S
@@ -156,7 +176,8 @@ class ReadingCache:
         return entry.task
 
     async def _read(self, target: Target, entry: _Entry) -> None:
-        async with self._reading_slots:
+        is_watched = target in self._watched
+        async with self._watched_slots if is_watched else self._other_slots:
             started_at = self._clock()
             try:
                 async with asyncio.timeout(READING_TIMEOUT_S):

@@ -24,6 +24,12 @@ from outlast_workers.settings_sections import PodSettings
 from outlast_workers.telemetry import start_telemetry
 from outlast_workers.web import open_listener, serve
 
+MAX_GRPC_BYTES = 64_000
+"""Bytes of a message of KEDA: it holds the parameters of a trigger."""
+
+MAX_GRPC_CALLS = 1_000
+"""Calls at once. KEDA keeps one stream open for each trigger."""
+
 GRPC_GRACE_S = 2.0
 """Seconds that gRPC calls in flight may take after a stop. Streams end only by this."""
 
@@ -91,6 +97,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 watched=watched_targets(settings),
                 poll_s=demand.poll_s,
                 keep_s=demand.keep_s,
+                only_watched=demand.only_watched,
             )
             async with (
                 _serve_keda(grpc_server, DemandScaler(cache, default_slots)),
@@ -126,7 +133,14 @@ def _http_listener(settings: Settings) -> socket.socket:
 def _grpc_server(settings: Settings) -> grpc.aio.Server:
     demand = settings.demand
     # By default, two processes can share a port, and KEDA would reach one or the other.
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_GRPC_BYTES),
+            ("grpc.max_concurrent_streams", MAX_GRPC_CALLS),
+        ],
+        maximum_concurrent_rpcs=MAX_GRPC_CALLS,
+    )
     try:
         server.add_insecure_port(f"{demand.host}:{demand.grpc_port}")
     except RuntimeError:
