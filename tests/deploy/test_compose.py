@@ -272,7 +272,9 @@ def ours(services: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["worker", "tools", "generate", "generate-vllm", "demand", "callback"])
+@pytest.mark.parametrize(
+    "name", ["worker", "tools", "generate", "generate-vllm", "demand", "callback"]
+)
 def test_settings_of_a_service_are_accepted(
     name: str, services: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
