@@ -10,7 +10,7 @@ from typing import Any
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
-from outlast.contracts.requests import MAX_INSTRUCTIONS
+from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema, schema_of
@@ -70,8 +70,9 @@ class Agent:
                 f"agent {self.name!r}: its instructions have more than {MAX_INSTRUCTIONS:,} characters: "
                 "let a tool look things up"
             )
-        if "{input}" not in self.prompt:
-            raise DefinitionError(f"agent {self.name!r}: its prompt lacks '{{input}}'")
+        problem = prompt_problem(self.prompt)
+        if problem is not None:
+            raise DefinitionError(f"agent {self.name!r}: its prompt {problem}")
         if not isinstance(self.limits, Limits):
             raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
 

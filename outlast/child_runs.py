@@ -9,10 +9,10 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
+from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE, run_id_problem
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
-from outlast.start_requests import request_json
+from outlast.start_requests import checked_run_id, request_json
 
 
 async def run_agent(
@@ -36,7 +36,7 @@ async def run_agent(
         result: dict[str, JsonValue] = await workflow.execute_child_workflow(
             AGENT_WORKFLOW,
             request,
-            id=id or f"{workflow.info().workflow_id}/{agent or 'spec'}-{workflow.uuid4().hex[:8]}",
+            id=_default_id(agent or "spec") if not id else checked_run_id(id),
             task_queue=task_queue,
             result_type=dict,
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
@@ -53,3 +53,10 @@ async def run_agent(
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
     return AgentResult.model_validate(result)
+
+
+def _default_id(name: str) -> str:
+    """Return the id of a child: it begins with the id of its parent, unless that cannot be in one."""
+    own = f"{name}-{workflow.uuid4().hex[:8]}"
+    child_id = f"{workflow.info().workflow_id}/{own}"
+    return child_id if run_id_problem(child_id) is None else own

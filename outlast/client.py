@@ -25,7 +25,7 @@ from outlast.errors import BadRequest, NoAnswer, Unavailable
 from outlast.plugin import OutlastPlugin
 from outlast.runs import REPLY_TIMEOUT, Run
 from outlast.server_errors import outlast_errors
-from outlast.start_requests import request_json, tenant_priority
+from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.texts import cut
 from outlast.validation import validated
 from outlast.waiting import Waiting
@@ -111,7 +111,7 @@ class Client:
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
-        run_id = id or f"{name or 'spec'}-{uuid.uuid4().hex[:8]}"
+        run_id = f"{name or 'spec'}-{uuid.uuid4().hex[:8]}" if not id else checked_run_id(id)
         try:
             with outlast_errors("start"):
                 handle = await self.temporal.start_workflow(
@@ -198,6 +198,7 @@ class Client:
             tenant=tenant,
             limits=options.get("limits"),
         )
+        checked_run_id(run_id)
         return WithStartWorkflowOperation(
             AGENT_WORKFLOW,
             request,

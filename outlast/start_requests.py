@@ -8,13 +8,16 @@ from pydantic import JsonValue
 from temporalio.common import Priority
 
 from outlast.contracts.limits import Limits
-from outlast.contracts.requests import AgentRequest
+from outlast.contracts.names import run_id_problem
+from outlast.contracts.requests import MAX_INPUT_BYTES, AgentRequest
 from outlast.errors import BadRequest
 from outlast.jsonschema.schema_checks import check_schema
+from outlast.texts import cut
+from outlast.transcripts import user_message
 from outlast.validation import parse
 
-MAX_INPUT_BYTES = 1_000_000
-"""A request as JSON: a run that continues as new carries it, and the server's limit is 2 MB."""
+MAX_QUOTED_ID_BYTES = 80
+"""A workflow id in an error message."""
 
 
 def parse_request(data: bytes) -> AgentRequest:
@@ -30,6 +33,7 @@ def parse_request(data: bytes) -> AgentRequest:
             check_schema(request.spec.output, "spec.output")
         except ValueError as error:
             raise BadRequest(str(error)) from None
+        user_message(request.input, request.spec.prompt)
     return request
 
 
@@ -61,6 +65,14 @@ def request_json(
         for name, value in request.model_dump(mode="json", exclude_unset=True).items()
         if value is not None
     }
+
+
+def checked_run_id(run_id: str) -> str:
+    """Return a workflow id, or raise `BadRequest` if it cannot be the id of a run."""
+    problem = run_id_problem(run_id)
+    if problem is not None:
+        raise BadRequest(f"id: {cut(repr(run_id), MAX_QUOTED_ID_BYTES)} {problem}")
+    return run_id
 
 
 def tenant_priority(tenant: str) -> Priority:

@@ -11,10 +11,15 @@ from pydantic import JsonValue
 
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.messages import Decision, Message, TranscriptPage
+from outlast.contracts.requests import INPUT
+from outlast.errors import BadRequest
 from outlast.json_text import to_json
 
 PAGE_BYTES = 1_000_000
 """Encoded content of one page: the server's limit for the result of a query is 2 MB."""
+
+MAX_MESSAGE_BYTES = 1_500_000
+"""The first message: an input as JSON, in a prompt. JSON can write a number in fewer characters."""
 
 EMPTY_DIGEST = ""
 
@@ -37,10 +42,23 @@ def agent_digest(agent: PinnedAgent) -> str:
     return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:32]
 
 
-def user_message(value: JsonValue, prompt: str = "{input}") -> Message:
-    """Return the entry of a message from a person or a program; a value other than text becomes JSON."""
+def user_message(value: JsonValue, prompt: str = INPUT) -> Message:
+    """Return the entry of a message from a person or a program; a value other than text becomes JSON.
+
+    Raises `BadRequest` if the text would be too large. Its size is computed before it is built.
+    """
     text = value if isinstance(value, str) else to_json(value)
-    return Message(role="user", content=prompt.replace("{input}", text))
+    size = _size_of(prompt) + prompt.count(INPUT) * _size_of(text)
+    if size > MAX_MESSAGE_BYTES:
+        raise BadRequest(
+            f"input: the first message would have {size:,} bytes; at most {MAX_MESSAGE_BYTES:,} are"
+            " allowed: pass a reference, such as a path or a URL, that a tool can read"
+        )
+    return Message(role="user", content=prompt.replace(INPUT, text))
+
+
+def _size_of(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 def decision_message(decision: Decision) -> Message:

@@ -2,23 +2,43 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.bounds import MAX_INSTANT_S, Seconds
 from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.names import Name
 
+MAX_PRICE_USD = 10**6
+"""Dollars for a million tokens."""
+
+MAX_PRICE_DIGITS = 30
+"""Digits of a price."""
+
+MAX_CALLS = 10**6
+"""The largest `max_calls` of a tool."""
+
+MAX_QUEUE = 1_000
+"""Characters of the name of a task queue: the limit of the Temporal server."""
+
+MAX_LEGS = 64
+"""Legs of a route: a step may wait for each of them."""
+
+Dollars = Annotated[
+    Decimal, Field(ge=0, le=MAX_PRICE_USD, max_digits=MAX_PRICE_DIGITS, allow_inf_nan=False)
+]
+
 
 class Price(WireModel):
     """US dollars for a million tokens. By default, cached prompt tokens cost as much as others."""
 
-    prompt_usd: Decimal = Field(default=Decimal(0), ge=0)
-    cached_prompt_usd: Decimal | None = Field(default=None, ge=0)
-    completion_usd: Decimal = Field(default=Decimal(0), ge=0)
+    prompt_usd: Dollars = Decimal(0)
+    cached_prompt_usd: Dollars | None = None
+    completion_usd: Dollars = Decimal(0)
 
 
 class Leg(WireModel):
@@ -27,17 +47,17 @@ class Leg(WireModel):
     For a model call, `server` names a model server in the settings of the worker, and `model` the model.
     """
 
-    task_queue: str
-    start_within_s: float | None = Field(default=None, gt=0)
-    server: str | None = Field(default=None, min_length=1)
-    model: str | None = Field(default=None, min_length=1)
+    task_queue: str = Field(max_length=MAX_QUEUE)
+    start_within_s: Seconds | None = None
+    server: str | None = Field(default=None, min_length=1, max_length=MAX_QUEUE)
+    model: str | None = Field(default=None, min_length=1, max_length=MAX_QUEUE)
     price: Price | None = None
 
 
 class Route(WireModel):
     """The legs of a step, in the order in which the run tries them."""
 
-    legs: tuple[Leg, ...] = Field(min_length=1)
+    legs: tuple[Leg, ...] = Field(min_length=1, max_length=MAX_LEGS)
 
 
 class ToolSpec(WireModel):
@@ -57,13 +77,13 @@ class ToolSpec(WireModel):
     verify: CompanionTool | None = None
     """The tool that checks whether a call happened after its worker was lost. It returns the result of the
     call, or null or false."""
-    max_calls: int | None = Field(default=None, ge=1)
+    max_calls: int | None = Field(default=None, ge=1, le=MAX_CALLS)
     begins_run: bool = False
     """Whether the run must call this tool before anything else, except on its last turn. Several such tools
     are called in the order of the agent."""
     tool_class: Name | None = None
     """The kind of worker that it needs, such as `gpu`: the settings of the workers have a route for it."""
-    timeout_s: float = Field(default=60, gt=0)
+    timeout_s: float = Field(default=60, gt=0, le=MAX_INSTANT_S)
     heartbeats: bool = False
     """Whether its worker sends heartbeats, as for `@tool`, so that a lost worker is noticed early."""
     route: Route | None = None

@@ -9,14 +9,24 @@ cannot be evaluated, because an argument is missing or has another type, require
 import operator
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.bounds import MAX_ID_CHARACTERS, JsonBounds
 from outlast.texts import hint
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
+
+MAX_CONDITION_DEPTH = 32
+"""Conditions inside of each other, and names in a path: the parsers of JSON limit nesting."""
+
+MAX_CONDITION_PARTS = 256
+"""Comparisons and joins of a condition: each call of the tool evaluates them all."""
+
+MAX_CONDITION_BYTES = 16_000
+"""Size of the value that an argument is compared with, as JSON. Each run carries it."""
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -32,9 +42,11 @@ class Condition(WireModel):
     """A comparison of one argument (`path`) with a value, or several conditions joined."""
 
     op: Literal["<", "<=", ">", ">=", "==", "!=", "in", "and", "or", "not"]
-    path: tuple[str, ...] = ()
-    value: JsonValue = None
-    parts: tuple["Condition", ...] = ()
+    path: tuple[Annotated[str, Field(max_length=MAX_ID_CHARACTERS)], ...] = Field(
+        default=(), max_length=MAX_CONDITION_DEPTH
+    )
+    value: Annotated[JsonValue, JsonBounds(MAX_CONDITION_BYTES, MAX_CONDITION_DEPTH)] = None
+    parts: tuple["Condition", ...] = Field(default=(), max_length=MAX_CONDITION_PARTS)
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Condition":
@@ -47,7 +59,18 @@ class Condition(WireModel):
             raise ValueError("a comparison needs the path of an argument, and others have none")
         if self.op == "in" and not isinstance(self.value, list):
             raise ValueError("'in' needs a list of values")
+        self._check_size()
         return self
+
+    def _check_size(self) -> None:
+        layer, count = [self], 1
+        for _ in range(MAX_CONDITION_DEPTH):
+            layer = [part for condition in layer for part in condition.parts]
+            count += len(layer)
+        if layer or count > MAX_CONDITION_PARTS:
+            raise ValueError(
+                f"a condition may have {MAX_CONDITION_PARTS} parts, and {MAX_CONDITION_DEPTH} levels"
+            )
 
     def mismatch(self, parameters: Mapping[str, JsonValue]) -> str | None:
         """Return why arguments with this schema can never be evaluated, or None if they can."""
@@ -88,11 +111,11 @@ class Condition(WireModel):
 
     def __and__(self, other: "Condition") -> "Condition":
         """Return the condition that both are true."""
-        return Condition(op="and", parts=(self, other))
+        return _joined("and", self, other)
 
     def __or__(self, other: "Condition") -> "Condition":
         """Return the condition that at least one is true."""
-        return Condition(op="or", parts=(self, other))
+        return _joined("or", self, other)
 
     def __invert__(self) -> "Condition":
         """Return the condition that this one is false."""
@@ -101,6 +124,12 @@ class Condition(WireModel):
     def __bool__(self) -> NoReturn:
         """Reject `and`, `or` and `not`, which would lose a part of the condition."""
         raise TypeError("join conditions with &, | and ~, and put each in parentheses")
+
+
+def _joined(op: Literal["and", "or"], *conditions: Condition) -> Condition:
+    """Join conditions. A chain of one operator is one level, however long it is."""
+    parts = [part for each in conditions for part in (each.parts if each.op == op else (each,))]
+    return Condition(op=op, parts=tuple(parts))
 
 
 _MISSING = object()

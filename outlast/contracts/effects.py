@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.bounds import MAX_INSTANT_S
 
 Effect = Literal["read", "idempotent", "write", "irreversible"]
 
@@ -25,4 +26,4 @@ class CompanionTool(WireModel):
     tool: str
     takes: tuple[str, ...] = ()
     effect: Effect = "idempotent"
-    timeout_s: float = Field(default=60, gt=0)
+    timeout_s: float = Field(default=60, gt=0, le=MAX_INSTANT_S)

@@ -3,13 +3,20 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import InputModel, OutputModel, WireModel
+from outlast.contracts.bounds import (
+    MAX_ID_CHARACTERS,
+    Identifier,
+    JsonBounds,
+    Paragraphs,
+    Printable,
+)
 from outlast.contracts.conditions import Condition
 from outlast.contracts.effects import Effect
 
@@ -37,6 +44,11 @@ MAX_REMINDERS = 50
 """Reminders of one request; each is a timer in the history."""
 
 SHORTEST_WAIT_S = 1.0
+
+_VALUE_BOUNDS = JsonBounds(MAX_VALUE_BYTES, MAX_VALUE_DEPTH)
+
+PersonName = Annotated[str, Field(max_length=MAX_BY), Printable(also="\t")]
+"""The name of a person who sends a command; empty if it is not known."""
 
 UNSEEN_HASH = "unseen"
 """No arguments have this hash. A decision with it has no effect, and the run replies with the outcome."""
@@ -98,13 +110,13 @@ class HumanDecision(InputModel):
     with keys (`outlast.signing`).
     """
 
-    request_id: str = Field(min_length=1)
+    request_id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS)
     decision: Literal["approve", "deny", "edit", "answer"]
-    arguments: dict[str, JsonValue] | None = None
-    answer: JsonValue = None
-    arguments_hash: str | None = None
-    by: str = Field(default="", max_length=MAX_BY)
-    comment: str = Field(default="", max_length=MAX_COMMENT)
+    arguments: Annotated[dict[str, JsonValue], _VALUE_BOUNDS] | None = None
+    answer: Annotated[JsonValue, _VALUE_BOUNDS] = None
+    arguments_hash: Identifier | None = None
+    by: PersonName = ""
+    comment: Annotated[str, Field(max_length=MAX_COMMENT), Paragraphs] = ""
     signature: str | None = Field(default=None, max_length=MAX_SIGNATURE)
 
     @model_validator(mode="after")
@@ -115,14 +127,6 @@ class HumanDecision(InputModel):
             raise ValueError(f"'arguments' belong to 'edit', not to {self.decision!r}")
         if (self.decision == "answer") != ("answer" in self.model_fields_set):
             raise ValueError("'answer' belongs to the decision 'answer', and to no other")
-        for name, value in (("arguments", self.arguments), ("answer", self.answer)):
-            if _is_deep(value):
-                raise ValueError(f"{name}: nested deeper than {MAX_VALUE_DEPTH}")
-            size = len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-            if size > MAX_VALUE_BYTES:
-                raise ValueError(
-                    f"{name}: {size:,} bytes are too many; {MAX_VALUE_BYTES:,} are allowed"
-                )
         return self
 
 
@@ -185,19 +189,6 @@ def outcome_text(settled: SettledRequest) -> str:
         return f"request {settled.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
     by = f" by {settled.by!r}" if settled.by else ""
     return f"request {settled.request_id!r} is already {settled.outcome}{by}"
-
-
-def _is_deep(value: JsonValue) -> bool:
-    layer = [value]
-    for _ in range(MAX_VALUE_DEPTH):
-        layer = [child for parent in layer for child in _children(parent)]
-    return bool(layer)
-
-
-def _children(value: JsonValue) -> Iterable[JsonValue]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def hash_of(arguments: Mapping[str, JsonValue]) -> str:

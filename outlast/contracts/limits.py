@@ -5,9 +5,19 @@ from decimal import Decimal
 from pydantic import ConfigDict, Field
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.bounds import MAX_INSTANT_S
 
 DEFAULT_MAX_TURNS = 20
 """Turns of a run without `max_turns`: every run must end."""
+
+MAX_RUN_TOKENS = 10**12
+"""Tokens that a limit may allow: as many as a worker may report."""
+
+MAX_COST_USD = 10**9
+"""Dollars that a limit may allow. Sums and prices stay exact below it."""
+
+MAX_COST_DIGITS = 60
+"""Digits of an amount. Shares of a budget have up to 40 behind the point."""
 
 
 class RunLimits(WireModel):
@@ -17,10 +27,12 @@ class RunLimits(WireModel):
     """
 
     max_turns: int | None = Field(default=None, ge=1, le=10_000)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_cost_usd: Decimal | None = Field(default=None, gt=0)
-    deadline_s: float | None = Field(default=None, gt=0, le=31_536_000)
-    idle_s: float | None = Field(default=None, gt=0, le=31_536_000)
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_RUN_TOKENS)
+    max_cost_usd: Decimal | None = Field(
+        default=None, gt=0, le=MAX_COST_USD, max_digits=MAX_COST_DIGITS, allow_inf_nan=False
+    )
+    deadline_s: float | None = Field(default=None, gt=0, le=MAX_INSTANT_S)
+    idle_s: float | None = Field(default=None, gt=0, le=MAX_INSTANT_S)
 
 
 class Limits(RunLimits):

@@ -12,6 +12,25 @@ TOOLS_QUEUE = "tools"
 WAITED_HEADER = "outlast-waited-s"
 """Metadata of the payload of a tool result: seconds that the call waited for its worker."""
 
+MAX_RUN_ID_BYTES = 1_000
+"""Bytes of a workflow id: the limit of the Temporal server."""
+
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
+
+
+def run_id_problem(run_id: str) -> str | None:
+    """Return why a workflow id cannot be the id of a run, in words that follow its name, or None.
+
+    Ids are shown to people in commands and links, so they are one line of printable text.
+    """
+    if not run_id:
+        return "is empty; give a workflow id"
+    odd = next((each for each in run_id if not each.isprintable() or each == "`"), None)
+    if odd is not None:
+        return f"has the character {odd!a}; use printable text without backticks"
+    size = len(run_id.encode(errors="replace"))
+    if size > MAX_RUN_ID_BYTES:
+        return f"has {size:,} bytes; at most {MAX_RUN_ID_BYTES:,} are allowed"
+    return None

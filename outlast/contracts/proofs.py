@@ -6,7 +6,9 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue
 
 from outlast.contracts.base import InputModel, WireModel
-from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest, sha256_of
+from outlast.contracts.bounds import Identifier
+from outlast.contracts.human import MAX_AUDIENCE, MAX_BY, HumanDecision, PendingRequest, sha256_of
+from outlast.contracts.names import MAX_RUN_ID_BYTES
 
 ALGORITHM = "Ed25519"
 """The name in RFC 9864 for EdDSA with exactly this curve."""
@@ -18,6 +20,10 @@ VALID_FOR = timedelta(minutes=15)
 """The time between signature and delivery: a decision is sent at once."""
 
 
+MAX_TIMESTAMP = 253_402_300_799
+"""The last second of the year 9999, which is the last that a date can have."""
+
+
 class DecisionClaims(InputModel):
     """The claims of a signature, named as in RFC 7519 where it has a name.
 
@@ -27,15 +33,15 @@ class DecisionClaims(InputModel):
     """
 
     sub: str = Field(min_length=1, max_length=MAX_BY)
-    aud: str
-    iat: int
-    exp: int
-    run: str
-    request_id: str
-    nonce: str
+    aud: str = Field(max_length=MAX_AUDIENCE)
+    iat: int = Field(ge=0, le=MAX_TIMESTAMP)
+    exp: int = Field(ge=0, le=MAX_TIMESTAMP)
+    run: str = Field(max_length=MAX_RUN_ID_BYTES)
+    request_id: Identifier
+    nonce: Identifier
     decision: Literal["approve", "deny", "edit", "answer"]
-    arguments_sha256: str
-    says_sha256: str
+    arguments_sha256: Identifier
+    says_sha256: Identifier
 
 
 class Signer(Protocol):

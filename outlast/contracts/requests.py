@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import InputModel
+from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
+from outlast.contracts.human import PersonName
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
+from outlast.json_text import MAX_JSON_DEPTH
 
 MAX_INSTRUCTIONS = 200_000
 """Characters of an agent's instructions, which are part of every run."""
@@ -17,17 +20,39 @@ MAX_SAY_BYTES = 64_000
 MAX_TENANT_BYTES = 64
 """Size of a tenant's name, which is the fairness key: this is Temporal's limit."""
 
+MAX_INPUT_BYTES = 1_000_000
+"""A request as JSON, and its first message: a run that continues as new carries it. The server's limit is
+2 MB."""
 
-def _max_size(max_bytes: int) -> AfterValidator:
-    def check_size(text: str) -> str:
-        if len(text.encode()) > max_bytes:
-            raise ValueError(f"may have {max_bytes:,} bytes")
-        return text
+MAX_TOOLS = 64
+"""Tools of a `spec`: each is part of every prompt and of the decision schema."""
 
-    return AfterValidator(check_size)
+MAX_REASON = 2_000
+"""Characters of the reason of a command."""
+
+MAX_MODEL = 200
+"""Characters of the name of a model."""
+
+MAX_SINCE = 10**9
+"""The largest number of an entry that a query can start from."""
+
+INPUT = "{input}"
+"""The place of the input in a prompt."""
+
+Tenant = Annotated[str, Field(min_length=1), MaxBytes(MAX_TENANT_BYTES), Printable()]
+ToolNames = Annotated[list[Name], Field(max_length=MAX_TOOLS), Unique()]
+_JSON_BOUNDS = JsonBounds(MAX_INPUT_BYTES, MAX_JSON_DEPTH)
+Input = Annotated[JsonValue, _JSON_BOUNDS]
 
 
-Tenant = Annotated[str, Field(min_length=1), _max_size(MAX_TENANT_BYTES)]
+def prompt_problem(prompt: str) -> str | None:
+    """Return what is wrong with a prompt, or None: it needs the input once, because inputs are large."""
+    places = prompt.count(INPUT)
+    if places == 0:
+        return f"lacks {INPUT!r}, the place of the input"
+    if places > 1:
+        return f"has {INPUT!r} {places:,} times; the input has one place"
+    return None
 
 
 class AgentSpec(InputModel):
@@ -35,20 +60,22 @@ class AgentSpec(InputModel):
 
     instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
     name: Name = "spec"
-    tools: list[Name] = []
-    begin_with: list[Name] = []
-    prompt: str = "{input}"
-    output: dict[str, JsonValue] = {"type": "string"}
-    model: str | None = None
+    tools: ToolNames = []
+    begin_with: ToolNames = []
+    prompt: str = Field(default=INPUT, max_length=MAX_INSTRUCTIONS)
+    output: Annotated[dict[str, JsonValue], _JSON_BOUNDS] = {"type": "string"}
+    model: Annotated[str, Field(min_length=1, max_length=MAX_MODEL), Printable()] | None = None
     limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _has_its_tools_and_input(self) -> "AgentSpec":
+        known = set(self.tools)
         for name in self.begin_with:
-            if name not in self.tools:
+            if name not in known:
                 raise ValueError(f"begin_with names {name!r}, which is not one of its tools")
-        if "{input}" not in self.prompt:
-            raise ValueError("prompt lacks '{input}', the place of the input")
+        problem = prompt_problem(self.prompt)
+        if problem is not None:
+            raise ValueError(f"prompt {problem}")
         return self
 
 
@@ -57,7 +84,7 @@ class AgentRequest(InputModel):
 
     agent: Name | None = None
     spec: AgentSpec | None = None
-    input: JsonValue = None
+    input: Input = None
     tenant: Tenant = "default"
     limits: Limits = Limits()
     mode: Literal["task", "conversation"] = "task"
@@ -78,8 +105,8 @@ class AgentRequest(InputModel):
 class SayPayload(InputModel):
     """The payload of `say`: a user message for the next turn, or one that interrupts this one."""
 
-    text: Annotated[str, Field(min_length=1), _max_size(MAX_SAY_BYTES)]
-    by: str = Field(default="", max_length=200)
+    text: Annotated[str, Field(min_length=1), MaxBytes(MAX_SAY_BYTES)]
+    by: PersonName = ""
     when: Literal["next_turn", "now"] = "next_turn"
 
 
@@ -90,11 +117,11 @@ class ReplyPayload(InputModel):
 class TranscriptQuery(InputModel):
     """The argument of the query `transcript`: entries from `since`, counted from 0."""
 
-    since: int = Field(default=0, ge=0)
+    since: int = Field(default=0, ge=0, le=MAX_SINCE)
 
 
 class CommandPayload(InputModel):
     """The payload of `pause`, `resume` and `finish`."""
 
-    by: str = Field(default="", max_length=200)
-    reason: str = Field(default="", max_length=2_000)
+    by: PersonName = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON), Paragraphs] = ""

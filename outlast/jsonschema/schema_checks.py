@@ -71,7 +71,7 @@ def check_schema(schema: JsonValue, path: str, *, arguments: bool = False) -> tu
         )
     if not CONSTRAINING & schema.keys():
         keywords = ", ".join(_quoted(key) for key in list(schema)[:3]) or "nothing"
-        meant = next(filter(None, map(slip_of, schema)), None)
+        meant = next(filter(None, map(slip_of, list(schema)[:MAX_UNKNOWN_KEYWORDS])), None)
         hint = f"; did you mean {meant!r}?" if meant else ""
         raise ValueError(
             f"{path}: not a JSON Schema: it has {keywords}, and needs one of "

@@ -67,7 +67,11 @@ WRONG: list[tuple[str, str, str]] = [
         '"looker"',
         "the input of AgentWorkflow: 'looker' is not a JSON object; its fields are 'agent'",
     ),
-    ("a number that JSON has not", '{"agent":"looker","input":1e999}', "not JSON (Out of range"),
+    (
+        "a number that JSON has not",
+        '{"agent":"looker","input":1e999}',
+        "not JSON (1e999 is too large a number)",
+    ),
     (
         "a bound that is no number",
         json.dumps({"spec": {**SPEC, "output": {"type": "integer", "minimum": "x"}}, "input": "x"}),
@@ -83,17 +87,42 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "nesting without end",
         '{"agent":"looker","input":' + "[" * 5_000 + "]" * 5_000 + "}",
-        "the input of AgentWorkflow: not JSON (nested too deep)",
+        "the input of AgentWorkflow: not JSON (nested too deep",
     ),
     (
         "half a surrogate pair",
         '{"agent":"looker","input":"\\ud800"}',
-        "the input of AgentWorkflow: half a surrogate pair is not text",
+        "the input of AgentWorkflow: not JSON (half a surrogate pair is not text)",
     ),
     (
         "a tenant that is no fairness key",
         '{"agent":"looker","input":"x","tenant":"' + "é" * 33 + '"}',
         "tenant: ",
+    ),
+    (
+        "a tenant with a control character",
+        '{"agent":"looker","input":"x","tenant":"a\\u0000b"}',
+        "tenant: 'a\\x00b': has the control or invisible character '\\x00'; remove it",
+    ),
+    (
+        "a number of 5,000 digits",
+        '{"agent":"looker","input":' + "1" * 5_000 + "}",
+        "not JSON (a number has more than 1,000 digits)",
+    ),
+    (
+        "a budget that overflows",
+        '{"agent":"looker","input":"x","limits":{"max_cost_usd":"9e999999"}}',
+        "limits.max_cost_usd: '9e999999': ",
+    ),
+    (
+        "a prompt with two inputs",
+        json.dumps({"spec": {**SPEC, "prompt": "{input} {input}"}, "input": "x"}),
+        "prompt has '{input}' 2 times; the input has one place",
+    ),
+    (
+        "a tool twice",
+        json.dumps({"spec": {**SPEC, "tools": ["look", "look"]}, "input": "x"}),
+        "has 'look' twice; name each once",
     ),
     (
         "text where limits belong",

@@ -74,6 +74,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "step_failures.MAX_CAUSE",
         "streams.MAX_QUOTED_CHARACTERS",
         "texts.MAX_VALUE_BYTES",
+        "start_requests.MAX_QUOTED_ID_BYTES",
         "validation.MAX_PATH_BYTES",
         "validation.MAX_REASONS",
     ),

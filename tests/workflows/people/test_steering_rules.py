@@ -288,7 +288,7 @@ def nested(levels: int) -> JsonValue:
         {"decision": "approve", "answer": None},
         {"decision": "answer", "answer": "x" * MAX_VALUE_BYTES},
         {"decision": "edit", "arguments": {"id": "ж" * (MAX_VALUE_BYTES // 2)}},
-        {"decision": "answer", "answer": nested(MAX_VALUE_DEPTH)},
+        {"decision": "answer", "answer": nested(MAX_VALUE_DEPTH + 1)},
         {"decision": "approve", "by": "x" * 201},
         {"decision": "approve", "comment": "x" * 2_001},
         {"decision": "approve", "request_id": ""},
@@ -301,7 +301,7 @@ def test_a_malformed_decision_is_no_decision(wrong: dict[str, Any]) -> None:
 
 def test_a_large_answer_and_a_deep_one_are_taken() -> None:
     decision("answer", answer="x" * (MAX_VALUE_BYTES - 2))
-    decision("answer", answer=nested(MAX_VALUE_DEPTH - 1))
+    decision("answer", answer=nested(MAX_VALUE_DEPTH))
 
 
 @pytest.mark.parametrize(
