@@ -202,7 +202,7 @@ class _Parser:
             return self._escape()
         if character in "^$":
             return Anchor(character)
-        return Dot() if character == "." else Literal(ord(character))
+        return Dot() if character == "." else _literal(ord(character))
 
     def _group(self) -> Node:
         self._deeper()

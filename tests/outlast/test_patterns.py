@@ -57,6 +57,8 @@ def matches(pattern: str, text: str) -> bool:
         (r"^\w{3,}$", "abc", "ab"),
         ("^[\ud800-\udbff]$|a", "a", "b"),
         (r"^\0$", "\0", "0"),
+        ("^(\ud800|a)$", "a", "b"),
+        ("^(\\ud800|a)$", "a", "b"),
     ],
 )
 def test_the_syntax_of_ecma_python_and_rust_is_understood(
@@ -177,7 +179,7 @@ def test_patterns_match_as_in_python(pattern: str, texts: list[str]) -> None:
 
 
 @settings(deadline=None, max_examples=400)
-@given(pattern=st.text(r"ab^$.*+?{},()[]|\dwpLuxzAZbB<>!=:-&019 é", max_size=14))
+@given(pattern=st.text("\ud800" + r"ab^$.*+?{},()[]|\dwpLuxzAZbB<>!=:-&019 é", max_size=14))
 def test_an_accepted_pattern_can_be_compiled(pattern: str) -> None:
     try:
         parsed = pattern_of(pattern)

@@ -1,4 +1,5 @@
 import contextlib
+import random
 import time
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, conlist
 
 from outlast import Agent, DefinitionError, ToolSpec, tool
 from outlast.jsonschema.canonical import canonical_schema
+from outlast.jsonschema.keywords import BRANCHES, DEFINITIONS, GROUPS, KNOWN, SCHEMA_KEYWORDS
 from outlast.jsonschema.schema_checks import MAX_SCHEMA_BYTES, check_derived, check_schema
 
 TEXT = {"type": "string"}
@@ -491,3 +493,74 @@ def test_a_schema_of_a_stranger_is_checked_in_time(schema: Any) -> None:
     with contextlib.suppress(ValueError):
         check_schema(schema, "out")
     assert time.monotonic() - started < 2
+
+
+class Fuzzer:
+    """Draws schemas of right and wrong parts: no check of them raises anything but `ValueError`."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def value(self, depth: int) -> Any:
+        pick = self._random.choice
+        kind = self._random.randrange(8 if depth < 4 else 5)
+        if kind < 3:
+            texts = (
+                "",
+                "a",
+                "string",
+                "object",
+                "#",
+                "#/$defs/a",
+                "#a",
+                "(",
+                "^a",
+                "\ud800",
+                "//[",
+            )
+            return pick(texts)
+        if kind < 5:
+            return pick([None, True, 0, -1, 10**400, 0.5, 1e300, 2.0])
+        if kind == 5:
+            return [self.value(depth + 1) for _ in range(self._random.randrange(3))]
+        return self.schema(depth + 1)
+
+    def schema(self, depth: int = 0) -> dict[str, Any]:
+        keywords = self._random.sample(sorted(KNOWN), self._random.randrange(1, 5))
+        return {keyword: self._argument(keyword, depth + 1) for keyword in keywords}
+
+    def _argument(self, keyword: str, depth: int) -> Any:
+        if depth > 5 or self._random.random() < 0.2:
+            return self.value(depth)
+        if keyword in SCHEMA_KEYWORDS:
+            return self.schema(depth)
+        if keyword in (*GROUPS, *DEFINITIONS):
+            return {
+                name: self.schema(depth) for name in self._random.sample(["a", "^a", "$ref"], 2)
+            }
+        if keyword in BRANCHES:
+            return [self.schema(depth), self.schema(depth)]
+        good: dict[str, Any] = {
+            "type": "object",
+            "required": ["a"],
+            "enum": [1],
+            "$ref": "#/$defs/a",
+        }
+        return good.get(keyword, self._random.choice([1, 2.0, "a", 10**400]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_check_raises_nothing_but_a_reason(seed: int) -> None:
+    fuzzer = Fuzzer(seed)
+    for _ in range(100):
+        schema = fuzzer.schema()
+        assert "\n" not in rejection(schema)
+
+
+def rejection(schema: Any) -> str:
+    try:
+        check_schema(schema, "out")
+        check_derived(schema, "out")
+    except ValueError as error:
+        return str(error)
+    return str(len(canonical_schema(schema)))

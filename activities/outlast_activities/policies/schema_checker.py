@@ -59,6 +59,8 @@ class SchemaChecker:
             return str(error)
         except RecursionError:
             return "nested too deep to be checked; give a flatter value"
+        except ArithmeticError as error:
+            return f"a number cannot be checked: {error}"
         except (PatternError, ValueError, TypeError, AttributeError) as broken:
             reason = cut(str(broken), MAX_PROBLEM)
             raise ModelError(

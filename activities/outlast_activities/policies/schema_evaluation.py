@@ -233,7 +233,7 @@ def _multiple_of(_: Evaluation, step: Any, value: Any, __: Mapping[str, Any]) ->
     if type_of(value) not in ("integer", "number"):
         return None
     # Decimals, as they are written: 19.99 is a multiple of 0.01.
-    if math.isfinite(step) and _is_finite(value):
+    if _is_finite(value):
         whole = Fraction(value) if isinstance(value, int) else Fraction(repr(value))
         parts = Fraction(step) if isinstance(step, int) else Fraction(repr(step))
         if (whole / parts).denominator == 1:
