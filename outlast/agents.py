@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
@@ -14,6 +16,7 @@ from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.output_types import is_said_by_schema
 from outlast.tool_parameters import check_type
 from outlast.tools import RESERVED, Tool, explained_errors
 
@@ -50,6 +53,8 @@ class Agent:
     limits: Limits = field(default_factory=Limits)
     output_schema: Schema = field(init=False, repr=False)
     tool_specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
+    output_type: TypeAdapter[Any] | None = field(init=False, repr=False, default=None)
+    """Validates answers, if the JSON Schema does not say all of the type. Validators are an example."""
 
     def __post_init__(self) -> None:
         """Check the definition and derive its schemas."""
@@ -57,6 +62,7 @@ class Agent:
             self._check()
             object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
             object.__setattr__(self, "tool_specs", _tool_specs(self))
+            object.__setattr__(self, "output_type", _output_type(self.output))
 
     def _check(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):
@@ -96,6 +102,13 @@ def _output_schema(output: Any, name: str) -> Schema:
 def _warn(remarks: tuple[str, ...]) -> None:
     for remark in remarks:
         warnings.warn(remark, UserWarning, stacklevel=2)
+
+
+def _output_type(output: Any) -> TypeAdapter[Any] | None:
+    if isinstance(output, dict):
+        return None
+    adapter: TypeAdapter[Any] = TypeAdapter(output)
+    return None if is_said_by_schema(adapter) else adapter
 
 
 def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:

@@ -296,7 +296,7 @@ def _result_adapter(returns: Any) -> TypeAdapter[Any]:
         return TypeAdapter(returns)  # a model has its own configuration
 
 
-RESERVED = frozenset({"check_chain", "generate", "notify", "resolve_agent"})
+RESERVED = frozenset({"check_chain", "check_output", "generate", "notify", "resolve_agent"})
 """Activity types of outlast itself."""
 
 

@@ -85,6 +85,7 @@ class ResolveActivities:
             instructions=agent.instructions,
             prompt=agent.prompt,
             output_schema=agent.output_schema,
+            checks_output=agent.output_type is not None,
             model=agent.model,
             limits=agent.limits,
             channels=self._channels,

@@ -105,6 +105,8 @@ class PinnedAgent(WireModel):
     route: Route
     channels: dict[str, int] = {}
     """The number of notification channels of each audience; `*` stands for all other audiences."""
+    checks_output: bool = False
+    """Whether the activity `check_output` validates each answer."""
     keys: dict[str, dict[str, str]] = {}
     """Public keys for signatures, by audience and person (Ed25519, the `x` of the JWK)."""
 
@@ -138,5 +140,20 @@ class Resolved(WireModel):
     """Whether the namespace has outlast's search attributes: an unknown one would block the run."""
     cold: dict[str, datetime] = {}
     """Task queues to skip until a time, because no worker served a step there recently."""
+    checks_output: bool = False
+    """Whether the worker validates answers with the output type, of which the schema does not say all."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, exists."""
+
+
+class OutputToCheck(WireModel):
+    """The input of `check_output`: an answer of a registered agent."""
+
+    agent: str
+    answer: JsonValue = None
+
+
+class CheckedOutput(WireModel):
+    """The result of `check_output`: why the answer is not a value of the type, or None if it is one."""
+
+    problem: str | None = None

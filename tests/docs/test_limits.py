@@ -57,6 +57,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "inbox.MIN_SUMMARY_BYTES",
         "notify.MAX_NAME_BYTES",
         "notify.MAX_SUBJECT_BYTES",
+        "output_check.MAX_PROBLEM_BYTES",
         "plugin.MAX_MESSAGE",
         "plugin.MAX_STACK_TRACE",
         "request_fields.MAX_REASON",

@@ -12,6 +12,7 @@ from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.notify import NotifyActivities
+from outlast_activities.output_check import OutputActivities
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
@@ -77,6 +78,7 @@ def polled_queues(
     transcripts = TranscriptCache(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
+    runner = ToolRunner(threads=settings.concurrency.tools)
     queues: dict[str, PolledQueue] = {}
 
     def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:
@@ -87,7 +89,7 @@ def polled_queues(
 
     if "workflows" in settings.roles:
         activities = _orchestration_activities(
-            client, settings, catalog, has_search_attributes=has_search_attributes
+            client, settings, catalog, runner, has_search_attributes=has_search_attributes
         )
         queue = add(settings.queue("workflows"), activities, settings.concurrency.workflows)
         queue.workflows.append(AgentWorkflow)
@@ -100,7 +102,6 @@ def polled_queues(
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
-        runner = ToolRunner(threads=settings.concurrency.tools)
         keys = {name: entry.keys for name, entry in settings.audiences.items() if entry.keys}
         tools = [tool_activity(tool, transcripts, runner, keys) for tool in catalog.tools.values()]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
@@ -112,7 +113,12 @@ def polled_queues(
 
 
 def _orchestration_activities(
-    client: Client, settings: Settings, catalog: Catalog, *, has_search_attributes: bool
+    client: Client,
+    settings: Settings,
+    catalog: Catalog,
+    runner: ToolRunner,
+    *,
+    has_search_attributes: bool,
 ) -> list[Callable[..., Any]]:
     """Return the activities of the role `workflows`: agents, notices and the origin of runs."""
     channels = channels_by_audience(settings.audiences)
@@ -131,7 +137,13 @@ def _orchestration_activities(
         keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
         has_search_attributes=has_search_attributes,
     )
-    return [resolve.resolve_agent, notify.notify, ChainActivities(client).check_chain]
+    output = OutputActivities(catalog, runner)
+    return [
+        resolve.resolve_agent,
+        output.check_output,
+        notify.notify,
+        ChainActivities(client).check_chain,
+    ]
 
 
 def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:

@@ -9,6 +9,7 @@ from temporalio import workflow
 
 from outlast.contracts.generation import Generation
 from outlast.contracts.limits import RunLimits
+from outlast.contracts.messages import Decision
 from outlast.contracts.results import AgentResult, CompensationOutcome, StopReason
 from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
@@ -19,6 +20,7 @@ from outlast_workflows.compensation import Compensation
 from outlast_workflows.display_text import call_summary, pause_text
 from outlast_workflows.legs import Legs
 from outlast_workflows.model_calls import ModelCalls
+from outlast_workflows.output_check import OutputCheck
 from outlast_workflows.people.conversation import (
     Answer,
     Replies,
@@ -56,6 +58,7 @@ class AgentRun:
         requests = HumanRequests(inbound, self.display, notifications, state.agent.keys)
         activities = ToolActivities(state.agent.route, legs, self.display, priority)
         self._compensation = Compensation(state.undo, activities, requests, self.display)
+        self._output_check = OutputCheck(state.agent)
         self._model_calls = ModelCalls(state, legs, priority)
         self._tool_calls = ToolCalls(
             {tool.name: tool for tool in state.agent.tools},
@@ -104,6 +107,8 @@ class AgentRun:
         if generation is None:
             return None
         decision = generation.decision
+        if decision is not None and not await self._accept(decision):
+            return None
         if decision is None:
             return self.stopped(generation.out_of or "tokens")
         if decision.tool_calls:
@@ -117,14 +122,23 @@ class AgentRun:
 
     async def _generate(self, plan: TakeTurn) -> Generation | None:
         """Return what the model generates in this turn, or None if a person interrupted it."""
-        transcript, spending = self.state.transcript, self.state.spending
+        spending = self.state.spending
         spending.turns += 1
         self.display.show("thinking", f"turn {spending.turns}")
-        generation = await self._model_calls.generate(plan)
-        if generation is not None and generation.decision is not None:
-            transcript.add(decision_message(generation.decision))
-            transcript.sent = len(transcript.messages)
-        return generation
+        return await self._model_calls.generate(plan)
+
+    async def _accept(self, decision: Decision) -> bool:
+        """Add a decision to the transcript; return whether it counts: its type may reject an answer."""
+        problem = None
+        if not decision.tool_calls:
+            # Nobody reads the answer before it is validated.
+            problem = await self._output_check.problem(decision.answer, self.state.spending.turns)
+        transcript = self.state.transcript
+        transcript.add(decision_message(decision))
+        transcript.sent = len(transcript.messages)
+        if problem is not None:
+            transcript.add(user_message(problem))
+        return problem is None
 
     def interrupt(self) -> bool:
         """Cancel the model call in flight; return whether there was one."""

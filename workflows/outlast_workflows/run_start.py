@@ -116,6 +116,7 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         route=resolved.route,
         channels=resolved.channels,
         keys=resolved.keys,
+        checks_output=resolved.checks_output,
     )
 
 
