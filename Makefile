@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-fuzz test-serverless test-vllm test-browser test-install check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,11 @@ test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=�
 test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
+
+pictures: setup ## take the pictures of docs/images anew, in headless Chromium; CHROMIUM=… names one
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
+	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser -o norecursedirs=".*" \
+		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept" $(ARGS)
 
 test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
 	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)

@@ -24,6 +24,7 @@ from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, NoAnswer, Unavailable
 from outlast.plugin import OutlastPlugin
 from outlast.runs import REPLY_TIMEOUT, Run
+from outlast.safe_text import summary_line
 from outlast.server_errors import outlast_errors
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.texts import cut
@@ -233,4 +234,4 @@ class Client:
 
 def _summary(agent: str, value: JsonValue) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return cut(f"{agent}: {text}", MAX_SUMMARY_BYTES)
+    return summary_line(cut(f"{agent}: {text}", MAX_SUMMARY_BYTES), MAX_SUMMARY_BYTES)

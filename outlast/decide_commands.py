@@ -26,11 +26,15 @@ def decide_update_id(payload: Mapping[str, JsonValue], request: PendingRequest) 
     return f"decide-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def outlast_command(workflow_id: str, request: PendingRequest, decision: str) -> str:
-    """Return the command of `outlast` that decides what was shown: one short line."""
+def outlast_command(
+    workflow_id: str, request: PendingRequest, decision: str, *, separator: str = " "
+) -> str:
+    """Return the command of `outlast` that decides what was shown; `separator` may break its line."""
     words = " ".join(map(shell_word, ("outlast", decision, workflow_id, request.request_id)))
     more = {"edit": " --arguments JSON", "answer": " ANSWER"}.get(decision, "")
-    shown = f" --hash {shell_word(request.arguments_hash)}" if request.arguments_hash else ""
+    shown = (
+        f"{separator}--hash {shell_word(request.arguments_hash)}" if request.arguments_hash else ""
+    )
     key = " --key FILE" if request.signers else ""
     return f"{words}{more}{shown}{key}"
 

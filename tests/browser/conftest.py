@@ -1,6 +1,6 @@
 """The callback page as people have it: its own process, a worker, a server, and headless Chromium.
 
-`SCREENSHOTS=docs/images` renews the pictures of the documentation.
+`make pictures` renews the pictures of the documentation: it names their folder in `SCREENSHOTS`.
 """
 
 import asyncio
@@ -46,24 +46,27 @@ class PendingCase:
 class Site:
     """Starts runs that wait for people."""
 
-    def __init__(self, client: Client, base_url: str) -> None:
+    def __init__(self, client: Client, base_url: str, ui_url: str) -> None:
         self.base_url = base_url
+        self.ui_url = ui_url
         self.client = client
         self.links = Links(SECRET, base_url)
 
-    async def refund(self, order_id: str = "A-1042") -> PendingCase:
+    async def refund(self, order_id: str = "A-1042", *, run_id: str | None = None) -> PendingCase:
         """Start a run of the refund example that waits for an approval."""
-        return await self._asked("refund-desk", f"My order {order_id} arrived broken.")
+        text = f"My order {order_id} arrived broken. I want my money back."
+        return await self._asked("refund-desk", text, run_id)
 
     async def question(self) -> PendingCase:
         """Start a run that waits for an answer."""
         return await self._asked("painter", "Paint the door.")
 
-    async def _asked(self, agent: str, value: str) -> PendingCase:
-        run = await self.client.start(agent, value, id=f"{agent}-{uuid.uuid4().hex[:6]}")
+    async def _asked(self, agent: str, value: str, run_id: str | None = None) -> PendingCase:
+        run_id = run_id or f"{agent}-{uuid.uuid4().hex[:6]}"
+        run = await self.client.start(agent, value, id=run_id)
         request = await pending(run)
-        run_id = run.first_execution_run_id or ""
-        return PendingCase(run, request, self.links.url(run.id, run_id, request))
+        execution = run.first_execution_run_id or ""
+        return PendingCase(run, request, self.links.url(run.id, execution, request))
 
 
 def _decided(request: Request) -> Step:
@@ -89,7 +92,7 @@ def _call(tool: str, **arguments: object) -> dict[str, object]:
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A server, a worker and the callback page, each a process of its own."""
     logs = tmp_path_factory.mktemp("site")
-    temporal = TemporalServer(log_dir=logs, port=free_port())
+    temporal = TemporalServer(log_dir=logs, port=free_port(), ui_port=free_port())
     async with temporal, ScriptedModelServer(_decided) as model:
         worker = WorkerUnderTest(
             address=temporal.address,
@@ -100,18 +103,20 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         )
         await worker.start()
         try:
-            async with _callback(temporal.address, logs / "callback.log") as base_url:
-                yield Site(await Client.connect(target_host=temporal.address), base_url)
+            ui_url = temporal.ui_url or ""
+            variables = {"TEMPORAL_ADDRESS": temporal.address, "OUTLAST_UI_URL": ui_url}
+            async with _callback(variables, logs / "callback.log") as base_url:
+                client = await Client.connect(target_host=temporal.address)
+                yield Site(client, base_url, ui_url)
         finally:
             await worker.terminate()
 
 
 @asynccontextmanager
-async def _callback(address: str, log: Path) -> AsyncIterator[str]:
+async def _callback(variables: dict[str, str], log: Path) -> AsyncIterator[str]:
     """Run `outlast worker callback`, and yield its base URL."""
     port = free_port()
-    variables = {
-        "TEMPORAL_ADDRESS": address,
+    variables |= {
         "OUTLAST_CALLBACK__SECRET": SECRET,
         "OUTLAST_CALLBACK__PORT": str(port),
     }

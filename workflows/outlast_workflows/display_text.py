@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, ToolCall
+from outlast.contracts.notices import NotifyInput
 from outlast.contracts.results import Progress
 from outlast.decide_commands import decide_command, decisions_on, outlast_command
 from outlast.safe_text import (
@@ -56,6 +57,12 @@ def timer_summary(request: PendingRequest, outcome: str) -> str:
         call = ToolCall(tool=request.tool, arguments=request.arguments)
         subject = f"{call_summary(call)}?"
     return summary_line(f"{audience}: {subject} {outcome}", MAX_TIMER_BYTES)
+
+
+def notice_summary(notice: NotifyInput) -> str:
+    """Return the summary of the activity that sends a notice."""
+    audience = summary_line(visible_line(notice.audience), MAX_AUDIENCE_BYTES)
+    return f"notifies {audience} of {notice.request_id}"
 
 
 def details(progress: Progress, workflow_id: str, messages: Sequence[Message] = ()) -> str:
@@ -117,7 +124,10 @@ def _answer_block(message: Message) -> list[str]:
 
 def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
     decisions = decisions_on(request)
-    short = [outlast_command(workflow_id, request, decision) for decision in decisions]
+    short = [
+        outlast_command(workflow_id, request, decision, separator=" \\\n    ")
+        for decision in decisions
+    ]
     long = [decide_command(workflow_id, request, decision) for decision in decisions]
     command_lines = code_block("\n".join(short), "sh", most=MAX_ARGUMENTS)
     if not request.signers:

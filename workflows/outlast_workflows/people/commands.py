@@ -148,18 +148,24 @@ COMMANDS: tuple[Command[Any], ...] = (
     Command(
         "decide",
         HumanDecision,
-        "Settles a pending human request, or votes on it.",
+        'Decides a human request: {"request_id": "2.1", "decision": "approve", "arguments_hash": "…", "by": "you"}.',
         _validate_decision,
         _decide,
     ),
     Command(
         "say",
         SayPayload,
-        "Adds a user message before the next turn, or interrupts this turn with it.",
+        'Adds a user message before the next turn: {"text": "…", "by": "you"}.',
         _validate_message,
         _say,
     ),
-    Command("pause", CommandPayload, "Pauses before the next turn.", _always_valid, _pause),
+    Command(
+        "pause",
+        CommandPayload,
+        'Pauses before the next turn: {"by": "you", "reason": "…"}.',
+        _always_valid,
+        _pause,
+    ),
     Command("resume", CommandPayload, "Resumes after a pause.", _always_valid, _resume),
     Command(
         "finish",

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError
 
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import NotifyInput, Reason
+from outlast_workflows.display_text import notice_summary
 from outlast_workflows.step_failures import cause_of
 
 NOTIFY = "notify"
@@ -64,7 +65,7 @@ async def _send(notice: NotifyInput) -> None:
             start_to_close_timeout=ATTEMPT_TIMEOUT,
             schedule_to_close_timeout=TOTAL_TIMEOUT,
             retry_policy=RETRY,
-            summary=f"notifies {notice.audience} of {notice.request_id}",
+            summary=notice_summary(notice),
         )
     except ActivityError as error:
         workflow.logger.warning(
