@@ -148,7 +148,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     Command(
         "decide",
         HumanDecision,
-        'Decides a human request: {"request_id": "2.1", "decision": "approve", "arguments_hash": "…", "by": "you"}.',
+        'Decides: {"request_id": "2.1", "decision": "approve", "arguments_hash": "…", "by": "you"}.',
         _validate_decision,
         _decide,
     ),
