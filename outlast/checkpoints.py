@@ -5,6 +5,8 @@ from contextvars import ContextVar
 
 from pydantic import JsonValue
 
+from outlast.idempotency import check_lease
+
 MAX_CHECKPOINT_BYTES = 64_000
 """Size as JSON. Heartbeats carry the checkpoint, and the server stores each of them."""
 
@@ -25,8 +27,10 @@ def save_checkpoint(value: JsonValue) -> None:
 
     The next attempt, on any worker, reads it with `last_checkpoint`. A worker that shuts down passes on the
     newest checkpoint. After a crash, the checkpoint can be some seconds old. Raises `ValueError` if the
-    value is too large or is not JSON.
+    value is too large or is not JSON, and `AttemptLost` if the worker was frozen for so long that another
+    one may make the call.
     """
+    check_lease()
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())

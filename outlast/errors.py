@@ -10,6 +10,7 @@ OutlastError
     │   └── RunNotFound   there is no run with this id, or it has ended
     ├── ToolError         a tool rejects a call; the model reads the reason and continues
     ├── ToolFailed        a tool is broken; the run fails
+    ├── AttemptLost       a frozen worker goes on with a call that another one may make
     ├── TooSlow           an attempt of a tool exceeded its timeout
     ├── WorkerShutdown    a worker stops, and returns an activity for another worker
     ├── ModelError        a model call failed; the type is its `ModelFailure`
@@ -194,6 +195,13 @@ class RunTooLarge(Failure):
 
 class InternalError(Failure):
     """Raised when an unexpected exception ends a run: a bug of outlast, or of a worker's answer."""
+
+
+class AttemptLost(Failure):
+    """Raised in a tool whose attempt the server has given up, because its worker was frozen.
+
+    Let it pass: nothing more may be changed. The server ignores how such an attempt ends.
+    """
 
 
 class TooSlow(Failure):

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure as FailureProto
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.common import RawValue
+from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
@@ -41,6 +42,7 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.error_text import clean_text, error_text, type_name
 from outlast.errors import BadRequest, Failure, OutlastError
+from outlast.idempotency import CALL_KEY, KEY_HEADER, key_of, key_payload
 
 PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")
 """Modules that the sandbox shares. It imports all others again for each run."""
@@ -79,9 +81,11 @@ class SingleInput(Interceptor):
 
 
 class _CallHeaderOutbound(WorkflowOutboundInterceptor):
-    """Sends the proof of a call in a header of its activity."""
+    """Sends the proof and the idempotency key of a call in headers of its activity."""
 
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002
+        if key := CALL_KEY.get():
+            input.headers = {**input.headers, KEY_HEADER: key_payload(key)}
         proof = CALL_PROOF.get()
         if proof is not None:
             data = proof.model_dump_json().encode()
@@ -139,6 +143,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         super().init(_ActivityOutbound(outbound))
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        CALL_KEY.set(key_of(input.headers.get(KEY_HEADER)))
         header = input.headers.get(CALL_HEADER)
         if header is not None:
             with contextlib.suppress(ValidationError):  # a call without a readable proof has none
@@ -157,6 +162,25 @@ class _ActivityOutbound(ActivityOutboundInterceptor):
             super().heartbeat(*details)
         else:
             self._loop.call_soon_threadsafe(self.next.heartbeat, *details)
+
+
+class LenientPayloadConverter(PydanticPayloadConverter):
+    """Decodes as pydantic does. Several inputs that cannot be decoded stay raw, to be rejected by name.
+
+    The SDK ignores the types of a workflow that takes one input if it is given several. To decode them
+    without a type can fail, which would fail the workflow task without end.
+    """
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """Return the decoded payloads."""
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except Exception:
+            if len(payloads) < 2 or type_hints:
+                raise
+            return [RawValue(payload) for payload in payloads]
 
 
 class FailureConverter(DefaultFailureConverter):
@@ -183,6 +207,28 @@ class FailureConverter(DefaultFailureConverter):
         failure.message = failure.message[:MAX_MESSAGE]
         failure.stack_trace = failure.stack_trace[:MAX_STACK_TRACE]
 
+    def from_failure(
+        self, failure: FailureProto, payload_converter: PayloadConverter
+    ) -> BaseException:
+        """Return a failure as an exception, without its details if nobody can decode them."""
+        try:
+            return super().from_failure(failure, payload_converter)
+        except Exception:  # noqa: BLE001 details of other workers may raise anything
+            bare = FailureProto()
+            bare.CopyFrom(failure)
+            for info, details in _DETAILS.items():
+                if bare.HasField(info):
+                    getattr(bare, info).ClearField(details)
+            return super().from_failure(bare, payload_converter)
+
+
+_DETAILS: dict[Any, Any] = {
+    "application_failure_info": "details",
+    "canceled_failure_info": "details",
+    "timeout_failure_info": "last_heartbeat_details",
+}
+"""Where a failure has payloads of the worker that failed."""
+
 
 def _cut_causes(exception: BaseException) -> None:
     """Cut the chain of causes, which may be long, or a circle."""
@@ -200,7 +246,7 @@ def _data_converter(existing: DataConverter | None) -> DataConverter:
     """Return the data converter; the codec and the storage of an existing one are kept."""
     return dataclasses.replace(
         existing or DataConverter.default,
-        payload_converter_class=pydantic_data_converter.payload_converter_class,
+        payload_converter_class=LenientPayloadConverter,
         failure_converter_class=FailureConverter,
     )
 

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -52,8 +53,14 @@ def _short(value: Any) -> str:
 
 
 def folded_name(name: str) -> str:
-    """Return the form of a person's name that is the same for all spellings of upper case and space."""
-    return " ".join(name.split()).casefold()
+    """Return the form of a person's name that is the same for all spellings that look alike.
+
+    Case, white space, invisible characters and compatibility forms (NFKC), such as wide letters, do not
+    matter.
+    """
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
+    return " ".join(folded.split())
 
 
 def excerpt(text: str, most: int) -> str:

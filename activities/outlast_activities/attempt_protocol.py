@@ -33,6 +33,7 @@ from temporalio import activity
 
 from outlast.contracts.heartbeats import AttemptProgress
 from outlast.errors import WorkerShutdown
+from outlast.idempotency import Lease
 
 HAND_BACK_DELAY = timedelta(milliseconds=1)
 """The shortest delay that Temporal takes: without one it would use the backoff of the retry policy."""
@@ -60,6 +61,8 @@ class ActivityAttempt(Generic[Progress]):
         self.left = own_attempts - (activity.info().attempt - previous.handed_back)
         self.progress: Callable[[], Progress] = lambda: previous
         self._may_hand_back = may_hand_back
+        timeout = activity.info().heartbeat_timeout
+        self.lease = Lease(timeout.total_seconds()) if timeout else None
         self._heartbeats: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,6 +94,8 @@ class ActivityAttempt(Generic[Progress]):
         self._send_heartbeat()
 
     def _send_heartbeat(self, *, hand_backs: int = 0) -> None:
+        if self.lease is not None:
+            self.lease.renew()
         handed_back = self.previous.handed_back + hand_backs
         activity.heartbeat(self.progress().model_copy(update={"handed_back": handed_back}))
 

@@ -113,6 +113,7 @@ class ResolveActivities:
         """Return the tools. Raises `BadRequest` if nobody could sign the decisions about one of them."""
         checked = tuple(tools)
         for tool in checked:
+            self._check_audiences(tool)
             approval = tool.approval if tool.approval and tool.approval.signed else None
             for audience in approval.audiences if approval else ():
                 if audience not in self._keys:
@@ -121,6 +122,17 @@ class ResolveActivities:
                         f" keys for it: set audiences.{toml_key(audience)}.keys in its settings"
                     )
         return checked
+
+    def _check_audiences(self, tool: ToolSpec) -> None:
+        """Raise `BadRequest` if a request could pass from people who sign to people who do not."""
+        audiences = tool.approval.audiences if tool.approval else ()
+        unkeyed = [audience for audience in audiences if audience not in self._keys]
+        keyed = [audience for audience in audiences if audience in self._keys]
+        if keyed and unkeyed:
+            raise BadRequest(
+                f"tool {tool.name!r} asks {keyed[0]!r}, which signs its decisions, and {unkeyed[0]!r},"
+                f" which has no keys: set audiences.{toml_key(unkeyed[0])}.keys in this worker's settings"
+            )
 
     def _routed(self, tool: ToolSpec) -> ToolSpec:
         if tool.kind != "activity" or tool.route is not None:

@@ -17,6 +17,7 @@ from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
 from outlast.error_text import error_text
 from outlast.errors import ToolError, ToolFailed, TooSlow
+from outlast.idempotency import LEASE
 from outlast.json_text import from_json
 from outlast.texts import toml_key
 from outlast.tools import Tool
@@ -68,6 +69,7 @@ async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunne
         checkpoint = Checkpoint(attempt.previous.checkpoint)
         attempt.progress = lambda: ToolProgress(checkpoint=checkpoint.value)
         token = RUNNING.set(checkpoint)
+        lease_token = LEASE.set(attempt.lease)
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
                 return await runner.run(tool, arguments)
@@ -76,6 +78,7 @@ async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunne
                 raise _final(error) from error.__cause__
             raise
         finally:
+            LEASE.reset(lease_token)
             RUNNING.reset(token)
 
 

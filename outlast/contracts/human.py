@@ -152,6 +152,7 @@ class PendingRequest(OutputModel):
     quorum: int = 1
     approved_by: list[str] = []
     edited_by: str | None = None
+    edits: int = 0
     reminders: int = 0
     escalations: int = 0
     signers: list[str] = []

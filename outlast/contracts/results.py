@@ -87,6 +87,8 @@ class AgentResult(OutputModel):
     """What became of the effects of a run that did not complete, the last effect first."""
     legs: list[ServedLeg] = []
     """The legs that served the steps of the run."""
+    unread_messages: int = 0
+    """Messages that the run accepted and that the model did not read, because the run ended first."""
 
 
 class Progress(OutputModel):

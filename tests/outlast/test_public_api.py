@@ -38,6 +38,7 @@ NAMES: dict[str, set[str]] = {
     "outlast.errors": {
         *(
             "BadRequest",
+            "AttemptLost",
             "ContinuedAsNew",
             "DefinitionError",
             "Failure",
@@ -52,6 +53,7 @@ NAMES: dict[str, set[str]] = {
             "Unavailable",
             "OutlastError",
             "RunFailed",
+            "InternalError",
             "RunTooLarge",
             "ToolError",
         ),

@@ -59,6 +59,7 @@ STATE = RunState(
     mode="conversation",
     has_search_attributes=True,
     has_audience_attribute=True,
+    key_base="chat/r1",
     started_at=NOON,
     status="paused",
     doing="waits",

@@ -52,11 +52,14 @@ class AgentRun:
         self.display = RunDisplay(state, inbound)
         self._inbound = inbound
         self._replies = replies
+        self._unread_messages = 0
         priority = tenant_priority(state.tenant)
         legs = Legs(state.cold, state.legs)
         notifications = Notifications(state.agent.channels)
         requests = HumanRequests(inbound, self.display, notifications, state.agent.keys)
-        activities = ToolActivities(state.agent.route, legs, self.display, priority)
+        activities = ToolActivities(
+            state.agent.route, legs, self.display, priority, key_base=state.key_base
+        )
         self._compensation = Compensation(state.undo, activities, requests, self.display)
         self._output_check = OutputCheck(state.agent)
         self._model_calls = ModelCalls(state, legs, priority)
@@ -144,6 +147,11 @@ class AgentRun:
         """Cancel the model call in flight; return whether there was one."""
         return self._model_calls.interrupt()
 
+    @property
+    def has_turn_left(self) -> bool:
+        """Whether a message can still be read: the limits allow another turn."""
+        return not isinstance(self._plan(), StopRun)
+
     def current_answer(self) -> Answer | None:
         """Return the answer to all messages, or None if the agent has not answered them yet."""
         return current_answer(self.state.transcript.messages, self._inbound.inbox)
@@ -171,6 +179,9 @@ class AgentRun:
         reason: StopReason | None = None,
     ) -> AgentResult:
         self.display.show(status, reason or "answered")
+        # Nobody reads these messages any more. They are in the transcript, and the result counts them.
+        self._unread_messages += len(self._inbound.inbox)
+        self._accept_messages()
         spending = self.state.spending
         return AgentResult(
             status=status,
@@ -181,6 +192,7 @@ class AgentRun:
             usage=spending.usage,
             decisions=list(self._inbound.settled.values())[-MAX_DECISIONS:],
             legs=list(self.state.legs.values()),
+            unread_messages=self._unread_messages,
         )
 
     def _plan(self) -> TakeTurn | StopRun:

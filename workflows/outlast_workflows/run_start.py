@@ -96,12 +96,25 @@ async def open_run(request: RawValue) -> RunState:
         has_search_attributes=resolved.has_search_attributes,
         has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,
+        key_base=_key_base(),
         started_at=workflow.info().start_time,
     )
     if "input" in wanted.model_fields_set:
         prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
         state.transcript.add(user_message(wanted.input, prompt))
     return state
+
+
+def _key_base() -> str:
+    """Return what begins the idempotency keys of a run: the same after a reset, and in the whole chain.
+
+    The runs of a cron schedule and the attempts of a retried run are one chain for the server. Each of them
+    makes its calls anew.
+    """
+    info = workflow.info()
+    is_repeated = info.cron_schedule or info.attempt > 1
+    run_id = workflow.uuid4().hex if is_repeated else info.first_execution_run_id
+    return f"{info.workflow_id}/{run_id}"
 
 
 def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:

@@ -73,6 +73,8 @@ class RunState(BaseModel):
     mode: Literal["task", "conversation"] = "task"
     has_search_attributes: bool = False
     has_audience_attribute: bool = False
+    key_base: str = ""
+    """Begins the idempotency keys of this run's calls; empty in a state of an older build."""
     started_at: datetime
     status: AgentStatus = "thinking"
     doing: str = "starting"

@@ -10,6 +10,7 @@ from outlast.call_proof import CALL_PROOF
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
+from outlast.idempotency import CALL_KEY, root_call_id
 from outlast.json_text import to_json
 from outlast.json_values import MAX_RESULT_DEPTH
 from outlast.tools import MAX_RESULT_BYTES
@@ -51,8 +52,15 @@ class ToolActivities:
     """Runs the tool calls of one run as activities; tools without a route use the agent's."""
 
     def __init__(
-        self, agent_route: Route, legs: Legs, display: RunDisplay, priority: Priority
+        self,
+        agent_route: Route,
+        legs: Legs,
+        display: RunDisplay,
+        priority: Priority,
+        *,
+        key_base: str,
     ) -> None:
+        self._key_base = key_base
         self._agent_route = agent_route
         self._legs = legs
         self._display = display
@@ -110,14 +118,22 @@ class ToolActivities:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
         CALL_PROOF.set(call.proof)  # the plugin sends it in a header
-        handle = self._in_flight[call.id] = workflow.start_activity(
-            tool.name, call.arguments, result_type=RawValue, **options
-        )
+        token = CALL_KEY.set(self._key_of(call))
+        try:
+            handle = self._in_flight[call.id] = workflow.start_activity(
+                tool.name, call.arguments, result_type=RawValue, **options
+            )
+        finally:
+            CALL_KEY.reset(token)
         try:
             result: RawValue | None = await handle
         finally:
             del self._in_flight[call.id]
         return result
+
+    def _key_of(self, call: PlannedCall) -> str:
+        """Return the idempotency key of a call, which its companions share."""
+        return f"{self._key_base}/{root_call_id(call.id)}" if self._key_base else ""
 
 
 def _waited_s(result: RawValue | None) -> float:

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_workflows.people.outcomes import decision_text, denial, question_result
-from outlast_workflows.people.steering_rules import decision_rejection, settle, voter_name
+from outlast_workflows.people.steering_rules import (
+    MAX_EDITS,
+    decision_rejection,
+    settle,
+    voter_name,
+)
 from outlast_workflows.state import InboundState, recent_settled
 from pydantic import JsonValue, ValidationError
 
@@ -120,7 +125,7 @@ def decided(inbound: InboundState, *decisions: HumanDecision) -> list[str]:
         (
             question({"$ref": "#/$defs/nowhere"}),
             decision("answer", answer="b"),
-            "answer: cannot be checked: ModelBadRequest",
+            "answer: cannot be checked: ",
         ),
     ],
 )
@@ -213,11 +218,71 @@ def test_the_same_person_counts_once() -> None:
     ann, bo = decision("approve", by="ann"), decision("approve", by="bo")
     assert decided(inbound, ann, ann, bo) == [
         "counted for 1.1; 2 more to approve",
-        "counted for 1.1; 2 more to approve",
+        "(by: 'ann' has approved '1.1' already; 2 more to approve)",
         "counted for 1.1; 1 more to approve",
     ]
     assert inbound.settled == {}
     assert inbound.pending["1.1"].approved_by == ["ann", "bo"]
+
+
+WIDE = "\uff41\uff4e\uff4e"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "ann",
+        "ANN",
+        " ann ",
+        "a\u200bnn",
+        "\u202eann",
+        "an\u00adn",
+        "Ann\ufeff",
+        WIDE,
+        WIDE.upper(),
+        "a\u207fn",
+    ],
+)
+@pytest.mark.parametrize("verb", ["approve", "edit"])
+def test_a_vote_that_changes_nothing_is_rejected(verb: str, again: str) -> None:
+    inbound = steering_with(call_request(quorum=3))
+    fields: dict[str, Any] = {"arguments": EDITED} if verb == "edit" else {}
+    decided(inbound, decision(verb, by="ann", **fields))
+    before = inbound.model_dump_json()
+    (sentence,) = decided(
+        inbound,
+        decision(verb, by=again, arguments_hash=inbound.pending["1.1"].arguments_hash, **fields),
+    )
+    assert "has approved '1.1' already; 2 more to approve" in sentence
+    assert inbound.model_dump_json() == before
+
+
+def test_edits_of_a_request_are_bounded() -> None:
+    inbound = steering_with(call_request(quorum=2))
+    edits = [decision("edit", by="ann", arguments={**EDITED, "usd": n}) for n in range(60)]
+    sentences = decided(inbound, *edits)
+    assert sentences[:MAX_EDITS] == ["counted for 1.1; 1 more to approve"] * MAX_EDITS
+    assert all("were edited 50 times" in sentence for sentence in sentences[MAX_EDITS:])
+
+
+@pytest.mark.parametrize("by", ["ann", "", "bo"])
+def test_an_approval_after_an_edit_needs_the_hash(by: str) -> None:
+    inbound = steering_with(call_request(quorum=2))
+    decided(inbound, decision("edit", by="mallory", arguments={**EDITED, "usd": 1_000_000}))
+    edited = inbound.pending["1.1"].arguments_hash
+    (sentence,) = decided(inbound, decision("approve", by=by))
+    assert (
+        "arguments_hash: is required, because mallory edited the arguments: look at them"
+        in sentence
+    )
+    assert edited in sentence
+    assert decided(inbound, decision("approve", by="bo", arguments_hash=edited)) == ["approved 1.1"]
+
+
+def test_a_denial_after_an_edit_needs_no_hash() -> None:
+    inbound = steering_with(call_request(quorum=2))
+    decided(inbound, decision("edit", by="mallory", arguments=EDITED))
+    assert decided(inbound, decision("deny", by="ann")) == ["denied 1.1"]
 
 
 def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
@@ -233,7 +298,10 @@ def test_an_edit_voids_the_approvals_of_what_was_asked_before() -> None:
     )
     assert sentences[:2] == ["counted for 1.1; 1 more to approve"] * 2
     assert "have changed" in sentences[2]
-    assert sentences[3:] == ["counted for 1.1; 1 more to approve", "approved 1.1"]
+    assert sentences[3:] == [
+        "(by: 'bo' has approved '1.1' already; 1 more to approve)",
+        "approved 1.1",
+    ]
     settled = inbound.settled["1.1"]
     assert settled.approved_by == ["bo", "ann"]
     assert (settled.edited_by, settled.arguments_hash) == ("bo", hash_of(EDITED))

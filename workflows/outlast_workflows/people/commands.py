@@ -103,6 +103,8 @@ def _validate_message(message: SayPayload, target: CommandTarget) -> str | None:
     del message
     if target.replies.is_ending:
         return "the run is ending: it takes no more messages"
+    if target.run is not None and not target.run.has_turn_left:
+        return "the run takes its last turn, because of its limits: it takes no more messages"
     return message_rejection(target.inbound)
 
 

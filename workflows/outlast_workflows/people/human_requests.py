@@ -18,6 +18,11 @@ from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import InboundState
 
+EXPIRY_PATCH = "expiry-leaves-a-timer"
+
+SHORTEST_TIMER = timedelta(milliseconds=1)
+"""The server starts no timer without a duration."""
+
 MAX_DECISIONS = 100
 """Settled requests that a result lists."""
 
@@ -153,6 +158,7 @@ class HumanRequests:
                     return  # the decision came in the workflow task of the timeout, and was accepted
                 if step.kind == "expire":
                     settled[call.id] = _expired(pending[call.id], opened_hash)
+                    await _leave_a_command(call.id)
                     return
                 pending[call.id] = self._with_signers(after_step(pending[call.id], step), approval)
                 self._remind(
@@ -172,6 +178,17 @@ class HumanRequests:
     def _show_waiting(self, request: PendingRequest) -> None:
         subject = request.tool if request.kind == "approval" else f"question {request.request_id}"
         self._display.show("waiting_for_human", f"{subject} waits for {request.audience}")
+
+
+async def _leave_a_command(request_id: str) -> None:
+    """Start a timer, so that the history shows where a request expired.
+
+    The SDK takes workflow tasks without any command for one when it replays. Then a decision that came
+    after the expiry could come before it, and a late approval would count.
+    """
+    if workflow.patched(EXPIRY_PATCH):
+        # Handlers run meanwhile. The request is settled already, so a decision about it is rejected.
+        await workflow.sleep(SHORTEST_TIMER, summary=f"request {request_id} has expired")
 
 
 def _opened(call: PlannedCall, approval: Approval) -> PendingRequest:

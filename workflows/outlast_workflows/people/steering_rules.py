@@ -24,6 +24,9 @@ from outlast_workflows.state import InboundState
 MAX_INBOX = 100
 """Messages that wait for a turn. A person does not type more; a program in a loop is stopped here."""
 
+MAX_EDITS = 50
+"""Edits of one request. Each is an update, and the server allows 2,000 updates of a run."""
+
 MAX_UPDATE_IDS = 100
 """Ids of the last messages' updates. A client that lost its connection may send such a message again."""
 
@@ -55,17 +58,28 @@ def decision_rejection(
     if request is None:
         pending = ", ".join(map(repr, inbound.pending)) or "none"
         return f"request_id: {decision.request_id!r} is not pending; pending: {pending}"
-    if decision.arguments_hash not in (None, request.arguments_hash):
-        return (
-            f"arguments_hash: the arguments of request {request.request_id!r} have changed "
-            f"({request.arguments_hash}): look at them again"
-        )
-    rejection = proof_check(decision, request)
+    rejection = _hash_rejection(decision, request) or proof_check(decision, request)
     if rejection is not None:
         return rejection
     if request.kind == "question":
         return _answer_rejection(decision, request, schema_check)
     return _vote_rejection(decision, request, parameters, schema_check)
+
+
+def _hash_rejection(decision: HumanDecision, request: PendingRequest) -> str | None:
+    """Return why the hash of a decision is not that of the arguments, or None."""
+    editor = request.edited_by
+    if editor is not None and decision.decision == "approve" and decision.arguments_hash is None:
+        return (
+            f"arguments_hash: is required, because {editor or 'somebody'} edited the arguments: look at"
+            f" them again; their hash is {request.arguments_hash!r}"
+        )
+    if decision.arguments_hash in (None, request.arguments_hash):
+        return None
+    return (
+        f"arguments_hash: the arguments of request {request.request_id!r} have changed "
+        f"({request.arguments_hash}): look at them again"
+    )
 
 
 def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
@@ -109,10 +123,29 @@ def _vote_rejection(
         return f"decision: request {request.request_id!r} is a call: 'approve', 'edit' or 'deny' it"
     if request.quorum > 1 and decision.decision != "deny" and not decision.by:
         return f"by: this call needs {request.quorum} people to approve; give your name"
+    if _changes_nothing(decision, request):
+        missing = request.quorum - len(request.approved_by)
+        return f"by: {decision.by!r} has approved {request.request_id!r} already; {missing} more to approve"
+    if decision.arguments is not None and request.edits >= MAX_EDITS:
+        return (
+            f"decision: the arguments were edited {MAX_EDITS} times: 'approve' or 'deny' the call"
+        )
     if decision.arguments is None or parameters is None:
         return None
     problem = _schema_problem(schema_check, decision.arguments, parameters)
     return None if problem is None else f"arguments: {problem}"
+
+
+def _changes_nothing(decision: HumanDecision, request: PendingRequest) -> bool:
+    """Tell whether a vote repeats itself. An update that is accepted counts for the server's limit."""
+    voters = request.approved_by
+    is_known = decision.by in voters or (
+        not request.signers and folded_name(decision.by) in map(folded_name, voters)
+    )
+    if decision.decision == "approve":
+        return is_known
+    is_same_edit = decision.decision == "edit" and decision.arguments == request.arguments
+    return is_same_edit and is_known and len(voters) == 1
 
 
 def _schema_problem(schema_check: SchemaCheck, value: JsonValue, schema: Schema) -> str | None:
@@ -173,6 +206,7 @@ def _with_vote(request: PendingRequest, decision: HumanDecision) -> PendingReque
             "arguments_hash": hash_of(decision.arguments),
             "approved_by": [decision.by],
             "edited_by": decision.by,
+            "edits": request.edits + 1,
             "nonce": request.nonce and nonce_after(request.nonce, decision.arguments),
         }
     )
