@@ -1,6 +1,7 @@
 """Idempotency keys and leases outside of a server."""
 
 import asyncio
+from contextvars import copy_context
 from datetime import timedelta
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_tool_of_a_frozen_worker_gets_no_key_and_saves_no_checkpoint() -> None
             save_checkpoint(1)
         return key
 
-    assert ActivityEnvironment().run(run)
+    assert copy_context().run(ActivityEnvironment().run, run)
 
 
 async def test_an_attempt_renews_its_lease_with_each_heartbeat() -> None:
@@ -84,7 +85,7 @@ def test_a_call_has_the_key_that_its_run_passed() -> None:
         CALL_KEY.set("run/first/1.1")
         return idempotency_key()
 
-    assert ActivityEnvironment().run(run) == "run/first/1.1"
+    assert copy_context().run(ActivityEnvironment().run, run) == "run/first/1.1"
 
 
 @pytest.mark.parametrize("call_id", ["1.1", "1.1.verify", "1.1.undo"])

@@ -233,14 +233,14 @@ WIDE = "\uff41\uff4e\uff4e"
     [
         "ann",
         "ANN",
+        "aNN",
         " ann ",
-        "a\u200bnn",
-        "\u202eann",
-        "an\u00adn",
-        "Ann\ufeff",
+        "ann  ",
         WIDE,
         WIDE.upper(),
-        "a\u207fn",
+        WIDE.title(),
+        "a\u207f\u207f",
+        "\U0001d41ann",
     ],
 )
 @pytest.mark.parametrize("verb", ["approve", "edit"])
