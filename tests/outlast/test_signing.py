@@ -45,6 +45,7 @@ def test_a_key_does_not_replace_another(tmp_path: Path) -> None:
             "must be a private Ed25519 key",
         ),
     ],
+    ids=["empty", "a list", "no key", "RSA", "no name", "public", "Ed448"],
 )
 def test_what_is_no_key_to_sign_with_is_refused(tmp_path: Path, content: str, why: str) -> None:
     file = tmp_path / "key.jwk"
