@@ -8,8 +8,6 @@ The public API is this module, `outlast.errors`, `outlast.testing`, `outlast.sig
 docs/public-api.md.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from outlast.agents import Agent
 from outlast.checkpoints import last_checkpoint, save_checkpoint
 from outlast.child_runs import run_agent
@@ -25,12 +23,8 @@ from outlast.idempotency import idempotency_key
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
 from outlast.tools import tool
+from outlast.version import __version__
 from outlast.waiting import Waiting
-
-try:
-    __version__ = version("outlast")
-except PackageNotFoundError:  # a checkout on the path, without an installation
-    __version__ = "unknown"
 
 __all__ = [
     "Agent",

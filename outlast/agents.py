@@ -15,7 +15,8 @@ from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
-from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.type_schemas import schema_of
 from outlast.output_types import is_said_by_schema
 from outlast.tool_parameters import check_type
 from outlast.tools import RESERVED, Tool, explained_errors

@@ -5,7 +5,9 @@ reads the header and sets it for the call.
 """
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from outlast.contracts.proofs import CallProof
+if TYPE_CHECKING:
+    from outlast.contracts.proofs import CallProof
 
-CALL_PROOF: ContextVar[CallProof | None] = ContextVar("call_proof", default=None)
+CALL_PROOF: "ContextVar[CallProof | None]" = ContextVar("call_proof", default=None)

@@ -10,7 +10,8 @@ from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval, Escalation
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived
-from outlast.jsonschema.schemas import Schema, schema_of
+from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.type_schemas import schema_of
 from outlast.tool_parameters import check_type
 from outlast.tools import DEFAULT_AUDIENCE, RESERVED, seconds
 from outlast.validation import explain

@@ -5,7 +5,6 @@ worker creates it from `ServerOptions`, calls `probe` once, and then calls `comp
 call. `outlast.testing.ScriptedModel` is a small implementation to read first.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -105,19 +104,6 @@ class ServerOptions:
     gap_s: float = 30
     temperature: float = 0.2
     session_header: str | None = None
-
-
-def clean_api_key(api_key: str | None) -> str | None:
-    """Return an API key without white space around it, or None if nothing is left.
-
-    Raises `ValueError` if an HTTP header cannot carry the key. The message does not hold the key.
-    """
-    key = (api_key or "").strip()
-    if re.fullmatch(r"[\x21-\x7e]*", key) is None:
-        raise ValueError(
-            "must be printable ASCII without white space; read it from its source again"
-        )
-    return key or None
 
 
 @dataclass(frozen=True)

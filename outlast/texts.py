@@ -1,22 +1,15 @@
-"""Text for people: hints, names and lines of a limited size."""
+"""Text for people: names and lines of a limited size."""
 
-import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from outlast.safe_text import cut_line, escaped, json_text, visible_line
 
 MAX_VALUE_BYTES = 40
 """A value in a line of text."""
-
-
-def hint(name: str, known: Collection[str]) -> str:
-    """Return the known name that is nearest to an unknown one, or all known names."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
 def toml_key(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from outlast.errors import DefinitionError
-from outlast.jsonschema.schemas import schema_of
+from outlast.jsonschema.type_schemas import schema_of
 
 MAX_LAYERS = 50
 """Decorators and partials around one function. A circle of them would have no end."""

@@ -6,14 +6,17 @@ transcript is the one of a model call.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.messages import Decision, Message, TranscriptPage
-from outlast.contracts.requests import INPUT
+from outlast.contracts.names import INPUT
 from outlast.errors import BadRequest
 from outlast.json_text import to_json
+
+if TYPE_CHECKING:
+    from outlast.contracts.agents import PinnedAgent
 
 PAGE_BYTES = 1_000_000
 """Encoded content of one page: the server's limit for the result of a query is 2 MB."""
@@ -37,7 +40,7 @@ def digest_of(messages: Iterable[Message], digest: str = EMPTY_DIGEST) -> str:
     return digest
 
 
-def agent_digest(agent: PinnedAgent) -> str:
+def agent_digest(agent: "PinnedAgent") -> str:
     """Return the digest of a pinned agent: 128 bits, because runs of other people share its cache."""
     return hashlib.sha256(agent.model_dump_json().encode()).hexdigest()[:32]
 

@@ -1,14 +1,16 @@
 """What a run waits for: a person, a worker, the next message, or the end of a pause."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest
-from outlast.contracts.results import AgentStatus, Progress
 from outlast.safe_text import json_text, shell_word, visible_line
 from outlast.texts import call_text, cut
 
-WAITING_STATUSES: tuple[AgentStatus, ...] = ("waiting_for_human", "waiting_for_message")
+if TYPE_CHECKING:
+    from outlast.contracts.results import AgentStatus, Progress
+
+WAITING_STATUSES: tuple["AgentStatus", ...] = ("waiting_for_human", "waiting_for_message")
 """A conversation without a pending request in one of these waits for a message. In older builds it has
 the first one."""
 
@@ -27,7 +29,7 @@ class Waiting(OutputModel):
     request: PendingRequest | None = None
 
 
-def waiting_entries(progress: Progress, run_id: str) -> list[Waiting]:
+def waiting_entries(progress: "Progress", run_id: str) -> list[Waiting]:
     """Return what a run waits for: its pending requests, or else its pause, message or worker."""
     if progress.pending:
         return [

@@ -8,7 +8,8 @@ from temporalio import activity
 from outlast.agents import Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
 from outlast.errors import BadRequest
-from outlast.texts import hint, toml_key
+from outlast.hints import hint
+from outlast.texts import toml_key
 from outlast_activities.policies.routes import Routes
 
 

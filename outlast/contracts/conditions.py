@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import WireModel
 from outlast.contracts.bounds import MAX_ID_CHARACTERS, JsonBounds
-from outlast.texts import hint
+from outlast.hints import hint
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
 

@@ -15,6 +15,9 @@ WAITED_HEADER = "outlast-waited-s"
 MAX_RUN_ID_BYTES = 1_000
 """Bytes of a workflow id: the limit of the Temporal server."""
 
+INPUT = "{input}"
+"""The place of the input in a prompt."""
+
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""

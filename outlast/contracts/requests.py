@@ -8,7 +8,7 @@ from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
 from outlast.contracts.human import PersonName
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import Name
+from outlast.contracts.names import INPUT, Name
 from outlast.json_text import MAX_JSON_DEPTH
 
 MAX_INSTRUCTIONS = 200_000
@@ -35,9 +35,6 @@ MAX_MODEL = 200
 
 MAX_SINCE = 10**9
 """The largest number of an entry that a query can start from."""
-
-INPUT = "{input}"
-"""The place of the input in a prompt."""
 
 Tenant = Annotated[str, Field(min_length=1), MaxBytes(MAX_TENANT_BYTES), Printable()]
 ToolNames = Annotated[list[Name], Field(max_length=MAX_TOOLS), Unique()]

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-import outlast
 from outlast.contracts.names import AGENTS_QUEUE
 from outlast.json_text import from_json
 from outlast.terminal.decisions import MAX_QUOTED_BYTES, DecisionInput, Verb
 from outlast.texts import cut
+from outlast.version import __version__
 
 DESCRIPTION = "Start and follow runs of agents, decide their requests, and run workers."
 
@@ -127,7 +127,7 @@ def _decision_input(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"outlast {outlast.__version__}")
+    parser.add_argument("--version", action="version", version=f"outlast {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser)
     _add_watch(commands.add_parser)

@@ -14,7 +14,8 @@ from outlast.contracts.human import PendingRequest
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
 from outlast.runs import REPLY_TIMEOUT, Run
 from outlast.terminal.console import (
-    connect,
+    EXIT_INTERRUPTED,
+    client_options,
     connection_options,
     os_user,
     print_lines,
@@ -23,7 +24,6 @@ from outlast.terminal.console import (
 )
 from outlast.terminal.decisions import DecisionInput, Verb, decision_from
 from outlast.terminal.request_text import request_lines
-from outlast.terminal.run_commands import EXIT_INTERRUPTED
 from outlast.terminal.run_view import RunView
 from outlast.texts import cut
 from outlast.waiting import WAITING_STATUSES, Waiting
@@ -42,7 +42,7 @@ class _UndecidedRequest(Exception):
 def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Hold a conversation until the end of the input, or `/finish`."""
     run_id = options.id or f"chat-{uuid.uuid4().hex[:8]}"
-    client = runner.run(connect(options))
+    client = runner.run(Client.connect(**client_options(options)))
     conversation = _Conversation(client, client.get(run_id), options, runner)
     resume = (
         f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"

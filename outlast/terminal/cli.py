@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 from temporalio.service import RPCError
 
+from outlast.client import Client
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.decide_commands import decide_update_id
 from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
 from outlast.terminal.arguments import parse_arguments
 from outlast.terminal.chat import chat
-from outlast.terminal.console import connect, os_user, print_lines
+from outlast.terminal.console import client_options, os_user, print_lines
 from outlast.terminal.decisions import DecisionInput, decision_from, select_request
 from outlast.terminal.inbox import (
     UnreachableRun,
@@ -77,7 +78,7 @@ def _run_worker(arguments: Sequence[str]) -> int:
 
 def _show_inbox(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     async def read() -> Any:
-        client = await connect(options)
+        client = await Client.connect(**client_options(options))
         return await read_inbox(client, audience=options.audience, tenant=options.tenant)
 
     inbox = runner.run(read())
@@ -145,7 +146,7 @@ def _create_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 
 async def _find_run(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:
-    run = (await connect(options)).get(options.run)
+    run = (await Client.connect(**client_options(options))).get(options.run)
     pending = await query_pending(run)
     if isinstance(pending, UnreachableRun):
         raise BadRequest(f"run {run.id!r} cannot be queried: {pending.reason}")

@@ -6,13 +6,16 @@ import getpass
 import json
 import shlex
 import sys
+from typing import Any
 
 from pydantic import JsonValue
 from temporalio.runtime import Runtime, TelemetryConfig
 
-from outlast.client import Client
 from outlast.errors import BadRequest
 from outlast.terminal.request_text import printable
+
+EXIT_INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 
 def print_lines(*lines: str, to_error: bool = False) -> None:
@@ -56,10 +59,10 @@ def connection_options(options: argparse.Namespace) -> str:
     return "".join(f" {name} {shlex.quote(value)}" for name, value in typed if value)
 
 
-async def connect(options: argparse.Namespace) -> Client:
-    """Return a client for the settings of the `temporal` CLI and the typed options."""
+def client_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `Client.connect` needs besides the settings of the `temporal` CLI."""
     typed = {"target_host": options.address, "namespace": options.namespace}
     overrides = {name: value for name, value in typed.items() if value}
     # By default the SDK logs retries to stdout, between the lines of this command.
     runtime = Runtime(telemetry=TelemetryConfig(logging=None))
-    return await Client.connect(runtime=runtime, **overrides)
+    return {"runtime": runtime, **overrides}

@@ -12,16 +12,22 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from outlast.client import Client
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
 from outlast.json_text import from_json
 from outlast.runs import Run
-from outlast.terminal.console import connect, connection_options, print_lines, print_value
+from outlast.terminal.console import (
+    EXIT_INTERRUPTED,
+    client_options,
+    connection_options,
+    print_lines,
+    print_value,
+)
 from outlast.terminal.run_view import RunView, compensation_lines, result_line
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
-EXIT_INTERRUPTED = 130
 
 
 def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
@@ -31,7 +37,7 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     spec = _read_spec(options.spec) if options.spec else None
 
     async def start() -> Run:
-        client = await connect(options)
+        client = await Client.connect(**client_options(options))
         return await client.start(
             options.agent,
             text if options.input is None else options.input,
@@ -55,7 +61,7 @@ def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Follow a run that exists, from its first entry to its end."""
 
     async def find() -> Run:
-        return (await connect(options)).get(options.run)
+        return (await Client.connect(**client_options(options))).get(options.run)
 
     return _follow(runner.run(find()), options, runner)
 
@@ -64,7 +70,7 @@ def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Cancel a run."""
 
     async def cancel() -> None:
-        await (await connect(options)).get(options.run).cancel()
+        await (await Client.connect(**client_options(options))).get(options.run).cancel()
 
     runner.run(cancel())
     name = shlex.quote(options.run) + connection_options(options)

@@ -116,7 +116,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "sizes the prompt that probes a model server": ("chat_probe.PROBE_TOKENS",),
     "is an exit status of a command": (
         "run_commands.EXIT_FAILED",
-        "run_commands.EXIT_INTERRUPTED",
+        "console.EXIT_INTERRUPTED",
         "run_commands.EXIT_STOPPED",
     ),
     "keeps a limit above zero": ("budget.SMALLEST_WAIT_S",),

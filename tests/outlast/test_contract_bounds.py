@@ -22,9 +22,8 @@ from outlast.contracts.bounds import LOWER_BOUNDS, UPPER_BOUNDS, JsonBounds
 from outlast.contracts.conditions import MAX_CONDITION_PARTS, Condition, arguments
 from outlast.contracts.human import HumanDecision
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import NAME_PATTERN, run_id_problem
+from outlast.contracts.names import INPUT, NAME_PATTERN, run_id_problem
 from outlast.contracts.requests import (
-    INPUT,
     AgentRequest,
     CommandPayload,
     ReplyPayload,

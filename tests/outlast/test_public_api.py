@@ -42,6 +42,7 @@ NAMES: dict[str, set[str]] = {
             "ContinuedAsNew",
             "DefinitionError",
             "Failure",
+            "InternalError",
             "ModelError",
             "ModelFailure",
         ),

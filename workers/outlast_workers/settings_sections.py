@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from outlast_activities.constraints.engines import Engine
+from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.registry import ADAPTERS
 from pydantic import (
     AfterValidator,
@@ -25,7 +26,6 @@ from outlast.contracts.agents import Price, Route
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY
 from outlast.contracts.names import Name
-from outlast.model_server import clean_api_key
 from outlast.texts import folded_name
 
 MAX_SETTING_S = 31_536_000

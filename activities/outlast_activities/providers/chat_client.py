@@ -13,8 +13,9 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 
 from outlast.errors import ModelError, ModelFailure, NotReady
-from outlast.model_server import ServerOptions, clean_api_key
+from outlast.model_server import ServerOptions
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
+from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.streams import AnswerAborted
 
 CONNECT_TIMEOUT_S = 10.0

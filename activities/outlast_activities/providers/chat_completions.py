@@ -18,7 +18,6 @@ from outlast.model_server import (
     Prompt,
     ServerFacts,
     ServerOptions,
-    clean_api_key,
 )
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.loops import LoopWatch
@@ -26,7 +25,7 @@ from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import QUERY_TIMEOUT_S, ChatClient
 from outlast_activities.providers.chat_probe import probe_server
 from outlast_activities.providers.openai_errors import model_error
-from outlast_activities.providers.redaction import Redactor
+from outlast_activities.providers.redaction import Redactor, clean_api_key
 from outlast_activities.providers.request_fields import (
     constraint_fields,
     default_engine,

@@ -10,6 +10,19 @@ MIN_PREFIX = 8
 """Characters of a key from which on also a cut copy of it is masked."""
 
 
+def clean_api_key(api_key: str | None) -> str | None:
+    """Return an API key without white space around it, or None if nothing is left.
+
+    Raises `ValueError` if an HTTP header cannot carry the key. The message does not hold the key.
+    """
+    key = (api_key or "").strip()
+    if re.fullmatch(r"[\x21-\x7e]*", key) is None:
+        raise ValueError(
+            "must be printable ASCII without white space; read it from its source again"
+        )
+    return key or None
+
+
 class Redactor:
     """Masks an API key: whole, in quotes, encoded for a URL, and cut off after its first characters."""
 
