@@ -202,18 +202,6 @@ class Catalog:
             {name: tool for name, (tool, _) in tools.items()},
         )
 
-    def specs_of(self, name: str) -> tuple[ToolSpec, ...]:
-        """Return the different tools with a name: agents may have questions of one name."""
-        if name in self.tools:
-            return (self.tools[name].spec,)
-        specs: list[ToolSpec] = []
-        for agent in self.agents.values():
-            for spec in agent.tool_specs:
-                unordered = spec.model_copy(update={"begins_run": False})
-                if spec.name == name and unordered not in specs:
-                    specs.append(unordered)
-        return tuple(specs)
-
 
 def _add_new(
     known: dict[str, tuple[Any, str]], name: str, entry: object, kind: str, place: str

@@ -11,6 +11,7 @@ from outlast.errors import BadRequest
 from outlast.hints import hint
 from outlast.texts import toml_key
 from outlast_activities.policies.routes import Routes
+from outlast_activities.policies.spec_policy import SpecPolicy
 
 
 class ColdLegs:
@@ -57,8 +58,11 @@ class ResolveActivities:
         channels: Mapping[str, int] | None = None,
         keys: Mapping[str, Mapping[str, str]] | None = None,
         has_search_attributes: bool = False,
+        specs: SpecPolicy | None = None,
     ) -> None:
         self._catalog = catalog
+        self._tools = _tools_of(catalog)
+        self._specs = specs or SpecPolicy()
         self._routes = routes
         self._channels = dict(channels or {})
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
@@ -68,8 +72,11 @@ class ResolveActivities:
     async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
         """Return what the run pins. Raises `BadRequest` for an unknown name, with a hint."""
         if input.agent is None:
+            self._specs.check_names(input.tools, input.model)
+            tools = self._signable(self._tool(name) for name in input.tools)
+            self._specs.check_audiences(tools)
             return Resolved(
-                tools=self._signable(self._tool(name) for name in input.tools),
+                tools=tools,
                 route=self._routes.of_model(input.model),
                 channels=self._channels,
                 keys=self._keys,
@@ -97,18 +104,15 @@ class ResolveActivities:
         )
 
     def _tool(self, name: str) -> ToolSpec:
-        specs = list(self._catalog.specs_of(name))
-        if not specs:
-            known = {
-                spec.name for agent in self._catalog.agents.values() for spec in agent.tool_specs
-            }
-            raise BadRequest(_unknown("spec.tools", name, known | self._catalog.tools.keys()))
+        specs = self._tools.get(name)
+        if specs is None:
+            raise BadRequest(_unknown("spec.tools", name, self._tools))
         if len(specs) > 1:
             raise BadRequest(
                 f"spec.tools: {name!r} stands for {len(specs)} different tools of this worker's agents; "
                 "give them different names"
             )
-        return self._routed(specs[0].model_copy(update={"begins_run": False}))
+        return self._routed(specs[0])
 
     def _signable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
         """Return the tools. Raises `BadRequest` if nobody could sign the decisions about one of them."""
@@ -139,6 +143,21 @@ class ResolveActivities:
         if tool.kind != "activity" or tool.route is not None:
             return tool
         return tool.model_copy(update={"route": self._routes.of_tool(tool)})
+
+
+def _tools_of(catalog: Catalog) -> dict[str, list[ToolSpec]]:
+    """Return the tools that a spec can name. Agents may have different questions of one name."""
+    tools: dict[str, list[ToolSpec]] = {}
+    for agent in catalog.agents.values():
+        for spec in agent.tool_specs:
+            unordered = spec.model_copy(update={"begins_run": False})
+            known = tools.setdefault(spec.name, [])
+            if unordered not in known:
+                known.append(unordered)
+    return tools | {
+        tool.name: [tool.spec.model_copy(update={"begins_run": False})]
+        for tool in catalog.tools.values()
+    }
 
 
 def _unknown(field: str, name: str, known: Iterable[str]) -> str:

@@ -22,6 +22,9 @@ MAX_PRICE_DIGITS = 30
 MAX_CALLS = 10**6
 """The largest `max_calls` of a tool."""
 
+MAX_TOOLS = 64
+"""Tools of a `spec`: each is part of every prompt and of the decision schema."""
+
 MAX_QUEUE = 1_000
 """Characters of the name of a task queue: the limit of the Temporal server."""
 
@@ -118,9 +121,9 @@ class PinnedAgent(WireModel):
 class ResolveInput(WireModel):
     """The input of `resolve_agent`: a registered agent, or the tools that a `spec` names."""
 
-    agent: str | None = None
-    tools: tuple[str, ...] = ()
-    model: str | None = None
+    agent: str | None = Field(default=None, max_length=MAX_QUEUE)
+    tools: tuple[Name, ...] = Field(default=(), max_length=MAX_TOOLS)
+    model: str | None = Field(default=None, max_length=MAX_QUEUE)
     """The model of a `spec`; a registered agent has its own."""
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from outlast.contracts.agents import MAX_TOOLS
 from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
 from outlast.contracts.human import PersonName
@@ -23,9 +24,6 @@ MAX_TENANT_BYTES = 64
 MAX_INPUT_BYTES = 1_000_000
 """A request as JSON, and its first message: a run that continues as new carries it. The server's limit is
 2 MB."""
-
-MAX_TOOLS = 64
-"""Tools of a `spec`: each is part of every prompt and of the decision schema."""
 
 MAX_REASON = 2_000
 """Characters of the reason of a command."""

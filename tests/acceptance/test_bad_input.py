@@ -186,6 +186,21 @@ async def test_two_inputs_are_one_too_many(stage: Stage) -> None:
     assert "input: give one JSON object, not 2 inputs" in output
 
 
+@pytest.mark.parametrize(
+    "run_id", ["a\nb", "a`b", "```sh", "a\u202eb", "\x1b[2Jx", "a\u200b", "a\tb"]
+)
+async def test_a_workflow_id_that_is_not_printable_fails_by_name(stage: Stage, run_id: str) -> None:
+    request = {"agent": "looker", "input": "x"}
+    with pytest.raises(WorkflowFailureError) as failed:
+        async with asyncio.timeout(10):
+            await stage.client.temporal.execute_workflow(
+                "AgentWorkflow", request, id=run_id, task_queue=stage.task_queue
+            )
+    assert "id: the workflow id has the character" in str(failed.value.cause)
+    with pytest.raises(BadRequest, match="use printable text without backticks"):
+        await stage.client.start("looker", "x", id=run_id, task_queue=stage.task_queue)
+
+
 async def test_what_is_not_json_is_refused(stage: Stage) -> None:
     assert "is not valid JSON" in await execute(stage, "--input", "looker, please")
     # The CLI looks at JSON itself; other clients may not.

@@ -12,6 +12,7 @@ from outlast_workers.settings_sections import (
     CallbackSettings,
     ModelSettings,
     RoutesSettings,
+    SpecsSettings,
 )
 from pydantic import BaseModel
 
@@ -92,6 +93,7 @@ def test_the_schema_knows_the_settings_and_no_others() -> None:
         "host",
         "port",
     }
+    assert _keys(tables["specs"]) == set(SpecsSettings.model_fields)
     assert _keys(tables["routes"]) == set(RoutesSettings.model_fields)
     assert _keys(schema["leg"]) == set(Leg.model_fields)
     assert _keys(schema["price"]) == set(Price.model_fields)

@@ -240,3 +240,13 @@ def test_the_default_leg_has_the_price_of_the_model() -> None:
     settings = Settings(model=ModelSettings(price=price))
     assert settings.route("generate").legs[0].price == price
     assert settings.route("tools").legs[0].price is None
+
+
+def test_specs_are_unlimited_until_a_list_limits_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = Settings().specs
+    assert (specs.enabled, specs.tools, specs.models, specs.audiences) == (True, None, None, None)
+    monkeypatch.setenv("OUTLAST_SPECS__TOOLS", "look,page")
+    monkeypatch.setenv("OUTLAST_SPECS__MODELS", "[]")
+    monkeypatch.setenv("OUTLAST_SPECS__ENABLED", "false")
+    specs = load_settings().specs
+    assert (specs.enabled, specs.tools, specs.models) == (False, ("look", "page"), ())

@@ -49,6 +49,7 @@ from outlast_workers.settings_sections import (
     NamedServer,
     QueuesSettings,
     RoutesSettings,
+    SpecsSettings,
     Url,
     VersioningSettings,
     distinct,
@@ -105,6 +106,8 @@ class Settings(BaseSettings):
     callback: CallbackSettings = CallbackSettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in notifications."""
+    specs: SpecsSettings = SpecsSettings()
+    """What requests with a `spec` may ask for."""
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0, le=MAX_SETTING_S)

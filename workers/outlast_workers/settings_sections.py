@@ -268,6 +268,22 @@ class RoutesSettings(InputModel):
     model: dict[str, TypedRoute] = Field(default_factory=dict)
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(split), AfterValidator(distinct)]
+
+
+class SpecsSettings(InputModel):
+    """What a `spec` may ask for, on the workers of the role `workflows`. Unset, there is no limit.
+
+    An empty list allows nothing. A spec without a model uses the default model, which is always allowed.
+    """
+
+    enabled: bool = True
+    tools: Names | None = None
+    models: Names | None = None
+    audiences: Names | None = None
+    """Audiences that the tools of a spec may ask, also in escalations."""
+
+
 class QueuesSettings(InputModel):
     """The task queue that each role of this process polls. Unset, it is the default of the role."""
 

@@ -14,6 +14,7 @@ from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.notify import NotifyActivities
 from outlast_activities.output_check import OutputActivities
 from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_activities.policies.spec_policy import SpecPolicy
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.tool_activity import tool_activity
@@ -136,6 +137,7 @@ def _orchestration_activities(
         channels={name: len(listed) for name, listed in channels.items()},
         keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
         has_search_attributes=has_search_attributes,
+        specs=SpecPolicy(**dict(settings.specs)),
     )
     output = OutputActivities(catalog, runner)
     return [

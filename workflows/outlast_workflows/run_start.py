@@ -13,6 +13,7 @@ from temporalio.workflow import ActivityConfig
 
 from outlast.agents import in_opening_order
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
+from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import AgentRequest
 from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
@@ -29,6 +30,7 @@ MAX_SHARED_AGENTS = 256
 
 RESOLVE_TIMEOUT = timedelta(seconds=30)
 CHECK_CHAIN_PATCH = "state-handed-over-is-checked"
+CHECK_ID_PATCH = "workflow-ids-are-printable"
 
 RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
 RESOLVE_WAIT = timedelta(hours=1)
@@ -79,6 +81,7 @@ async def open_run(request: RawValue) -> RunState:
     Raises `BadRequest` for an invalid request, `NoWorker` if the agent cannot be looked up, and
     `TimeoutError` when the deadline passes meanwhile.
     """
+    _check_run_id()
     data = json_of(request)
     if data is None:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
@@ -115,6 +118,13 @@ def _key_base() -> str:
     is_repeated = info.cron_schedule or info.attempt > 1
     run_id = workflow.uuid4().hex if is_repeated else info.first_execution_run_id
     return f"{info.workflow_id}/{run_id}"
+
+
+def _check_run_id() -> None:
+    """Raise `BadRequest` for an id that is not printable: people read it in commands and links."""
+    problem = run_id_problem(workflow.info().workflow_id)
+    if problem is not None and workflow.patched(CHECK_ID_PATCH):
+        raise BadRequest(f"id: the workflow id {problem}")
 
 
 def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
