@@ -19,6 +19,10 @@ MAX_JSON_DIGITS = 1_000
 _MAX_INTEGER = 10**MAX_JSON_DIGITS
 
 
+class NestedTooDeep(ValueError):
+    """Raised when JSON has more levels than allowed."""
+
+
 def to_json(value: JsonValue) -> str:
     """Encode a value as compact JSON. Raises `ValueError` for a number that JSON does not have."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -31,7 +35,7 @@ def from_json(text: str | bytes) -> JsonValue:
             text, parse_constant=_reject_constant, parse_int=_integer, parse_float=_float
         )
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise NestedTooDeep("nested too deep") from None
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
     return checked_json(value, max_depth=MAX_JSON_DEPTH)
@@ -54,7 +58,7 @@ def checked_json(value: JsonValue, *, max_depth: int) -> JsonValue:
         if not layer:
             return value
     if any(isinstance(item, dict | list | tuple) for item in layer):
-        raise ValueError(f"nested too deep: at most {max_depth} levels are allowed")
+        raise NestedTooDeep(f"nested too deep: at most {max_depth} levels are allowed")
     for item in layer:
         _check_scalar(item)
     return value

@@ -4,17 +4,15 @@ All of them arrive raw. The default decoder would fail the workflow task, which 
 end. Here, a bad payload raises an exception that a caller can name.
 """
 
-from collections.abc import Collection
 from typing import TypeVar
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from outlast.contracts.base import InputModel
 from outlast.errors import BadRequest
-from outlast.json_text import from_json, to_json
-from outlast.json_values import MAX_RESULT_DEPTH
+from outlast.json_text import NestedTooDeep, from_json, to_json
 from outlast.texts import cut
 from outlast.validation import explain, parse
 
@@ -50,7 +48,7 @@ def result_text(result: RawValue | None) -> str:
     """Return a result of an activity or a child as JSON text in one line.
 
     The text is valid JSON with finite numbers, in UTF-8, and cannot look like several entries of a
-    transcript. Raises `ValueError` with the reason for anything else.
+    transcript. Raises `NestedTooDeep`, or else `ValueError` with the reason for anything else.
     """
     encoding = "binary/null" if result is None else _encoding_of(result)
     if result is None or encoding == "binary/null":
@@ -65,26 +63,12 @@ def result_text(result: RawValue | None) -> str:
         encoded.encode()
     except UnicodeError:
         raise ValueError("it is not text in UTF-8") from None
+    except NestedTooDeep:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from None
     # The worker keeps the result as it wrote it, so equal text is found in its cache.
     return encoded if "\n" in text or "\r" in text else text
-
-
-def is_deep(text: str) -> bool:
-    """Tell whether JSON text is nested deeper than `MAX_RESULT_DEPTH`."""
-    if text.count("[") + text.count("{") <= MAX_RESULT_DEPTH:
-        return False
-    level: list[JsonValue] = [from_json(text)]
-    for _ in range(MAX_RESULT_DEPTH + 1):
-        level = [child for value in level for child in _children(value)]
-    return bool(level)
-
-
-def _children(value: JsonValue) -> Collection[JsonValue]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def result_of(model: type[_Result], result: RawValue | None) -> _Result:

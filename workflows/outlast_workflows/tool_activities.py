@@ -11,8 +11,7 @@ from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
 from outlast.idempotency import CALL_KEY, root_call_id
-from outlast.json_text import to_json
-from outlast.json_values import MAX_RESULT_DEPTH
+from outlast.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
 from outlast.tools import MAX_RESULT_BYTES
 from outlast_workflows.activity_options import (
     UNREGISTERED_TRIES,
@@ -27,7 +26,7 @@ from outlast_workflows.budget import MAX_WAITED_S
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
-from outlast_workflows.payloads import is_deep, result_text
+from outlast_workflows.payloads import result_text
 from outlast_workflows.run_display import RunDisplay
 
 
@@ -150,10 +149,9 @@ def _json_of(result: RawValue | None, tool: ToolSpec) -> str:
     if size > MAX_RESULT_BYTES:
         raise UnreadableResult(f"{tool.name} returned {size:,} bytes; ask for less", is_final=False)
     try:
-        text = result_text(result)
+        return result_text(result)
+    except NestedTooDeep:
+        reason = f"{tool.name} returned JSON that is nested deeper than {MAX_JSON_DEPTH} levels"
+        raise UnreadableResult(reason, is_final=False) from None
     except ValueError as error:
         raise UnreadableResult(f"the result of {tool.name} cannot be read: {error}") from None
-    if is_deep(text):
-        reason = f"{tool.name} returned JSON that is nested deeper than {MAX_RESULT_DEPTH} levels"
-        raise UnreadableResult(reason, is_final=False)
-    return text
