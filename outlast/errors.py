@@ -29,6 +29,8 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from outlast.error_text import clean_text
+
 
 class OutlastError(Exception):
     """The base of every error that outlast raises."""
@@ -73,7 +75,7 @@ class Failure(OutlastError, ApplicationError):
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(
-            message.encode(errors="replace").decode(),  # half of a surrogate pair cannot be sent
+            clean_text(str(message)),  # half of a surrogate pair cannot be sent
             *details,
             type=kind or type(self).__name__,
             non_retryable=not retryable,
@@ -83,7 +85,8 @@ class Failure(OutlastError, ApplicationError):
 
     def __str__(self) -> str:
         """Return the message. The SDK's own text repeats the name of the class before it."""
-        return self.message
+        # A subclass of a user may skip `__init__`, and then it has no message of its own.
+        return str(vars(self).get("_message", ", ".join(map(str, self.args))))
 
 
 class RunFailed(Failure):

@@ -41,6 +41,8 @@ class ToolLoop:
         """The tools of the calls on the loop, by number."""
         self.blocked_by = ""
         """Which tool blocks the loop, since when and where, as a person reads it; empty if none does."""
+        self.blocker = ""
+        self.blocked_s = 0.0
         self._ticked_at = time.monotonic()
         self._suspected_tick = 0.0
         self._is_ticking = False
@@ -66,7 +68,7 @@ class ToolLoop:
         blocked_s = time.monotonic() - ticked_at
         if blocked_s < BLOCKED_AFTER_S or not self._is_ticking:
             self._suspected_tick = 0.0
-            self.blocked_by = ""
+            self.blocked_by = self.blocker = ""
             return False
         if self._suspected_tick != ticked_at:
             # Twice, since the loop of the worker may have waited for the processor too.
@@ -74,6 +76,7 @@ class ToolLoop:
             return bool(self.blocked_by)
         tool, place = self._blocker()
         is_new = not self.blocked_by
+        self.blocker, self.blocked_s = tool, blocked_s
         self.blocked_by = (
             f"{tool} blocks the event loop of async tools for {blocked_s:.0f} s{place}"
         )

@@ -32,6 +32,10 @@ LATE_ENDS_WITHIN_S = 0.1
 CHECK_S = 0.5
 """How often a call looks whether its event loop is blocked."""
 
+RESTART_AFTER_S = 5.0
+"""A call that waits so long for a loop that another tool blocks begins again on another loop, if it may be
+repeated."""
+
 MAX_TOOL_LOOPS = 8
 """Event loops of async tools. When tools block all of them, further calls fail on this worker."""
 
@@ -55,6 +59,8 @@ class ToolRunner:
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
         self._loops: list[ToolLoop] = []
+        self._owners: dict[ToolLoop, str] = {}
+        self._blockers: set[str] = set()
         self._hung: dict[int, str] = {}
         self._numbers = itertools.count()
         weakref.finalize(self, _stop, self._loops)
@@ -109,30 +115,36 @@ class ToolRunner:
     async def _on_loop(self, tool: Tool[..., Any], make: Callable[[], Awaitable[Any]]) -> Any:
         """Run async code on the first loop that is not blocked."""
         while True:  # bounded: each pass takes another loop, and there is a limit of loops
-            loop, number = self._free_loop(), next(self._numbers)
+            loop, number = self._free_loop(tool), next(self._numbers)
             ended, end = _future()
-            call = _LoopCall(loop, make, end)
+            call = _LoopCall(tool, loop, make, end)
             loop.calls[number] = tool.name
             loop.run(call.begin, contextvars.copy_context())
             try:
                 return await _value(tool, ended, check=call.check, cancel=call.cancel)
             except _Withdrawn:
+                self._blockers.add(loop.blocker)
                 log.info("tool.moved", tool=tool.name, reason=loop.blocked_by)
             finally:
                 loop.calls.pop(number, None)
 
-    def _free_loop(self) -> ToolLoop:
+    def _free_loop(self, tool: Tool[..., Any]) -> ToolLoop:
+        """Return a loop that is not blocked; a tool that has blocked others gets loops of its own."""
+        owner = tool.name if tool.name in self._blockers else ""
         for loop in self._loops:
-            if not loop.check():
+            if not loop.check() and self._owners.get(loop, "") == owner:
                 return loop
+            self._blockers |= {loop.blocker} - {""}
         if len(self._loops) >= MAX_TOOL_LOOPS:
             raise Failure(
                 f"tools block all event loops of this worker: {self.blocked_text()}; restart it",
                 kind=ToolFailed.__name__,
                 retryable=True,
             )
-        self._loops.append(ToolLoop(threads=self._threads))
-        return self._loops[-1]
+        loop = ToolLoop(threads=self._threads)
+        self._loops.append(loop)
+        self._owners[loop] = owner
+        return loop
 
 
 class _Withdrawn(Exception):
@@ -143,8 +155,13 @@ class _LoopCall:
     """One call on a loop. Either the loop begins it, or the worker withdraws it: a token decides."""
 
     def __init__(
-        self, loop: ToolLoop, make: Callable[[], Awaitable[Any]], end: Callable[[_Outcome], None]
+        self,
+        tool: Tool[..., Any],
+        loop: ToolLoop,
+        make: Callable[[], Awaitable[Any]],
+        end: Callable[[_Outcome], None],
     ) -> None:
+        self._tool = tool
         self._loop = loop
         self._make = make
         self._end = end
@@ -157,8 +174,15 @@ class _LoopCall:
             self._task = asyncio.get_running_loop().create_task(self._contained())
 
     def check(self) -> None:
-        """Raise `_Withdrawn` if the loop is blocked and the call has not begun."""
-        if self._loop.check() and self._take_token():
+        """Raise `_Withdrawn` if the loop is blocked, and the call has not begun or may begin again."""
+        loop = self._loop
+        if not loop.check():
+            return
+        if self._take_token():
+            raise _Withdrawn
+        is_late = loop.blocked_s > RESTART_AFTER_S and loop.blocker != self._tool.name
+        if is_late and not self._tool.spec.must_end:
+            self.cancel()
             raise _Withdrawn
 
     def cancel(self) -> None:
