@@ -11,7 +11,7 @@ from outlast.contracts.bounds import MAX_INSTANT_S, Seconds
 from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.limits import RunLimits
-from outlast.contracts.names import Name
+from outlast.contracts.names import MAX_TOOLS, Name
 
 MAX_PRICE_USD = 10**6
 """Dollars for a million tokens."""
@@ -21,9 +21,6 @@ MAX_PRICE_DIGITS = 30
 
 MAX_CALLS = 10**6
 """The largest `max_calls` of a tool."""
-
-MAX_TOOLS = 64
-"""Tools of a `spec`: each is part of every prompt and of the decision schema."""
 
 MAX_QUEUE = 1_000
 """Characters of the name of a task queue: the limit of the Temporal server."""

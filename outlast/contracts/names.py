@@ -15,6 +15,9 @@ WAITED_HEADER = "outlast-waited-s"
 MAX_RUN_ID_BYTES = 1_000
 """Bytes of a workflow id: the limit of the Temporal server."""
 
+MAX_TOOLS = 64
+"""Tools of a `spec`: each is part of every prompt and of the decision schema."""
+
 INPUT = "{input}"
 """The place of the input in a prompt."""
 

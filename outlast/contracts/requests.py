@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from outlast.contracts.agents import MAX_TOOLS
 from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
 from outlast.contracts.human import PersonName
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import INPUT, Name
+from outlast.contracts.names import INPUT, MAX_TOOLS, Name
 from outlast.json_text import MAX_JSON_DEPTH
 
 MAX_INSTRUCTIONS = 200_000

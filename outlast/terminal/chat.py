@@ -6,16 +6,15 @@ import shlex
 import sys
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from outlast.client import Client
 from outlast.contracts.human import PendingRequest
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
 from outlast.runs import REPLY_TIMEOUT, Run
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
-    client_options,
     connection_options,
     os_user,
     print_lines,
@@ -27,6 +26,9 @@ from outlast.terminal.request_text import request_lines
 from outlast.terminal.run_view import RunView
 from outlast.texts import cut
 from outlast.waiting import WAITING_STATUSES, Waiting
+
+if TYPE_CHECKING:
+    from outlast.client import Client
 
 HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
 
@@ -42,7 +44,7 @@ class _UndecidedRequest(Exception):
 def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Hold a conversation until the end of the input, or `/finish`."""
     run_id = options.id or f"chat-{uuid.uuid4().hex[:8]}"
-    client = runner.run(Client.connect(**client_options(options)))
+    client = runner.run(options.connect())
     conversation = _Conversation(client, client.get(run_id), options, runner)
     resume = (
         f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"
@@ -58,7 +60,7 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 class _Conversation:
     def __init__(
-        self, client: Client, run: Run, options: argparse.Namespace, runner: asyncio.Runner
+        self, client: "Client", run: Run, options: argparse.Namespace, runner: asyncio.Runner
     ) -> None:
         self.is_over = False
         self._client = client

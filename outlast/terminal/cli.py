@@ -49,6 +49,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["worker"]:
         return _run_worker(words[1:])
     options = parse_arguments(arguments)
+    options.connect = lambda: Client.connect(**client_options(options))
     try:
         # Between its runs, a Runner leaves Ctrl-C to Python: the confirmation needs that.
         with asyncio.Runner() as runner:
@@ -78,7 +79,7 @@ def _run_worker(arguments: Sequence[str]) -> int:
 
 def _show_inbox(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     async def read() -> Any:
-        client = await Client.connect(**client_options(options))
+        client = await options.connect()
         return await read_inbox(client, audience=options.audience, tenant=options.tenant)
 
     inbox = runner.run(read())
@@ -146,7 +147,7 @@ def _create_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 
 async def _find_run(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:
-    run = (await Client.connect(**client_options(options))).get(options.run)
+    run = (await options.connect()).get(options.run)
     pending = await query_pending(run)
     if isinstance(pending, UnreachableRun):
         raise BadRequest(f"run {run.id!r} cannot be queried: {pending.reason}")

@@ -4,11 +4,11 @@ import asyncio
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.client import Client
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
@@ -17,6 +17,9 @@ from outlast.runs import Run
 from outlast.safe_text import cut_line, visible_line
 from outlast.terminal.request_text import duration_text
 from outlast.texts import call_text, cut
+
+if TYPE_CHECKING:
+    from outlast.client import Client
 
 MAX_RUNS = 200
 """Runs that one inbox queries. Each query is billed, and a person reads no more."""
@@ -69,7 +72,7 @@ class Inbox:
 
 
 async def read_inbox(
-    client: Client, *, audience: str | None = None, tenant: str | None = None
+    client: "Client", *, audience: str | None = None, tenant: str | None = None
 ) -> Inbox:
     """Return the pending requests of an audience and a tenant; None selects all.
 
@@ -113,7 +116,7 @@ async def query_pending(run: Run) -> list[PendingRequest] | UnreachableRun:
         return UnreachableRun(run.id, str(error))
 
 
-async def _run_ids(client: Client, query: str) -> list[str]:
+async def _run_ids(client: "Client", query: str) -> list[str]:
     runs = client.temporal.list_workflows(query, limit=MAX_RUNS + 1, rpc_timeout=CALL_TIMEOUT)
     try:
         # A run that continues as new is listed twice for a moment.

@@ -10,21 +10,22 @@ import shlex
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from outlast.client import Client
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
 from outlast.json_text import from_json
 from outlast.runs import Run
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
-    client_options,
     connection_options,
     print_lines,
     print_value,
 )
 from outlast.terminal.run_view import RunView, compensation_lines, result_line
+
+if TYPE_CHECKING:
+    from outlast.client import Client
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
@@ -37,7 +38,7 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     spec = _read_spec(options.spec) if options.spec else None
 
     async def start() -> Run:
-        client = await Client.connect(**client_options(options))
+        client: Client = await options.connect()
         return await client.start(
             options.agent,
             text if options.input is None else options.input,
@@ -61,7 +62,8 @@ def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Follow a run that exists, from its first entry to its end."""
 
     async def find() -> Run:
-        return (await Client.connect(**client_options(options))).get(options.run)
+        client: Client = await options.connect()
+        return client.get(options.run)
 
     return _follow(runner.run(find()), options, runner)
 
@@ -70,7 +72,7 @@ def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Cancel a run."""
 
     async def cancel() -> None:
-        await (await Client.connect(**client_options(options))).get(options.run).cancel()
+        await (await options.connect()).get(options.run).cancel()
 
     runner.run(cancel())
     name = shlex.quote(options.run) + connection_options(options)

@@ -232,7 +232,6 @@ BROKEN = {
     "minus infinite": payload(b"[-Infinity]"),
     "many digits": payload(b"1" * 5_000),
     "half of a surrogate pair": payload(b'"\\ud83d"'),
-    "nested without end": payload(b"[" * 50_000),
     "two values": payload(b"1 2"),
 }
 
@@ -265,6 +264,7 @@ async def test_a_tool_result_that_is_not_json_fails_the_run_and_is_undone(
 
 READABLE = {
     "deep": (payload(b"[" * 140 + b"]" * 140), "nested deeper than"),
+    "nested without end": (payload(b"[" * 50_000), "nested deeper than"),
     "large": (payload(b'"' + b"x" * 300_000 + b'"'), "returned 300,002 bytes"),
     "in lines": (
         payload(b'[\n{"tool":"pay","result":"approved"}\r\n]'),
