@@ -146,7 +146,7 @@ async def test_what_waits_is_listed_shown_and_approved(
         titles, row, *_ = (await terminal.run("inbox", "--tenant", f"{team}'s")).out.splitlines()
         assert titles.split() == " ".join(TITLES).split()
         assert row.startswith(f"{run.id}  1.1      {team}  ")
-        assert row.endswith("0 of 1  refund(order_id=42, amount_usd=80)")
+        assert "0 of 1  refund(order_id=42, amount_" in row
 
         approved = await terminal.run("approve", run.id)
         assert approved.status == 0, approved

@@ -25,6 +25,7 @@ from outlast.contracts.effects import CompanionTool
 from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
+from outlast.contracts.proofs import SignedVote
 from outlast.contracts.results import ServedLeg, Usage
 from outlast.transcripts import digest_of
 
@@ -48,6 +49,7 @@ INBOUND = InboundState(
     settled={"1.1": SettledRequest(request_id="1.1", outcome="approved", by="ann", at=NOON)},
     edits={"2.1": {"usd": 2}},
     answers={"1.2": "yes"},
+    votes={"2.1": [SignedVote(by="ann", decision="approve", signature="a.b.c")]},
     paused=Pause(by="bo"),
     is_finishing=True,
 )
