@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -676,8 +676,10 @@ async def test_a_server_that_is_down_is_asked_by_a_few_runs_and_passed_by_the_ot
         took = time.monotonic() - began
         attempts = [await attempts_of(stage, run) for run in runs]
     assert [result.output for result in results] == ["done"] * 8
-    assert (first.answered, second.answered) == (3, 9)
-    assert attempts == [[1, 1]] * 8
+    # The failures of one run do not count as those of the server: a second run has to fail too.
+    assert 4 <= first.answered <= 8
+    assert second.answered == 9
+    assert [on_second for _, on_second in attempts] == [1] * 8
     assert took < FIRST_REST_S
 
 
@@ -685,7 +687,7 @@ async def test_calls_in_flight_when_a_server_went_down_do_not_prolong_its_rest()
     prompt = Prompt([{"role": "user", "content": "go"}], {"type": "object"}, "key", 50)
     broken = Step(pieces=ANSWER, breaks_after=3, gap_s=0.01)
     async with ScriptedModelServer(always(broken)) as server, adapter(server) as model:
-        calls = (model.complete(prompt) for _ in range(10))
+        calls = (model.complete(replace(prompt, session=f"run-{n}")) for n in range(10))
         failed = await asyncio.gather(*calls, return_exceptions=True)
         with pytest.raises(ModelError, match="the server failed 10 times in a row") as refused:
             await model.complete(prompt)
