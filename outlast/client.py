@@ -24,10 +24,10 @@ from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, NoAnswer, Unavailable
 from outlast.plugin import OutlastPlugin
 from outlast.runs import REPLY_TIMEOUT, Run
-from outlast.safe_text import summary_line
 from outlast.server_errors import outlast_errors
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
-from outlast.texts import cut
+from outlast.text.safe_text import summary_line
+from outlast.text.texts import cut
 from outlast.validation import validated
 from outlast.waiting import Waiting
 

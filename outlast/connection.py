@@ -8,7 +8,7 @@ import time
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 from outlast.errors import NotReady
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 DEFAULT_ADDRESS = "localhost:7233"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from outlast.contracts.human import PendingRequest
-from outlast.safe_text import json_text, shell_word
+from outlast.text.safe_text import json_text, shell_word
 
 
 def decide_payload(request: PendingRequest, decision: str, *, by: str = "you") -> str:

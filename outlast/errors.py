@@ -29,7 +29,7 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from outlast.error_text import clean_text
+from outlast.text.error_text import clean_text
 
 
 class OutlastError(Exception):

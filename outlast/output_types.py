@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from outlast.error_text import error_text
+from outlast.text.error_text import error_text
 from outlast.validation import explain
 
 SAID_BY_SCHEMA = frozenset(

@@ -40,9 +40,9 @@ from temporalio.workflow import ActivityHandle
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
-from outlast.error_text import clean_text, error_text, type_name
 from outlast.errors import BadRequest, Failure, OutlastError
 from outlast.idempotency import CALL_KEY, KEY_HEADER, key_of, key_payload
+from outlast.text.error_text import clean_text, error_text, type_name
 
 PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")
 """Modules that the sandbox shares. It imports all others again for each run."""

@@ -28,8 +28,8 @@ from outlast.errors import (
     TooManyWait,
     Unavailable,
 )
-from outlast.json_text import to_json
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
+from outlast.text.json_text import to_json
 from outlast.validation import validated
 from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
 

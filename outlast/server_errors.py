@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.connection import MAX_REASON_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 _INVALID = (
     *(RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION),

@@ -12,7 +12,7 @@ from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import MAX_INPUT_BYTES, AgentRequest
 from outlast.errors import BadRequest
 from outlast.jsonschema.schema_checks import check_schema
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast.transcripts import user_message
 from outlast.validation import parse
 

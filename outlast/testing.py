@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from outlast.json_text import to_json
 from outlast.model_server import Completion, OnTokens, Prompt, ServerFacts
+from outlast.text.json_text import to_json
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
 """A decision, a raw text, an error to raise, or a function of the prompt that returns one of these."""

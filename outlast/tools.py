@@ -18,14 +18,14 @@ from outlast.contracts.agents import ToolSpec
 from outlast.contracts.effects import EFFECTFUL, RESULT, CompanionTool, Effect
 from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
 from outlast.contracts.names import NAME_PATTERN
-from outlast.error_text import clean_text, error_text
 from outlast.errors import DefinitionError, Failure, ToolError, ToolFailed
-from outlast.hints import hint
-from outlast.json_text import to_json
-from outlast.json_values import carried, with_clean_text
 from outlast.jsonschema.schema_checks import check_derived
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.type_schemas import schema_of
+from outlast.text.error_text import clean_text, error_text
+from outlast.text.hints import hint
+from outlast.text.json_text import to_json
+from outlast.text.json_values import carried, with_clean_text
 from outlast.tool_parameters import (
     arguments_model,
     check_type,

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from outlast.contracts.messages import Decision, Message, TranscriptPage
 from outlast.contracts.names import INPUT
 from outlast.errors import BadRequest
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 
 if TYPE_CHECKING:
     from outlast.contracts.agents import PinnedAgent

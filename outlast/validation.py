@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from outlast.errors import BadRequest
-from outlast.hints import hint
-from outlast.json_text import from_json
-from outlast.texts import cut
+from outlast.text.hints import hint
+from outlast.text.json_text import from_json
+from outlast.text.texts import cut
 
 MAX_PATH_BYTES = 200
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Literal
 
 from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest
-from outlast.safe_text import json_text, shell_word, visible_line
-from outlast.texts import call_text, cut
+from outlast.text.safe_text import json_text, shell_word, visible_line
+from outlast.text.texts import call_text, cut
 
 if TYPE_CHECKING:
     from outlast.contracts.results import AgentStatus, Progress

@@ -14,7 +14,7 @@ import structlog
 from temporalio.exceptions import ApplicationError
 
 from outlast.contracts.notices import Notice
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 TIMEOUT_S = 30.0
 """The timeout of one notice, shorter than that of the activity."""

@@ -9,8 +9,8 @@ from temporalio import activity
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.notices import Notice, NotifyInput
 from outlast.decide_commands import decide_command, decisions_on, outlast_command
-from outlast.safe_text import notice_line, visible_line
-from outlast.texts import call_text
+from outlast.text.safe_text import notice_line, visible_line
+from outlast.text.texts import call_text
 
 MAX_SUBJECT_BYTES = 300
 """A call or a question in the text of a notice."""

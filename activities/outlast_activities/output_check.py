@@ -11,8 +11,8 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.agents import Catalog
 from outlast.contracts.agents import CheckedOutput, OutputToCheck
-from outlast.json_text import from_json, to_json
 from outlast.output_types import output_problem
+from outlast.text.json_text import from_json, to_json
 from outlast.tools import tool
 from outlast_activities.tool_runner import ToolRunner
 

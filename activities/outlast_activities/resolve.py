@@ -8,8 +8,8 @@ from temporalio import activity
 from outlast.agents import Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
 from outlast.errors import BadRequest
-from outlast.hints import hint
-from outlast.texts import toml_key
+from outlast.text.hints import hint
+from outlast.text.texts import toml_key
 from outlast_activities.policies.routes import Routes
 from outlast_activities.policies.spec_policy import SpecPolicy
 

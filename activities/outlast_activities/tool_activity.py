@@ -15,11 +15,11 @@ from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
-from outlast.error_text import error_text
 from outlast.errors import ToolError, ToolFailed, TooSlow
 from outlast.idempotency import LEASE
-from outlast.json_text import from_json
-from outlast.texts import toml_key
+from outlast.text.error_text import error_text
+from outlast.text.json_text import from_json
+from outlast.text.texts import toml_key
 from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS

@@ -4,8 +4,8 @@ import itertools
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from outlast.error_text import MAX_GROUP_ERRORS, clean_text, error_text, leaves, type_name
 from outlast.errors import ToolError, ToolFailed, TooSlow, WorkerShutdown
+from outlast.text.error_text import MAX_GROUP_ERRORS, clean_text, error_text, leaves, type_name
 
 MEANINGFUL_TYPES = frozenset(
     (

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bench.engines.cases import Case
 from bench.engines.formats import violations
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 Outcome = Literal["answered", "cut", "refused", "failed", "timed out"]
 

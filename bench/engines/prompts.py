@@ -17,9 +17,9 @@ from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Message
 from outlast.errors import ModelError, ModelFailure
-from outlast.json_text import to_json
 from outlast.jsonschema.decision_schema import decision_schema
 from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
+from outlast.text.json_text import to_json
 
 INSTRUCTIONS = "You answer questions briefly, in JSON."
 

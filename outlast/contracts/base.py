@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from outlast.errors import DefinitionError
-from outlast.hints import hint
+from outlast.text.hints import hint
 
 
 class InputModel(BaseModel):

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from outlast.json_text import checked_json, to_json
+from outlast.text.json_text import checked_json, to_json
 
 MAX_INSTANT_S = 31_536_000
 """A year: the longest wait, timeout or deadline. Larger numbers would overflow a time."""

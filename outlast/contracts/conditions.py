@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import WireModel
 from outlast.contracts.bounds import MAX_ID_CHARACTERS, JsonBounds
-from outlast.hints import hint
+from outlast.text.hints import hint
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
 

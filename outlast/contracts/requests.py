@@ -9,7 +9,7 @@ from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable
 from outlast.contracts.human import PersonName
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import INPUT, MAX_TOOLS, Name
-from outlast.json_text import MAX_JSON_DEPTH
+from outlast.text.json_text import MAX_JSON_DEPTH
 
 MAX_INSTRUCTIONS = 200_000
 """Characters of an agent's instructions, which are part of every run."""

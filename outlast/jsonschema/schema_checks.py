@@ -26,7 +26,7 @@ from outlast.jsonschema.patterns import pattern_of
 from outlast.jsonschema.references import References
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.slips import slip_of
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 MAX_SCHEMA_BYTES = 64_000
 """A schema as compact JSON. Every run records it, every prompt contains it, and the engine compiles it."""

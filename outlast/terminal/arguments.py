@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from outlast.contracts.names import AGENTS_QUEUE
-from outlast.json_text import from_json
 from outlast.terminal.decisions import MAX_QUOTED_BYTES, DecisionInput, Verb
-from outlast.texts import cut
+from outlast.text.json_text import from_json
+from outlast.text.texts import cut
 from outlast.version import __version__
 
 DESCRIPTION = "Start and follow runs of agents, decide their requests, and run workers."

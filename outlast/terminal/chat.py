@@ -24,7 +24,7 @@ from outlast.terminal.console import (
 from outlast.terminal.decisions import DecisionInput, Verb, decision_from
 from outlast.terminal.request_text import request_lines
 from outlast.terminal.run_view import RunView
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast.waiting import WAITING_STATUSES, Waiting
 
 if TYPE_CHECKING:

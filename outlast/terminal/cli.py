@@ -30,7 +30,7 @@ from outlast.terminal.inbox import (
 )
 from outlast.terminal.request_text import decision_lines, printable, request_lines
 from outlast.terminal.run_commands import cancel_run, start_run, watch_run
-from outlast.texts import toml_key
+from outlast.text.texts import toml_key
 
 DECIDE_TIMEOUT_S = 30.0
 """A worker has just answered a query of the same run, so a longer wait is an outage."""

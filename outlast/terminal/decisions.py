@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from outlast.contracts.human import UNSEEN_HASH, HumanDecision, PendingRequest
 from outlast.errors import BadRequest
-from outlast.json_text import from_json
-from outlast.texts import cut
+from outlast.text.json_text import from_json
+from outlast.text.texts import cut
 from outlast.validation import validated
 
 MAX_QUOTED_BYTES = 60

@@ -14,9 +14,9 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady, OutlastError
 from outlast.runs import Run
-from outlast.safe_text import cut_line, visible_line
 from outlast.terminal.request_text import duration_text
-from outlast.texts import call_text, cut
+from outlast.text.safe_text import cut_line, visible_line
+from outlast.text.texts import call_text, cut
 
 if TYPE_CHECKING:
     from outlast.client import Client

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pydantic import JsonValue
 
 from outlast.contracts.human import HumanDecision, PendingRequest
-from outlast.safe_text import escaped, json_text, visible, visible_line
+from outlast.text.safe_text import escaped, json_text, visible, visible_line
 
 
 def request_lines(run_id: str, request: PendingRequest, *, now: datetime) -> list[str]:

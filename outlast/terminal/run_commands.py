@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
-from outlast.json_text import from_json
 from outlast.runs import Run
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
@@ -23,6 +22,7 @@ from outlast.terminal.console import (
     print_value,
 )
 from outlast.terminal.run_view import RunView, compensation_lines, result_line
+from outlast.text.json_text import from_json
 
 if TYPE_CHECKING:
     from outlast.client import Client

@@ -9,7 +9,7 @@ from typing import Any
 from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.terminal.request_text import duration_text
-from outlast.texts import call_text, cut
+from outlast.text.texts import call_text, cut
 from outlast.waiting import Waiting, decide_command_line, request_summary
 
 LABEL_WIDTH = 10

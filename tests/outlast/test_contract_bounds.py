@@ -30,8 +30,8 @@ from outlast.contracts.requests import (
     SayPayload,
     TranscriptQuery,
 )
-from outlast.json_text import MAX_JSON_DEPTH, from_json
 from outlast.start_requests import checked_run_id, parse_request, request_json
+from outlast.text.json_text import MAX_JSON_DEPTH, from_json
 from outlast.transcripts import user_message
 from outlast.validation import parse, validated
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outlast.safe_text import (
+from outlast.text.safe_text import (
     code_block,
     code_span,
     decoded,
@@ -23,7 +23,7 @@ from outlast.safe_text import (
     visible,
     visible_line,
 )
-from outlast.texts import call_text, cut, excerpt
+from outlast.text.texts import call_text, cut, excerpt
 from tests.outlast.hostile_texts import BENIGN, HOSTILE
 
 ENOUGH = 10_000_000

@@ -1,6 +1,6 @@
 import pytest
 
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ from outlast.contracts.human import PendingRequest, hash_of
 from outlast.contracts.messages import Decision, ToolCall
 from outlast.contracts.results import AgentStatus, Progress, Usage
 from outlast.decide_commands import decide_command, decide_update_id, outlast_command
-from outlast.safe_text import decoded
 from outlast.terminal.inbox import Inbox, InboxEntry, UnreachableRun, inbox_lines
 from outlast.terminal.request_text import printable, request_lines
+from outlast.text.safe_text import decoded
 from outlast.transcripts import decision_message, user_message
 from tests.outlast.hostile_texts import HOSTILE
 from tests.outlast.test_safe_text import ACTIVE, ACTIVE_IN_CHAT, assert_seen

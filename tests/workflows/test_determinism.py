@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SHARED = ("validation", "errors", "jsonschema/schemas", "texts", "transcripts")
+SHARED = ("validation", "errors", "jsonschema/schemas", "text/texts", "transcripts")
 """Modules of `outlast` whose code workflows call."""
 
 FILES = [

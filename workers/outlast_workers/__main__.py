@@ -12,7 +12,7 @@ from typing import Any
 from outlast_activities.providers.registry import ADAPTERS
 
 from outlast.errors import NotReady
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
 from outlast_workers.settings import Settings, load_settings
 from outlast_workers.worker_process import run_process, stop_on_signals

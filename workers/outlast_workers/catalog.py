@@ -10,7 +10,7 @@ from types import ModuleType
 from outlast.agents import Catalog
 from outlast.connection import MAX_REASON_BYTES
 from outlast.errors import DefinitionError, NotReady
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 
 def load_catalog(modules: Iterable[str]) -> Catalog:

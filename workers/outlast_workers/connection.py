@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from outlast.connection import DEFAULT_ADDRESS, MAX_REASON_BYTES, connection_failure, load_profile
 from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 CONNECT_WAIT_S = 30.0
 """Long enough for a server that starts at the same time as the worker, as with Compose."""

@@ -26,7 +26,7 @@ from outlast.contracts.agents import Price, Route
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_BY
 from outlast.contracts.names import Name
-from outlast.texts import folded_name
+from outlast.text.texts import folded_name
 
 MAX_SETTING_S = 31_536_000
 """A year: the longest time of a setting. Infinity and larger numbers overflow in timers."""

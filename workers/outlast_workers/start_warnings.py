@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import structlog
 
 from outlast.agents import Catalog
-from outlast.hints import hint
+from outlast.text.hints import hint
 from outlast_workers.settings import Settings
 
 log = structlog.get_logger("outlast.worker")

@@ -21,7 +21,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from outlast.safe_text import escaped
+from outlast.text.safe_text import escaped
 from outlast_workers.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.limits import DEFAULT_MAX_TURNS, RunLimits
 from outlast.contracts.results import StopReason, Usage
 from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
-from outlast.texts import cut
+from outlast.text.texts import cut
 
 MAX_TOKENS = 1_000_000_000_000
 MAX_USD = 1_000_000_000

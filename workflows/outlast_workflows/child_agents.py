@@ -13,7 +13,7 @@ from outlast.contracts.limits import RunLimits
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 from outlast_workflows.budget import Spending, usage_problem
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary

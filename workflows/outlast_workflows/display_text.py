@@ -1,6 +1,6 @@
 """Texts of the Temporal UI about a run: summaries, current details and the commands to copy.
 
-Everything in them that a model, a user, a tool or a starter wrote goes through `outlast.safe_text`.
+Everything in them that a model, a user, a tool or a starter wrote goes through `outlast.text.safe_text`.
 """
 
 import json
@@ -11,7 +11,7 @@ from outlast.contracts.messages import Message, ToolCall
 from outlast.contracts.notices import NotifyInput
 from outlast.contracts.results import Progress
 from outlast.decide_commands import decide_command, decisions_on, outlast_command
-from outlast.safe_text import (
+from outlast.text.safe_text import (
     code_block,
     code_span,
     json_text,
@@ -19,7 +19,7 @@ from outlast.safe_text import (
     visible,
     visible_line,
 )
-from outlast.texts import call_text
+from outlast.text.texts import call_text
 
 MAX_SUMMARY_BYTES = 120
 """A summary is one line in the UI's timeline, and part of the history of every step."""

@@ -5,7 +5,7 @@ from temporalio.exceptions import FailureError
 
 from outlast.contracts.results import AgentResult
 from outlast.errors import Failure, InternalError, RunTooLarge
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_workflows.state import with_short_comments
 from outlast_workflows.step_failures import cause_of
 

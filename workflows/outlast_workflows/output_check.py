@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts.agents import CheckedOutput, OutputToCheck, PinnedAgent
 from outlast.errors import ModelError, ModelFailure, NoWorker
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_workflows.payloads import result_of
 from outlast_workflows.step_failures import cause_of
 

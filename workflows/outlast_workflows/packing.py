@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, RunTooLarge
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 
 MAX_TEXT_BYTES = 6_000_000
 """Entries of a transcript as JSON before compression. To compress them takes about 0.2 s."""

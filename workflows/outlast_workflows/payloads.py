@@ -12,8 +12,8 @@ from temporalio.common import RawValue
 
 from outlast.contracts.base import InputModel
 from outlast.errors import BadRequest
-from outlast.json_text import NestedTooDeep, from_json, to_json
-from outlast.texts import cut
+from outlast.text.json_text import NestedTooDeep, from_json, to_json
+from outlast.text.texts import cut
 from outlast.validation import explain, parse
 
 MAX_ENCODING_BYTES = 40

@@ -17,8 +17,8 @@ from outlast.contracts.search_attributes import (
     AGENT_TENANT,
     AGENT_TURNS,
 )
-from outlast.safe_text import escaped
-from outlast.texts import excerpt
+from outlast.text.safe_text import escaped
+from outlast.text.texts import excerpt
 from outlast_workflows.display_text import details, last_messages
 from outlast_workflows.state import InboundState, RunState
 

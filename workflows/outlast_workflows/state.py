@@ -18,7 +18,7 @@ from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
 from outlast.contracts.proofs import SignedVote
 from outlast.contracts.results import AgentStatus, ServedLeg
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast.transcripts import EMPTY_DIGEST, extended
 from outlast_workflows.budget import Spending
 from outlast_workflows.packing import pack

@@ -28,7 +28,7 @@ from outlast.errors import (
     TooSlow,
     WorkerShutdown,
 )
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 from outlast_workflows.budget import MAX_TOKENS
 
 _SELF_EXPLAINING: tuple[type[Failure], ...] = (

@@ -11,7 +11,7 @@ from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
 from outlast.idempotency import CALL_KEY, root_call_id
-from outlast.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
+from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
 from outlast.tools import MAX_RESULT_BYTES
 from outlast_workflows.activity_options import (
     UNREGISTERED_TRIES,

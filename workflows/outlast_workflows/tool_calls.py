@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
 from outlast.contracts.messages import Message, ToolCall
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 from outlast.transcripts import tool_message
 from outlast_workflows.budget import Spending
 from outlast_workflows.call_batch import CallBatch, PlannedCall

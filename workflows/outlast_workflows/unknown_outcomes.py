@@ -10,8 +10,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts.effects import CompanionTool
 from outlast.errors import NoWorker, ToolFailed
-from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
+from outlast.text.json_text import to_json
 from outlast_workflows.call_batch import CallBatch, PlannedCall
 from outlast_workflows.companion_calls import audience_of, verify_call
 from outlast_workflows.compensation import Compensation

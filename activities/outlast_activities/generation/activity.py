@@ -10,7 +10,7 @@ from outlast.contracts.generation import GenerateInput, Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s, was_cancelled_by_run
 from outlast_activities.generation.attempt import (
     Checker,

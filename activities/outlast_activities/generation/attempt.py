@@ -12,9 +12,9 @@ from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.messages import Decision, Message
 from outlast.errors import ModelError, ModelFailure
-from outlast.json_text import to_json
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
-from outlast.texts import cut
+from outlast.text.json_text import to_json
+from outlast.text.texts import cut
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompts import (

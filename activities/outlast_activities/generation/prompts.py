@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.messages import Message
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 
 _PROTOCOL = """\
 Each of your messages is one JSON object: either {"tool_calls": [{"tool": …, "arguments": …}]} to use \

@@ -13,9 +13,9 @@ from pydantic import JsonValue
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.generation import GenerateInput
 from outlast.contracts.messages import Decision
-from outlast.json_text import to_json
 from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
-from outlast.texts import cut
+from outlast.text.json_text import to_json
+from outlast.text.texts import cut
 from outlast.transcripts import decision_json
 
 MAX_DECISION_DEPTH = 100

@@ -9,7 +9,7 @@ from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.pattern_syntax import PatternError
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.weighed_cache import WeighedCache
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_activities.policies.schema_evaluation import (
     CheckTooLarge,
     Evaluation,

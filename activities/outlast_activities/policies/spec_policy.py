@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from outlast.contracts.agents import ToolSpec
 from outlast.errors import BadRequest
-from outlast.hints import hint
+from outlast.text.hints import hint
 
 
 @dataclass(frozen=True)

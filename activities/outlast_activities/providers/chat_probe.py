@@ -14,7 +14,7 @@ import openai
 
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerFacts, ServerOptions
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.decision_text import decision_value, has_open_thoughts
 from outlast_activities.providers.chat_client import ChatClient

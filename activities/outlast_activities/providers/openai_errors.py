@@ -6,7 +6,7 @@ import httpx2
 import openai
 
 from outlast.errors import ModelError, ModelFailure
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_activities.providers.error_bodies import words_of
 from outlast_activities.providers.error_classes import MAX_MESSAGE, failure_of_answer, retry_after
 from outlast_activities.providers.redaction import Redactor

@@ -19,8 +19,8 @@ from outlines.models.vllm import VLLMTypeAdapter
 from outlines.types import JsonSchema
 
 from outlast.errors import ModelError, ModelFailure
-from outlast.hints import hint
-from outlast.texts import cut
+from outlast.text.hints import hint
+from outlast.text.texts import cut
 from outlast_activities.constraints.constraints import constraint_for
 from outlast_activities.constraints.engines import Engine
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from outlast.errors import ModelFailure
 from outlast.model_server import Completion, OnTokens
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_activities.generation.decision_text import well_formed
 from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.providers.error_bodies import error_in, words_of

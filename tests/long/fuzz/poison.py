@@ -20,9 +20,9 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast import OutlastError
 from outlast.contracts.agents import Price
 from outlast.contracts.generation import Tokens
-from outlast.json_text import to_json
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.start_requests import parse_request
+from outlast.text.json_text import to_json
 from outlast.transcripts import user_message
 
 MOST_BYTES = 2 << 30

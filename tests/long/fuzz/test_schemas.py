@@ -9,8 +9,8 @@ from outlast_activities.constraints.engines import Engine
 from outlast_activities.policies.schema_checker import SchemaChecker
 
 from outlast import OutlastError
-from outlast.json_text import to_json
 from outlast.jsonschema.schema_checks import check_schema
+from outlast.text.json_text import to_json
 from tests.long.fuzz import strategies as of
 from tests.long.fuzz.alarm import alarm, examples, refusals
 

@@ -27,8 +27,8 @@ from outlast.contracts.human import (
     SettledRequest,
     hash_of,
 )
-from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
+from outlast.text.json_text import to_json
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMETERS: Schema = {

@@ -36,7 +36,7 @@ from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decide_update_id, decisions_on
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
-from outlast.safe_text import escaped, json_text, visible, visible_line
+from outlast.text.safe_text import escaped, json_text, visible, visible_line
 from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect

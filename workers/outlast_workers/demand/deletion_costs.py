@@ -18,7 +18,7 @@ import httpx2
 import structlog
 
 from outlast.errors import NotReady, OutlastError
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_workers.demand.demand_query import Reading
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.settings_sections import PodSettings

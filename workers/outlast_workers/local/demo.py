@@ -14,7 +14,7 @@ from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, ToolCall
 from outlast.decide_commands import decide_payload
-from outlast.texts import cut
+from outlast.text.texts import cut
 from outlast_workers.connection import connect
 from outlast_workers.local.dev import (
     Stack,

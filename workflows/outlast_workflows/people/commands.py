@@ -21,8 +21,8 @@ from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.requests import CommandPayload, SayPayload
 from outlast.errors import BadRequest
-from outlast.json_text import to_json
 from outlast.jsonschema.schemas import Schema
+from outlast.text.json_text import to_json
 from outlast_workflows.outcome import failure_of
 from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.conversation import Replies

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from outlast.contracts.human import Approval, PendingRequest
-from outlast.safe_text import visible_line
+from outlast.text.safe_text import visible_line
 from outlast_workflows.display_text import timer_summary
 
 

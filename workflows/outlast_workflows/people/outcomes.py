@@ -3,7 +3,7 @@
 from pydantic import JsonValue
 
 from outlast.contracts.human import Approval, SettledRequest
-from outlast.json_text import to_json
+from outlast.text.json_text import to_json
 
 RUN_IS_ENDING = "the run is ending"
 

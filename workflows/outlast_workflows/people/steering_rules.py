@@ -18,7 +18,7 @@ from outlast.contracts.human import (
 from outlast.contracts.proofs import nonce_after, vote_of
 from outlast.errors import ModelError
 from outlast.jsonschema.schemas import Schema
-from outlast.texts import folded_name
+from outlast.text.texts import folded_name
 from outlast_workflows.state import InboundState
 
 MAX_INBOX = 100

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from outlast.safe_text import cut_line, escaped, json_text, visible_line
+from outlast.text.safe_text import cut_line, escaped, json_text, visible_line
 
 MAX_VALUE_BYTES = 40
 """A value in a line of text."""

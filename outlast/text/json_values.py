@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from outlast.error_text import clean_text
+from outlast.text.error_text import clean_text
 
 MAX_RESULT_DEPTH = 100
 """Nesting of a tool result: the parsers that read it later allow 200 levels, with what is around it."""

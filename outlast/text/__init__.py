@@ -1,0 +1,1 @@
+"""Text for people and machines: JSON, names, and what is safe to show."""
