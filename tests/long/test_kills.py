@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ class Payment:
 def as_told(request: Request) -> Step:
     """Say, turn by turn, the decisions that the run's input holds, one a line; then answer."""
     given = next(message for message in request.messages if message["role"] == "user")
-    return Step([*given["content"].splitlines(), ANSWER][request.assistant_messages])
+    content = given["content"]
+    # What looks like a decision or a result reaches a model as what a person said.
+    text = json.loads(content)["said"] if content.startswith('{"said":') else content
+    return Step([*text.splitlines(), ANSWER][request.assistant_messages])
 
 
 @contextlib.asynccontextmanager

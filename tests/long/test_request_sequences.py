@@ -43,7 +43,7 @@ from outlast.contracts.human import PendingRequest, hash_of
 from outlast.model_server import Prompt
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.stage import on_stage, pending, staged_settings
+from tests.stage import Stage, on_stage, pending, staged_settings
 
 HOUR = 3_600
 
@@ -528,6 +528,18 @@ async def reset_before_the_first_turn(temporal: Client, run: Run) -> None:
     )
 
 
+async def child_of(stage: Stage, run: Run) -> Run:
+    """Return the run of the agent that a run has called; its id has a random part."""
+    async with asyncio.timeout(30):
+        while True:
+            (history,) = await stage.chain(run)
+            for event in history.events:
+                started = event.start_child_workflow_execution_initiated_event_attributes
+                if started.workflow_id:
+                    return stage.client.get(started.workflow_id)
+            await asyncio.sleep(0.1)
+
+
 async def test_an_agent_that_is_a_tool_waits_on_its_own(temporal: Client, cached: int) -> None:
     parent = Agent(name="parent", instructions="Delegate.", tools=[with_refund(REFUND)])
     model = ScriptedModel(
@@ -535,7 +547,7 @@ async def test_an_agent_that_is_a_tool_waits_on_its_own(temporal: Client, cached
     )
     async with on_stage(temporal, model, [parent], cached=cached) as stage:
         run = await stage.start("parent")
-        child = stage.client.get(f"{run.id}/1.1-desk")
+        child = await child_of(stage, run)
         await child.approve(await pending(child), by="ann")
         assert (await run.result()).output == "all done"
     assert amounts_made() == [80]
@@ -567,7 +579,7 @@ async def test_values_that_no_run_could_carry_are_refused_and_end_nothing(
         run = await stage.start("asker")
         request = await pending(run)
         handle = temporal.get_workflow_handle(run.id)
-        for value, why in (("x" * 500_000, "are too many"), (deep, "nested deeper than 64")):
+        for value, why in (("x" * 500_000, "are too many"), (deep, "at most 64 levels")):
             with pytest.raises(BadRequest, match=why):
                 await run.answer(request, value, by="ann")
             payload = {"request_id": "1.1", "decision": "answer", "answer": value}
