@@ -24,7 +24,7 @@ from outlast.jsonschema.pattern_syntax import (
     Sequence,
     parse_pattern,
 )
-from outlast.jsonschema.weighed_cache import WeighedCache
+from outlast.weighed_cache import WeighedCache
 
 MAX_COMPILED_BYTES = 8_000_000
 """The estimated size of one compiled pattern. Rust's own limit is 10 MB."""
@@ -276,7 +276,7 @@ def _set(node: Characters) -> str:
 
 
 def _compiled(regex: str, size: Size) -> SchemaValidator:
-    return _CACHE.get(regex, lambda: (_new_matcher(regex), size.bytes))
+    return _CACHE.get_or_make(regex, lambda: (_new_matcher(regex), size.bytes))
 
 
 def _new_matcher(regex: str) -> SchemaValidator:
@@ -287,6 +287,6 @@ def _new_matcher(regex: str) -> SchemaValidator:
         raise PatternError(f"it cannot be compiled: {reason}") from None
 
 
-_CACHE: WeighedCache[SchemaValidator] = WeighedCache(
+_CACHE: WeighedCache[str, SchemaValidator] = WeighedCache(
     max_bytes=MAX_CACHED_BYTES, max_entries=MAX_CACHED_PATTERNS
 )

@@ -82,7 +82,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds a cache that is filled again": (
         "activity.MAX_MEMORIES",
         "chat_completions.MAX_CONSTRAINT_BYTES",
-        "run_start.MAX_SHARED_AGENTS",
+        "run_start.MAX_SHARED_AGENT_BYTES",
         "patterns.MAX_CACHED_BYTES",
         "patterns.MAX_CACHED_PATTERNS",
         "schema_checker.MAX_CACHED_SCHEMAS",

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from outlast.jsonschema import patterns
 from outlast.jsonschema.pattern_syntax import MAX_PATTERN, PatternError
 from outlast.jsonschema.patterns import MAX_CACHED_PATTERNS, pattern_of
-from outlast.jsonschema.weighed_cache import WeighedCache
 
 MAX_MATCH_S = 2
 
@@ -186,14 +185,3 @@ def test_an_accepted_pattern_can_be_compiled(pattern: str) -> None:
     except PatternError:
         return
     parsed.compiled().matches("ab 01é")
-
-
-def test_a_cache_is_bounded_by_bytes_and_by_entries() -> None:
-    cache: WeighedCache[int] = WeighedCache(max_bytes=100, max_entries=4)
-    for number in range(10):
-        assert cache.get(str(number), lambda number=number: (number, 10)) == number  # type: ignore[misc]
-    assert len(cache) == 4
-    cache.get("large", lambda: (0, 90))
-    assert len(cache) == 2
-    cache.get("too large", lambda: (0, 1_000))
-    assert len(cache) == 0

@@ -1,7 +1,6 @@
 """Opening a run: from the request of a person, or from the state that the run before handed over."""
 
 import asyncio
-import functools
 import json
 from datetime import timedelta
 
@@ -19,14 +18,18 @@ from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast.validation import explain
+from outlast.weighed_cache import WeighedCache
 from outlast_workflows.budget import tighter
 from outlast_workflows.packing import unpack
 from outlast_workflows.payloads import json_of, result_of
 from outlast_workflows.state import Carried, InboundState, RunState
 from outlast_workflows.step_failures import cause_of
 
-MAX_SHARED_AGENTS = 256
-"""Agents that the runs of a worker share: a thousand runs of one agent keep one copy of it."""
+MAX_SHARED_AGENT_BYTES = 64_000_000
+"""Agents that the runs of a worker share, as JSON: a thousand runs of one agent keep one copy of it."""
+
+_SHARED_AGENTS: WeighedCache[str, PinnedAgent] = WeighedCache(max_bytes=MAX_SHARED_AGENT_BYTES)
+"""Equal agents are equal values, so it makes no difference to a run whether its agent is here."""
 
 RESOLVE_TIMEOUT = timedelta(seconds=30)
 CHECK_CHAIN_PATCH = "state-handed-over-is-checked"
@@ -145,13 +148,8 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
 
 def shared(agent: PinnedAgent) -> tuple[PinnedAgent, str]:
     """Return an equal agent that the runs of this worker share, and its digest."""
-    return _shared(agent.model_dump_json())
-
-
-@functools.lru_cache(maxsize=MAX_SHARED_AGENTS)
-def _shared(agent_json: str) -> tuple[PinnedAgent, str]:
-    agent = PinnedAgent.model_validate_json(agent_json)
-    return agent, agent_digest(agent)
+    digest = agent_digest(agent)
+    return _SHARED_AGENTS.get_or_make(digest, lambda: (agent, len(agent.model_dump_json()))), digest
 
 
 async def _resolve(wanted: AgentRequest) -> Resolved:

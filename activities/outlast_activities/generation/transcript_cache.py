@@ -19,7 +19,7 @@ from outlast.transcripts import (
     digest_of,
     extended,
 )
-from outlast_activities.weighed_cache import WeighedCache
+from outlast.weighed_cache import WeighedCache
 
 ENTRY_OVERHEAD_BYTES = 500
 """A rough size of a cached message besides its content, so that many small messages are bounded too."""
@@ -75,7 +75,9 @@ class TranscriptCache:
         self._size = 0
         self._transcripts: OrderedDict[str, CachedTranscript] = OrderedDict()
         self._results: OrderedDict[tuple[str, str, str], str] = OrderedDict()
-        self._agents: WeighedCache[tuple[str, ...], CachedAgent] = WeighedCache(MAX_AGENT_BYTES)
+        self._agents: WeighedCache[tuple[str, ...], CachedAgent] = WeighedCache(
+            max_bytes=MAX_AGENT_BYTES
+        )
 
     def keep_result(self, workflow_id: str, run_id: str, call_id: str, content: str) -> None:
         """Keep a tool result for the next model call of its run."""

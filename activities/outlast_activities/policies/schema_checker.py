@@ -8,8 +8,8 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.pattern_syntax import PatternError
 from outlast.jsonschema.schemas import Schema
-from outlast.jsonschema.weighed_cache import WeighedCache
 from outlast.text.texts import cut
+from outlast.weighed_cache import WeighedCache
 from outlast_activities.policies.schema_evaluation import (
     CheckTooLarge,
     Evaluation,
@@ -40,7 +40,7 @@ class SchemaChecker:
     """
 
     def __init__(self) -> None:
-        self._schemas: WeighedCache[Schema] = WeighedCache(
+        self._schemas: WeighedCache[str, Schema] = WeighedCache(
             max_bytes=MAX_CACHED_SCHEMA_BYTES, max_entries=MAX_CACHED_SCHEMAS
         )
 
@@ -53,7 +53,7 @@ class SchemaChecker:
         if _is_deeper(value, MAX_ANSWER_DEPTH):
             return f"nested deeper than {MAX_ANSWER_DEPTH - 4} levels; give a flatter value"
         try:
-            canonical = self._schemas.get(key, lambda: _sized(schema))
+            canonical = self._schemas.get_or_make(key, lambda: _sized(schema))
             found = Evaluation(canonical).problem(canonical, value)
         except CheckTooLarge as error:
             return str(error)

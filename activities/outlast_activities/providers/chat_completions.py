@@ -19,6 +19,7 @@ from outlast.model_server import (
     ServerFacts,
     ServerOptions,
 )
+from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.providers.breaker import Breaker
@@ -34,7 +35,6 @@ from outlast_activities.providers.request_fields import (
 )
 from outlast_activities.providers.streams import Answer, AnswerAborted, TokenTimeouts, read_answer
 from outlast_activities.providers.token_counts import count_in
-from outlast_activities.weighed_cache import WeighedCache
 
 MAX_CONSTRAINT_BYTES = 16_000_000
 """Constraints in the cache as JSON: one per agent and set of tools that are still allowed."""
@@ -77,7 +77,7 @@ class ChatCompletions:
         self._client = ChatClient(options)
         self._redactor = Redactor(clean_api_key(options.api_key))
         self._constraints: WeighedCache[tuple[str, Engine, Decoding], dict[str, Any]] = (
-            WeighedCache(MAX_CONSTRAINT_BYTES)
+            WeighedCache(max_bytes=MAX_CONSTRAINT_BYTES)
         )
 
     @property
