@@ -9,7 +9,7 @@ number, and `constraints.portable_formats` limits strings with a format.
 from dataclasses import dataclass, field
 from typing import Any
 
-from outlast.jsonschema.contradictions import contradiction_in, types_of
+from outlast.jsonschema.contradictions import contradiction_in
 from outlast.jsonschema.schemas import Schema
 from outlast_activities.constraints.engines import (
     FORMATS,
@@ -21,29 +21,31 @@ from outlast_activities.constraints.engines import (
     MAX_LLAMA_INTEGER,
     MAX_LLAMA_NAMES,
     MAX_NUMBER,
-    MAX_PATTERN_LENGTH,
     PATTERN_WITH_LENGTH,
     TRUE_SCHEMAS,
     UNANCHORED,
     VLLM,
     Engine,
 )
+from outlast_activities.constraints.nodes import (
+    branches_say_more,
+    ended,
+    is_annotation,
+    is_costly_length,
+    is_decimal,
+    is_number,
+    merged_nodes,
+    opened,
+    types_of_node,
+    values_of_type,
+    with_any_name,
+    with_required,
+)
 from outlast_activities.constraints.portable_patterns import (
     portable_pattern,
-    repeats_group,
     rust_pattern,
 )
 from outlast_activities.constraints.portable_schemas import EngineSupport, rewrite_schema
-
-ANNOTATIONS = (
-    *("$schema", "$comment", "title", "description", "default", "examples", "deprecated"),
-    *("readOnly", "writeOnly", "contentMediaType", "contentEncoding", "contentSchema"),
-    "discriminator",
-)
-"""Dropped without a report, because they constrain nothing."""
-
-_DECIMAL_PATTERNS = ("^(?!^[-+.]*$)", "^(?!^[+-.]*$)", "^[+-]?")
-"""The beginnings of pydantic's patterns for a decimal, before version 2.14 and since."""
 
 _NUMBER_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _TYPES_OF = {
@@ -58,9 +60,6 @@ _OBJECT_KEYWORDS = (
     *("maxProperties", "propertyNames"),
 )
 _OTHER_TYPES = ["string", "number", "boolean", "null", "array"]
-_ANY_NAME = ("", ".", ".*", ".+", "^.*$", "^.+$", "^")
-"""Patterns that all names of properties match."""
-
 _NO_LLAMA_NAME = frozenset(']\\^-"[')
 """Characters that llama.cpp does not write correctly when it excludes the names of an open object."""
 _PROPERTY_CONDITIONS = ("patternProperties", "if", "dependentSchemas", "unevaluatedProperties")
@@ -148,7 +147,7 @@ class _Division:
     def _divided(self, node: Any, path: str) -> Any:
         if not isinstance(node, dict):
             return node if self.engine in TRUE_SCHEMAS else {}
-        plain = {key: value for key, value in node.items() if not _is_annotation(key)}
+        plain = {key: value for key, value in node.items() if not is_annotation(key)}
         definitions = self._group(plain.pop("$defs", None), f"{path}$defs.")
         older = self._group(plain.pop("definitions", None), f"{path}definitions.")
         kept = self._with_keywords(self._without_combinations(plain, path), path)
@@ -168,12 +167,12 @@ class _Division:
         for part in parts:
             plain = dict(part) if isinstance(part, dict) else {}
             for keyword in [*plain]:
-                if _is_annotation(keyword):
+                if is_annotation(keyword):
                     del plain[keyword]
-            merged = _merged(kept, plain)
+            merged = merged_nodes(kept, plain)
             if merged is None:
                 self._move(path, "allOf")
-                return _opened(kept)
+                return opened(kept)
             kept = merged
         return self._without_combinations(kept, path) if {"oneOf", "allOf"} & kept.keys() else kept
 
@@ -181,11 +180,11 @@ class _Division:
         if "$ref" in node:
             return self._only(node, "$ref", node["$ref"], path)
         if "anyOf" in node:
-            if _branches_say_more(node):
+            if branches_say_more(node):
                 branches = self._branches(node["anyOf"], f"{path}anyOf.")
                 return self._only(node, "anyOf", branches, path)
             self._move(path, "anyOf")
-            node = _opened({key: value for key, value in node.items() if key != "anyOf"})
+            node = opened({key: value for key, value in node.items() if key != "anyOf"})
         if "const" in node:
             return self._only(node, "const", node["const"], path)
         return self._with_values(node, path)
@@ -195,11 +194,11 @@ class _Division:
             # Engines take it for an object. But other values are valid too.
             branches: list[Any] = [{"type": "object", **node}, {"type": _OTHER_TYPES}]
             return {"anyOf": [self._with_keywords(branch, path) for branch in branches]}
-        node = node if "enum" in node else self._rewritten(_with_any_name(node))
+        node = node if "enum" in node else self._rewritten(with_any_name(node))
         if "enum" in node:
-            return self._only(node, "enum", _values_of_type(node), path)
+            return self._only(node, "enum", values_of_type(node), path)
         if any(keyword in node for keyword in _PROPERTY_CONDITIONS):
-            node = _opened(node)
+            node = opened(node)
         if "prefixItems" in node and not self._is_enforced("prefixItems", node):
             node = self._without_prefix(node, path)
         kept: Schema = {}
@@ -224,7 +223,7 @@ class _Division:
         kept = {key: value for key, value in node.items() if key not in ("prefixItems", "items")}
         self._move(path, "prefixItems")
         if node.get("items") is False:
-            return _ended(node, kept)
+            return ended(node, kept)
         if "items" in node:
             self._move(path, "items")
         return kept
@@ -242,10 +241,10 @@ class _Division:
     def _branches(self, branches: Any, path: str) -> list[Any]:
         places = [(branch, f"{path}{index}") for index, branch in enumerate(branches)]
         kept = [place for place in places if not self._is_impossible(place[0])] or places
-        decimals = [branch for branch, _ in kept if _is_decimal(branch)]
-        if decimals and any(_is_number(branch) for branch, _ in kept):
-            self.checked_after.extend(place for branch, place in kept if _is_decimal(branch))
-            kept = [(branch, place) for branch, place in kept if not _is_decimal(branch)]
+        decimals = [branch for branch, _ in kept if is_decimal(branch)]
+        if decimals and any(is_number(branch) for branch, _ in kept):
+            self.checked_after.extend(place for branch, place in kept if is_decimal(branch))
+            kept = [(branch, place) for branch, place in kept if not is_decimal(branch)]
         return [self.divide(branch, f"{place}.") for branch, place in kept]
 
     def _below(self, keyword: str, value: Any, path: str) -> Any:
@@ -273,12 +272,12 @@ class _Division:
 
     def _is_enforced(self, keyword: str, node: Schema) -> bool:
         value: Any = node[keyword]
-        kinds = _kinds(node)
+        kinds = types_of_node(node)
         if keyword in _TYPES_OF and not kinds & set(_TYPES_OF[keyword]):
             return False
         if keyword in _MAX_VALUES and abs(value) > _MAX_VALUES[keyword]:
             return False
-        if keyword in ("minLength", "maxLength") and _is_costly_length(node, value):
+        if keyword in ("minLength", "maxLength") and is_costly_length(node, value):
             return False
         if keyword in _NUMBER_LIMITS:
             kind = "number" if "number" in kinds else "integer"
@@ -305,22 +304,22 @@ class _Division:
         return self.engine in FORMATS.get(str(name), ())
 
     def _completed(self, node: Schema, path: str) -> Schema:
-        kept = _with_required(node)
+        kept = with_required(node)
         has_shape = "pattern" in kept or "format" in kept
         for keyword in ("minLength", "maxLength"):
             if has_shape and keyword in kept and self.engine not in PATTERN_WITH_LENGTH:
                 del kept[keyword]
                 self._move(path, keyword)
-        if "object" in _kinds(kept) and not kept.get("properties"):
+        if "object" in types_of_node(kept) and not kept.get("properties"):
             # Engines, and outlines before them, would forbid other properties by default.
             kept.setdefault("additionalProperties", True)
         if kept.get("items") is False and (self.engine not in VLLM or "prefixItems" not in kept):
-            kept = _ended(kept, {key: value for key, value in kept.items() if key != "items"})
+            kept = ended(kept, {key: value for key, value in kept.items() if key != "items"})
         counted = {"minItems", "maxItems"} & kept.keys()
         if (self.engine in VLLM) if "prefixItems" in kept else counted:
             # xgrammar knows no items otherwise, and gives only the empty list.
             kept.setdefault("items", {})
-        is_empty = "object" in _kinds(kept) and not kept.get("properties")
+        is_empty = "object" in types_of_node(kept) and not kept.get("properties")
         if self.engine == "outlines" and is_empty and kept.get("additionalProperties") is False:
             self._move(path, "additionalProperties")
             kept["additionalProperties"] = True
@@ -342,105 +341,3 @@ class _Division:
 
     def _move(self, path: str, keyword: str) -> None:
         self.checked_after.append(f"{path}{keyword}")
-
-
-def _is_costly_length(node: Schema, length: int) -> bool:
-    """Return whether an engine compiles a pattern and a length together for too long."""
-    if "pattern" not in node:
-        return False
-    return length > MAX_PATTERN_LENGTH or repeats_group(str(node["pattern"]))
-
-
-def _is_annotation(keyword: str) -> bool:
-    return keyword in ANNOTATIONS or keyword.startswith("x-")
-
-
-def _kinds(node: Schema) -> set[str]:
-    kinds: Any = node.get("type", [])
-    return {kinds} if isinstance(kinds, str) else set(kinds)
-
-
-def _merged(one: Schema, other: Schema) -> Schema | None:
-    """Return one schema for both, or None if they constrain the same thing in different ways."""
-    merged = dict(one)
-    for keyword, value in other.items():
-        known: Any = merged.get(keyword, value)
-        if known == value:
-            merged[keyword] = value
-        elif keyword == "required" and isinstance(value, list):
-            merged[keyword] = list(dict.fromkeys([*known, *value]))
-        elif keyword == "properties" and isinstance(value, dict) and not known.keys() & value:
-            merged[keyword] = {**known, **value}
-        else:
-            return None
-    objects = {"properties", "patternProperties", "additionalProperties"}
-    both_objects = bool(objects & one.keys()) and bool(objects & other.keys())
-    closed = merged.get("additionalProperties", True) is not True
-    beside = {"$ref", "anyOf", "oneOf"} & merged.keys() and len(merged) > 1
-    return None if (both_objects and closed) or beside else merged
-
-
-def _with_any_name(node: Schema) -> Schema:
-    """Write a pattern that all names match as `additionalProperties`."""
-    patterns: Any = node.get("patternProperties", {})
-    if len(patterns) != 1 or node.get("properties") or not {*patterns} <= {*_ANY_NAME}:
-        return node
-    kept = {key: value for key, value in node.items() if key != "patternProperties"}
-    return {**kept, "additionalProperties": next(iter(patterns.values()))}
-
-
-def _with_required(node: Schema) -> Schema:
-    """Add required properties to `properties`: engines leave out or forbid unknown ones."""
-    names: Any = node.get("required", [])
-    known: Any = node.get("properties", {})
-    others: Any = node.get("additionalProperties", True)
-    missing = [name for name in names if name not in known]
-    if not missing or "object" not in _kinds(node) or others is False:
-        return node
-    schema = others if isinstance(others, dict) else {}
-    opened = {**node, "properties": {**known, **dict.fromkeys(missing, schema)}}
-    if not known:
-        opened.setdefault("additionalProperties", True)
-    return opened
-
-
-def _ended(node: Schema, kept: Schema) -> Schema:
-    """Set `maxItems` so that nothing follows the prefix."""
-    first: Any = node.get("prefixItems", [])
-    most: Any = node.get("maxItems", len(first))
-    return {**kept, "maxItems": min(most, len(first))}
-
-
-def _opened(node: Schema) -> Schema:
-    """Allow properties that only the check knows."""
-    closed = "patternProperties" in node or "additionalProperties" not in node
-    about_objects = "object" in _kinds(node) or "properties" in node
-    return {**node, "additionalProperties": True} if closed and about_objects else node
-
-
-def _branches_say_more(node: Schema) -> bool:
-    """Return whether `anyOf` constrains more than the keywords beside it."""
-    beside = node.keys() - {"anyOf"}
-    if beside == {"type"}:
-        branches: Any = node["anyOf"]
-        keywords = ("type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf")
-        return all(
-            any(keyword in branch for keyword in keywords)
-            for branch in branches
-            if branch is not True
-        )
-    return not beside & {"type", "properties"}
-
-
-def _values_of_type(node: Schema) -> list[Any]:
-    values: Any = node["enum"]
-    kinds = _kinds(node)
-    return [value for value in values if not kinds or kinds & set(types_of(value))]
-
-
-def _is_decimal(node: Any) -> bool:
-    return isinstance(node, dict) and str(node.get("pattern", "")).startswith(_DECIMAL_PATTERNS)
-
-
-def _is_number(node: Any) -> bool:
-    return isinstance(node, dict) and node.get("type") in ("number", "integer")
