@@ -29,8 +29,7 @@ from outlast.errors import (
     Unavailable,
 )
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
-from outlast.text.json_text import to_json
-from outlast.validation import validated
+from outlast.validation import check_size, validated
 from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
 
 POLL_INTERVAL = timedelta(milliseconds=300)
@@ -38,9 +37,6 @@ POLL_INTERVAL = timedelta(milliseconds=300)
 
 REPLY_TIMEOUT = timedelta(minutes=5)
 """The default time that `reply` and `chat` wait for an answer."""
-
-MAX_UPDATE_BYTES = 1_000_000
-"""An update as JSON. Above the server's limit of 2 MB, the workflow task would fail and be retried."""
 
 REPLY_RETRY_S = 1.0
 """The time until `reply` tries again if too many callers wait."""
@@ -395,16 +391,6 @@ async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:
         await asyncio.sleep(interval.total_seconds())
     else:
         await asyncio.wait([ended], timeout=interval.total_seconds())
-
-
-def check_size(name: str, payload: dict[str, JsonValue]) -> None:
-    """Raise `BadRequest` for an update that is too large: it would block the run."""
-    size = len(to_json(payload).encode(errors="replace"))
-    if size > MAX_UPDATE_BYTES:
-        raise BadRequest(
-            f"{name}: {size:,} bytes are too many; {MAX_UPDATE_BYTES:,} are allowed: pass a reference, such"
-            " as a path or a URL, that a tool can read"
-        )
 
 
 def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from outlast.errors import BadRequest
 from outlast.text.hints import hint
-from outlast.text.json_text import from_json
+from outlast.text.json_text import from_json, to_json
 from outlast.text.texts import cut
 
 MAX_PATH_BYTES = 200
 
 MAX_REASONS = 3
 """Problems in one message: as many as a person corrects at once."""
+
+MAX_UPDATE_BYTES = 1_000_000
+"""An update as JSON. Above the server's limit of 2 MB, the workflow task would fail and be retried."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -86,3 +89,13 @@ def _short(value: Any) -> str:
         # Python does not write an integer of more than 4,300 digits.
         text = f"a {type(value).__name__} that is too large to show"
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def check_size(name: str, payload: dict[str, JsonValue]) -> None:
+    """Raise `BadRequest` for an update that is too large: it would block the run."""
+    size = len(to_json(payload).encode(errors="replace"))
+    if size > MAX_UPDATE_BYTES:
+        raise BadRequest(
+            f"{name}: {size:,} bytes are too many; {MAX_UPDATE_BYTES:,} are allowed: pass a reference, such"
+            " as a path or a URL, that a tool can read"
+        )
