@@ -11,7 +11,7 @@ from outlast.jsonschema.schemas import Schema
 from outlast.text.texts import cut
 from outlast.weighed_cache import WeighedCache
 from outlast_activities.policies.schema_evaluation import CheckTooLarge, Evaluation
-from outlast_activities.policies.schema_keywords import Problem
+from outlast_activities.policies.schema_problem import Problem
 
 MAX_ANSWER_DEPTH = 68
 """Levels of a checked value: 64 for what a person or a model gives, and 4 of the decision around it. The

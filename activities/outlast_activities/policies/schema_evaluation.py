@@ -11,14 +11,12 @@ from typing import Any
 from outlast.jsonschema.patterns import Matcher, pattern_of
 from outlast_activities.policies.schema_keywords import (
     KEYWORDS,
-    Problem,
-    Step,
     evaluated_items,
     evaluated_properties,
     places_of,
-    shown,
     type_problem,
 )
+from outlast_activities.policies.schema_problem import Problem, Step, shown
 from outlast_activities.policies.value_keys import value_key
 
 MAX_STEPS = 1_000_000

@@ -2,47 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from outlast_activities.policies.formats import FORMATS
+from outlast_activities.policies.schema_problem import Problem, Step, shown
 from outlast_activities.policies.value_keys import type_of
 
 if TYPE_CHECKING:
     from outlast_activities.policies.schema_evaluation import Evaluation
 
-Step = str | int
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a value; `path` leads to the wrong part."""
-
-    message: Callable[[], str]
-    path: tuple[Step, ...] = ()
-    weak: bool = False
-    """Whether the problem says only that no branch fits."""
-
-    @property
-    def rank(self) -> tuple[int, bool]:
-        """The order of importance: problems of the whole value are the first ones."""
-        return len(self.path), self.weak
-
-    def below(self, step: Step) -> "Problem":
-        """Return the same problem, seen from the value that contains this one at `step`."""
-        return Problem(self.message, (step, *self.path), self.weak)
-
-
 Keyword = Callable[["Evaluation", Any, Any, Mapping[str, Any]], Problem | None]
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message."""
-    try:
-        return repr(value)
-    except ValueError:  # Python writes no numbers with thousands of digits
-        return "a number with too many digits"
 
 
 def _best(problems: list[Problem]) -> Problem | None:
