@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,7 +15,8 @@ from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import HealthSettings, ModelSettings
 from outlast_workers.worker_process import run_process
 
-from bench.scripted_model_server import ScriptedModelServer, turns
+from bench.scripted_model_server import ScriptedModelServer, Step, Steps, turns
+from outlast import Client
 
 
 def look(port: int) -> tuple[int, dict[str, Any]]:
@@ -55,3 +57,52 @@ async def test_health_reports_what_a_process_can_reach(
         assert (status, body["model_reachable"], body["temporal_reachable"]) == (503, False, True)
         stop.set()
         await process
+
+
+async def test_a_life_ends_while_tasks_keep_coming_and_the_task_in_flight_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trickle of work: a task begins before the last one has ended, so an idle exit never comes."""
+    monkeypatch.setattr("outlast_workers.worker_process.LIFE_JITTER", 0.0)
+    async with (
+        TemporalServer(log_dir=tmp_path, port=free_port()) as temporal,
+        ScriptedModelServer(Steps(*[Step('{"answer":"done"}', delay_s=0.3)] * 200)) as model,
+    ):
+        settings = Settings(
+            agents=("tests.acceptance.agents",),
+            model=ModelSettings(url=model.url),
+            idle_exit_s=1,
+            log_level="error",
+        ).model_copy(update={"max_life_s": 4.0})
+        client = await Client.connect(target_host=temporal.address)
+        ready, stop = asyncio.Event(), asyncio.Event()
+        started_at = time.monotonic()
+        process = asyncio.create_task(
+            run_process(settings, stop=stop, address=temporal.address, ready=ready.set)
+        )
+        await ready.wait()
+        trickle = asyncio.create_task(_start_runs(client))
+        async with asyncio.timeout(30):
+            await process
+        life_s = time.monotonic() - started_at
+        trickle.cancel()
+        attempts = await _attempts(client)
+    assert 4 <= life_s < 12
+    assert attempts == {1}, "the drain completed what was in flight"
+
+
+async def _start_runs(client: Client) -> None:
+    while True:  # ends with the test
+        await client.start("reader", "go")
+        await asyncio.sleep(0.2)
+
+
+async def _attempts(client: Client) -> set[int]:
+    """Return the attempts of the model calls that began before the life was over."""
+    attempts = set()
+    async for run in client.temporal.list_workflows("WorkflowType='AgentWorkflow'"):
+        history = await client.temporal.get_workflow_handle(run.id).fetch_history()
+        for event in history.events:
+            if event.HasField("activity_task_started_event_attributes"):
+                attempts.add(event.activity_task_started_event_attributes.attempt)
+    return attempts

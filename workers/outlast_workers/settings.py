@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     """Seconds that activities in flight may continue after SIGTERM: below the platform's grace period."""
     idle_exit_s: float | None = Field(default=None, gt=0, le=MAX_SETTING_S)
     """Seconds without a task after which the process exits. Unset, it does not exit by itself."""
+    max_life_s: float | None = Field(default=None, ge=60, le=MAX_SETTING_S)
+    """Seconds after which the process stops polling, drains and exits. Unset, it does not."""
     health: HealthSettings = HealthSettings()
     demand: DemandSettings = DemandSettings()
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"

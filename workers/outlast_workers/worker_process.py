@@ -1,9 +1,10 @@
 """One worker process: it connects, polls until it is stopped, drains and ends."""
 
 import asyncio
+import random
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,6 +24,9 @@ from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
 
 CHECK_INTERVAL_S = 5.0
 """How often a process checks Temporal and its model servers for its health endpoint."""
+
+LIFE_JITTER = 0.1
+"""Share of `max_life_s` by which a life may be shorter, so that workers that started together end apart."""
 
 log = structlog.get_logger("outlast.worker")
 
@@ -67,10 +71,30 @@ async def run_process(
                 )
                 started.set()
                 ready()
-                await run_workers(workers, stop, drain_s=settings.drain_s)
+                with _bounded_life(settings.max_life_s, stop):
+                    await run_workers(workers, stop, drain_s=settings.drain_s)
                 log.info("worker.stopped")
     finally:
         telemetry.shutdown()
+
+
+@contextmanager
+def _bounded_life(max_life_s: float | None, stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` when the life of the process is over. A trickle of tasks would keep it busy forever."""
+    if max_life_s is None:
+        yield
+        return
+    life_s = max_life_s * random.uniform(1 - LIFE_JITTER, 1)  # noqa: S311 no secret
+
+    def end() -> None:
+        log.info("worker.life_over", life_s=round(life_s, 1))
+        stop.set()
+
+    timer = asyncio.get_running_loop().call_later(life_s, end)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def _connect(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
