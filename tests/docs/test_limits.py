@@ -81,6 +81,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "bounds a cache that is filled again": (
         "activity.MAX_MEMORIES",
+        "chat_client.MAX_IDLE_CONNECTIONS",
+        "chat_client.REST_TIMEOUT_S",
         "chat_completions.MAX_CONSTRAINT_BYTES",
         "run_start.MAX_SHARED_AGENT_BYTES",
         "patterns.MAX_CACHED_BYTES",

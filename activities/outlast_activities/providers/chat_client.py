@@ -1,20 +1,21 @@
 """The HTTP client of one server with OpenAI's chat completions API. It knows URLs and no prompts."""
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import openai
-from openai import AsyncOpenAI, AsyncStream
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerOptions
+from outlast.version import __version__
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
+from outlast_activities.providers.http_errors import QUERY_ERRORS, ErrorStatus
 from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.streams import AnswerAborted
 
@@ -24,6 +25,17 @@ CONNECT_TIMEOUT_S = 10.0
 QUERY_TIMEOUT_S = 10.0
 """For requests that generate nothing, such as the list of models or a count of tokens."""
 
+REST_TIMEOUT_S = 0.1
+"""How long the rest of a stream is read after its last event, so that its connection can be used again."""
+
+MAX_CONNECTIONS = 1_000
+MAX_IDLE_CONNECTIONS = 100
+"""Connections to one server. Slots bound the calls of a worker at the same time anyway."""
+
+EVENT_STREAM = "text/event-stream"
+
+END_OF_STREAM = "[DONE]"
+"""The data of the last event of a stream."""
 
 ENVIRONMENT = (
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
@@ -42,15 +54,8 @@ class ChatClient:
         self._has_answered = False
         self._default_model: str | None = None
         self._default_model_lock = asyncio.Lock()
-        self._client = AsyncOpenAI(
-            base_url=_base_url(options.url),
-            api_key=_api_key(options) or "none",
-            # The timeouts between tokens are enforced where the stream is read.
-            timeout=openai.Timeout(None, connect=min(options.timeout_s, CONNECT_TIMEOUT_S)),
-            max_retries=0,
-            default_headers={"accept-encoding": ACCEPT_ENCODING},
-            http_client=_http_client(options.url),
-        )
+        self._url = _base_url(options.url).rstrip("/")
+        self._client = _http_client(options)
 
     @asynccontextmanager
     async def stream(
@@ -58,35 +63,29 @@ class ChatClient:
     ) -> AsyncIterator[AsyncIterator[object]]:
         """Yield the chunks of an answer. Leaving the block early ends the request.
 
-        Raises `AnswerAborted`, or an error of `openai` or `httpx2`.
+        Raises `AnswerAborted`, `ErrorStatus`, or an error of `httpx2`.
         """
         timeout_s = self._options.timeout_s
-        # Not chat.completions.create(), which visits every message of every call. At 30 turns that takes a
-        # third of a worker's CPU time, and more with each turn.
+        url = f"{self._url}/chat/completions"
+        request = self._client.build_request("POST", url, json=body, headers=headers)
         try:
             async with asyncio.timeout(timeout_s):
-                stream = await self._client.post(
-                    "/chat/completions",
-                    cast_to=object,
-                    body=body,
-                    options={"headers": headers},
-                    stream=True,
-                    stream_cls=AsyncStream[object],
-                )
+                response = await self._client.send(request, stream=True)
+                await _raise_for_status(response)
         except TimeoutError:
             raise AnswerAborted(
                 f"did not answer within {timeout_s:g} s", ModelFailure.TIMEOUT
             ) from None
         try:
-            content_type = stream.response.headers.get("content-type", "").lower()
+            content_type = response.headers.get("content-type", "").lower()
             # Some servers do not name the type of a stream.
             is_single = "json" in content_type or "html" in content_type
             if is_single and "event-stream" not in content_type:
-                yield self._single_chunk(stream.response)
+                yield self._single_chunk(response)
             else:
-                yield self._chunks(stream)
+                yield self._chunks(response)
         finally:
-            await stream.close()
+            await response.aclose()
 
     def note_answer(self) -> None:
         """Note that the server has answered a prompt, so its URL is right."""
@@ -112,57 +111,59 @@ class ChatClient:
             self._default_model = None
 
     async def models(self) -> list[dict[str, Any]]:
-        """Return the entries of `GET /models`. Raises `OpenAIError`."""
-        body = await self._query(self._client.get("/models", cast_to=object))
+        """Return the entries of `GET /models`. Raises one of `QUERY_ERRORS`."""
+        body = await self._query("GET", f"{self._url}/models")
         entries = body.get("data") if isinstance(body, dict) else None
         entries = entries if isinstance(entries, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
     async def root_query(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Return the JSON of an endpoint at the server's root, beside the API. Raises `OpenAIError`."""
-        root = self._client.with_options(base_url=self._options.url.rstrip("/").removesuffix("/v1"))
-        if body is None:
-            return await self._query(root.get(path, cast_to=object))
-        return await self._query(root.post(path, cast_to=object, body=body))
+        """Return the JSON of an endpoint at the server's root, beside the API.
 
-    async def _query(self, answer: Awaitable[object]) -> Any:
-        """Return the answer to a query, within `QUERY_TIMEOUT_S`. Raises `OpenAIError`."""
+        Raises one of `QUERY_ERRORS`.
+        """
+        url = f"{self._url.removesuffix('/v1')}{path}"
+        return await self._query("GET" if body is None else "POST", url, body)
+
+    async def _query(self, method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the answer to a query, within `QUERY_TIMEOUT_S`. Raises one of `QUERY_ERRORS`."""
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S):
-                return await answer
+                response = await self._client.request(method, url, json=body)
+                await _raise_for_status(response)
+                return response.json()
         except TimeoutError:
-            raise openai.APITimeoutError(httpx2.Request("GET", self._options.url)) from None
-        except httpx2.HTTPError as error:
-            raise openai.APIConnectionError(
-                request=httpx2.Request("GET", self._options.url)
-            ) from error
-        except (AnswerAborted, ValueError, TypeError, AttributeError, RecursionError) as error:
-            # The server answered, and with something else than the JSON of this API.
-            raise openai.OpenAIError(str(error)) from None
+            raise httpx2.ReadTimeout(f"no answer within {QUERY_TIMEOUT_S:g} s") from None
 
     async def is_reachable(self) -> bool:
         """Return whether the server answers at all. An error answer counts."""
         try:
             await self.models()
-        except openai.APIConnectionError:
+        except httpx2.HTTPError:
             return False
-        except openai.OpenAIError:
+        except QUERY_ERRORS:
             return True
         return True
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._client.aclose()
 
-    async def _chunks(self, stream: AsyncStream[object]) -> AsyncIterator[object]:
+    async def _chunks(self, response: httpx2.Response) -> AsyncIterator[object]:
         """Yield the chunks of a stream. Each of them is bounded in bytes."""
+        content_type = response.headers.get("content-type", "")
+        response.headers["content-type"] = EVENT_STREAM  # `EventSource` reads no other type
         is_empty = True
-        async for chunk in stream:
+        events = aiter(httpx2.EventSource(response, max_event_size=None))
+        async for event in events:
+            if event.data.startswith(END_OF_STREAM):
+                await _read_rest(events)
+                break
             is_empty = False
-            if isinstance(stream.response.stream, BoundedBody):
-                stream.response.stream.restart()
-            yield chunk
-        if is_empty and "event-stream" not in stream.response.headers.get("content-type", ""):
+            if isinstance(response.stream, BoundedBody):
+                response.stream.restart()
+            yield event.json()
+        if is_empty and EVENT_STREAM not in content_type:
             raise self._no_answer()
 
     async def _single_chunk(self, response: httpx2.Response) -> AsyncIterator[object]:
@@ -207,14 +208,24 @@ def _api_key(options: ServerOptions) -> str | None:
         raise NotReady(f"the api_key of the model server at {options.url} {error}") from None
 
 
-def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
+def _http_client(options: ServerOptions) -> httpx2.AsyncClient:
     """Return an HTTP client with bounded answers, the proxies and certificates of the environment.
 
     A proxy from the environment cannot reach this machine's loopback interface.
     """
+    headers = {"accept-encoding": ACCEPT_ENCODING, "user-agent": f"outlast/{__version__}"}
+    if api_key := _api_key(options):
+        headers["authorization"] = f"Bearer {api_key}"
     try:
-        return openai.DefaultAsyncHttpxClient(
-            trust_env=urlsplit(url).hostname not in LOOPBACK,
+        return httpx2.AsyncClient(
+            headers=headers,
+            # The timeouts between tokens are enforced where the stream is read.
+            timeout=httpx2.Timeout(None, connect=min(options.timeout_s, CONNECT_TIMEOUT_S)),
+            limits=httpx2.Limits(
+                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+            ),
+            follow_redirects=True,
+            trust_env=urlsplit(options.url).hostname not in LOOPBACK,
             event_hooks={"response": [bound_body]},
         )
     except ImportError:
@@ -228,6 +239,30 @@ def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
         problem = "the URL of a proxy is not valid; it begins with http:// or https://"
     variables = [name for name in ENVIRONMENT if os.environ.get(name)]
     raise NotReady(
-        f"the model server at {url} cannot be reached: {problem}; check the environment: "
+        f"the model server at {options.url} cannot be reached: {problem}; check the environment: "
         f"{', '.join(variables)}, or name the host in NO_PROXY"
     )
+
+
+async def _raise_for_status(response: httpx2.Response) -> None:
+    """Read an answer with an error status, and raise it as `ErrorStatus`."""
+    if response.is_success:
+        return
+    try:
+        text = (await response.aread()).decode(errors="replace")
+    finally:
+        await response.aclose()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = text.strip()
+    error = body.get("error", body) if isinstance(body, dict) else body
+    raise ErrorStatus(response.status_code, response.headers, error)
+
+
+async def _read_rest(events: AsyncIterator[object]) -> None:
+    """Read a stream to its end. An answer is complete without it, so errors do not matter."""
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError, AnswerAborted):
+        async with asyncio.timeout(REST_TIMEOUT_S):
+            async for _ in events:
+                pass

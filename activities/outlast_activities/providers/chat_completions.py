@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 import json
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import openai
 from opentelemetry.propagate import inject
 
 from outlast.errors import ModelError, ModelFailure
@@ -25,7 +25,7 @@ from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import QUERY_TIMEOUT_S, ChatClient
 from outlast_activities.providers.chat_probe import probe_server
-from outlast_activities.providers.openai_errors import model_error
+from outlast_activities.providers.http_errors import QUERY_ERRORS, ErrorStatus, model_error
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 from outlast_activities.providers.request_fields import (
     constraint_fields,
@@ -96,10 +96,8 @@ class ChatCompletions:
             try:
                 async with asyncio.timeout(QUERY_TIMEOUT_S):
                     count = await self._queried_count(prompt)
-            except openai.NotFoundError:
-                self._can_count_tokens = False
-            except (openai.OpenAIError, ValueError, LookupError, TypeError, TimeoutError):
-                pass
+            except (*QUERY_ERRORS, LookupError, TypeError, TimeoutError) as error:
+                self._can_count_tokens = not _is_not_found(error)
         tokens = count_in(count)
         if tokens:
             return tokens
@@ -152,10 +150,10 @@ class ChatCompletions:
             error = ModelError(f"the model server at {url} {aborted}", kind=aborted.failure)
         except ModelError as raised:
             error = raised
-        except openai.NotFoundError as not_found:
-            error = self._not_found(not_found, prompt, model)
         except Exception as raised:  # noqa: BLE001 the library's and those of JSON that it cannot read
             error = model_error(raised, url=url, model=model, redactor=self._redactor)
+            if _is_not_found(raised) and self._was_replaced(prompt, model):
+                error = ModelError(str(error.message), kind=ModelFailure.OVERLOADED)
         # Not chained: the cause would be recorded with the failure, with the server's whole answer.
         raise ModelError(
             self._redactor.clean(str(error.message)),
@@ -165,16 +163,10 @@ class ChatCompletions:
             text=answer.text,
         ) from None
 
-    def _not_found(
-        self, not_found: openai.NotFoundError, prompt: Prompt, model: str | None
-    ) -> ModelError:
-        error = model_error(not_found, url=self._options.url, model=model, redactor=self._redactor)
+    def _was_replaced(self, prompt: Prompt, model: str | None) -> bool:
+        """Return whether the server listed a model that it no longer has, and forget that model."""
         self._client.forget_default_model(model)
-        is_default = (prompt.model or self._options.model) is None
-        if is_default and model is not None:
-            # The server listed this model before, and has another one now.
-            return ModelError(str(error.message), kind=ModelFailure.OVERLOADED)
-        return error
+        return (prompt.model or self._options.model) is None and model is not None
 
     def _headers(self, prompt: Prompt, engine: Engine) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -225,3 +217,7 @@ class ChatCompletions:
         template = await self._client.root_query("/apply-template", {"messages": prompt.messages})
         text = {"content": template["prompt"], "add_special": True, "parse_special": True}
         return len((await self._client.root_query("/tokenize", text))["tokens"])
+
+
+def _is_not_found(error: Exception) -> bool:
+    return isinstance(error, ErrorStatus) and error.status == HTTPStatus.NOT_FOUND

@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import openai
-
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerFacts, ServerOptions
 from outlast.text.texts import cut
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.decision_text import decision_value, has_open_thoughts
 from outlast_activities.providers.chat_client import ChatClient
+from outlast_activities.providers.http_errors import QUERY_ERRORS
 from outlast_activities.providers.request_fields import default_engine, engine_named
 from outlast_activities.providers.token_counts import count_in
 
@@ -126,7 +125,7 @@ def _is_valid(text: str) -> bool:
 async def _identity(client: ChatClient, options: ServerOptions) -> _Identity:
     try:
         models = await client.models()
-    except openai.OpenAIError:
+    except QUERY_ERRORS:
         models = []
     named = (model for model in models if model.get("id") == options.model)
     model: dict[str, Any] = next(named, models[0] if models else {})
@@ -148,6 +147,6 @@ def _version(value: object) -> str | None:
 async def _root_object(client: ChatClient, path: str) -> dict[str, Any]:
     try:
         body = await client.root_query(path)
-    except openai.OpenAIError:
+    except QUERY_ERRORS:
         return {}
     return body if isinstance(body, dict) else {}

@@ -1,15 +1,16 @@
-"""Errors of the `openai` client library as `ModelError`. No other module tests for their types."""
+"""Errors of the HTTP client and of a server's answers as `ModelError`."""
 
 import json
+from collections.abc import Mapping
 
 import httpx2
-import openai
 
 from outlast.errors import ModelError, ModelFailure
 from outlast.text.texts import cut
 from outlast_activities.providers.error_bodies import words_of
 from outlast_activities.providers.error_classes import MAX_MESSAGE, failure_of_answer, retry_after
 from outlast_activities.providers.redaction import Redactor
+from outlast_activities.providers.streams import AnswerAborted
 
 _ADVICE = {
     ModelFailure.AUTHENTICATION: "check the server's api_key (OUTLAST_MODEL__API_KEY) and its account",
@@ -17,14 +18,28 @@ _ADVICE = {
 }
 
 
+class ErrorStatus(Exception):
+    """Raised when a server answers with an error status. `body` is the error in its JSON, or its text."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+QUERY_ERRORS = (httpx2.HTTPError, ErrorStatus, AnswerAborted, ValueError, RecursionError)
+"""What a request that generates nothing can raise, if its answer cannot be used."""
+
+
 def model_error(error: Exception, *, url: str, model: str | None, redactor: Redactor) -> ModelError:
-    """Return an error of the client, classified."""
+    """Return an error of a request, classified."""
     server = f"the model server at {url}"
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, httpx2.TimeoutException):
         return ModelError(f"{server} did not answer in time", kind=ModelFailure.TIMEOUT)
-    if isinstance(error, openai.APIConnectionError):
-        return _connection_error(error.__cause__ or error, server, redactor)
-    if isinstance(error, openai.APIError):
+    if isinstance(error, httpx2.HTTPError):
+        return _connection_error(error, server, redactor)
+    if isinstance(error, ErrorStatus):
         return _answered_error(error, server, model, redactor)
     reason = _one_line(redactor.clean(str(error) or type(error).__name__))
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
@@ -49,20 +64,16 @@ def _connection_error(cause: BaseException, server: str, redactor: Redactor) -> 
 
 
 def _answered_error(
-    error: openai.APIError, server: str, model: str | None, redactor: Redactor
+    error: ErrorStatus, server: str, model: str | None, redactor: Redactor
 ) -> ModelError:
-    has_status = isinstance(error, openai.APIStatusError)
-    status = error.status_code if isinstance(error, openai.APIStatusError) else 200
-    headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
-    words = redactor.clean(words_of(error.body) or error.message)
-    failure = failure_of_answer(status, error.body, words)
-    answered = f"answered {status}" if has_status else "broke off its answer"
+    words = redactor.clean(words_of(error.body) or "without a reason")
+    failure = failure_of_answer(error.status, error.body, words)
     for_model = f" for model {model!r}" if model else ""
     advice = f"; {_ADVICE[failure]}" if failure in _ADVICE else ""
     return ModelError(
-        f"{server} {answered}{for_model}: {_one_line(words)}{advice}",
+        f"{server} answered {error.status}{for_model}: {_one_line(words)}{advice}",
         kind=failure,
-        retry_after=retry_after(headers),
+        retry_after=retry_after(error.headers),
     )
 
 
