@@ -327,6 +327,21 @@ class PodSettings(InputModel):
     """Prefix of the worker pods' names. The service ignores other host names."""
 
 
+class TlsSettings(InputModel):
+    """The PEM files of the demand service's certificate. Unset, its ports speak plain text."""
+
+    cert: str = ""
+    key: str = ""
+    client_ca: str = ""
+    """CA of client certificates: the gRPC port then admits only callers with a certificate of this CA."""
+
+    @model_validator(mode="after")
+    def _require_both(self) -> Self:
+        if bool(self.cert) != bool(self.key) or (self.client_ca and not self.cert):
+            raise PydanticCustomError("half", "needs cert and key, or neither")
+        return self
+
+
 class DemandSettings(InputModel):
     """The demand service: where it listens, and the task queues that it always reads.
 
@@ -337,6 +352,9 @@ class DemandSettings(InputModel):
     host: Host = "127.0.0.1"
     port: Port = 8070
     grpc_port: Port = 8071
+    token: Annotated[SecretStr | None, Field(min_length=16)] = None
+    """The token that callers send. Prefer the variable OUTLAST_DEMAND__TOKEN to the file."""
+    tls: TlsSettings = TlsSettings()
     # Servers update their counts every 5 s, so a shorter interval shows nothing new.
     poll_s: float = Field(default=5, ge=0.1, le=3_600)
     keep_s: float = Field(default=60, ge=0, le=MAX_SETTING_S)

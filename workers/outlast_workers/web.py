@@ -6,6 +6,7 @@ connections, the size of a request's head, and the time that a connection may ta
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -100,24 +101,31 @@ def open_listener(host: str, port: int, *, name: str, key: str) -> socket.socket
         ) from None
 
 
-async def serve(app: Starlette, listener: socket.socket, *, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then complete the requests in flight."""
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    stop: asyncio.Event,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Serve until `stop` is set, then complete the requests in flight. With `tls`, serve HTTPS."""
     # No access log, because links may be secrets.
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=BoundedConnection,
-            ws="none",
-            log_config=None,
-            # A warning for each invalid request would let clients fill the log.
-            log_level="error",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            timeout_keep_alive=IDLE_TIMEOUT_S,
-        )
+    config = uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        ws="none",
+        log_config=None,
+        # A warning for each invalid request would let clients fill the log.
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=IDLE_TIMEOUT_S,
     )
+    config.load()
+    config.ssl = tls
+    server = uvicorn.Server(config)
     # Not serve(), which installs signal handlers of its own.
     serving = asyncio.create_task(server._serve([listener]))
     stopping = asyncio.create_task(stop.wait())

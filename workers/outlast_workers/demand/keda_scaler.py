@@ -1,12 +1,13 @@
 """Demand over gRPC: an external scaler for KEDA."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from grpc import StatusCode
 
 from outlast_workers.demand import keda_protocol as keda
+from outlast_workers.demand.access import Token
 from outlast_workers.demand.demand_query import Demand, DemandQuery, ParameterNames, parse_query
 from outlast_workers.demand.http_api import NOT_WATCHED
 from outlast_workers.demand.reading_cache import ReadingCache
@@ -21,10 +22,21 @@ PARAMETER_NAMES = ParameterNames(
     activation="activationDemand",
 )
 
-KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
+KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl"})
 """Keys of a trigger that KEDA itself uses. It passes them on with the others."""
 
+TOKEN_KEY = "tokenFromEnv"  # noqa: S105 the name of a key
+"""The trigger names a variable of the scaled pods here. KEDA replaces the name by the variable's value."""
+
+UTILIZATION_KEY = "targetUtilization"
+"""Percent of a worker's slots that scaling aims at. The HPA ignores a deviation of up to 10 %."""
+
 METRIC = "outlast-demand"
+
+NO_TOKEN = (
+    f"this service needs a token: name its variable as {TOKEN_KEY} in the trigger's metadata, send it as "
+    "the metadata `authorization: Bearer TOKEN`, or use a client certificate (demand.tls.client_ca)"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class DemandScaler:
 
     cache: ReadingCache
     default_slots: Callable[[str], int]
+    token: Token = field(default_factory=lambda: Token(None))
 
     async def is_active(self, request: Any, context: keda.Context) -> Any:
         """Return whether any worker is needed."""
@@ -53,7 +66,10 @@ class DemandScaler:
     async def get_metric_spec(self, request: Any, context: keda.Context) -> Any:
         """Return the slots of one worker. This needs no reading."""
         slots = (await self._parse(request, context)).slots
-        spec = keda.MetricSpec(metricName=METRIC, targetSize=slots, targetSizeFloat=float(slots))
+        target = slots * await self._utilization(request, context)
+        spec = keda.MetricSpec(
+            metricName=METRIC, targetSize=max(1, int(target)), targetSizeFloat=target
+        )
         return keda.GetMetricSpecResponse(metricSpecs=[spec])
 
     async def get_metrics(self, request: Any, context: keda.Context) -> Any:
@@ -68,12 +84,23 @@ class DemandScaler:
         return keda.GetMetricsResponse(metricValues=[value])
 
     async def _parse(self, request: Any, context: keda.Context) -> DemandQuery:
-        metadata = request.scalerMetadata.items()
-        parameters = {key: value for key, value in metadata if key not in KEDA_KEYS}
+        header = dict(context.invocation_metadata() or ()).get("authorization")
+        presented = request.scalerMetadata.get(TOKEN_KEY)
+        if not (self.token.is_bearer(header) or self.token.admits(presented)):
+            await _abort(context, StatusCode.UNAUTHENTICATED, NO_TOKEN)
+        own = KEDA_KEYS | {TOKEN_KEY, UTILIZATION_KEY}
+        parameters = {key: text for key, text in request.scalerMetadata.items() if key not in own}
         try:
             return parse_query(parameters, PARAMETER_NAMES, default_slots=self.default_slots)
         except ValueError as error:
             await _abort(context, StatusCode.INVALID_ARGUMENT, str(error))
+
+    async def _utilization(self, request: Any, context: keda.Context) -> float:
+        text = request.scalerMetadata.get(UTILIZATION_KEY, "100")
+        if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:4]) <= 100:
+            reason = f"{UTILIZATION_KEY} must be a whole number from 1 to 100, not {text[:40]!r}"
+            await _abort(context, StatusCode.INVALID_ARGUMENT, reason)
+        return int(text) / 100
 
     async def _demand(self, query: DemandQuery, context: keda.Context) -> Demand:
         if not self.cache.admits(query.target):

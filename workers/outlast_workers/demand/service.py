@@ -12,6 +12,7 @@ import structlog
 
 from outlast.errors import NotReady
 from outlast_workers.connection import connect
+from outlast_workers.demand.access import RequireToken, Token, grpc_tls, http_tls
 from outlast_workers.demand.deletion_costs import DeletionCosts, in_cluster
 from outlast_workers.demand.demand_query import Target
 from outlast_workers.demand.http_api import http_api
@@ -20,7 +21,7 @@ from outlast_workers.demand.keda_scaler import DemandScaler
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import TemporalSource
 from outlast_workers.settings import Role, Settings
-from outlast_workers.settings_sections import PodSettings
+from outlast_workers.settings_sections import DemandSettings, PodSettings
 from outlast_workers.telemetry import start_telemetry
 from outlast_workers.web import open_listener, serve
 
@@ -29,6 +30,8 @@ MAX_GRPC_BYTES = 64_000
 
 MAX_GRPC_CALLS = 1_000
 """Calls at once. KEDA keeps one stream open for each trigger."""
+
+LOOPBACK = "127.0.0.1"
 
 GRPC_GRACE_S = 2.0
 """Seconds that gRPC calls in flight may take after a stop. Streams end only by this."""
@@ -90,6 +93,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
     try:
         # The ports first: without them, a connection is useless.
         with contextlib.closing(_http_listener(settings)) as listener:
+            tls = http_tls(demand.tls)
             grpc_server = _grpc_server(settings)
             costs = _deletion_costs(demand.pods)
             cache = ReadingCache(
@@ -99,8 +103,9 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 keep_s=demand.keep_s,
                 only_watched=demand.only_watched,
             )
+            scaler = DemandScaler(cache, default_slots, _token_of_grpc(demand))
             async with (
-                _serve_keda(grpc_server, DemandScaler(cache, default_slots)),
+                _serve_keda(grpc_server, scaler),
                 # An unexpected error of a task ends the process with a traceback.
                 asyncio.TaskGroup() as group,
             ):
@@ -110,13 +115,23 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 log.info(
                     "demand.started", host=demand.host, port=demand.port, grpc_port=demand.grpc_port
                 )
-                await serve(http_api(cache, default_slots), listener, stop=stop)
+                if demand.token is None and demand.host != LOOPBACK:
+                    log.warning(
+                        "demand.open", reason="anyone who reaches it is admitted: set demand.token"
+                    )
+                app = RequireToken(http_api(cache, default_slots), Token(demand.token))
+                await serve(app, listener, stop=stop, tls=tls)
                 for task in tasks:
                     task.cancel()
         log.info("demand.stopped")
     finally:
         telemetry.shutdown()
     return 0
+
+
+def _token_of_grpc(demand: DemandSettings) -> Token:
+    """Return the token of gRPC callers. A verified client certificate replaces it."""
+    return Token(None if demand.tls.client_ca else demand.token)
 
 
 def _deletion_costs(settings: PodSettings) -> DeletionCosts | None:
@@ -141,11 +156,16 @@ def _grpc_server(settings: Settings) -> grpc.aio.Server:
         ],
         maximum_concurrent_rpcs=MAX_GRPC_CALLS,
     )
+    address = f"{demand.host}:{demand.grpc_port}"
+    credentials = grpc_tls(demand.tls)
     try:
-        server.add_insecure_port(f"{demand.host}:{demand.grpc_port}")
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError:
         raise NotReady(
-            f"the demand service cannot listen on {demand.host}:{demand.grpc_port}: set "
+            f"the demand service cannot listen on {address}: set "
             "demand.grpc_port (OUTLAST_DEMAND__GRPC_PORT) to a free port"
         ) from None
     return server
