@@ -7,9 +7,14 @@ call. `outlast.testing.ScriptedModel` is a small implementation to read first.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from outlast.contracts.agents import Effort, Way
 from outlast.contracts.generation import Tokens
+from outlast.contracts.messages import Opaque
+from outlast.decision_prompts import decision_messages
+from outlast.turns import RejectedText, ToolDefinition, Turn
 
 LOOP_TOKENS = 64
 """Tokens of pure repetition after which an adapter aborts an answer."""
@@ -36,23 +41,63 @@ DEFAULT_DECODING = Decoding()
 class Prompt:
     """One request to a model server.
 
-    `messages` are chat messages (`role`, `content`). `schema` is the JSON Schema of the answer. Equal
-    schemas have an equal `schema_key`, so an adapter can cache what it derives from a schema.
-    `max_tokens` limits the answer. `model` is None for the server's configured model. All prompts of
-    one run have the same `session`, and begin with the same messages.
+    `turns` are the transcript. `tools` are all tools of the agent, the same for a whole run. This turn
+    may call those that are `allowed` (None for all, empty for none), at most `max_calls` of them, and may
+    give the final answer if `may_answer`.
+
+    `schema` is the JSON Schema of the decision, narrowed to what this turn allows. Equal schemas have an
+    equal `schema_key`, so an adapter can cache what it derives from a schema. `answer_schema` is a closed
+    object with the single property `answer`. It is the same for a whole run, and empty in the way
+    `decision`.
+
+    `way` is how the model decides, `effort` how much it thinks. `max_tokens` limits the completion with
+    its thoughts. `model` is None for the server's configured model. All prompts of one run have the same
+    `session`. `rejected` is the wrong answer that this prompt asks to correct: it comes last, so all that
+    is before stays the same. The messages contain `shown_schema`, which is the schema of the answer alone,
+    for servers that do not enforce it.
     """
 
-    messages: list[dict[str, str]]
+    turns: tuple[Turn, ...]
     schema: dict[str, Any]
     schema_key: str
     max_tokens: int
+    instructions: str | None = None
+    tools: tuple[ToolDefinition, ...] = ()
+    allowed: frozenset[str] | None = None
+    max_calls: int | None = None
+    may_answer: bool = True
+    answer_schema: dict[str, Any] = field(default_factory=dict)
+    shown_schema: dict[str, Any] | None = None
+    way: Way = "decision"
+    effort: Effort | None = None
     model: str | None = None
     session: str = ""
     decoding: Decoding = DEFAULT_DECODING
+    rejected: RejectedText | None = None
+
+    @cached_property
+    def messages(self) -> list[dict[str, str]]:
+        """The prompt as chat messages (`role`, `content`) of the `decision` way."""
+        return decision_messages(
+            self.instructions,
+            self.tools,
+            self.turns,
+            shown_schema=self.shown_schema,
+            rejected=self.rejected,
+        )
+
+    @property
+    def allowed_tools(self) -> tuple[ToolDefinition, ...]:
+        """The tools that this turn may call."""
+        if self.max_calls is not None and self.max_calls < 1:
+            return ()
+        if self.allowed is None:
+            return self.tools
+        return tuple(tool for tool in self.tools if tool.name in self.allowed)
 
     @property
     def text_bytes(self) -> int:
-        """The size of the messages in bytes, which is an upper bound of their tokens."""
+        """The size of the prompt as text in bytes, which is an upper bound of its tokens."""
         return sum(len(message["content"].encode()) for message in self.messages)
 
 
@@ -60,8 +105,11 @@ class Prompt:
 class Completion:
     """The answer of a model server.
 
-    `text` is not parsed yet. `finish_reason` is `stop`, or `length` if the answer reached `max_tokens`.
-    `model` is the name of the model that answered.
+    `text` is the decision as JSON text in every way: `{"tool_calls":[{"tool":…,"arguments":…}]}` with the
+    arguments as the model wrote them, or `{"answer":…}`. It is not parsed yet. `finish_reason` is `stop`,
+    or `length` if the answer reached `max_tokens`. `model` is the name of the model that answered.
+    `prompt_tokens` include the tokens that were read from a cache or written to it, `completion_tokens`
+    include the `reasoning_tokens`. `opaque` is what the model needs back in the next prompts of the run.
     """
 
     text: str
@@ -70,6 +118,9 @@ class Completion:
     completion_tokens: int
     model: str
     cached_prompt_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    opaque: Opaque | None = None
 
     @property
     def tokens(self) -> Tokens:
@@ -77,7 +128,9 @@ class Completion:
         return Tokens(
             prompt_tokens=self.prompt_tokens,
             cached_prompt_tokens=self.cached_prompt_tokens,
+            cache_write_tokens=self.cache_write_tokens,
             completion_tokens=self.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens,
         )
 
 
@@ -92,7 +145,8 @@ class ServerOptions:
     Without a `model` the adapter uses the first one that the server lists. `engine` is the decoding
     engine, if an operator names it. `timeout_s` limits the wait for the first token, `gap_s` the wait
     between two tokens. `session_header` is the name of a header that carries `Prompt.session`: routers
-    use it to send the prompts of one run to the same replica.
+    use it to send the prompts of one run to the same replica. `profile` names the facts of a hosted
+    service, if the host of the `url` does not.
     """
 
     url: str
@@ -104,6 +158,7 @@ class ServerOptions:
     gap_s: float = 30
     temperature: float = 0.2
     session_header: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +166,8 @@ class ServerFacts:
     """What `ModelServer.probe` found out about a server.
 
     `constrained` is whether the server enforces the JSON Schema of a prompt. `context_tokens` is the
-    size of the model's context, if the server reports it.
+    size of the model's context, if the server reports it. `ways` are the ways in which its model can
+    decide, the best one first. `supports_effort` is whether its model thinks as much as it is asked to.
     """
 
     engine: str
@@ -119,6 +175,9 @@ class ServerFacts:
     model: str
     context_tokens: int | None
     constrained: bool
+    ways: tuple[Way, ...] = ("decision",)
+    supports_effort: bool = False
+    images: bool = False
 
 
 class ModelServer(Protocol):

@@ -29,7 +29,16 @@ EMPTY_DIGEST = ""
 
 def extended(digest: str, message: Message) -> str:
     """Return the digest of a transcript with one more entry."""
-    entry = to_json([digest, message.role, message.content, message.tool, message.call_id])
+    fields: list[JsonValue] = [
+        digest,
+        message.role,
+        message.content,
+        message.tool,
+        message.call_id,
+    ]
+    if message.opaque is not None:
+        fields += [message.opaque.issuer, message.opaque.content]
+    entry = to_json(fields)
     return hashlib.sha256(entry.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outlast_activities.generation.attempt import Endpoint, GenerationAttempt, PromptSource
-from outlast_activities.generation.prompts import chat_messages
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.recovery import RULES
 from outlast_activities.policies.schema_checker import SchemaChecker
@@ -16,10 +15,12 @@ from outlast.agents import Agent
 from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Message
+from outlast.decision_prompts import decision_messages
 from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
 from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
 from outlast.text.json_text import to_json
+from outlast.turns import UserTurn
 
 INSTRUCTIONS = "You answer questions briefly, in JSON."
 
@@ -131,7 +132,10 @@ async def generate_value(
 
 def unconstrained_messages(kind: OutputType) -> list[dict[str, str]]:
     """Return the same prompt for a request without a schema: the messages contain the schema."""
-    return chat_messages(agent_of(kind), [user_message(kind.prompt)], shows_schema=True)
+    agent = agent_of(kind)
+    return decision_messages(
+        agent.instructions, (), (UserTurn(kind.prompt),), shown_schema=agent.output_schema
+    )
 
 
 def user_message(text: str) -> Message:

@@ -33,11 +33,24 @@ Dollars = Annotated[
 ]
 
 
+Way = Literal["native", "tools", "decision"]
+"""How a model decides: `native` with tool calls of the API, and its schema format for the answer; `tools`
+with tool calls, and the answer as a call of the tool `final_answer`; `decision` with JSON text under a
+schema."""
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model thinks before it decides."""
+
+
 class Price(WireModel):
-    """US dollars for a million tokens. By default, cached prompt tokens cost as much as others."""
+    """US dollars for a million tokens. By default, a prompt token costs the same, cached or not.
+
+    `cache_write_usd` is the price of prompt tokens that the server writes to its cache.
+    """
 
     prompt_usd: Dollars = Decimal(0)
     cached_prompt_usd: Dollars | None = None
+    cache_write_usd: Dollars | None = None
     completion_usd: Dollars = Decimal(0)
 
 
@@ -45,6 +58,7 @@ class Leg(WireModel):
     """A task queue that can serve a step, and how long a step waits for a worker there.
 
     For a model call, `server` names a model server in the settings of the worker, and `model` the model.
+    `way` and `effort` take precedence over those of the agent and of the server.
     """
 
     task_queue: str = Field(max_length=MAX_QUEUE)
@@ -52,6 +66,8 @@ class Leg(WireModel):
     server: str | None = Field(default=None, min_length=1, max_length=MAX_QUEUE)
     model: str | None = Field(default=None, min_length=1, max_length=MAX_QUEUE)
     price: Price | None = None
+    way: Way | None = None
+    effort: Effort | None = None
 
 
 class Route(WireModel):

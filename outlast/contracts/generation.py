@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from outlast.contracts.agents import Price
+from outlast.contracts.agents import Effort, Price, Way
 from outlast.contracts.base import WireModel
-from outlast.contracts.messages import Decision, Message
+from outlast.contracts.messages import Decision, Message, Opaque
 
 MILLION = 1_000_000
 """A price is per this many tokens."""
@@ -20,8 +20,8 @@ class GenerateInput(WireModel):
     long ones without their content. `tools` are the tools that the model may still call: None for all
     of the agent's, empty for none. `max_calls` is the number of tool calls left, if there is a limit.
     `answer` is whether the model may give the final answer. `tokens_left` (prompt and completion
-    together) and `cost_left_usd` (at `price`) limit the call with all its attempts. `server` and
-    `model` come from the leg. `is_last_leg` is False if another leg follows.
+    together) and `cost_left_usd` (at `price`) limit the call with all its attempts. `server`, `model`,
+    `way` and `effort` come from the leg. `is_last_leg` is False if another leg follows.
     """
 
     turn: int
@@ -37,6 +37,8 @@ class GenerateInput(WireModel):
     price: Price | None = None
     server: str | None = None
     model: str | None = None
+    way: Way | None = None
+    effort: Effort | None = None
     is_last_leg: bool = True
 
 
@@ -73,14 +75,17 @@ TokenCount = Annotated[int, _bounded(0, MAX_TOKENS)]
 
 
 class Tokens(WireModel):
-    """Token usage. `prompt_tokens` includes the `cached_prompt_tokens`.
+    """Token usage. `prompt_tokens` includes those that were read from a cache or written to it.
 
-    Counts are never negative, so a budget cannot grow.
+    `completion_tokens` includes the `reasoning_tokens`. Counts are never negative, so a budget cannot
+    grow.
     """
 
     prompt_tokens: TokenCount = 0
     cached_prompt_tokens: TokenCount = 0
+    cache_write_tokens: TokenCount = 0
     completion_tokens: TokenCount = 0
+    reasoning_tokens: TokenCount = 0
 
     @property
     def total(self) -> int:
@@ -92,19 +97,23 @@ class Tokens(WireModel):
         return Tokens(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_prompt_tokens=self.cached_prompt_tokens + other.cached_prompt_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
     def cost_usd(self, price: Price | None) -> Decimal:
         """Return the cost in dollars: 0 if no price is known."""
         if price is None:
             return Decimal(0)
-        cached_usd = price.cached_prompt_usd
+        cached_usd, write_usd = price.cached_prompt_usd, price.cache_write_usd
         cached_usd = price.prompt_usd if cached_usd is None else cached_usd
-        fresh = max(0, self.prompt_tokens - self.cached_prompt_tokens)
+        write_usd = price.prompt_usd if write_usd is None else write_usd
+        cached = self.cached_prompt_tokens + self.cache_write_tokens
         return (
-            price.prompt_usd * fresh
+            price.prompt_usd * max(0, self.prompt_tokens - cached)
             + cached_usd * self.cached_prompt_tokens
+            + write_usd * self.cache_write_tokens
             + price.completion_usd * self.completion_tokens
         ) / MILLION
 
@@ -116,6 +125,8 @@ class Generation(Tokens):
     """
 
     decision: Decision | None = None
+    opaque: Opaque | None = None
+    """What the model needs back with this decision."""
     out_of: Literal["tokens", "cost"] | None = None
     interrupted: bool = False
     """Whether the run cancelled the call. There is no decision then."""

@@ -2,9 +2,21 @@
 
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from outlast.contracts.base import WireModel
+
+
+class Opaque(WireModel):
+    """What only its issuer can read: signatures, encrypted reasoning, or thoughts that it needs back.
+
+    An adapter replays it to the same `issuer`, and leaves it out for every other one. `content` is JSON
+    text of the adapter's own choice. Nothing shows it to people.
+    """
+
+    issuer: str
+    """The API, the host and the model, as `ModelServer` adapters write it: `api:host:model`."""
+    content: str = Field(repr=False)
 
 
 class Message(WireModel):
@@ -20,6 +32,8 @@ class Message(WireModel):
     call_id: str | None = None
     decided: str | None = None
     """For a tool result: who approved, edited or answered. The model does not read it."""
+    opaque: Opaque | None = None
+    """For a decision: what its model needs back."""
 
 
 class ToolCall(WireModel):

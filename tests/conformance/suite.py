@@ -29,13 +29,14 @@ from bench.engines.types import MAX_TOKENS, TYPES, OutputType
 from outlast.contracts.agents import PinnedAgent
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Decoding, Prompt, ServerFacts, ServerOptions
+from outlast.turns import UserTurn
 
 TEMPERATURE = 0.7
 
 MAX_LOOP_COST = 110
 """Tokens of a loop: those that are allowed, those between two searches, and those in flight."""
 
-HELLO = [{"role": "user", "content": "Say hello in one sentence."}]
+HELLO = "Say hello in one sentence."
 OPEN_TEXT: dict[str, Any] = {"type": "string"}
 PAIR: dict[str, Any] = {
     "type": "object",
@@ -70,7 +71,7 @@ class ProbedServer:
 
     async def complete(
         self,
-        messages: list[dict[str, str]],
+        text: str,
         schema: dict[str, Any],
         *,
         max_tokens: int = MAX_TOKENS,
@@ -78,7 +79,7 @@ class ProbedServer:
     ) -> Completion:
         return await self.model.complete(
             Prompt(
-                messages,
+                (UserTurn(text),),
                 schema,
                 json.dumps(schema),
                 max_tokens,
@@ -129,8 +130,8 @@ def clerk() -> PinnedAgent:
     return pinned(agent)
 
 
-def long_text(tokens: int) -> list[dict[str, str]]:
-    return [{"role": "user", "content": "Repeat the word: " + "word " * tokens}]
+def long_text(tokens: int) -> str:
+    return "Repeat the word: " + "word " * tokens
 
 
 class Conformance:
@@ -189,15 +190,15 @@ class Conformance:
         assert (completion.finish_reason, completion.completion_tokens) == ("length", 6)
 
     async def test_a_loop_is_aborted_early(self, engine: ProbedServer) -> None:
-        messages = [{"role": "user", "content": "Repeat without end: ha ha ha ha ha ha ha ha ha"}]
+        turns = (UserTurn("Repeat without end: ha ha ha ha ha ha ha ha ha"),)
         async with other_adapter(engine, engine=engine.model.engine, temperature=0) as model:
             with pytest.raises(ModelError) as aborted:
-                await model.complete(Prompt(messages, OPEN_TEXT, "text", 1_000))
+                await model.complete(Prompt(turns, OPEN_TEXT, "text", 1_000))
         assert aborted.value.kind is ModelFailure.REPETITION_LOOP
         assert 0 < aborted.value.tokens["completion_tokens"] <= MAX_LOOP_COST
 
     async def test_a_compact_answer_has_no_free_white_space(self, engine: ProbedServer) -> None:
-        goad = [{"role": "user", "content": "Make up a name and scores, with many line breaks."}]
+        goad = "Make up a name and scores, with many line breaks."
         usual = await engine.complete(goad, PAIR)
         completion = await engine.complete(goad, PAIR, compact_json=True)
         assert json.loads(completion.text).keys() == {"name", "scores"}
@@ -229,15 +230,15 @@ class Conformance:
         assert raised.value.kind is ModelFailure.CONTEXT_OVERFLOW
 
     async def test_tokens_are_counted_as_the_server_counts_them(self, engine: ProbedServer) -> None:
-        prompt = Prompt([{"role": "system", "content": "Be brief. ✓"}, *HELLO], PAIR, "pair", 64)
+        prompt = Prompt((UserTurn(HELLO),), PAIR, "pair", 64, "Be brief. ✓")
         counted = await engine.model.count_prompt_tokens(prompt)
         completion = await engine.model.complete(prompt)
         assert counted == completion.prompt_tokens
 
     async def test_cached_tokens_of_a_prompt_are_reported(self, engine: ProbedServer) -> None:
-        messages = long_text(400)
-        await engine.complete(messages, PAIR)
-        again = await engine.complete(messages, PAIR)
+        text = long_text(400)
+        await engine.complete(text, PAIR)
+        again = await engine.complete(text, PAIR)
         assert again.prompt_tokens > again.cached_prompt_tokens >= 0.6 * again.prompt_tokens
 
     async def test_a_request_with_a_trace_is_accepted(self, engine: ProbedServer) -> None:
@@ -259,7 +260,7 @@ class Conformance:
             engine, engine=engine.model.engine, temperature=TEMPERATURE
         ) as model:
             prompt = Prompt(
-                [{"role": "user", "content": "Write a long story about a sailor."}],
+                (UserTurn("Write a long story about a sailor."),),
                 {"type": "array", "items": PAIR, "minItems": 100},
                 "long",
                 2_000,

@@ -83,6 +83,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "activity.MAX_MEMORIES",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",
+        "prompts.MAX_REMEMBERED_CHARACTERS",
+        "prompts.MAX_REMEMBERED_DECISIONS",
         "chat_completions.MAX_CONSTRAINT_BYTES",
         "run_start.MAX_SHARED_AGENT_BYTES",
         "patterns.MAX_CACHED_BYTES",

@@ -17,13 +17,14 @@ from outlast import RunFailed
 from outlast.errors import ModelError
 from outlast.model_server import Completion, Prompt, ServerOptions
 from outlast.testing import ScriptedModel, Step
+from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import RawServer, raw_server
 from tests.stage import Stage, on_stage
 
 END_WITHIN_S = 20
 """How long the run of a fault may take. The slowest ones wait for the backoff of a retry."""
 
-PROMPT = Prompt([{"role": "user", "content": "x"}], {"type": "object"}, "k", 100)
+PROMPT = Prompt((UserTurn("x"),), {"type": "object"}, "k", 100)
 DONE: dict[str, Any] = {"answer": "done"}
 
 

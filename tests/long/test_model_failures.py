@@ -45,6 +45,7 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Prompt, ServerOptions
 from outlast.plugin import OutlastPlugin
 from outlast.runs import Run
+from outlast.turns import UserTurn
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.stage import Stage, on_stage, staged_settings
 
@@ -684,7 +685,7 @@ async def test_a_server_that_is_down_is_asked_by_a_few_runs_and_passed_by_the_ot
 
 
 async def test_calls_in_flight_when_a_server_went_down_do_not_prolong_its_rest() -> None:
-    prompt = Prompt([{"role": "user", "content": "go"}], {"type": "object"}, "key", 50)
+    prompt = Prompt((UserTurn("go"),), {"type": "object"}, "key", 50)
     broken = Step(pieces=ANSWER, breaks_after=3, gap_s=0.01)
     async with ScriptedModelServer(always(broken)) as server, adapter(server) as model:
         calls = (model.complete(replace(prompt, session=f"run-{n}")) for n in range(10))

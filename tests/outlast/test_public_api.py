@@ -65,6 +65,10 @@ NAMES: dict[str, set[str]] = {
         *("Prompt", "ServerFacts", "ServerOptions"),
     },
     "outlast.signing": {"SigningKey"},
+    "outlast.turns": {
+        *("AnswerTurn", "CallsTurn", "PromptCall", "PromptResult", "RejectedText", "ResultsTurn"),
+        *("ToolDefinition", "Turn", "UserTurn"),
+    },
     "outlast.testing": {
         *("CHARACTERS_PER_TOKEN", "ScriptExhausted", "ScriptedModel", "Step"),
         *("answer", "call", "calls"),
@@ -82,7 +86,7 @@ PARAMETERS = {
     "outlast.Client.send": "self id text agent by update_id options",
     "outlast.Client.start": "self agent input spec tenant limits mode id task_queue",
     "outlast.Escalation": "audience after_s",
-    "outlast.Leg": "task_queue start_within_s server model price",
+    "outlast.Leg": "task_queue start_within_s server model price way effort",
     "outlast.Limits": "max_turns max_tokens max_cost_usd deadline_s idle_s",
     "outlast.OutlastPlugin": "",
     "outlast.Route": "legs",

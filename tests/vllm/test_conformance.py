@@ -7,6 +7,7 @@ import pytest
 from bench.engines.vllm_server import Endpoint
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Prompt
+from outlast.turns import UserTurn
 from tests.conformance.suite import (
     HELLO,
     PAIR,
@@ -40,7 +41,9 @@ class TestVllm(Conformance):
 
 async def test_a_cancelled_request_stops_the_engine(vllm: Endpoint, engine: ProbedServer) -> None:
     came = asyncio.Event()
-    prompt = Prompt(HELLO, {"type": "array", "items": PAIR, "minItems": 200}, "long", 3_000)
+    prompt = Prompt(
+        (UserTurn(HELLO),), {"type": "array", "items": PAIR, "minItems": 200}, "long", 3_000
+    )
     call = asyncio.create_task(engine.model.complete(prompt, on_tokens=lambda _: came.set()))
     await came.wait()
     assert await metric(vllm, "vllm:num_requests_running") == 1

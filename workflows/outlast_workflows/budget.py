@@ -194,6 +194,8 @@ def usage_of(tokens: Tokens, leg: Leg) -> Usage:
     return Usage(
         prompt_tokens=tokens.prompt_tokens,
         cached_prompt_tokens=tokens.cached_prompt_tokens,
+        cache_write_tokens=tokens.cache_write_tokens,
         completion_tokens=tokens.completion_tokens,
+        reasoning_tokens=tokens.reasoning_tokens,
         cost_usd=tokens.cost_usd(leg.price),
     )

@@ -155,6 +155,8 @@ class ModelCalls:
             price=None if cost_left_usd is None else leg.price,
             server=leg.server,
             model=leg.model,
+            way=leg.way,
+            effort=leg.effort,
             is_last_leg=leg is state.agent.route.legs[-1],
         )
 

@@ -127,6 +127,9 @@ class ModelActivities:
             schema_key=f"{cached.digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
             model=wanted.model or agent.model,
             session=workflow_id,
+            allowed=None if wanted.tools is None else frozenset(wanted.tools),
+            max_calls=wanted.max_calls,
+            may_answer=wanted.answer,
         )
         return GenerationAttempt(
             source,

@@ -15,13 +15,10 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
+from outlast.turns import RejectedText
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
-from outlast_activities.generation.prompts import (
-    chat_messages,
-    reask_messages,
-    trim_results,
-)
+from outlast_activities.generation.prompts import tools_of, trim_results, turns_of
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
@@ -71,6 +68,9 @@ class PromptSource:
     schema_key: str
     model: str | None
     session: str
+    allowed: frozenset[str] | None = None
+    max_calls: int | None = None
+    may_answer: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ class GenerationAttempt:
                     completions=max(1, self._completions),
                     **self.spent.model_dump(),
                 )
-            outcome = await self._complete(replace(prompt, max_tokens=max_tokens))
+            if max_tokens != prompt.max_tokens:
+                prompt = replace(prompt, max_tokens=max_tokens)
+            outcome = await self._complete(prompt)
             if isinstance(outcome, Generation):
                 return outcome
             remedy = remedy_for(outcome.failure, self._state(max_tokens))
@@ -220,23 +222,27 @@ class GenerationAttempt:
 
     def _prompt(self) -> Prompt:
         source = self._source
-        messages = chat_messages(
-            source.agent,
-            trim_results(source.transcript, self.memory.trimmed),
-            shows_schema=not self._endpoint.constrained,
-        )
-        if self._reask is not None:
-            quoted = self._reask.text[:MAX_QUOTED_CHARACTERS]
-            messages = reask_messages(messages, text=quoted, problem=self._reask.problem)
         return Prompt(
-            messages=messages,
+            turns=turns_of(trim_results(source.transcript, self.memory.trimmed)),
             schema=source.schema,
             schema_key=source.schema_key,
             max_tokens=self._max_tokens,
+            instructions=source.agent.instructions,
+            tools=tools_of(source.agent),
+            allowed=source.allowed,
+            max_calls=source.max_calls,
+            may_answer=source.may_answer,
+            shown_schema=None if self._endpoint.constrained else source.agent.output_schema,
             model=source.model,
             session=source.session,
             decoding=self._decoding,
+            rejected=self._rejected(),
         )
+
+    def _rejected(self) -> RejectedText | None:
+        if self._reask is None:
+            return None
+        return RejectedText(self._reask.text[:MAX_QUOTED_CHARACTERS], self._reask.problem)
 
     async def _affordable_tokens(self, prompt: Prompt) -> int | Literal["tokens", "cost"]:
         """Return the maximum tokens of the next answer, or the limit that leaves too little."""

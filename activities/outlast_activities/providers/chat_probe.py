@@ -13,6 +13,7 @@ from typing import Any
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerFacts, ServerOptions
 from outlast.text.texts import cut
+from outlast.turns import UserTurn
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.decision_text import decision_value, has_open_thoughts
 from outlast_activities.providers.chat_client import ChatClient
@@ -33,7 +34,7 @@ PROBE_SCHEMA: dict[str, Any] = {
     "required": ["probe"],
     "additionalProperties": False,
 }
-PROBE_MESSAGES = [{"role": "user", "content": "Greet me in one short English sentence."}]
+PROBE_TURNS = (UserTurn("Greet me in one short English sentence."),)
 
 _BACKEND_WORD = "zq"
 _BACKEND_SCHEMA: dict[str, Any] = {"type": "string", "pattern": _BACKEND_WORD}
@@ -86,7 +87,7 @@ async def _backend(complete: Complete) -> Engine:
 
     The constraint is written for `guidance`, because an unanchored pattern would be left out for `auto`.
     """
-    prompt = Prompt(PROBE_MESSAGES, _BACKEND_SCHEMA, "backend", _BACKEND_TOKENS)
+    prompt = Prompt(PROBE_TURNS, _BACKEND_SCHEMA, "backend", _BACKEND_TOKENS)
     try:
         text = (await complete(prompt, "guidance")).text
     except ModelError:
@@ -99,9 +100,7 @@ async def _backend(complete: Complete) -> Engine:
 async def _answer_to_probe(complete: Complete, engine: Engine) -> Completion:
     """Return the answer to the prompt, with more tokens if a model thinks before it answers."""
     for max_tokens in (PROBE_TOKENS, *THINKING_TOKENS):
-        completion = await complete(
-            Prompt(PROBE_MESSAGES, PROBE_SCHEMA, "probe", max_tokens), engine
-        )
+        completion = await complete(Prompt(PROBE_TURNS, PROBE_SCHEMA, "probe", max_tokens), engine)
         if not _is_thinking(completion) or max_tokens == THINKING_TOKENS[-1]:
             return completion
     raise AssertionError("the last number of tokens returns")

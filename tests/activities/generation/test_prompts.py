@@ -5,10 +5,11 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outlast_activities.generation.prompts import chat_messages, user_text
+from outlast_activities.generation.prompts import tools_of, turns_of
 
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.messages import Decision, Message, ToolCall
+from outlast.decision_prompts import decision_messages, user_text
 from outlast.transcripts import decision_message, tool_message, user_message
 from tests.outlast.hostile_texts import HOSTILE
 
@@ -108,7 +109,7 @@ def test_each_line_of_a_tool_comes_from_a_tool_and_prompts_only_grow() -> None:
             decision_message(Decision(tool_calls=(ToolCall(tool="order_status"),))),
             tool_message("order_status", "1.1", '{"paid_usd":\n 5}'),
         ]
-        messages = chat_messages(agent, transcript)
+        messages = decision_messages(agent.instructions, tools_of(agent), turns_of(transcript))
         prompt = "\n".join(message["content"] for message in messages)
         assert prompt.startswith(before)
         before = prompt

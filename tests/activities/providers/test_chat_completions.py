@@ -14,6 +14,7 @@ from temporalio.converter import DataConverter
 
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerOptions
+from outlast.turns import UserTurn
 from tests.activities.providers.fake_model_server import (
     FakeModelServer,
     Reply,
@@ -33,10 +34,8 @@ SCHEMA = {
 
 def prompt(**changes: Any) -> Prompt:
     plain: dict[str, Any] = {
-        "messages": [
-            {"role": "system", "content": "Count."},
-            {"role": "user", "content": "two apples"},
-        ],
+        "instructions": "Count.",
+        "turns": (UserTurn("two apples"),),
         "schema": SCHEMA,
         "schema_key": "counts",
         "max_tokens": 50,

@@ -14,6 +14,7 @@ from outlast_workers.settings_sections import ModelSettings
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Prompt, ServerOptions
+from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import SSE, raw_server, response
 
 ANSWER = response('data: {"choices":[{"delta":{"content":"{}"},"finish_reason":"stop"}]}\n\n', SSE)
@@ -63,7 +64,7 @@ async def test_they_do_not_matter_for_a_server_on_this_machine(
 
 async def completed(url: str, session: str = "run", **options: Any) -> None:
     model = ChatCompletions(ServerOptions(url, model="m", **options))
-    prompt = Prompt([{"role": "user", "content": "x"}], {"type": "object"}, "k", 9, session=session)
+    prompt = Prompt((UserTurn("x"),), {"type": "object"}, "k", 9, session=session)
     try:
         await model.complete(prompt)
     finally:
@@ -108,7 +109,7 @@ async def test_a_request_that_is_no_http_is_a_fault_of_the_request() -> None:
     async with raw_server(ANSWER) as server:
         model = ChatCompletions(ServerOptions(server.url, model="m", session_header="bad name"))
         for number in range(9):
-            prompt = Prompt([{"role": "user", "content": "x"}], {}, "k", 9, session=f"run-{number}")
+            prompt = Prompt((UserTurn("x"),), {}, "k", 9, session=f"run-{number}")
             with pytest.raises(ModelError) as raised:
                 await model.complete(prompt)
             assert raised.value.kind is ModelFailure.BAD_REQUEST

@@ -21,12 +21,13 @@ from temporalio.converter import DataConverter
 
 from outlast.errors import ModelError, NotReady
 from outlast.model_server import Prompt, ServerOptions
+from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import SSE, raw_server, response
 
 KEY = "sk-CANARY-7c1f'\"\\<+/=&%"
 """A key with each character that some encoding changes."""
 
-PROMPT = Prompt([{"role": "user", "content": "x"}], {"type": "object"}, "k", 100, session="run")
+PROMPT = Prompt((UserTurn("x"),), {"type": "object"}, "k", 100, session="run")
 
 ECHOES = {
     "header": f"Incorrect API key provided: Bearer {KEY}",

@@ -12,14 +12,13 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerOptions
+from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import JSON, SSE, raw_server, response
 
 Failed = ModelFailure
 
 ANSWER = '{"answer":"y"}'
-PROMPT = Prompt(
-    [{"role": "user", "content": "x" * 300}], {"type": "object"}, "k", 100, session="run"
-)
+PROMPT = Prompt((UserTurn("x" * 300),), {"type": "object"}, "k", 100, session="run")
 
 
 async def outcome_of(

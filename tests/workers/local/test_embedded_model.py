@@ -20,6 +20,15 @@ from outlast_workers.local.weights import find_weights
 
 from outlast.errors import ModelError
 from outlast.model_server import Completion, Prompt, ServerOptions
+from outlast.turns import (
+    CallsTurn,
+    PromptCall,
+    PromptResult,
+    ResultsTurn,
+    ToolDefinition,
+    Turn,
+    UserTurn,
+)
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "outlast_workers.local.embedded_model", "--port"]
@@ -97,6 +106,15 @@ def url() -> Iterator[str]:
         assert process.wait(TIMEOUT_S) == 0, "it ends by itself on a signal"
 
 
+TOOLS = (
+    ToolDefinition(
+        "read_metadata",
+        "Read the metadata of a package.",
+        {"type": "object", "properties": {"package": {"type": "string"}}},
+    ),
+)
+
+
 @pytest_asyncio.fixture(scope="session")
 async def model(url: str) -> AsyncIterator[ChatCompletions]:
     adapter = ChatCompletions(ServerOptions(url, temperature=0))
@@ -106,11 +124,15 @@ async def model(url: str) -> AsyncIterator[ChatCompletions]:
 
 
 async def complete(
-    model: ChatCompletions, *texts: str, schema: dict[str, Any] = DECISION, max_tokens: int = 600
+    model: ChatCompletions,
+    instructions: str,
+    *turns: Turn,
+    schema: dict[str, Any] = DECISION,
+    max_tokens: int = 600,
 ) -> Completion:
-    roles = ["system", *("user", "assistant") * len(texts)]
-    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
-    return await model.complete(Prompt(messages, schema, str(id(schema)), max_tokens))
+    return await model.complete(
+        Prompt(turns, schema, str(id(schema)), max_tokens, instructions, TOOLS)
+    )
 
 
 def error_of(*arguments: str) -> str:
@@ -126,7 +148,7 @@ def error_of(*arguments: str) -> str:
 
 async def test_every_answer_is_an_instance_of_the_decision_schema(model: ChatCompletions) -> None:
     completions = [
-        complete(model, "Answer with compact JSON.", f'Review the package "{name}"')
+        complete(model, "Answer with compact JSON.", UserTurn(f'Review the package "{name}"'))
         for name in ("rich", "flask", "numpy", "pip")
     ]
     for completion in await asyncio.gather(*completions):
@@ -142,9 +164,17 @@ async def test_the_result_of_a_tool_reaches_the_answer(model: ChatCompletions) -
         model,
         "You review Python packages. Call read_metadata first, then answer with the licence and a "
         "note that it returned.",
-        'Review the package "flask"',
-        '{"tool_calls":[{"tool":"read_metadata","arguments":{"package":"flask"}}]}',
-        '{"tool":"read_metadata","result":{"name":"flask","licence":"BSD-3-Clause","note":null}}',
+        UserTurn('Review the package "flask"'),
+        CallsTurn((PromptCall("1.1", "read_metadata", {"package": "flask"}),)),
+        ResultsTurn(
+            (
+                PromptResult(
+                    "1.1",
+                    "read_metadata",
+                    '{"name":"flask","licence":"BSD-3-Clause","note":null}',
+                ),
+            )
+        ),
         schema=ANSWER_ONLY,
     )
     assert json.loads(completion.text)["answer"]["licence"] == "BSD-3-Clause"
@@ -153,13 +183,15 @@ async def test_the_result_of_a_tool_reaches_the_answer(model: ChatCompletions) -
 async def test_an_answer_is_cut_off_at_max_tokens(
     model: ChatCompletions,
 ) -> None:
-    completion = await complete(model, "Review packages.", "Review rich.", max_tokens=5)
+    completion = await complete(model, "Review packages.", UserTurn("Review rich."), max_tokens=5)
     assert (completion.finish_reason, completion.completion_tokens) == ("length", 5)
 
 
 async def test_a_prompt_beyond_the_context_is_a_final_error(model: ChatCompletions) -> None:
     with pytest.raises(ModelError, match="context") as raised:
-        await complete(model, "Review packages.", "rich " * (embedded.CONTEXT_PER_SLOT + 1))
+        await complete(
+            model, "Review packages.", UserTurn("rich " * (embedded.CONTEXT_PER_SLOT + 1))
+        )
     assert raised.value.non_retryable
 
 
