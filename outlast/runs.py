@@ -268,10 +268,18 @@ class Run:
         return await self.decide(decision)
 
     async def say(
-        self, text: str, *, by: str = "", when: Literal["next_turn", "now"] = "next_turn"
+        self,
+        text: str,
+        *,
+        by: str = "",
+        when: Literal["next_turn", "now"] = "next_turn",
+        update_id: str | None = None,
     ) -> str:
-        """Add a user message for the next turn. With `now` it interrupts the model call in flight."""
-        return await self._update("say", text=text, by=by, when=when)
+        """Add a user message for the next turn. With `now` it interrupts the model call in flight.
+
+        A repeated `update_id` adds the message once.
+        """
+        return await self._update("say", update_id=update_id, text=text, by=by, when=when)
 
     async def reply(
         self,

@@ -51,6 +51,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "inbox.MAX_SUMMARY_BYTES",
         "waiting.MAX_ASKED_BYTES",
         "run_view.LABEL_WIDTH",
+        "service.MAX_DESCRIPTION_BYTES",
         "run_view.MIN_TEXT_BYTES",
         "outcome.MAX_REASON_BYTES",
         "payloads.MAX_ENCODING_BYTES",

@@ -103,7 +103,7 @@ PARAMETERS = {
     "outlast.Run.reply": "self within update_id on_waiting",
     "outlast.Run.result": "self",
     "outlast.Run.resume": "self by reason",
-    "outlast.Run.say": "self text by when",
+    "outlast.Run.say": "self text by when update_id",
     "outlast.Run.stream": "self interval",
     "outlast.Run.transcript": "self since",
     "outlast.ToolError": "message",

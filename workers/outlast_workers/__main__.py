@@ -73,6 +73,8 @@ def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
         return _callback(load_settings(options.config))
     if options.command == "demand":
         return _demand(load_settings(options.config))
+    if options.command == "gateway":
+        return _gateway(_with_agents(load_settings(options.config), options))
     if options.command == "dev":
         from outlast_workers.local.dev import run_dev  # noqa: PLC0415
 
@@ -96,6 +98,14 @@ async def _demand(settings: Settings) -> int:
     stop = asyncio.Event()
     stop_on_signals(stop)
     return await run_demand(settings, stop=stop)
+
+
+async def _gateway(settings: Settings) -> int:
+    from outlast_workers.gateway.service import run_gateway  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    return await run_gateway(settings, stop=stop)
 
 
 async def _run(settings: Settings) -> int:
@@ -131,6 +141,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     return settings.with_options(overrides) if overrides else settings
 
 
+def _with_agents(settings: Settings, options: argparse.Namespace) -> Settings:
+    agents = _split(options.agents)
+    return settings.with_options({"agents": agents}) if agents else settings
+
+
 def _split(values: list[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.split(",") if word)
 
@@ -155,23 +170,31 @@ def _parser() -> argparse.ArgumentParser:
     demand = commands.add_parser(
         "demand", help="tell KEDA and other autoscalers how many workers the task queues need"
     )
+    gateway = commands.add_parser(
+        "gateway", help="serve agents over HTTP: OpenAI's Responses API, plain JSON and events"
+    )
     commands.add_parser("demo", help="run two example agents on this machine, then stop")
-    for command in (run, dev, callback, demand):
+    for command in (run, dev, callback, demand, gateway):
         command.epilog = EPILOG
         command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
+    for command in (run, dev, gateway):
+        _add_agents_option(command)
     for command in (run, dev):
         _add_worker_options(command)
     _add_dev_options(dev)
     return parser
 
 
-def _add_worker_options(command: argparse.ArgumentParser) -> None:
+def _add_agents_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--agents",
         action="append",
         metavar="MODULE",
         help="module that defines agents or tools, in the current folder or installed; several with commas",
     )
+
+
+def _add_worker_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--roles",
         action="append",

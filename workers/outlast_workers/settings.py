@@ -43,6 +43,7 @@ from outlast_workers.settings_sections import (
     CallbackSettings,
     ConcurrencySettings,
     DemandSettings,
+    GatewaySettings,
     HealthSettings,
     ModelSettings,
     Module,
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     audiences: dict[str, AudienceSettings] = Field(default_factory=dict)
     """How each audience is notified of human requests. `*` applies to all audiences that are not listed."""
     callback: CallbackSettings = CallbackSettings()
+    gateway: GatewaySettings = GatewaySettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in notifications."""
     specs: SpecsSettings = SpecsSettings()

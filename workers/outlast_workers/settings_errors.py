@@ -35,7 +35,7 @@ _REASONS = {
     "tuple_type": "must be a list",
 }
 
-_SECRETS = {"api_key", "secret"}
+_SECRETS = {"api_key", "secret", "token"}
 
 
 def reject_unknown_variables(settings: type[BaseModel]) -> None:

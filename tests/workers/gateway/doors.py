@@ -1,0 +1,62 @@
+"""A gateway before a staged worker, for tests of its interfaces."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.service import gateway_app, served_agents
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.web import open_listener, serve_in_background
+from temporalio.client import Client as TemporalClient
+
+from outlast import Agent
+from outlast.client import Client
+from outlast.contracts.names import AGENTS_QUEUE
+from outlast.model_server import ModelServer
+from tests.stage import on_stage, staged_settings
+
+TOKENS: dict[str, Any] = {
+    "ann": {"token": "ann-has-a-long-token", "tenant": "acme", "audiences": ["leads"]},
+    "bob": {"token": "bob-has-a-long-token", "tenant": "acme"},
+    "eve": {"token": "eve-has-a-long-token", "tenant": "evil", "audiences": ["*"]},
+}
+
+
+@dataclass
+class Doors:
+    """Clients of one gateway: one for each principal, and one without a token."""
+
+    front: Front
+    url: str
+
+    def client(self, name: str = "ann", **headers: str) -> httpx2.AsyncClient:
+        bearer = {"authorization": f"Bearer {TOKENS[name]['token']}"} if name else {}
+        return httpx2.AsyncClient(base_url=self.url, headers={**bearer, **headers}, timeout=30)
+
+
+def gateway_settings(**fields: Any) -> GatewaySettings:
+    return GatewaySettings.model_validate({"tokens": TOKENS, **fields})
+
+
+@asynccontextmanager
+async def doors(
+    temporal: TemporalClient,
+    model: ModelServer | Mapping[str, Any],
+    agents: Iterable[Agent],
+    **settings: Any,
+) -> AsyncIterator[Doors]:
+    listed = list(agents)
+    staged = staged_settings(cached=1000)
+    queues = staged.queues.model_copy(update={"workflows": AGENTS_QUEUE})
+    worker: Settings = staged.model_copy(update={"queues": queues})
+    gateway = gateway_settings(**settings)
+    async with on_stage(temporal, model, listed, settings=worker):
+        by_name = {agent.name: agent for agent in listed}
+        front = Front(Client(temporal), gateway, served_agents(by_name, gateway))
+        with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
+            async with serve_in_background(gateway_app(front), listener):
+                yield Doors(front, f"http://127.0.0.1:{listener.getsockname()[1]}")

@@ -1,0 +1,98 @@
+"""What every interface of the gateway shares: authentication, rates, and the runs of the principal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from outlast.client import Client
+from outlast_workers.gateway.access import LOCAL, LOOPBACK, Principal, RateLimit, Tokens
+from outlast_workers.gateway.http_messages import error_response
+from outlast_workers.gateway.run_feeds import RunFeeds
+from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.settings_sections import GatewaySettings
+
+OPEN_PATHS = frozenset({"/healthz"})
+"""Paths that need no token."""
+
+PRINCIPAL = "outlast.principal"
+"""The key of the principal in the scope of a request."""
+
+log = structlog.get_logger("outlast.gateway")
+
+
+@dataclass(frozen=True)
+class Front:
+    """The state of a gateway process: a client, and the readers of runs that are followed now.
+
+    `agents` are the descriptions of the agents that may be started, by name.
+    """
+
+    client: Client
+    settings: GatewaySettings
+    agents: Mapping[str, str]
+    feeds: RunFeeds = field(default_factory=RunFeeds)
+
+    def runs(self, request: Request) -> TenantRuns:
+        """Return the runs that the principal of a request may use."""
+        return self.runs_of(request.scope[PRINCIPAL])
+
+    def runs_of(self, principal: Principal) -> TenantRuns:
+        """Return the runs that a principal may use."""
+        return TenantRuns(self.client, principal, self.agents)
+
+
+class Authenticated:
+    """Rejects requests without a valid token, too many requests, and requests of foreign web pages."""
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+        self._app = app
+        self._tokens = Tokens(settings)
+        self._rate = RateLimit(settings.requests_per_minute)
+        self._origins = frozenset(settings.origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its principal, or answer with an error."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        principal = self._tokens.principal(headers.get("authorization"))
+        if principal is None:
+            response = error_response(
+                HTTPStatus.UNAUTHORIZED,
+                "a valid bearer token is required: Authorization: Bearer TOKEN",
+                {"www-authenticate": "Bearer"},
+            )
+        elif principal is LOCAL and not self._is_local(headers):
+            response = error_response(
+                HTTPStatus.FORBIDDEN,
+                "without tokens, the gateway answers this machine only: set gateway.tokens",
+            )
+        elif (wait_s := self._rate.wait_s(principal.name)) is not None:
+            response = error_response(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many requests: at most {self._rate.per_minute:,} in a minute",
+                {"retry-after": str(wait_s)},
+            )
+        else:
+            scope[PRINCIPAL] = principal
+            await self._app(scope, receive, send)
+            return
+        await response(scope, receive, send)
+
+    def _is_local(self, headers: Headers) -> bool:
+        """Return whether a request names this machine, and no foreign web page sends it.
+
+        A browser would otherwise let any page that a developer visits start runs.
+        """
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+        origin = headers.get("origin")
+        if host not in LOOPBACK:
+            return False
+        return origin is None or origin in self._origins or urlsplit(origin).hostname in LOOPBACK

@@ -1,0 +1,117 @@
+"""Requests and answers of the gateway: bounded JSON bodies, errors in one line, event streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import JsonValue
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, StreamingResponse
+
+from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound, Unavailable
+from outlast.text.json_text import from_json, to_json
+from outlast_workers.gateway.run_feeds import TooManyFeeds
+from outlast_workers.gateway.tenant_runs import Forbidden, KeyReused
+
+MAX_BODY_BYTES = 1_000_000
+"""Bytes of the body of a request: as many as a run takes as its input."""
+
+MAX_STREAM_S = 3_600.0
+"""Seconds of one event stream. Its client connects again, and goes on after the last event."""
+
+BEAT_S = 15.0
+"""Seconds between two comments of a quiet event stream: proxies close silent connections."""
+
+STREAM_HEADERS = {
+    "cache-control": "no-store",
+    # Proxies such as nginx would hold events back.
+    "x-accel-buffering": "no",
+}
+
+_STATUSES: tuple[tuple[type[OutlastError], HTTPStatus], ...] = (
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (KeyReused, HTTPStatus.CONFLICT),
+    (RunNotFound, HTTPStatus.NOT_FOUND),
+    (BadRequest, HTTPStatus.BAD_REQUEST),
+    (TooManyFeeds, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NoAnswer, HTTPStatus.GATEWAY_TIMEOUT),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+def status_of(error: OutlastError) -> HTTPStatus:
+    """Return the HTTP status of an error."""
+    found = (status for kind, status in _STATUSES if isinstance(error, kind))
+    return next(found, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def error_response(
+    status: int, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an error as JSON: `{"error": {"message": …}}`, the form that clients of OpenAI read, too."""
+    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return JSONResponse(body, status, headers=dict(headers or {}))
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a request's body. Raises `HTTPException` if it is too large, or none.
+
+    The bytes are counted as they arrive, because a client can send any `Content-Length`.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"the body has more than {MAX_BODY_BYTES:,} bytes",
+                )
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not complete") from None
+    try:
+        value = from_json(bytes(body))
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"the body is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not a JSON object")
+    return value
+
+
+def sse(data: JsonValue, *, event: str = "", id: str = "") -> str:  # noqa: A002 SSE's word
+    """Return one event of an event stream."""
+    lines = [f"event: {event}"] if event else []
+    lines += [f"id: {id}"] if id else []
+    # JSON in ASCII has no line breaks.
+    return "\n".join([*lines, f"data: {json.dumps(data, separators=(',', ':'))}", "", ""])
+
+
+def event_stream(
+    events: AsyncGenerator[str, None], headers: Mapping[str, str] | None = None
+) -> StreamingResponse:
+    """Return a response that streams events for at most `MAX_STREAM_S`."""
+    return StreamingResponse(
+        _bounded(events),
+        media_type="text/event-stream",
+        headers={**STREAM_HEADERS, **(headers or {})},
+    )
+
+
+async def _bounded(events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    ends = asyncio.get_running_loop().time() + MAX_STREAM_S
+    try:
+        async for event in events:
+            yield event
+            if asyncio.get_running_loop().time() > ends:
+                return
+    finally:
+        await events.aclose()
+
+
+def json_line(value: JsonValue) -> str:
+    """Return a value as compact JSON."""
+    return to_json(value)

@@ -1,0 +1,150 @@
+"""Feeds of runs: one reader of a run, however many clients follow it.
+
+Each query of a run costs its worker time and, on Temporal Cloud, money. So the clients that follow one run
+share one reader, which ends when the last of them leaves.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import structlog
+
+from outlast.errors import OutlastError, RunFailed, Unavailable
+from outlast.runs import Run
+from outlast_workers.gateway.run_events import EventReader, RunEvent
+
+MAX_FEEDS = 1_000
+"""Runs that are followed at the same time."""
+
+log = structlog.get_logger("outlast.gateway")
+
+
+class TooManyFeeds(OutlastError):
+    """Raised if a further run cannot be followed now."""
+
+
+class GatewayStops(Unavailable):
+    """Raised in calls that follow a run when the gateway stops: repeat the call later."""
+
+
+class RunFeed:
+    """The events of one run so far. Clients read them from any position, and wait for more."""
+
+    def __init__(self, run: Run) -> None:
+        self.events: list[RunEvent] = []
+        self.error: OutlastError | None = None
+        self.has_ended = False
+        self.readers = 0
+        self._changed = asyncio.Event()
+        self._reader = EventReader()
+        self.task = asyncio.create_task(self._read(run))
+
+    async def _read(self, run: Run) -> None:
+        reader = self._reader
+        try:
+            async with aclosing(run.stream()) as entries:
+                async for entry in entries:
+                    self._add(*reader.read(entry))
+            try:
+                self._add(reader.ended(await run.result()))
+            except RunFailed as failed:
+                self._add(reader.ended(failed))
+        except OutlastError as error:
+            self.error = error
+        finally:
+            self.has_ended = True
+            self._wake()
+
+    def _add(self, *events: RunEvent) -> None:
+        self.events.extend(events)
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def stop(self) -> None:
+        """End the feed for all of its clients."""
+        self.error = GatewayStops("the gateway stops: repeat the call later")
+        self.task.cancel()
+
+    def since(self, after: int) -> list[RunEvent]:
+        """Return the events so far after the position `after`, and what the run waits for now."""
+        durable = [event for event in self.events if event.is_durable and event.is_news(after)]
+        return durable if self.has_ended else [*durable, *self._reader.waiting.values()]
+
+    async def wait(self, seen: int, timeout_s: float) -> bool:
+        """Wait for an event after the first `seen`, or for the end; return False after `timeout_s`."""
+        if len(self.events) > seen or self.has_ended:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class RunFeeds:
+    """The feeds of a process, by workflow id."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[str, RunFeed] = {}
+
+    @property
+    def count(self) -> int:
+        """The number of runs that are followed."""
+        return len(self._feeds)
+
+    def stop(self) -> None:
+        """End all feeds, so that the process can stop. A client continues at another process."""
+        for feed in self._feeds.values():
+            feed.stop()
+
+    async def follow(
+        self, run: Run, *, after: int = 0, beat_s: float
+    ) -> AsyncGenerator[RunEvent | None, None]:
+        """Yield the events of a run after the position `after`, and None every `beat_s` without one.
+
+        Ends after `run_ended`. Raises `TooManyFeeds`, `GatewayStops`, and the errors of `Run.stream`.
+        """
+        feed = self._feed(run)
+        feed.readers += 1
+        try:
+            seen = len(feed.events)
+            for event in feed.since(after):
+                yield event
+            while True:  # ends with the run, or with the client
+                while seen < len(feed.events):
+                    event = feed.events[seen]
+                    seen += 1
+                    # A new feed reads the run from its first entry.
+                    if event.is_news(after):
+                        yield event
+                if feed.has_ended:
+                    if feed.error is not None:
+                        raise feed.error
+                    return
+                if not await feed.wait(seen, beat_s):
+                    yield None
+        finally:
+            feed.readers -= 1
+            if feed.readers == 0:
+                await self._drop(run.id, feed)
+
+    def _feed(self, run: Run) -> RunFeed:
+        feed = self._feeds.get(run.id)
+        if feed is None or feed.has_ended:
+            if len(self._feeds) >= MAX_FEEDS:
+                raise TooManyFeeds(
+                    f"{MAX_FEEDS:,} runs are followed already; repeat the call later"
+                )
+            feed = self._feeds[run.id] = RunFeed(run)
+        return feed
+
+    async def _drop(self, run_id: str, feed: RunFeed) -> None:
+        if self._feeds.get(run_id) is feed:
+            del self._feeds[run_id]
+        feed.task.cancel()
+        await asyncio.gather(feed.task, return_exceptions=True)

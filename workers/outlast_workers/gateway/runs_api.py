@@ -1,0 +1,177 @@
+"""`/runs`: the gateway's own interface. Plain JSON, and events as a stream, for `curl` and any client.
+
+| call | does |
+| --- | --- |
+| `POST /runs` | starts a run: `agent`, `input`, `key`, `mode`, `limits` |
+| `GET /runs` | lists the newest runs |
+| `GET /runs/ID` | what the run does and waits for, or its result |
+| `GET /runs/ID/events` | streams its events; `Last-Event-ID` or `?after=` continues |
+| `POST /runs/ID/decide` | decides a pending request, with the payload of `decide` |
+| `POST /runs/ID/say` | sends a message |
+| `POST /runs/ID/cancel` | cancels the run |
+
+A workflow id has slashes, so the last word of a path is the call.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from temporalio.client import WorkflowExecutionStatus
+
+from outlast.contracts.base import InputModel
+from outlast.contracts.human import HumanDecision
+from outlast.contracts.limits import Limits
+from outlast.contracts.names import Name
+from outlast.contracts.requests import Input, SayPayload
+from outlast.errors import BadRequest, OutlastError, RunFailed
+from outlast.runs import Run
+from outlast.validation import validated
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
+from outlast_workers.gateway.run_feeds import GatewayStops
+
+MAX_AFTER = 10**9
+"""The largest position that a client can continue from."""
+
+
+class StartBody(InputModel):
+    """The body of `POST /runs`. With a `key`, a repeated request returns the same run."""
+
+    agent: Name
+    input: Input = None
+    key: Annotated[str, Field(max_length=128)] | None = None
+    mode: Literal["task", "conversation"] = "task"
+    limits: Limits | None = None
+
+
+class SayBody(InputModel):
+    """The body of `POST /runs/ID/say`. A repeated `key` sends the message once."""
+
+    text: str
+    when: Literal["next_turn", "now"] = "next_turn"
+
+
+class RunsApi:
+    """The handlers of `/runs`."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the interface."""
+        return [
+            Route("/agents", self.agents),
+            Route("/runs", self.start, methods=["POST"]),
+            Route("/runs", self.list),
+            Route("/runs/{id:path}/events", self.events),
+            *(
+                Route(f"/runs/{{id:path}}/{name}", handler, methods=["POST"])
+                for name, handler in self._commands().items()
+            ),
+            Route("/runs/{id:path}", self.show),
+        ]
+
+    def _commands(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+        return {"decide": self.decide, "say": self.say, "cancel": self.cancel}
+
+    async def agents(self, _: Request) -> Response:
+        """List the agents that may be started."""
+        listed = [{"agent": name, "description": text} for name, text in self._front.agents.items()]
+        return JSONResponse({"agents": listed})
+
+    async def start(self, request: Request) -> Response:
+        """Start a run, or return the one that the same key started before."""
+        body = validated(StartBody, await read_json(request))
+        if "input" not in body.model_fields_set and body.mode == "task":
+            raise BadRequest("input: is required, except in a conversation")
+        run = await self._front.runs(request).start(
+            body.agent, body.input, key=body.key, mode=body.mode, limits=body.limits
+        )
+        return JSONResponse({"id": run.id}, HTTPStatus.CREATED)
+
+    async def list(self, request: Request) -> Response:
+        """List the newest runs of the tenant."""
+        runs = [
+            {
+                "id": found.id,
+                "agent": found.agent,
+                "status": found.status,
+                "started_at": found.started_at.isoformat(),
+                "ended_at": found.ended_at.isoformat() if found.ended_at else None,
+            }
+            async for found in self._front.runs(request).list()
+        ]
+        return JSONResponse({"runs": runs})
+
+    async def show(self, request: Request) -> Response:
+        """Return what a run does now, or its result."""
+        run = self._run(request)
+        is_running = await self._front.runs(request).status(run) is WorkflowExecutionStatus.RUNNING
+        state = await (_progress(run) if is_running else _result(run))
+        return JSONResponse({"id": run.id, **state})
+
+    async def events(self, request: Request) -> Response:
+        """Stream the events of a run."""
+        run = self._run(request)
+        after = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+        if not after.isdecimal() or len(after) > 10 or int(after) > MAX_AFTER:
+            raise BadRequest(f"after: {after[:20]!r} is not the id of an event")
+        # Before the stream begins, because its status cannot change later.
+        await self._front.runs(request).status(run)
+        return event_stream(self._events(run, int(after)))
+
+    async def _events(self, run: Run, after: int) -> AsyncGenerator[str, None]:
+        events = self._front.feeds.follow(run, after=after, beat_s=BEAT_S)
+        async with aclosing(events):
+            try:
+                async for event in events:
+                    if event is None:
+                        yield ": waiting\n\n"
+                    else:
+                        yield sse(event.json(), event=event.type, id=str(event.position))
+            except GatewayStops:
+                return  # as after MAX_STREAM_S: the client connects again
+            except OutlastError as error:
+                yield sse({"type": "error", "message": str(error)}, event="error")
+
+    async def decide(self, request: Request) -> Response:
+        """Decide a pending request of a run."""
+        decision = validated(HumanDecision, await read_json(request))
+        outcome = await self._front.runs(request).decide(self._run(request), decision)
+        return JSONResponse({"outcome": outcome})
+
+    async def say(self, request: Request) -> Response:
+        """Send a message to a run."""
+        runs = self._front.runs(request)
+        fields = validated(SayBody, await read_json(request)).model_dump()
+        payload = validated(SayPayload, {**fields, "by": runs.principal.name})
+        run = self._run(request)
+        outcome = await run.say(payload.text, by=payload.by, when=payload.when)
+        return JSONResponse({"outcome": outcome})
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a run."""
+        await self._run(request).cancel()
+        return JSONResponse({"outcome": "cancelled"}, HTTPStatus.ACCEPTED)
+
+    def _run(self, request: Request) -> Run:
+        return self._front.runs(request).find(request.path_params["id"])
+
+
+async def _progress(run: Run) -> dict[str, JsonValue]:
+    state: dict[str, Any] = (await run.progress()).model_dump(mode="json")
+    return state
+
+
+async def _result(run: Run) -> dict[str, JsonValue]:
+    try:
+        state: dict[str, Any] = (await run.result()).model_dump(mode="json")
+    except RunFailed as error:
+        return {"status": "failed", "error": error.message, "error_type": error.cause_type}
+    return state
