@@ -29,6 +29,8 @@ from temporalio.worker import (
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
+    UnsandboxedWorkflowRunner,
+    WorkerConfig,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
@@ -42,6 +44,7 @@ from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
 from outlast.idempotency import CALL_KEY, KEY_HEADER, key_of, key_payload
+from outlast.query_guard import QueryGuard
 from outlast.text.error_text import clean_text, error_text, type_name
 
 PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")
@@ -67,6 +70,13 @@ class OutlastPlugin(SimplePlugin):
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
         )
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Return the configuration of a worker, with the queries of `AgentWorkflow` guarded."""
+        config = super().configure_worker(config)
+        runner = config.get("unsandboxed_workflow_runner") or UnsandboxedWorkflowRunner()
+        config["unsandboxed_workflow_runner"] = QueryGuard(runner)
+        return config
 
 
 class SingleInput(Interceptor):

@@ -1,9 +1,10 @@
 """Human requests: approvals and questions, their deadlines, decisions and outcomes."""
 
+import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -19,6 +20,8 @@ from outlast.contracts.bounds import (
 )
 from outlast.contracts.conditions import Condition
 from outlast.contracts.effects import Effect
+from outlast.text.json_text import from_json
+from outlast.text.texts import folded_name
 
 MAX_BY = 200
 MAX_COMMENT = 2_000
@@ -52,6 +55,14 @@ PersonName = Annotated[str, Field(max_length=MAX_BY), Printable(also="\t")]
 
 UNSEEN_HASH = "unseen"
 """No arguments have this hash. A decision with it has no effect, and the run replies with the outcome."""
+
+OUTCOMES: Mapping[str, Literal["approved", "denied", "answered"]] = {
+    "approve": "approved",
+    "edit": "approved",
+    "deny": "denied",
+    "answer": "answered",
+}
+"""The outcome of a request, by the decision that settles it."""
 
 
 class Escalation(WireModel):
@@ -190,6 +201,40 @@ def outcome_text(settled: SettledRequest) -> str:
         return f"request {settled.request_id!r} expired at {settled.at:%Y-%m-%d %H:%M:%S} UTC"
     by = f" by {settled.by!r}" if settled.by else ""
     return f"request {settled.request_id!r} is already {settled.outcome}{by}"
+
+
+def is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
+    """Return whether a person repeats the decision that settled a request: it changes nothing.
+
+    A named person may repeat it without the arguments, with `UNSEEN_HASH`.
+    """
+    is_same = (decision.request_id, OUTCOMES[decision.decision]) == (
+        settled.request_id,
+        settled.outcome,
+    )
+    voters = map(folded_name, (settled.by, *settled.approved_by))
+    if not is_same or folded_name(decision.by) not in voters:
+        return False
+    if decision.arguments is not None:
+        return hash_of(decision.arguments) == settled.arguments_hash
+    if decision.decision == "answer":
+        return settled.answer_hash in map(answer_hash, _readings(decision))
+    if decision.arguments_hash == UNSEEN_HASH:
+        return bool(decision.by)
+    return decision.arguments_hash in (None, settled.arguments_hash)
+
+
+def _readings(decision: HumanDecision) -> Iterator[JsonValue]:
+    """Yield an answer, and what it is as JSON if its sender did not know the type of the question."""
+    yield decision.answer
+    if decision.arguments_hash == UNSEEN_HASH and isinstance(decision.answer, str):
+        with contextlib.suppress(ValueError):
+            yield from_json(decision.answer)
+
+
+def answer_hash(answer: JsonValue) -> str:
+    """Return the hash of an answer."""
+    return hash_of({"answer": answer})
 
 
 def hash_of(arguments: Mapping[str, JsonValue]) -> str:

@@ -12,9 +12,14 @@ from typing import Any, NoReturn
 from temporalio.service import RPCError
 
 from outlast.client import Client
-from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.human import (
+    HumanDecision,
+    PendingRequest,
+    SettledRequest,
+    is_repeated,
+)
 from outlast.decide_commands import decide_update_id
-from outlast.errors import BadRequest, NotReady, OutlastError
+from outlast.errors import BadRequest, NotReady, OutlastError, RunFailed, RunNotFound
 from outlast.runs import Run
 from outlast.terminal.arguments import parse_arguments
 from outlast.terminal.chat import chat
@@ -167,12 +172,27 @@ async def _send(run: Run, decision: HumanDecision, request: PendingRequest | Non
     update_id = None if request is None else decide_update_id(payload, request)
     try:
         async with asyncio.timeout(DECIDE_TIMEOUT_S):
-            return await run.decide(decision, update_id=update_id)
+            try:
+                return await run.decide(decision, update_id=update_id)
+            except RunNotFound:
+                settled = await _settled(run, decision)
+                if settled is None:
+                    raise
+                return f"{settled.outcome} {settled.request_id}"
     except TimeoutError:
         raise BadRequest(
             f"no reply within {DECIDE_TIMEOUT_S:g} s, so the outcome is unknown: repeat the same command,"
             " which is safe"
         ) from None
+
+
+async def _settled(run: Run, decision: HumanDecision) -> SettledRequest | None:
+    """Return what an ended run recorded about a decision that is repeated, or None."""
+    try:
+        settled = (await run.result()).decisions
+    except RunFailed:
+        return None
+    return next((each for each in settled if is_repeated(decision, each)), None)
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace, asyncio.Runner], int]] = {

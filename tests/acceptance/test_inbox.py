@@ -160,6 +160,13 @@ async def test_what_waits_is_listed_shown_and_approved(
         ]
         (settled,) = (await run.result()).decisions
         assert (settled.outcome, settled.by) == ("approved", "osuser")
+        again = await terminal.run("approve", run.id, "1.1")
+        assert again == ("approved 1.1 (by osuser)\n", "", 0)
+        contrary = await terminal.run("deny", run.id, "1.1")
+        assert (contrary.status, contrary.err) == (
+            1,
+            f"outlast: the run {run.id!r} has ended, or does not exist\n",
+        )
         nothing = await terminal.run("inbox", "--audience", team)
         assert nothing == (f"No request waits for {team}.\n", "", 0)
     assert paid == [80]
@@ -196,6 +203,8 @@ async def test_each_audience_sees_its_own_and_a_question_is_answered(
         answered = await terminal.run("answer", second.id, '{"colour": "blue"}', "--by", "cy")
         assert answered.out.splitlines()[2:4] == ["    | Which", "    | colour?"]
         assert answered.out.endswith('  answer: {"colour": "blue"}\nanswered 1.1 (by cy)\n')
+        words = ("answer", second.id, "1.1", '{"colour": "blue"}', "--by", "cy")
+        assert await terminal.run(*words) == ("answered 1.1 (by cy)\n", "", 0)
         denied = await terminal.run("deny", first.id, "--by", "ann", "--comment", "a fraud")
         assert denied.out.endswith("  comment: a fraud\ndenied 1.1 (by ann)\n")
         await second.result()

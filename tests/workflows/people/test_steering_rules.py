@@ -22,6 +22,7 @@ from outlast.contracts.conditions import Condition
 from outlast.contracts.human import (
     MAX_VALUE_BYTES,
     MAX_VALUE_DEPTH,
+    UNSEEN_HASH,
     HumanDecision,
     PendingRequest,
     SettledRequest,
@@ -180,9 +181,13 @@ ALREADY = "(request '1.1' is already approved by 'ann')"
         # the same again is answered as before
         (decision("approve", by="ann"), "approved 1.1"),
         (decision("approve", by="ann", arguments_hash=hash_of(ASKED)), "approved 1.1"),
+        (decision("approve", by="ann", arguments_hash=UNSEEN_HASH), "approved 1.1"),
         # another person, the contrary, or of other arguments: nothing of it happened
         (decision("approve", by="bo"), ALREADY),
+        (decision("approve", by="bo", arguments_hash=UNSEEN_HASH), ALREADY),
+        (decision("approve", arguments_hash=UNSEEN_HASH), ALREADY),
         (decision("deny", by="ann"), ALREADY),
+        (decision("deny", by="ann", arguments_hash=UNSEEN_HASH), ALREADY),
         (decision("edit", by="ann", arguments=EDITED), ALREADY),
         (decision("approve", by="ann", arguments_hash=hash_of(EDITED)), ALREADY),
         (decision("answer", by="ann", answer=1), ALREADY),
@@ -211,6 +216,17 @@ def test_an_edit_or_an_answer_again_is_the_same_only_with_the_same_value() -> No
         "(request '1.1' is already answered by 'cy')",
     ]
     assert inbound.answers == {"1.1": "red"}
+
+
+def test_an_answer_is_repeated_as_it_was_typed() -> None:
+    inbound = steering_with(question(None))
+    first, again = (
+        decision("answer", by="cy", answer={"n": 1}),
+        decision("answer", by="cy", answer='{"n": 1}', arguments_hash=UNSEEN_HASH),
+    )
+    assert decided(inbound, first, again) == ["answered 1.1", "answered 1.1"]
+    other = again.model_copy(update={"answer": '{"n": 2}'})
+    assert decided(inbound, other) == ["(request '1.1' is already answered by 'cy')"]
 
 
 def test_the_same_person_counts_once() -> None:

@@ -9,10 +9,13 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from outlast.contracts.human import (
+    OUTCOMES,
     HumanDecision,
     PendingRequest,
     SettledRequest,
+    answer_hash,
     hash_of,
+    is_repeated,
     outcome_text,
 )
 from outlast.contracts.proofs import nonce_after, vote_of
@@ -36,8 +39,6 @@ SchemaCheck = Callable[[JsonValue, Schema], str | None]
 ProofCheck = Callable[[HumanDecision, PendingRequest], str | None]
 """Returns why the signature of a decision is not valid, in one sentence, or None."""
 
-_OUTCOMES = {"approve": "approved", "edit": "approved", "deny": "denied", "answer": "answered"}
-
 
 def decision_rejection(
     decision: HumanDecision,
@@ -53,7 +54,7 @@ def decision_rejection(
     """
     settled = inbound.settled.get(decision.request_id)
     if settled is not None:
-        return None if _is_repeated(decision, settled) else outcome_text(settled)
+        return None if is_repeated(decision, settled) else outcome_text(settled)
     request = inbound.pending.get(decision.request_id)
     if request is None:
         pending = ", ".join(map(repr, inbound.pending)) or "none"
@@ -80,23 +81,6 @@ def _hash_rejection(decision: HumanDecision, request: PendingRequest) -> str | N
         f"arguments_hash: the arguments of request {request.request_id!r} have changed "
         f"({request.arguments_hash}): look at them again"
     )
-
-
-def _is_repeated(decision: HumanDecision, settled: SettledRequest) -> bool:
-    """Tell whether the same person repeats the decision that settled a request."""
-    if settled.outcome != _OUTCOMES[decision.decision]:
-        return False
-    if folded_name(decision.by) not in map(folded_name, (settled.by, *settled.approved_by)):
-        return False
-    if decision.arguments is not None:
-        return hash_of(decision.arguments) == settled.arguments_hash
-    if decision.decision == "answer":
-        return _answer_hash(decision) == settled.answer_hash
-    return decision.arguments_hash in (None, settled.arguments_hash)
-
-
-def _answer_hash(decision: HumanDecision) -> str:
-    return hash_of({"answer": decision.answer}) if decision.decision == "answer" else ""
 
 
 def _answer_rejection(
@@ -171,7 +155,7 @@ def settle(decision: HumanDecision, inbound: InboundState, *, now: datetime) -> 
     """Apply a decision that was not rejected, and return a sentence for its maker."""
     request = inbound.pending.get(decision.request_id)
     if decision.request_id in inbound.settled or request is None:
-        return f"{_OUTCOMES[decision.decision]} {decision.request_id}"
+        return f"{OUTCOMES[decision.decision]} {decision.request_id}"
     if decision.decision in ("approve", "edit"):
         request = _with_vote(request, decision)
         inbound.pending[request.request_id] = request
@@ -184,7 +168,7 @@ def settle(decision: HumanDecision, inbound: InboundState, *, now: datetime) -> 
     if decision.decision == "answer":
         inbound.answers[request.request_id] = decision.answer
     inbound.settled[request.request_id] = _settled_request(request, decision, now)
-    return f"{_OUTCOMES[decision.decision]} {request.request_id}"
+    return f"{OUTCOMES[decision.decision]} {request.request_id}"
 
 
 def _keep_signature(decision: HumanDecision, inbound: InboundState) -> None:
@@ -219,13 +203,13 @@ def _settled_request(
         {
             "request_id": request.request_id,
             "tool": request.tool,
-            "outcome": _OUTCOMES[decision.decision],
+            "outcome": OUTCOMES[decision.decision],
             "by": decision.by,
             "approved_by": list(filter(None, request.approved_by)),
             "comment": decision.comment,
             "edited_by": request.edited_by,
             "arguments_hash": request.arguments_hash,
-            "answer_hash": _answer_hash(decision),
+            "answer_hash": answer_hash(decision.answer) if decision.decision == "answer" else "",
             "audience": request.audience,
             "at": now,
         }

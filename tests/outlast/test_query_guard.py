@@ -1,0 +1,56 @@
+"""A query that brings events of a task that has not started: it fails, and the run does not see them."""
+
+from typing import Any, cast
+
+import pytest
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from outlast.query_guard import EARLY_EVENTS, QueryGuard
+
+
+class Recorder(WorkflowRunner):
+    """A runner whose instances record the length of the history at each activation."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def prepare_workflow(self, defn: Any) -> None:
+        pass
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        return cast("WorkflowInstance", self)
+
+    def activate(self, act: WorkflowActivation) -> str:
+        self.seen.append(act.history_length)
+        return "activated"
+
+
+def activation(length: int, at_s: int, *, replaying: bool = False) -> WorkflowActivation:
+    act = WorkflowActivation(history_length=length, is_replaying=replaying)
+    act.timestamp.seconds = at_s
+    return act
+
+
+@pytest.mark.parametrize(
+    ("activations", "seen"),
+    [
+        ([activation(3, 1), activation(8, 1)], [3]),
+        ([activation(3, 1, replaying=True), activation(8, 1)], [3]),
+        ([activation(3, 1), activation(8, 1), activation(8, 1, replaying=True)], [3, 8]),
+        # each task has a time of its own; a second activation of one task brings no events
+        ([activation(3, 1), activation(9, 2), activation(14, 3)], [3, 9, 14]),
+        ([activation(3, 1), activation(9, 2), activation(9, 2)], [3, 9, 9]),
+        ([activation(3, 1, replaying=True), activation(9, 1, replaying=True)], [3, 9]),
+    ],
+)
+def test_events_before_their_task_are_not_applied(
+    activations: list[WorkflowActivation], seen: list[int]
+) -> None:
+    recorder = Recorder()
+    guarded = QueryGuard(recorder).create_instance(cast("WorkflowInstanceDetails", None))
+    completions = [guarded.activate(act) for act in activations]
+    assert recorder.seen == seen
+    failures = [one for one in completions if one != "activated"]
+    assert all(one.failed.failure.message == EARLY_EVENTS for one in failures)
+    assert len(failures) == len(activations) - len(seen)
