@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test: setup ## run the tests; ARGS="-k name"
 
 test-long: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)
+
+test-chaos: setup ## kill, freeze and cut workers and servers under a mix of runs; RUNS=1000 SEED=7
+	$(BIN)/python -m pytest tests/long/chaos/test_chaos.py -s -o norecursedirs=".*" $(ARGS)
 
 test-fuzz: setup ## send generated input to every interface; FUZZ_SCALE=20 tries 20 times as much
 	$(BIN)/python -m pytest tests/long/fuzz -o norecursedirs=".*" $(ARGS)

@@ -86,15 +86,19 @@ class Watch:
 
     def __init__(self) -> None:
         self.most_cpu_s = 0.0
+        self._before_s = time.process_time()
         self._task = asyncio.create_task(self._look())
 
+    def resume(self) -> None:
+        """Leave out the CPU time since the last look: hypothesis made the next input."""
+        self._before_s = time.process_time()
+
     async def _look(self) -> None:
-        before = time.process_time()
         while True:
             await asyncio.sleep(0.05)
-            now = time.process_time()
-            self.most_cpu_s = max(self.most_cpu_s, now - before)
-            before = now
+            now_s = time.process_time()
+            self.most_cpu_s = max(self.most_cpu_s, now_s - self._before_s)
+            self._before_s = now_s
 
     def end(self) -> None:
         self._task.cancel()
@@ -112,6 +116,7 @@ class Live:
         self.handles: list[WorkflowHandle[Any, Any]] = []
 
     async def start(self, payloads: Sequence[Payload]) -> WorkflowHandle[Any, Any]:
+        self._watch.resume()
         handle = await self.temporal.start_workflow(
             "AgentWorkflow",
             args=[RawValue(payload) for payload in payloads],
@@ -123,6 +128,7 @@ class Live:
 
     async def waiting(self) -> Run:
         """Return a run that waits for a person."""
+        self._watch.resume()
         if self._waiting is not None:
             with suppress(WorkflowQueryFailedError):
                 if await asyncio.wait_for(self._waiting.pending_requests(), ENDS_WITHIN_S):
