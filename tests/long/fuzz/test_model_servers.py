@@ -15,6 +15,7 @@ from outlast_workers.local.ports import HOST
 
 from outlast.errors import ModelError
 from outlast.model_server import Completion, Prompt, ServerOptions
+from outlast.turns import UserTurn
 from tests.long.fuzz import strategies as of
 from tests.long.fuzz.alarm import alarm, examples
 
@@ -151,7 +152,7 @@ TYPES = st.sampled_from(["text/event-stream", "application/json", "text/html"])
 STATUSES = st.sampled_from([200, 400, 401, 404, 422, 429, 500, 503, 529])
 SSE = st.just((200, "text/event-stream"))
 HEADS = st.one_of(SSE, SSE, SSE, st.tuples(STATUSES, TYPES))
-PROMPT = Prompt([{"role": "user", "content": "x"}], {"type": "object"}, "key", 100)
+PROMPT = Prompt((UserTurn("x"),), {"type": "object"}, "key", 100)
 
 
 class RawServer:
