@@ -1,6 +1,8 @@
 """JSON values from other people's code: checked for what histories, workers and models cannot carry."""
 
+import io
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import JsonValue
@@ -37,7 +39,7 @@ def carried(value: JsonValue, depth: int = 0) -> JsonValue:
 
 
 def with_clean_text(value: Any) -> Any:
-    """Return a Python value with `clean_text` in its lists, tuples, sets and dictionaries.
+    """Return a Python value with `clean_text` in its lists, tuples, sets, dictionaries and iterators.
 
     Raises `ValueError` for more values than a result can hold, such as lists that hold each other twice.
     """
@@ -57,13 +59,23 @@ class _Cleaner:
         if len(parents) >= MAX_RESULT_DEPTH or id(value) in parents:
             return value  # its encoding fails later, with the reason
         inside = (*parents, id(value))
-        if type(value) in (list, tuple, set, frozenset):
-            return type(value)(self.cleaned(item, inside) for item in value)
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return type(value)(*(self.cleaned(item, inside) for item in value))
         if type(value) is dict:
             return {
                 self.cleaned(name, inside): self.cleaned(item, inside)
                 for name, item in value.items()
             }
-        return value
+        make = _maker_of(value)
+        return make([self.cleaned(item, inside) for item in value]) if make else value
+
+
+def _maker_of(value: Any) -> Callable[[list[Any]], Any] | None:
+    """Return what makes a value of the same kind from its items, or None if it is not a collection."""
+    kind = type(value)
+    if kind in (list, tuple, set, frozenset):
+        return kind
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return lambda items: kind(*items)
+    # The encoder would read an endless iterator in C, where nothing else of the process runs.
+    if isinstance(value, range):
+        return list
+    return iter if isinstance(value, Iterator) and not isinstance(value, io.IOBase) else None

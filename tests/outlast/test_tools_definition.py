@@ -2,8 +2,9 @@
 
 import datetime
 import functools
+import itertools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -413,6 +414,11 @@ REPLACED: list[tuple[Any, Any, str]] = [
     (Cents, Cents.ONE, '"0.01"'),
     (list[Any], nested(100), "[" * 100 + "1" + "]" * 100),
     (int, 10**999, str(10**999)),
+    (Any, map(str, [1, 2]), '["1","2"]'),
+    (Iterable[str], (text for text in ["\udce9"]), '["\ufffd"]'),
+    (list[int], iter({1: 0}), "[1]"),
+    (Sequence[int], range(3), "[0,1,2]"),
+    (Any, {"rows": zip([1], [2], strict=True)}, '{"rows":[[1,2]]}'),
 ]
 
 
@@ -438,6 +444,11 @@ REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
     (list[Any], cyclic(), ToolFailed, "cannot be written as JSON: Circular reference"),
     (list[Any], cyclic_twice(), ToolFailed, "cannot be written as JSON: Circular reference"),
     (Any, bomb(), ToolError, "act returned more than 256,000 values: ask for less"),
+    (Any, itertools.count(), ToolError, "act returned more than 256,000 values: ask for less"),
+    (Iterable[int], iter(int, 1), ToolError, "more than 256,000 values"),
+    (Iterable[int], range(10**12), ToolError, "more than 256,000 values"),
+    (Sequence[int], range(10**12), ToolError, "more than 256,000 values"),
+    (Any, {"rows": [itertools.repeat("x")]}, ToolError, "more than 256,000 values"),
     (bytes, b"\xff", ToolFailed, "cannot be written as JSON"),
     (Any, object(), ToolFailed, "cannot be written as JSON"),
     (Any, open, ToolFailed, "cannot be written as JSON"),
