@@ -6,7 +6,6 @@ take time that is linear in the size of the decision.
 """
 
 import json
-from collections.abc import Collection
 
 from pydantic import JsonValue
 
@@ -17,9 +16,7 @@ from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast.transcripts import decision_json
-
-MAX_DECISION_DEPTH = 100
-"""Levels of nesting of a decision. The payload codec stops at 200, and results add levels of their own."""
+from outlast_activities.policies.schema_checker import MAX_ANSWER_DEPTH, is_deeper
 
 MAX_DECISION_BYTES = 1_900_000
 """Bytes of a decision as JSON. The Temporal server rejects payloads above 2 MB."""
@@ -34,13 +31,8 @@ MAX_DECISION_PROBLEM = 300
 
 def size_problem(value: JsonValue) -> str | None:
     """Return why the payload codec or the Temporal server cannot carry a value, or None."""
-    level: list[JsonValue] = [value]
-    for _ in range(MAX_DECISION_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            break
-    else:
-        return f"it is nested deeper than {MAX_DECISION_DEPTH} levels"
+    if is_deeper(value, MAX_ANSWER_DEPTH):
+        return f"it is nested deeper than {MAX_ANSWER_DEPTH - 4} levels; give a flatter value"
     try:
         size = len(to_json(value).encode())
     except UnicodeEncodeError:
@@ -84,9 +76,3 @@ def decision_problem(
 def _allowed(agent: PinnedAgent, wanted: GenerateInput) -> set[str]:
     names = {tool.name for tool in agent.tools}
     return names if wanted.tools is None else names & set(wanted.tools)
-
-
-def _children(value: JsonValue) -> Collection[JsonValue]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

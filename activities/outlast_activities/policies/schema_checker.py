@@ -47,7 +47,7 @@ class SchemaChecker:
         Equal schemas need equal keys. A check with too many steps is a problem as well. Raises `ModelError`
         if the schema itself is broken.
         """
-        if _is_deeper(value, MAX_ANSWER_DEPTH):
+        if is_deeper(value, MAX_ANSWER_DEPTH):
             return f"nested deeper than {MAX_ANSWER_DEPTH - 4} levels; give a flatter value"
         try:
             canonical = self._schemas.get_or_make(key, lambda: _sized(schema))
@@ -84,7 +84,7 @@ def _sized(schema: Schema) -> tuple[Schema, int]:
     return canonical, nodes * _NODE_BYTES
 
 
-def _is_deeper(value: JsonValue, most: int) -> bool:
+def is_deeper(value: JsonValue, most: int) -> bool:
     """Return whether lists and objects are nested deeper than `most` levels."""
     level: list[Any] = [value]
     for _ in range(most):

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from outlast_activities.policies.decision_check import (
     MAX_DECISION_BYTES,
-    MAX_DECISION_DEPTH,
     decision_problem,
     size_problem,
 )
+from outlast_activities.policies.schema_checker import MAX_ANSWER_DEPTH
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from outlast.contracts.agents import Leg, PinnedAgent, Route, ToolSpec
@@ -53,7 +53,7 @@ ALLOWED = [
     (decision(answer=None), wanted()),
     # Without a tool that is left, only the answer is possible.
     (decision(answer="y"), wanted(answer=False, tools=())),
-    (decision(answer=nested(MAX_DECISION_DEPTH - 2)), wanted()),
+    (decision(answer=nested(MAX_ANSWER_DEPTH - 1)), wanted()),
 ]
 
 REJECTED = [
@@ -73,7 +73,7 @@ REJECTED = [
     (decision("look", answer="y"), wanted(), "both tool calls and an answer"),
     (decision(answer="y"), wanted(answer=False), "the final answer is not allowed yet"),
     (decision(answer=None), wanted(answer=False), "the final answer is not allowed yet"),
-    (decision(answer=nested(MAX_DECISION_DEPTH)), wanted(), "nested deeper"),
+    (decision(answer=nested(MAX_ANSWER_DEPTH)), wanted(), "nested deeper"),
     (decision(answer="x" * (MAX_DECISION_BYTES + 1)), wanted(), "bytes"),
 ]
 
@@ -98,10 +98,10 @@ def test_a_decision_that_the_call_does_not_allow_is_rejected(
 @pytest.mark.parametrize(
     "value",
     [
-        nested(MAX_DECISION_DEPTH),
+        nested(MAX_ANSWER_DEPTH + 1),
         nested(5_000),
-        nested(MAX_DECISION_DEPTH, leaf={}),
-        {"c": nested(MAX_DECISION_DEPTH)},
+        nested(MAX_ANSWER_DEPTH, leaf={}),
+        {"c": nested(MAX_ANSWER_DEPTH)},
         [1, "x", {"a": nested(200)}],
         "x" * (MAX_DECISION_BYTES + 1),
         "é" * (MAX_DECISION_BYTES // 2 + 1),
@@ -125,8 +125,8 @@ def test_a_value_that_cannot_be_carried_is_named(value: Any) -> None:
     [
         None,
         {},
-        nested(MAX_DECISION_DEPTH - 2),
-        {"a": nested(MAX_DECISION_DEPTH - 3)},
+        nested(MAX_ANSWER_DEPTH - 1),
+        {"a": nested(MAX_ANSWER_DEPTH - 1)},
         10**400,
         -(10**4_000),
         1e308,
