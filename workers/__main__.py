@@ -1,7 +1,5 @@
 """`python -m workers` in a checkout: the same as `outlast worker`."""
 
-import sys
+from outlast_workers.__main__ import run_and_exit
 
-from outlast_workers.__main__ import main
-
-sys.exit(main())
+run_and_exit()

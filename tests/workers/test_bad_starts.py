@@ -13,12 +13,12 @@ from outlast_workers.__main__ import main
 from outlast_workers.catalog import load_catalog
 from outlast_workers.local.ports import free_port
 from outlast_workers.settings import Settings, load_settings
-from outlast_workers.settings_sections import RoutesSettings
+from outlast_workers.settings_sections import RoutesSettings, SpecsSettings
 from outlast_workers.start_warnings import unused_routes, warn_at_start
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from outlast import Agent, Leg, Route, tool
+from outlast import Agent, Approval, Escalation, Leg, Route, tool
 from outlast.errors import NotReady
 from tests.stage import catalog_of
 
@@ -248,6 +248,43 @@ def test_a_route_that_nothing_uses_is_named() -> None:
         ("routes.model.smal", "did you mean 'small'?"),
     ]
     assert list(unused_routes(Settings(routes=routes, roles=("tools",)), CATALOG)) == []
+
+
+@tool(
+    effect="write",
+    approval=Approval(audience="leads", escalate=(Escalation(audience="finance", after_s=9),)),
+)
+def refund(order_id: str) -> str:
+    """Refund."""
+    return order_id
+
+
+def test_a_name_of_specs_that_matches_nothing_is_a_warning() -> None:
+    catalog = catalog_of([Agent(name="desk", instructions="x", tools=[refund, find_hotel])])
+    specs = SpecsSettings(
+        tools=("refund", "find_hotl"), models=("any",), audiences=("leads", "finanse", "finance")
+    )
+    with capture_logs() as lines:
+        warn_at_start(Settings(specs=specs), catalog)
+    assert [(line["event"], line["setting"], line["name"], line["reason"]) for line in lines] == [
+        (
+            "specs.unknown_name",
+            "specs.tools",
+            "find_hotl",
+            "is unknown here; did you mean 'find_hotel'?",
+        ),
+        (
+            "specs.unknown_name",
+            "specs.audiences",
+            "finanse",
+            "is unknown here; did you mean 'finance'?",
+        ),
+    ]
+    disabled = specs.model_copy(update={"enabled": False})
+    for quiet in (Settings(specs=disabled), Settings(specs=specs, roles=("tools",)), Settings()):
+        with capture_logs() as lines:
+            warn_at_start(quiet, catalog)
+        assert lines == []
 
 
 def test_a_worker_without_agents_warns() -> None:

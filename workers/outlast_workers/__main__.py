@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from outlast_activities.providers.registry import ADAPTERS
 
@@ -257,5 +257,16 @@ def _add_dev_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def run_and_exit() -> NoReturn:
+    """Run the command of this process, and exit.
+
+    A tool may have left a thread in native code, which aborts Python's own way to exit.
+    """
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()
