@@ -36,7 +36,7 @@ async def run_agent(
         result: dict[str, JsonValue] = await workflow.execute_child_workflow(
             AGENT_WORKFLOW,
             request,
-            id=_default_id(agent or "spec") if not id else checked_run_id(id),
+            id=_default_id(agent or "spec") if id is None else checked_run_id(id),
             task_queue=task_queue,
             result_type=dict,
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,

@@ -26,11 +26,13 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
 
 
-def run_id_problem(run_id: str) -> str | None:
+def run_id_problem(run_id: object) -> str | None:
     """Return why a workflow id cannot be the id of a run, in words that follow its name, or None.
 
     Ids are shown to people in commands and links, so they are one line of printable text.
     """
+    if not isinstance(run_id, str):
+        return "is not text"
     if not run_id:
         return "is empty; give a workflow id"
     odd = next((each for each in run_id if not each.isprintable() or each == "`"), None)

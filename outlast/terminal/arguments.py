@@ -70,6 +70,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     # argparse does not accept an optional positional argument after an option.
     options, more = _parser().parse_known_args(arguments)
     error: Callable[[str], Any] = options.error
+    if options.command == "worker":
+        error("worker must be the first word; set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE for it")
     has_words = options.command in ("decide", "run")
     unknown = [*filter(_is_option, more)] if has_words else more
     if unknown:
@@ -128,6 +130,7 @@ def _decision_input(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"outlast {__version__}")
+    _add_connection(parser, default=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser)
     _add_watch(commands.add_parser)
@@ -151,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         "worker",
         help="run workers: run, dev, demo, callback, demand (see outlast worker --help)",
         add_help=False,
-    )
+    ).set_defaults(command="worker", error=parser.error)
     return parser
 
 
@@ -312,9 +315,14 @@ def _add_verb(add_parser: Callable[..., argparse.ArgumentParser], verb: _VerbHel
     _add_connection(command)
 
 
-def _add_connection(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--address", metavar="HOST:PORT", help="address of the Temporal server")
-    command.add_argument("--namespace", metavar="NAME", help="namespace of the runs")
+def _add_connection(command: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    """Add the options of the connection. A command without them keeps those before its name."""
+    command.add_argument(
+        "--address", metavar="HOST:PORT", default=default, help="address of the Temporal server"
+    )
+    command.add_argument(
+        "--namespace", metavar="NAME", default=default, help="namespace of the runs"
+    )
 
 
 def _json_object(text: str) -> dict[str, JsonValue]:

@@ -89,6 +89,7 @@ def test_the_request_is_optional_wherever_the_options_are(
         (["edit", "r2"], "required: --arguments"),
         (["edit", "r2", "--arguments", "{"], "--arguments: '{' is not JSON"),
         (["edit", "r2", "--arguments", "[1]"], "--arguments: '[1]' is not a JSON object"),
+        (["--address", "x:1", "worker", "run"], "worker must be the first word"),
     ],
 )
 def test_a_wrong_command_line_exits_with_2(
@@ -98,6 +99,27 @@ def test_a_wrong_command_line_exits_with_2(
         run_command(words)
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--address", "x:1", "--namespace", "n", "inbox"],
+        ["inbox", "--address", "x:1", "--namespace", "n"],
+        ["--address", "x:1", "inbox", "--namespace", "n"],
+        ["--address", "y:2", "--namespace", "n", "inbox", "--address", "x:1"],
+        ["--address=x:1", "--namespace=n", "run", "desk", "hello"],
+        ["--address", "x:1", "--namespace", "n", "approve", "r2"],
+    ],
+)
+def test_the_connection_is_named_before_or_after_the_command(words: list[str]) -> None:
+    options = parse_arguments(words)
+    assert (options.address, options.namespace) == ("x:1", "n")
+
+
+def test_without_options_the_connection_is_that_of_the_temporal_cli() -> None:
+    options = parse_arguments(["inbox"])
+    assert (options.address, options.namespace) == (None, None)
 
 
 @pytest.mark.parametrize("command", ["inbox", "approve", "deny", "edit", "answer"])

@@ -14,7 +14,7 @@ from annotated_types import MaxLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from outlast import BadRequest
+from outlast import BadRequest, run_agent
 from outlast.contracts import agents, human, proofs, requests
 from outlast.contracts.agents import Price, Resolved, ResolveInput
 from outlast.contracts.base import InputModel
@@ -419,6 +419,14 @@ def test_an_odd_id_is_refused(run_id: str) -> None:
         checked_run_id(run_id)
     assert len(refused.value.message) < 300
     refused.value.message.encode()
+
+
+@pytest.mark.parametrize(
+    "run_id", ["", "a\nb", "a`b", "x" * 1_001, "\udce9", "\x00", 5, b"x", ["x"]]
+)
+async def test_an_odd_id_of_a_child_is_rejected_before_it_starts(run_id: Any) -> None:
+    with pytest.raises(BadRequest, match="id: "):
+        await run_agent("desk", "hello", id=run_id)
 
 
 @pytest.mark.parametrize(
