@@ -1,7 +1,9 @@
 """Requests that start a run: built for clients, and parsed by the workflow."""
 
 import json
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
@@ -20,21 +22,30 @@ MAX_QUOTED_ID_BYTES = 80
 """A workflow id in an error message."""
 
 
-def parse_request(data: bytes) -> AgentRequest:
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A valid request, with warnings about probable mistakes in the schema of its `spec`."""
+
+    request: AgentRequest
+    warnings: tuple[str, ...] = ()
+
+
+def parse_request(data: bytes) -> CheckedRequest:
     """Parse the input of `AgentWorkflow`, or raise `BadRequest`."""
     if len(data) > MAX_INPUT_BYTES:
         raise BadRequest(
             f"input: {len(data):,} bytes are too many; at most {MAX_INPUT_BYTES:,} are allowed: "
             "pass a reference, such as a path or a URL, that a tool can read"
         )
-    request = parse(AgentRequest, data, what="the input of AgentWorkflow")
-    if request.spec is not None:
-        try:
-            check_schema(request.spec.output, "spec.output")
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-        user_message(request.input, request.spec.prompt)
-    return request
+    request: AgentRequest = parse(AgentRequest, data, what="the input of AgentWorkflow")
+    if request.spec is None:
+        return CheckedRequest(request)
+    try:
+        remarks = check_schema(request.spec.output, "spec.output")
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    user_message(request.input, request.spec.prompt)
+    return CheckedRequest(request, remarks)
 
 
 def request_json(
@@ -46,7 +57,10 @@ def request_json(
     limits: Limits | Mapping[str, Any] | None = None,
     mode: str = "task",
 ) -> dict[str, JsonValue]:
-    """Return a request as plain JSON. Raises `BadRequest` if the workflow would reject it."""
+    """Return a request as plain JSON. Raises `BadRequest` if the workflow would reject it.
+
+    A probable mistake in the schema of a `spec` is a `UserWarning`.
+    """
     fields: dict[str, Any] = {"tenant": tenant, "mode": mode}
     if input is None and mode == "task":
         raise BadRequest("input: is required, except in a conversation")
@@ -59,18 +73,20 @@ def request_json(
         encoded = json.dumps(fields).encode()
     except (TypeError, ValueError) as error:
         raise BadRequest(f"input: cannot be written as JSON: {error}") from None
-    request: AgentRequest = parse_request(encoded)
+    checked = parse_request(encoded)
+    for warning in checked.warnings:
+        warnings.warn(warning, UserWarning, stacklevel=3)
     return {
         name: value
-        for name, value in request.model_dump(mode="json", exclude_unset=True).items()
+        for name, value in checked.request.model_dump(mode="json", exclude_unset=True).items()
         if value is not None
     }
 
 
-def checked_run_id(run_id: str) -> str:
+def checked_run_id(run_id: object) -> str:
     """Return a workflow id, or raise `BadRequest` if it cannot be the id of a run."""
     problem = run_id_problem(run_id)
-    if problem is not None:
+    if problem is not None or not isinstance(run_id, str):
         raise BadRequest(f"id: {cut(repr(run_id), MAX_QUOTED_ID_BYTES)} {problem}")
     return run_id
 

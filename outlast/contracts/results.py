@@ -108,3 +108,5 @@ class Progress(OutputModel):
     tool_calls: int
     usage: Usage
     pending: list[PendingRequest] = []
+    warnings: list[str] = []
+    """Probable mistakes in the request, such as a keyword that is one slip from a known one."""

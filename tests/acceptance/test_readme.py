@@ -111,7 +111,7 @@ def printed_output() -> list[str]:
 
 def test_the_requests_of_the_readme_are_requests() -> None:
     typed = re.findall(r"--input '(\{.*?\})'", README, re.DOTALL)
-    requests = [parse_request(text.encode()) for text in typed if "request_id" not in text]
+    requests = [parse_request(text.encode()).request for text in typed if "request_id" not in text]
     assert len(requests) >= 2
     assert any(request.spec is not None for request in requests)
 

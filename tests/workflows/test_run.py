@@ -217,3 +217,22 @@ async def test_a_spec_is_a_whole_agent_whose_tools_are_named(temporal: Client, c
         result = await stage.run(spec=spec)
     assert result.output == {"done": True}
     assert model.prompts[0].messages[0]["content"].startswith("Scan it.")
+
+
+async def test_a_mistyped_keyword_of_a_spec_is_a_warning_that_the_run_shows(
+    temporal: Client, cached: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = {"type": "string", "maxLenght": 5}
+    spec = {"instructions": "Answer.", "output": output}
+    slip = "spec.output: unknown keyword 'maxLenght'; did you mean 'maxLength'?"
+    async with on_stage(temporal, ScriptedModel([answer("done")]), cached=cached) as stage:
+        with pytest.warns(UserWarning, match="did you mean 'maxLength'"):
+            run = await stage.start(spec=spec)
+        assert (await run.result()).output == "done"
+        assert (await run.progress()).warnings == [slip]
+        handle = temporal.get_workflow_handle(run.id)
+        metadata = await handle.query("__temporal_workflow_metadata")
+    assert slip in metadata.current_details
+    logged = [record for record in caplog.records if "spec.warning" in record.message]
+    assert len(logged) == 1
+    assert run.id in logged[0].message

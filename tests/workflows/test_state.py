@@ -62,6 +62,7 @@ STATE = RunState(
     has_search_attributes=True,
     has_audience_attribute=True,
     key_base="chat/r1",
+    warnings=["spec.output: 'tpye' is unknown"],
     started_at=NOON,
     status="paused",
     doing="waits",

@@ -75,6 +75,8 @@ def details(progress: Progress, workflow_id: str, messages: Sequence[Message] = 
         "",
         f"agent {code_span(visible_line(progress.agent))} · {turn} · {used}",
     ]
+    for warning in progress.warnings:
+        lines += ["", f"**warning**: {code_span(visible_line(warning))}"]
     for request in progress.pending:
         lines += ["", *_request_lines(request, workflow_id)]
     if len(messages) == 1 and messages[0].role == "assistant":

@@ -112,6 +112,7 @@ class RunDisplay:
             tool_calls=spending.tool_calls,
             usage=spending.usage,
             pending=list(self._inbound.pending.values()),
+            warnings=state.warnings,
         )
 
     def _attributes(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:

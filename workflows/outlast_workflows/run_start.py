@@ -88,7 +88,8 @@ async def open_run(request: RawValue) -> RunState:
     data = json_of(request)
     if data is None:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
-    wanted = parse_request(data)
+    checked = parse_request(data)
+    wanted = checked.request
     async with asyncio.timeout(wanted.limits.deadline_s):
         # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
         resolved = await _resolve(wanted)
@@ -103,8 +104,11 @@ async def open_run(request: RawValue) -> RunState:
         has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,
         key_base=_key_base(),
+        warnings=list(checked.warnings),
         started_at=workflow.info().start_time,
     )
+    for warning in checked.warnings:
+        workflow.logger.warning("spec.warning", extra={"warning": warning})
     if "input" in wanted.model_fields_set:
         prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
         state.transcript.add(user_message(wanted.input, prompt))

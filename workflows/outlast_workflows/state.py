@@ -75,6 +75,8 @@ class RunState(BaseModel):
     has_audience_attribute: bool = False
     key_base: str = ""
     """Begins the idempotency keys of this run's calls; empty in a state of an older build."""
+    warnings: list[str] = []
+    """Probable mistakes in the request, which the run shows to the person who started it."""
     started_at: datetime
     status: AgentStatus = "thinking"
     doing: str = "starting"

@@ -306,7 +306,7 @@ def _objects(depth: int) -> Any:
 
 
 def _request(name: str) -> str:
-    request = parse_request(json.dumps(REQUESTS[name]()).encode())
+    request = parse_request(json.dumps(REQUESTS[name]()).encode()).request
     if request.spec is not None:
         user_message(request.input, request.spec.prompt)
         for engine in get_args(Engine):
