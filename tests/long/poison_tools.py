@@ -139,8 +139,107 @@ def leaves_generator() -> str:
     raise GeneratorExit
 
 
+@tool(effect="write")
+def recurses() -> str:
+    """Recurse without an end."""
+    return recurses.name + _recursed()
+
+
+def _recursed() -> str:
+    return _recursed()
+
+
+@tool(effect="write")
+def takes_memory() -> str:
+    """Ask for more memory than there is."""
+    return "x" * (1 << 60)
+
+
+class Silent(Exception):
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@tool(effect="write")
+def cannot_be_shown() -> str:
+    """Fail with an exception that raises when it is shown."""
+    raise Silent
+
+
+@tool(effect="write")
+def group() -> str:
+    """Fail with a group of groups."""
+    error: Exception = ValueError("inmost")
+    for number in range(300):
+        error = ExceptionGroup(f"group {number}", [error])
+    raise error
+
+
+@tool(effect="write")
+def base_group() -> str:
+    """Fail with a group of what no handler expects."""
+    raise BaseExceptionGroup("all", [SystemExit(4), KeyboardInterrupt()])
+
+
+@tool(effect="read")
+def circle() -> Any:
+    """Return a value that holds itself."""
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@tool(effect="read")
+def large() -> str:
+    """Return 50 MB."""
+    return "x" * 50_000_000
+
+
+@tool(effect="read")
+def endless() -> Any:
+    """Return a generator that never ends."""
+    return (number for number in iter(int, 1))
+
+
+@tool(effect="read")
+def odd_names() -> Any:
+    """Return names that JSON does not have."""
+    return {os.fsdecode(b"caf\xe9"): 1, 7: 2}
+
+
+@tool(effect="write")
+def shouts() -> str:
+    """Write 5 MB to the log, and fail."""
+    print("shout " * 800_000, file=sys.stderr)
+    raise ValueError("hoarse")
+
+
+@tool(effect="write")
+async def closes_its_loop() -> str:
+    """Stop and close the event loop that it runs on."""
+    loop = asyncio.get_running_loop()
+    loop.stop()
+    loop.close()
+    return ""
+
+
+@tool(effect="write")
+async def cancels_all() -> str:
+    """Cancel every task that it can find."""
+    for task in asyncio.all_tasks():
+        task.cancel()
+    await asyncio.sleep(1)
+    return ""
+
+
 TOOLS: list[Any] = [exits, exits_async, exits_in_task, interrupts, stops, cancels, breaks_executor]
 TOOLS += [surrogate_error, surrogate_result, chain, megabytes, deep, not_a_number, leaves_generator]
+TOOLS += [recurses, takes_memory, cannot_be_shown, group, base_group, circle, large, endless]
+TOOLS += [odd_names, shouts, closes_its_loop, cancels_all]
 TOOLS += [blocks, blocks_for_good, hangs, innocent]
 
 poisoned = Agent(name="poisoned", instructions="Call.", tools=TOOLS)
