@@ -76,9 +76,11 @@ class Approval(WireModel):
     """Who must approve a call, when the request expires, and with which outcome.
 
     `quorum` people must approve; one denial denies the call. The audience gets a reminder every `remind_s`.
-    A request that expires is approved or denied by `on_expiry`. With `when`, a call whose arguments do not
-    satisfy the condition needs no approval. `signed` requires a signature with each decision, by a key of
-    the audience in the settings of the workers. An audience with keys always needs signatures.
+    A request that expires is approved or denied by `on_expiry`. If the call is denied, the model reads the
+    reason and continues; with `on_denial="stop"`, the run ends with the stop reason `denied`. With `when`,
+    a call whose arguments do not satisfy the condition needs no approval. `signed` requires a signature
+    with each decision, by a key of the audience in the settings of the workers. An audience with keys
+    always needs signatures.
     """
 
     audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
@@ -87,6 +89,7 @@ class Approval(WireModel):
     escalate: tuple[Escalation, ...] = Field(default=(), max_length=MAX_ESCALATIONS)
     expires_s: float = Field(default=86_400, gt=0, le=MAX_WAIT_S)
     on_expiry: Literal["deny", "approve"] = "deny"
+    on_denial: Literal["continue", "stop"] = "continue"
     when: Condition | None = None
     signed: bool = False
 

@@ -24,6 +24,7 @@ from outlast_workflows.people.conversation import Answer, Replies
 from outlast_workflows.run import AgentRun
 from outlast_workflows.run_start import check_restored, open_run, restored
 from outlast_workflows.state import InboundState, RunState
+from outlast_workflows.tool_calls import CallDenied
 
 
 def _ignores_several_inputs(
@@ -69,8 +70,8 @@ class AgentWorkflow:
     async def _ended(self, request: RawValue) -> AgentResult:
         """Open the run, take its turns and end it.
 
-        The deadline and a cancellation end the run with a result, a failure ends it as failed. All three
-        can come out of each await in the `try` block.
+        The deadline, a cancellation and a denial end the run with a result, a failure ends it as failed.
+        All of them can come out of each await in the `try` block.
         """
         try:
             state = await self._opened(request)
@@ -80,6 +81,8 @@ class AgentWorkflow:
             result = self._stopped("deadline")
         except asyncio.CancelledError:
             result = self._stopped("cancelled")
+        except CallDenied:
+            result = self._stopped("denied")
         except Exception as error:  # noqa: BLE001 see `failure_of`
             await self._fail(failure_of(error))
         return await self._end(result)

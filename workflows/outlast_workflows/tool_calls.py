@@ -25,6 +25,10 @@ from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.unknown_outcomes import UnknownOutcomes
 
 
+class CallDenied(Exception):
+    """Raised when people deny a call whose `on_denial` stops the run."""
+
+
 class ToolCalls:
     """Carries out the tool calls of one run's decisions."""
 
@@ -52,7 +56,7 @@ class ToolCalls:
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
         """Run the calls of one decision, and add their results to the transcript in their order.
 
-        Raises the first error that ends the run, after all calls have ended.
+        Raises the first error that ends the run, after all calls have ended: also `CallDenied`.
         """
         turn = self._spending.turns
         tools = [self._tools.get(call.tool) for call in calls]
@@ -106,6 +110,8 @@ class ToolCalls:
         call = replace(call, proof=self._requests.take_proof(call.id))
         reason = denial(settled, approval)
         if reason is not None:
+            if settled is not None and approval.on_denial == "stop":
+                raise CallDenied(reason)
             return to_json({"denied": reason}), decision_text(settled)
         if arguments is None:
             return await self._carry_out(call), decision_text(settled)

@@ -233,6 +233,53 @@ async def test_an_expired_request_may_be_approved_by_its_policy(skipping: Client
     assert len(paid) == 1
 
 
+async def test_a_denial_that_stops_the_run_undoes_its_effects(
+    temporal: Client, cached: int
+) -> None:
+    undone: list[str] = []
+
+    @tool(effect="idempotent")
+    def release(room: str) -> None:
+        """Release a room."""
+        undone.append(room)
+
+    @tool(effect="write", compensate=release)
+    def reserve(room: str) -> str:
+        """Reserve a room."""
+        return room
+
+    strict = Approval(audience="leads", on_denial="stop")
+    (refund,) = desk_with(strict).tools
+    desk = Agent(name="desk", instructions="Refund.", tools=[refund, reserve])
+    model = ScriptedModel(
+        [
+            calls(
+                call("refund", order_id="42", amount_usd=80),
+                call("refund", order_id="43", amount_usd=80),
+                call("reserve", room="blue"),
+            )
+        ]
+    )
+    async with on_stage(temporal, model, [desk], cached=cached) as stage:
+        run = await stage.start("desk")
+        await run.deny(await pending(run), by="ann", comment="a fraud")
+        result = await run.result()
+    assert (result.status, result.stop_reason) == ("stopped", "denied")
+    assert [(one.outcome, one.by) for one in result.decisions] == [("denied", "ann")]
+    assert [(one.tool, one.outcome) for one in result.compensations] == [("reserve", "undone")]
+    assert (paid, undone) == ([], ["blue"])
+
+
+async def test_an_expiry_that_denies_can_stop_the_run(skipping: Client) -> None:
+    strict = Approval(audience="leads", expires_s=60, on_denial="stop")
+    async with on_stage(
+        skipping, model_that_refunds(), [desk_with(strict)], has_search_attributes=False
+    ) as stage:
+        result = await stage.run("desk")
+    assert (result.stop_reason, result.decisions[0].outcome) == ("denied", "expired")
+    assert paid == []
+
+
 async def test_a_quorum_that_is_not_reached_says_how_far_it_came(skipping: Client) -> None:
     both = Approval(audience="leads", quorum=2, expires_s=60)
     model = model_that_refunds()
