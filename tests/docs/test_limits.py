@@ -14,6 +14,10 @@ from tests.docs.bounds import PAGE, Row, constants, numbers, rows
 
 INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
+        "api_containers.MAX_NAME",
+        "hosted_prompts.MAX_NAME",
+        "api_nodes.MAX_DESCRIPTION",
+        "api_references.MAX_NAME",
         "attempt.MAX_PROBLEM",
         "chat_probe.MAX_VERSION",
         "error_bodies.MAX_WORDS",
@@ -81,6 +85,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "validation.MAX_REASONS",
     ),
     "bounds a cache that is filled again": (
+        "anthropic_messages.MAX_SCHEMAS_BYTES",
         "activity.MAX_MEMORIES",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",
@@ -97,6 +102,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "transcript_cache.MAX_AGENT_BYTES",
     ),
     "estimates tokens or prices": (
+        "hosted_server.MESSAGE_TOKENS",
         "prompt_memory.TEMPLATE_TOKENS",
         "chat_completions.MESSAGE_TOKENS",
         "packing.ENTRY_BYTES",

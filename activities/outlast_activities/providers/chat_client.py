@@ -1,4 +1,4 @@
-"""The HTTP client of one server with OpenAI's chat completions API. It knows URLs and no prompts."""
+"""The HTTP client of one model server. It knows URLs and no prompts."""
 
 import asyncio
 import contextlib
@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 1_000
 MAX_IDLE_CONNECTIONS = 100
 """Connections to one server. Slots bound the calls of a worker at the same time anyway."""
 
+AUTHORIZATION = "authorization"
+
 EVENT_STREAM = "text/event-stream"
 
 END_OF_STREAM = "[DONE]"
@@ -47,26 +49,32 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ChatClient:
-    """The connections to one server. It never retries."""
+    """The connections to one server. It never retries.
 
-    def __init__(self, options: ServerOptions) -> None:
+    `key_header` is the header that carries the API key. With `authorization` it is a bearer token.
+    """
+
+    def __init__(self, options: ServerOptions, *, key_header: str = AUTHORIZATION) -> None:
         self._options = options
         self._has_answered = False
         self._default_model: str | None = None
         self._default_model_lock = asyncio.Lock()
         self._url = _base_url(options.url).rstrip("/")
-        self._client = _http_client(options)
+        self._client = _http_client(options, key_header)
 
     @asynccontextmanager
     async def stream(
-        self, body: Mapping[str, Any], headers: Mapping[str, str]
+        self,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        path: str = "/chat/completions",
     ) -> AsyncIterator[AsyncIterator[object]]:
         """Yield the chunks of an answer. Leaving the block early ends the request.
 
         Raises `AnswerAborted`, `ErrorStatus`, or an error of `httpx2`.
         """
         timeout_s = self._options.timeout_s
-        url = f"{self._url}/chat/completions"
+        url = f"{self._url}{path}"
         request = self._client.build_request("POST", url, json=body, headers=headers)
         try:
             async with asyncio.timeout(timeout_s):
@@ -125,11 +133,27 @@ class ChatClient:
         url = f"{self._url.removesuffix('/v1')}{path}"
         return await self._query("GET" if body is None else "POST", url, body)
 
-    async def _query(self, method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+    async def query(
+        self,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return the JSON of an endpoint of the API. Raises one of `QUERY_ERRORS`."""
+        method = "GET" if body is None else "POST"
+        return await self._query(method, f"{self._url}{path}", body, headers)
+
+    async def _query(
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Return the answer to a query, within `QUERY_TIMEOUT_S`. Raises one of `QUERY_ERRORS`."""
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S):
-                response = await self._client.request(method, url, json=body)
+                response = await self._client.request(method, url, json=body, headers=headers)
                 await _raise_for_status(response)
                 return response.json()
         except TimeoutError:
@@ -208,14 +232,15 @@ def _api_key(options: ServerOptions) -> str | None:
         raise NotReady(f"the api_key of the model server at {options.url} {error}") from None
 
 
-def _http_client(options: ServerOptions) -> httpx2.AsyncClient:
+def _http_client(options: ServerOptions, key_header: str) -> httpx2.AsyncClient:
     """Return an HTTP client with bounded answers, the proxies and certificates of the environment.
 
     A proxy from the environment cannot reach this machine's loopback interface.
     """
     headers = {"accept-encoding": ACCEPT_ENCODING, "user-agent": f"outlast/{__version__}"}
     if api_key := _api_key(options):
-        headers["authorization"] = f"Bearer {api_key}"
+        is_bearer = key_header == AUTHORIZATION
+        headers[key_header] = f"Bearer {api_key}" if is_bearer else api_key
     try:
         return httpx2.AsyncClient(
             headers=headers,

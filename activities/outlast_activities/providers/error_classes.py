@@ -27,20 +27,38 @@ _CODES = {
     "exceed_context_size_error": ModelFailure.CONTEXT_OVERFLOW,
     "content_filter": ModelFailure.REFUSAL,
     "content_policy_violation": ModelFailure.REFUSAL,
+    "model_context_window_exceeded": ModelFailure.CONTEXT_OVERFLOW,
+    "request_too_large": ModelFailure.CONTEXT_OVERFLOW,
+    "string_above_max_length": ModelFailure.CONTEXT_OVERFLOW,
+    "invalid_prompt": ModelFailure.REFUSAL,
+    "bio_policy": ModelFailure.REFUSAL,
+    "misalignment_policy_violation": ModelFailure.REFUSAL,
     "insufficient_quota": ModelFailure.AUTHENTICATION,
+    "credit_balance_exhausted": ModelFailure.AUTHENTICATION,
+    "organization_spend_limit_exceeded": ModelFailure.AUTHENTICATION,
+    "project_spend_limit_exceeded": ModelFailure.AUTHENTICATION,
+    "organization_usage_limit_exceeded": ModelFailure.AUTHENTICATION,
+    "exceeded_current_quota_error": ModelFailure.AUTHENTICATION,
+    "billing_error": ModelFailure.AUTHENTICATION,
     "billing_hard_limit_reached": ModelFailure.AUTHENTICATION,
     "invalid_api_key": ModelFailure.AUTHENTICATION,
     "authentication_error": ModelFailure.AUTHENTICATION,
     "permission_error": ModelFailure.AUTHENTICATION,
     "model_not_found": ModelFailure.UNKNOWN_MODEL,
+    "not_found_error": ModelFailure.UNKNOWN_MODEL,
     "rate_limit_exceeded": ModelFailure.THROTTLED,
+    "too_many_requests": ModelFailure.THROTTLED,
     "rate_limit_error": ModelFailure.THROTTLED,
     "throttling_error": ModelFailure.THROTTLED,
     "overloaded_error": ModelFailure.OVERLOADED,
+    "server_is_overloaded": ModelFailure.OVERLOADED,
+    "timeout_error": ModelFailure.TIMEOUT,
+    "invalid_json_schema": ModelFailure.BAD_REQUEST,
     "unavailable_error": ModelFailure.OVERLOADED,
     "server_overloaded": ModelFailure.OVERLOADED,
     # Groq validates answers itself: the model wrote an invalid one.
     "json_validate_failed": ModelFailure.SCHEMA_INVALID,
+    "tool_use_failed": ModelFailure.SCHEMA_INVALID,
 }
 """Values of `error.code` and `error.type`. They take precedence over the status."""
 
@@ -55,6 +73,10 @@ _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
             r"(prompt|input) is too long|longer than the maximum model length",
             ModelFailure.CONTEXT_OVERFLOW,
         ),
+        (
+            r"input token count.{0,40}exceeds the maximum|reduce the length of the (messages|input)",
+            ModelFailure.CONTEXT_OVERFLOW,
+        ),
         (r"content (management )?policy|content filter|safety system", ModelFailure.REFUSAL),
         (r"rate[ _-]?limit|too many requests|RateLimitError|\b429\b", ModelFailure.THROTTLED),
         (
@@ -62,7 +84,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
             ModelFailure.OVERLOADED,
         ),
         (
-            r"queue is full|loading model|service ?unavailable|\b(503|529)\b",
+            r"queue is full|loading model|over capacity|service ?unavailable|\b(503|529)\b",
             ModelFailure.OVERLOADED,
         ),
         (
@@ -154,6 +176,16 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> time
         waits = [_wait(headers[name], now) for name in _reset_headers(headers)]
         wait = max((wait for wait in waits if wait is not None), default=None)
     return None if wait is None else _bounded(wait)
+
+
+def retry_info(body: object) -> timedelta | None:
+    """Return the wait that a server asks for in its body, or None: Google's `RetryInfo.retryDelay`."""
+    now = datetime.now(UTC)
+    for node in mappings_in(body):
+        wait = _wait(str(node.get("retryDelay") or ""), now)
+        if wait is not None:
+            return _bounded(wait)
+    return None
 
 
 def _reset_headers(headers: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,12 @@ import httpx2
 from outlast.errors import ModelError, ModelFailure
 from outlast.text.texts import cut
 from outlast_activities.providers.error_bodies import words_of
-from outlast_activities.providers.error_classes import MAX_MESSAGE, failure_of_answer, retry_after
+from outlast_activities.providers.error_classes import (
+    MAX_MESSAGE,
+    failure_of_answer,
+    retry_after,
+    retry_info,
+)
 from outlast_activities.providers.redaction import Redactor
 from outlast_activities.providers.streams import AnswerAborted
 
@@ -73,7 +78,7 @@ def _answered_error(
     return ModelError(
         f"{server} answered {error.status}{for_model}: {_one_line(words)}{advice}",
         kind=failure,
-        retry_after=retry_after(error.headers),
+        retry_after=retry_after(error.headers) or retry_info(error.body),
     )
 
 

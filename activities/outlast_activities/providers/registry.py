@@ -35,6 +35,12 @@ def _chat_completions(options: ServerOptions, facts: ServerFacts | None) -> Mode
     return ChatCompletions(options, facts)
 
 
+def _anthropic(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
+    from outlast_activities.providers import anthropic_messages  # noqa: PLC0415
+
+    return anthropic_messages.connect(options, facts)
+
+
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
         adapter.api: adapter
@@ -54,6 +60,12 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                     'vLLM 0.12 or later is needed; with any other server set api = "openai"'
                 ),
                 connect=_chat_completions,
+            ),
+            Adapter(
+                api="anthropic",
+                summary="Anthropic's Messages API: Claude models",
+                constraint_advice="choose a model with structured outputs",
+                connect=_anthropic,
             ),
         )
     }

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from outlast.errors import ModelFailure
 from outlast.model_server import Completion, OnTokens
@@ -63,6 +63,30 @@ class TokenTimeouts:
     next_s: float
 
 
+class StreamedAnswer(Protocol):
+    """An answer that `read_answer` reads, for one API."""
+
+    is_reasoning: bool
+    """Whether the last chunk held thoughts."""
+    is_alive: bool
+    """Whether the last chunk only showed that the server still works."""
+    reasoning_characters: int
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a piece of the answer has arrived."""
+        ...
+
+    @property
+    def completion_tokens(self) -> int:
+        """The tokens of the answer so far."""
+        ...
+
+    def add(self, chunk: Mapping[str, Any]) -> str:
+        """Add a chunk. Return its text. Raises `AnswerAborted` for an error in the chunk."""
+        ...
+
+
 @dataclass
 class Answer:
     """An answer that is being read. `prompt_bytes` is the size of its prompt."""
@@ -73,6 +97,7 @@ class Answer:
     finish_reason: str | None = None
     model: str = ""
     is_reasoning: bool = False
+    is_alive: bool = False
     reasoning_pieces: int = 0
     reasoning_characters: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
@@ -83,18 +108,23 @@ class Answer:
         return well_formed("".join(self.pieces))
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a piece of the answer has arrived."""
+        return bool(self.pieces)
+
+    @property
     def completion_tokens(self) -> int:
         """The tokens of the answer so far."""
         return self._counts.get("completion_tokens") or len(self.pieces)
 
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Add a chunk. Return its text. Raises `AnswerAborted` for an error in the chunk."""
-        _raise_error(error_in(chunk))
+        raise_error(error_in(chunk))
         model = chunk.get("model")
         self.model = model[:MAX_MODEL_NAME] if isinstance(model, str) and model else self.model
         self._counts.update(counts_in(chunk))
         choice = _first_choice(chunk.get("choices"))
-        _raise_error(choice.get("error"))
+        raise_error(choice.get("error"))
         self.finish_reason = finish_reason_in(choice.get("finish_reason")) or self.finish_reason
         # A server that does not stream sends the whole message at once.
         delta = choice.get("delta") or choice.get("message") or {}
@@ -172,7 +202,8 @@ def _first_choice(choices: object) -> Mapping[str, Any]:
     return {}
 
 
-def _raise_error(error: object) -> None:
+def raise_error(error: object) -> None:
+    """Raise an error that came inside of a stream, as `AnswerAborted`."""
     if not error:
         return
     words = words_of(error)
@@ -210,7 +241,7 @@ def _part_text(part: object, types: tuple[str, ...]) -> str:
 
 async def read_answer(
     chunks: AsyncIterator[object],
-    answer: Answer,
+    answer: StreamedAnswer,
     *,
     timeouts: TokenTimeouts,
     watch: LoopWatch,
@@ -226,19 +257,21 @@ async def read_answer(
         async with asyncio.timeout(timeouts.first_s) as timer:
             async for chunk in chunks:
                 if not isinstance(chunk, Mapping):
-                    _raise_error(error_in(chunk))
+                    raise_error(error_in(chunk))
                     raise AnswerAborted(
                         "sent a chunk that is not an object", ModelFailure.SERVER_ERROR
                     )
                 piece = answer.add(chunk)
                 if piece or answer.is_reasoning:
                     timer.reschedule(now() + timeouts.next_s)
+                elif answer.is_alive:
+                    timer.reschedule(max(timer.when() or 0, now() + timeouts.next_s))
                 size += len(piece)
                 if piece and on_tokens is not None:
                     on_tokens(answer.completion_tokens)
                 _abort_loop(watch.add(piece), answer, size + answer.reasoning_characters)
     except TimeoutError:
-        is_first = not answer.pieces
+        is_first = not answer.has_begun
         waited_s = timeouts.first_s if is_first else timeouts.next_s
         token = "a token" if is_first else f"another token after {answer.completion_tokens}"
         raise AnswerAborted(
@@ -246,7 +279,7 @@ async def read_answer(
         ) from None
 
 
-def _abort_loop(loop: ModelFailure | None, answer: Answer, size: int) -> None:
+def _abort_loop(loop: ModelFailure | None, answer: StreamedAnswer, size: int) -> None:
     if loop is None and size <= MAX_ANSWER_CHARACTERS:
         return
     behaviours = {

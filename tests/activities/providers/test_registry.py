@@ -2,6 +2,7 @@
 
 import pytest
 from outlast_activities.providers.chat_completions import ChatCompletions
+from outlast_activities.providers.hosted_server import HostedServer
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_workers.__main__ import main
 from outlast_workers.settings_sections import ModelSettings
@@ -13,9 +14,13 @@ from outlast.model_server import ServerFacts, ServerOptions
 @pytest.mark.parametrize("api", ADAPTERS)
 async def test_each_row_creates_its_adapter(api: str) -> None:
     facts = ServerFacts("guidance", "1", "m", 4096, constrained=True)
-    server = ADAPTERS[api].connect(ServerOptions("http://127.0.0.1:9/v1", api=api), facts)
-    assert isinstance(server, ChatCompletions)
-    assert server.engine == "guidance"
+    options = ServerOptions("http://127.0.0.1:9/v1", api=api, model="m")
+    server = ADAPTERS[api].connect(options, facts)
+    if isinstance(server, ChatCompletions):
+        assert server.engine == "guidance"
+    else:
+        assert isinstance(server, HostedServer)
+        assert server.api.name == api
     await server.aclose()
 
 

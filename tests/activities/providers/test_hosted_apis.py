@@ -1,0 +1,311 @@
+"""The adapters of hosted APIs against fakes that refuse what the services refuse."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_activities.providers import anthropic_messages
+from outlast_activities.providers.hosted_server import HostedServer
+
+import outlast
+from bench.engines.prompts import agent_of, is_of
+from bench.engines.types import TYPES, OutputType
+from outlast.agents import Agent
+from outlast.contracts.agents import Way
+from outlast.contracts.messages import Opaque
+from outlast.errors import ModelError, ModelFailure, NotReady
+from outlast.model_server import Completion, Prompt, ServerFacts, ServerOptions
+from outlast.turns import RejectedText, UserTurn
+from tests.fakes.fake_anthropic import FakeAnthropic
+from tests.fakes.prompts import GO, prompt_for, step
+from tests.fakes.service import FakeService, Play, serving
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API under test: its fake, and the models that differ in what they accept."""
+
+    fake: Callable[[], FakeService]
+    connect: Callable[[ServerOptions, ServerFacts | None], HostedServer]
+    models: tuple[str, ...]
+
+
+APIS: Mapping[str, Api] = {
+    "anthropic": Api(
+        FakeAnthropic,
+        anthropic_messages.connect,
+        (
+            *("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
+            *("claude-sonnet-4-6", "claude-haiku-4-5"),
+        ),
+    ),
+}
+MODELS = [(api, model) for api, row in APIS.items() for model in row.models]
+WAYS: tuple[Way, ...] = ("native", "tools", "decision")
+
+
+@outlast.tool(effect="read")
+def search(query: str, limit: int = 3) -> list[str]:
+    """Search the documents."""
+    return [query] * limit
+
+
+@outlast.tool(effect="read")
+def open_file(path: str, options: dict[str, int] | None = None) -> str:
+    """Read a file."""
+    return f"{path} {options}"
+
+
+clerk = Agent(
+    name="clerk", instructions="Answer from the documents.", tools=[search, open_file], output=str
+)
+
+
+@pytest.fixture(scope="module")
+def fakes() -> Iterator[dict[str, FakeService]]:
+    with serving(FakeAnthropic()) as anthropic:
+        yield {"anthropic": anthropic}
+
+
+@pytest.fixture(params=MODELS, ids=lambda param: param[1])
+def service(
+    request: pytest.FixtureRequest, fakes: dict[str, FakeService]
+) -> tuple[str, str, FakeService]:
+    api, model = request.param
+    fake = fakes[api]
+    fake.received.clear()
+    fake.refusals.clear()
+    return api, model, fake
+
+
+@asynccontextmanager
+async def server_of(api: str, model: str, fake: FakeService) -> AsyncIterator[HostedServer]:
+    server = APIS[api].connect(
+        ServerOptions(url=fake.url, api=api, api_key=fake.key, model=model), None
+    )
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+async def complete(
+    service: tuple[str, str, FakeService], prompt: Prompt, *plays: Play
+) -> Completion:
+    api, model, fake = service
+    if plays:
+        fake.play(*plays)
+    async with server_of(api, model, fake) as server:
+        return await server.complete(prompt)
+
+
+def decision_in(completion: Completion) -> Any:
+    return json.loads(completion.text)
+
+
+def in_way(way: Way, play: Play) -> Play:
+    """Return a play for the way `decision`, in which calls and answers are text of the model."""
+    if way != "decision":
+        return play
+    calls = [{"tool": name, "arguments": arguments} for name, arguments in play.calls]
+    decision = {"tool_calls": calls} if calls else {"answer": play.answer}
+    return Play(text=json.dumps({"value": decision}), thoughts=play.thoughts)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_calls_and_an_answer(service: tuple[str, str, FakeService], way: Way) -> None:
+    _, _, fake = service
+    calls = [("search", {"query": "a"}), ("open_file", {"path": "b"})]
+    first = await complete(service, prompt_for(clerk, way), in_way(way, Play(calls=calls)))
+    assert fake.refusals == []
+    assert decision_in(first) == {
+        "tool_calls": [
+            {"tool": "search", "arguments": {"query": "a"}},
+            {"tool": "open_file", "arguments": {"path": "b"}},
+        ]
+    }
+    assert first.finish_reason == "stop"
+    turns = (
+        GO,
+        *step(
+            ("search", {"query": "a"}, ["x"]),
+            ("open_file", {"path": "b"}, "y"),
+            opaque=first.opaque,
+        ),
+    )
+    last = await complete(service, prompt_for(clerk, way, turns), in_way(way, Play(answer="done")))
+    assert fake.refusals == []
+    assert decision_in(last) == {"answer": "done"}
+    assert last.prompt_tokens > 0
+    assert last.completion_tokens > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("api", APIS)
+async def test_a_value_of_each_type_comes_back(
+    fakes: dict[str, FakeService], api: str, way: Way
+) -> None:
+    fake = fakes[api]
+    fake.refusals.clear()
+    async with server_of(api, APIS[api].models[0], fake) as server:
+        for kind in TYPES:
+            fake.play(Play(plausible=True))
+            await complete_value(server, kind, way)
+    assert fake.refusals == []
+
+
+async def complete_value(server: HostedServer, kind: OutputType, way: Way) -> None:
+    prompt = prompt_for(agent_of(kind), way)
+    if way == "decision" and "recursion" in kind.name and server.api.schemas.recursion == "no":
+        with pytest.raises(ModelError, match="contains itself") as refused:
+            await server.complete(prompt)
+        assert refused.value.kind is ModelFailure.BAD_REQUEST
+        return
+    completion = await server.complete(prompt)
+    decision = decision_in(completion)
+    assert SchemaChecker().problem(decision, prompt.schema, key=prompt.schema_key) is None
+    assert is_of(kind, decision["answer"])
+
+
+@pytest.mark.parametrize("way", ["native", "tools"])
+async def test_the_tools_and_the_answer_schema_stay_the_same_in_a_run(
+    service: tuple[str, str, FakeService], way: Way
+) -> None:
+    _, _, fake = service
+    turns = (GO, *step(("search", {"query": "a"}, ["x"])))
+    narrowed: list[dict[str, Any]] = [
+        {},
+        {"allowed": ["search"]},
+        {"max_calls": 1},
+        {"may_answer": False},
+        {"max_calls": 0},
+    ]
+    for narrow in narrowed:
+        play = (
+            Play(answer="done")
+            if narrow == {"max_calls": 0}
+            else Play(calls=[("search", {"query": "b"})])
+        )
+        completion = await complete(service, prompt_for(clerk, way, turns, **narrow), play)
+        expected = "answer" if narrow == {"max_calls": 0} else "tool_calls"
+        assert list(decision_in(completion)) == [expected]
+    assert fake.refusals == []
+    fixed = [fixed_part(body) for body in fake.bodies()]
+    assert all(part == fixed[0] for part in fixed)
+
+
+def fixed_part(body: Any) -> str:
+    """Return what must not change in a run, so that the service's cache holds it."""
+    names = (
+        "model",
+        "system",
+        "instructions",
+        "systemInstruction",
+        "tools",
+        "output_config",
+        "text",
+    )
+    generation = body.get("generationConfig") or {}
+    schemas = {name: generation.get(name) for name in ("responseJsonSchema", "responseMimeType")}
+    return json.dumps([{name: body.get(name) for name in names}, schemas], sort_keys=True)
+
+
+async def test_thoughts_go_back_unchanged_and_only_after_an_unchanged_prefix(
+    service: tuple[str, str, FakeService],
+) -> None:
+    _, _, fake = service
+    call = Play(calls=[("search", {"query": "a"})], thoughts="First I search.")
+    first = await complete(service, prompt_for(clerk, "native"), call)
+    assert first.opaque is not None
+    assert first.reasoning_tokens > 0
+    turns = (GO, *step(("search", {"query": "a"}, ["x"]), opaque=first.opaque))
+    await complete(service, prompt_for(clerk, "native", turns), Play(answer="done"))
+    assert has_thoughts(fake.bodies()[-1])
+    # The service binds thoughts to their prefix, and the first message is another one now.
+    changed = (UserTurn("Begin again."), *turns[1:])
+    await complete(service, prompt_for(clerk, "native", changed), Play(answer="done"))
+    foreign = Opaque(issuer="anthropic:elsewhere:claude", content=first.opaque.content)
+    spilled = (GO, *step(("search", {"query": "a"}, ["x"]), opaque=foreign))
+    await complete(service, prompt_for(clerk, "native", spilled), Play(answer="done"))
+    assert not has_thoughts(fake.bodies()[-1])
+    broken = Opaque(issuer=first.opaque.issuer, content="{")
+    await complete(
+        service,
+        prompt_for(clerk, "native", (GO, *step(("search", {}, "x"), opaque=broken))),
+        Play(answer="done"),
+    )
+    assert fake.refusals == []
+
+
+def has_thoughts(body: Any) -> bool:
+    text = json.dumps(body)
+    return any(mark in text for mark in ('"signature": "', "encrypted_content", "thoughtSignature"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_wrong_answer_is_shown_again_at_the_end(
+    service: tuple[str, str, FakeService], way: Way
+) -> None:
+    _, _, fake = service
+    turns = (GO, *step(("search", {"query": "a"}, ["x"])))
+    rejected = RejectedText('{"answer": 7}', "answer: 7 is not of type 'string'")
+    prompt = prompt_for(clerk, way, turns, rejected=rejected)
+    completion = await complete(service, prompt, in_way(way, Play(answer="done")))
+    assert decision_in(completion) == {"answer": "done"}
+    assert fake.refusals == []
+    assert "is not of type 'string'" in json.dumps(fake.bodies()[-1])
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+async def test_each_effort_is_accepted(service: tuple[str, str, FakeService], effort: Any) -> None:
+    _, _, fake = service
+    for may_answer in (True, False):
+        prompt = prompt_for(clerk, "native", effort=effort, may_answer=may_answer, max_tokens=2_000)
+        await complete(service, prompt, Play(calls=[("search", {"query": "a"})]))
+    assert fake.refusals == []
+
+
+async def test_an_answer_that_is_cut_off_says_so(
+    service: tuple[str, str, FakeService],
+) -> None:
+    cut = Play(answer="a long answer that does not fit", truncated=True)
+    completion = await complete(service, prompt_for(clerk, "native"), cut)
+    assert completion.finish_reason == "length"
+    with pytest.raises(ValueError, match=r".*"):
+        decision_in(completion)
+
+
+async def test_a_probe_describes_the_model(service: tuple[str, str, FakeService]) -> None:
+    api, model, fake = service
+    async with server_of(api, model, fake) as server:
+        facts = await server.probe()
+        assert await server.is_reachable()
+        count = await server.count_prompt_tokens(prompt_for(clerk, "native"))
+    assert facts.model == model
+    assert facts.constrained
+    assert "tools" in facts.ways
+    assert facts.context_tokens
+    assert count > 10
+    assert fake.refusals == []
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_bad_settings_are_one_line(fakes: dict[str, FakeService], api: str) -> None:
+    fake = fakes[api]
+    with pytest.raises(NotReady, match="needs the name of a model"):
+        APIS[api].connect(ServerOptions(url=fake.url, api=api), None)
+    async with server_of(api, "no-such-model", fake) as server:
+        with pytest.raises(ModelError) as unknown:
+            await server.probe()
+    assert unknown.value.kind is ModelFailure.UNKNOWN_MODEL
+    options = ServerOptions(url=fake.url, api=api, api_key="wrong-key-0123456789", model="x")
+    server = APIS[api].connect(options, None)
+    with pytest.raises(ModelError) as denied:
+        await server.complete(prompt_for(clerk, "native"))
+    await server.aclose()
+    assert denied.value.kind is ModelFailure.AUTHENTICATION
+    assert "wrong-key" not in str(denied.value)
