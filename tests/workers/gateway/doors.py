@@ -58,5 +58,5 @@ async def doors(
         by_name = {agent.name: agent for agent in listed}
         front = Front(Client(temporal), gateway, served_agents(by_name, gateway))
         with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
-            async with serve_in_background(gateway_app(front), listener):
+            async with gateway_app(front) as app, serve_in_background(app, listener):
                 yield Doors(front, f"http://127.0.0.1:{listener.getsockname()[1]}")

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import structlog
@@ -24,6 +25,7 @@ from outlast_workers.connection import connect
 from outlast_workers.gateway.access import LOOPBACK
 from outlast_workers.gateway.front import Authenticated, Front
 from outlast_workers.gateway.http_messages import error_response, status_of
+from outlast_workers.gateway.mcp_api import McpApi
 from outlast_workers.gateway.responses_api import ResponsesApi
 from outlast_workers.gateway.runs_api import RunsApi
 from outlast_workers.settings import Settings
@@ -52,7 +54,8 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
             front = Front(client, gateway, agents)
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))
-            await serve(gateway_app(front), listener, stop=stop)
+            async with gateway_app(front) as app:
+                await serve(app, listener, stop=stop)
             stopping.cancel()
         log.info("gateway.stopped")
     finally:
@@ -94,14 +97,17 @@ def check_tokens(settings: GatewaySettings) -> None:
         )
 
 
-def gateway_app(front: Front) -> Starlette:
-    """Return the application."""
+@asynccontextmanager
+async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
+    """Yield the application. The interface of MCP needs a task group while it serves."""
     settings = front.settings
-    return Starlette(
+    mcp = McpApi(front)
+    app = Starlette(
         routes=[
             Route("/healthz", _health),
             *RunsApi(front).routes(),
             *ResponsesApi(front).routes(),
+            *mcp.app().routes,
         ],
         exception_handlers={HTTPException: _http_error, OutlastError: _error},
         middleware=[
@@ -115,6 +121,8 @@ def gateway_app(front: Front) -> Starlette:
             Middleware(Authenticated, settings=settings),
         ],
     )
+    async with mcp.server.session_manager.run():
+        yield app
 
 
 async def _health(_: Request) -> Response:

@@ -140,6 +140,10 @@ class TenantRuns:
         """Return the Temporal status of a run. Raises `RunNotFound`."""
         return (await self._describe(run.id)).status
 
+    async def describe(self, run: Run) -> WorkflowExecutionDescription:
+        """Return what the server knows of a run. Raises `RunNotFound`."""
+        return await self._describe(run.id)
+
     async def list(self, limit: int = MAX_LISTED) -> AsyncIterator[ListedRun]:
         """Yield the newest runs of the tenant."""
         query = f"WorkflowType = '{AGENT_WORKFLOW}' AND WorkflowId STARTS_WITH '{self._prefix}'"
