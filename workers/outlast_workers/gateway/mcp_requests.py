@@ -7,7 +7,7 @@ field, whose text is JSON.
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequest
 
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.errors import BadRequest
@@ -26,7 +26,7 @@ def request_key(request: PendingRequest) -> str:
     return f"{request.request_id}#{request.arguments_hash}"
 
 
-def elicitations(requests: list[PendingRequest]) -> dict[str, ElicitRequest]:
+def elicitations(requests: list[PendingRequest]) -> dict[str, InputRequest]:
     """Return the pending requests of a run as elicitations, by their keys."""
     return {request_key(request): _elicitation(request) for request in requests}
 
