@@ -35,6 +35,9 @@ _REMEDIES = {
     **dict.fromkeys(_AWAY, _SILENT),
 }
 
+_UNPROCESSED = "UnprocessedUpdate"
+"""The server rejects an update that a worker was sent and did not process: the SDK may lose one."""
+
 _QUERIES = ("progress", "pending_requests", "transcript")
 
 
@@ -50,6 +53,8 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
     except RPCError as error:
         raise _server_error(error, call, run_id) from None
     except WorkflowUpdateFailedError as error:
+        if type_of(error) == _UNPROCESSED:
+            raise Unavailable(f"{call}: the worker lost the update: repeat the call") from None
         raise BadRequest(" ".join(message_of(error).split())) from None
     except WorkflowQueryFailedError as error:
         reason = cut(error.message, MAX_REASON_BYTES)
@@ -64,7 +69,8 @@ def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
     reason = cut(error.message, MAX_REASON_BYTES) or error.status.name
     if error.status is RPCStatusCode.NOT_FOUND:
         return _not_found(reason, call, run_id)
-    if "updates" in reason and "limit" in reason:
+    is_busy = error.status is RPCStatusCode.RESOURCE_EXHAUSTED  # ten updates of a run in flight
+    if "updates" in reason and "limit" in reason and not is_busy:
         return BadRequest(
             f"{call}: the run {run_id!r} has as many updates as the server allows ({reason}): "
             f"send {call!r} as a signal instead (temporal workflow signal --name {call})"
@@ -83,6 +89,8 @@ def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
 def _not_found(reason: str, call: str, run_id: str) -> OutlastError:
     if not run_id:
         return Unavailable(f"{call}: {reason}: check TEMPORAL_NAMESPACE")
+    if reason.startswith("update "):
+        return Unavailable(f"{call}: the server lost the update ({reason}): repeat the call")
     if "namespace" in reason.lower():
         return RunNotFound(f"there is no run {run_id!r}: {reason}; check TEMPORAL_NAMESPACE")
     if call in (*_QUERIES, "result"):

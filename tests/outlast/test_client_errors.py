@@ -91,6 +91,9 @@ ERRORS: dict[str, BaseException] = {
     "in flight": rpc(
         RPCStatusCode.RESOURCE_EXHAUSTED, "limit on number of concurrent in-flight updates"
     ),
+    "lost by a worker": WorkflowUpdateFailedError(
+        ApplicationError("it wasn't processed by worker", type="UnprocessedUpdate")
+    ),
     "rejected": WorkflowUpdateFailedError(ApplicationError("no\nsuch request", type="BadRequest")),
     "odd": WorkflowUpdateFailedError(TerminatedError("the run was terminated")),
     "late": WorkflowUpdateRPCTimeoutOrCancelledError(),
@@ -137,6 +140,19 @@ async def test_a_query_without_a_worker_says_so(call: str, status: RPCStatusCode
 async def test_beyond_the_updates_of_a_run_a_signal_is_the_way() -> None:
     with pytest.raises(BadRequest, match="send 'decide' as a signal"):
         await run_that_raises(rpc(RPCStatusCode.FAILED_PRECONDITION, UPDATES_LIMIT)).approve("1.1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ERRORS["in flight"],
+        ERRORS["lost by a worker"],
+        rpc(RPCStatusCode.NOT_FOUND, 'update "1f0c" not found'),
+    ],
+)
+async def test_an_update_that_got_lost_is_repeated(error: BaseException) -> None:
+    with pytest.raises(Unavailable, match="repeat the call"):
+        await run_that_raises(error).approve("1.1")
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,14 @@ def repeats_with_one_key(arrivals: Iterable[Arrival]) -> int:
 
 
 def _ends(storm: Storm) -> Iterator[Violation]:
+    refused = {one.planned.id: one.refused for one in storm.driven}
     for outcome in storm.outcomes.values():
         if outcome.status == "lost":
             yield Violation("lost run", outcome.workflow_id, "the server does not know it")
         elif outcome.status == "hung":
-            yield Violation("hung run", outcome.workflow_id, outcome.message)
+            said = refused.get(outcome.workflow_id) or "nothing"
+            detail = f"{outcome.message}; refused: {said}"
+            yield Violation("hung run", outcome.workflow_id, detail)
         elif outcome.status == "failed":
             is_planned = outcome.failure_type in PLANNED_FAILURES or (
                 outcome.failure_type.startswith(MODEL_FAILURES)
