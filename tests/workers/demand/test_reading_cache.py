@@ -10,7 +10,7 @@ import pytest
 from outlast_workers.demand import reading_cache
 from outlast_workers.demand.demand_query import Load, Reading, Target
 from outlast_workers.demand.http_api import http_api
-from outlast_workers.demand.reading_cache import MAX_QUERIED_TARGETS, ReadingCache
+from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
 
 Q = Target("q")
@@ -123,17 +123,20 @@ async def test_a_target_without_any_reading_is_an_error() -> None:
     assert source.read_of == [Q], "the next poll reads again, not each caller"
 
 
-async def test_names_of_strangers_do_not_push_out_a_target_that_is_queried_again() -> None:
+async def test_names_of_strangers_do_not_push_out_a_target_that_is_queried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading_cache, "MAX_QUERIED_TARGETS", 20)
     clock = Clock()
     cache = ReadingCache(FakeSource(), watched=[Target("own")], poll_s=60, keep_s=60, clock=clock)
     await cache.latest(Target("regular"))
     await cache.latest(Target("regular"))
-    for number in range(3 * MAX_QUERIED_TARGETS):
+    for number in range(60):
         clock.now += 1
         await cache.latest(Target(f"stranger {number}"))
 
     assert {Target("own"), Target("regular")} <= set(cache.targets)
-    assert len(cache.targets) <= MAX_QUERIED_TARGETS + 1
+    assert len(cache.targets) <= 21
     assert cache.watched == (Target("own"),)
 
 
