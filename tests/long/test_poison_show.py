@@ -35,8 +35,10 @@ from tests.stage import pending
 ENDS_WITHIN_S = 10.0
 ANSWERS_WITHIN_S = 1.0
 """How soon the worker and the page answer a health check, whatever else they do."""
-LATE_S = 4.0
-"""How much later an answer or an end may be because the machine is busy with other things."""
+LATE_S = 9.0
+"""How much later an answer or an end may be because the machine is busy with other things.
+
+A worker that hangs does not answer at all. The test prints the slowest answer, which is the measure."""
 AT_ONCE = 3
 """Inputs that are sent at the same time: with more, each would wait for the others."""
 
