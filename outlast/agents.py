@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from outlast.contracts.agents import ToolSpec
+from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
@@ -39,6 +39,8 @@ class Agent:
     - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
       skip them.
     - `prompt` is the text of the first message; `{input}` stands for the input of the run.
+    - `way` is how its model decides (`native`, `tools` or `decision`), and `effort` how much it thinks
+      (`none` to `max`). By default the model server has both.
 
     Raises `DefinitionError` for a definition that cannot run.
     """
@@ -51,6 +53,8 @@ class Agent:
     prompt: str = "{input}"
     description: str = ""
     model: str | None = None
+    way: Way | None = None
+    effort: Effort | None = None
     limits: Limits = field(default_factory=Limits)
     output_schema: Schema = field(init=False, repr=False)
     tool_specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
@@ -80,6 +84,14 @@ class Agent:
         problem = prompt_problem(self.prompt)
         if problem is not None:
             raise DefinitionError(f"agent {self.name!r}: its prompt {problem}")
+        for field_name, value, known in (
+            ("way", self.way, get_args(Way)),
+            ("effort", self.effort, get_args(Effort)),
+        ):
+            if value is not None and value not in known:
+                raise DefinitionError(
+                    f"agent {self.name!r}: {field_name} {value!r}; it is one of {', '.join(known)}"
+                )
         if not isinstance(self.limits, Limits):
             raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
 

@@ -14,7 +14,7 @@ from outlast.contracts.agents import Effort, Way
 from outlast.contracts.generation import Tokens
 from outlast.contracts.messages import Opaque
 from outlast.decision_prompts import decision_messages
-from outlast.turns import RejectedText, ToolDefinition, Turn
+from outlast.turns import AnswerTurn, CallsTurn, RejectedText, ToolDefinition, Turn
 
 LOOP_TOKENS = 64
 """Tokens of pure repetition after which an adapter aborts an answer."""
@@ -98,7 +98,12 @@ class Prompt:
     @property
     def text_bytes(self) -> int:
         """The size of the prompt as text in bytes, which is an upper bound of its tokens."""
-        return sum(len(message["content"].encode()) for message in self.messages)
+        size = sum(len(message["content"].encode()) for message in self.messages)
+        if self.way != "decision":
+            for turn in self.turns:
+                if isinstance(turn, CallsTurn | AnswerTurn) and turn.opaque is not None:
+                    size += len(turn.opaque.content.encode())
+        return size
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class ServerOptions:
     """
 
     url: str
-    api: str = "openai"
+    api: str = "openai-chat"
     api_key: str | None = field(default=None, repr=False)
     model: str | None = None
     engine: str | None = None

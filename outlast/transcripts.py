@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from outlast.contracts.messages import Decision, Message, TranscriptPage
+from outlast.contracts.messages import Decision, Message, Opaque, TranscriptPage
 from outlast.contracts.names import INPUT
 from outlast.errors import BadRequest
 from outlast.text.json_text import to_json
@@ -23,6 +23,9 @@ PAGE_BYTES = 1_000_000
 
 MAX_MESSAGE_BYTES = 1_500_000
 """The first message: an input as JSON, in a prompt. JSON can write a number in fewer characters."""
+
+OPAQUE_OVERHEAD_BYTES = 400
+"""Size of an opaque item besides its content: its issuer and its keys."""
 
 EMPTY_DIGEST = ""
 
@@ -73,9 +76,9 @@ def _size_of(text: str) -> int:
     return len(text.encode(errors="replace"))
 
 
-def decision_message(decision: Decision) -> Message:
+def decision_message(decision: Decision, opaque: Opaque | None = None) -> Message:
     """Return the entry of a decision, as JSON that matches the decision schema."""
-    return Message(role="assistant", content=to_json(decision_json(decision)))
+    return Message(role="assistant", content=to_json(decision_json(decision)), opaque=opaque)
 
 
 def decision_json(decision: Decision) -> JsonValue:
@@ -93,17 +96,36 @@ def tool_message(tool: str, call_id: str, content: str) -> Message:
     return Message(role="tool", tool=tool, call_id=call_id, content=content)
 
 
-def page(messages: Sequence[Message], since: int) -> TranscriptPage:
-    """Return the entries from `since` that fit in a page, and at least one if there is one."""
+def page(messages: Sequence[Message], since: int, *, opaque: bool = False) -> TranscriptPage:
+    """Return the entries from `since` that fit in a page, and at least one if there is one.
+
+    Without `opaque` the entries are as people see them.
+    """
     size = 0
     end = since
     while end < len(messages):
         size += len(to_json(messages[end].content).encode(errors="replace"))
+        size += opaque_bytes(messages[end]) if opaque else 0
         if size > PAGE_BYTES and end > since:
             break
         end += 1
+    entries = tuple(messages[since:end])
+    leaves_out = not opaque and any(entry.opaque is not None for entry in entries)
     return TranscriptPage(
-        messages=tuple(messages[since:end]),
+        messages=tuple(map(without_opaque, entries)) if leaves_out else entries,
         next=end if end < len(messages) else None,
         total=len(messages),
+        leaves_out=leaves_out,
     )
+
+
+def without_opaque(message: Message) -> Message:
+    """Return an entry without what only its model needs back."""
+    return message if message.opaque is None else message.model_copy(update={"opaque": None})
+
+
+def opaque_bytes(message: Message) -> int:
+    """Return the size in JSON of what only the model of an entry needs back, or a little more."""
+    if message.opaque is None:
+        return 0
+    return 2 * len(message.opaque.content.encode(errors="replace")) + OPAQUE_OVERHEAD_BYTES

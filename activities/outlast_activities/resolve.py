@@ -95,6 +95,8 @@ class ResolveActivities:
             output_schema=agent.output_schema,
             checks_output=agent.output_type is not None,
             model=agent.model,
+            way=agent.way,
+            effort=agent.effort,
             limits=agent.limits,
             channels=self._channels,
             keys=self._keys,

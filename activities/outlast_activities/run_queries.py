@@ -29,19 +29,27 @@ class WorkflowQueries:
 
     async def messages(self, workflow_id: str, run_id: str, since: int) -> list[Message]:
         """Return the transcript from entry `since` to its end, page by page."""
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         messages: list[Message] = []
         start: int | None = since
         while start is not None:  # bounded: each page has at least one entry, or is the last
-            page: TranscriptPage = await handle.query(
-                "transcript",
-                TranscriptQuery(since=start),
-                result_type=TranscriptPage,
-                rpc_timeout=QUERY_TIMEOUT,
-            )
+            page = await self._page(workflow_id, run_id, TranscriptQuery(since=start))
+            if page.leaves_out:
+                # Asked for only now: a run on an older build rejects the field.
+                wanted = TranscriptQuery(since=start, opaque=True)
+                page = await self._page(workflow_id, run_id, wanted)
             messages.extend(page.messages)
             start = page.next
         return messages
+
+    async def _page(self, workflow_id: str, run_id: str, wanted: TranscriptQuery) -> TranscriptPage:
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        page: TranscriptPage = await handle.query(
+            "transcript",
+            wanted.model_dump(exclude_defaults=True),
+            result_type=TranscriptPage,
+            rpc_timeout=QUERY_TIMEOUT,
+        )
+        return page
 
     async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
         """Return the pending requests of a run to people."""

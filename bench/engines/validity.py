@@ -96,7 +96,7 @@ async def with_constraint(
     engine: Engine, url: str, kinds: Sequence[OutputType], *, concurrency: int
 ) -> list[Constrained]:
     """Generate one value of each type, after the same probe that a worker makes."""
-    api = "openai" if engine.backend is None else "vllm"
+    api = "openai-chat" if engine.backend is None else "vllm"
     options = ServerOptions(url, api=api, engine=_backend(engine), temperature=TEMPERATURE)
     model = ChatCompletions(options)
     try:

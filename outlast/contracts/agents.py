@@ -118,6 +118,8 @@ class PinnedAgent(WireModel):
     tools: tuple[ToolSpec, ...] = ()
     output_schema: dict[str, JsonValue]
     model: str | None = None
+    way: Way | None = None
+    effort: Effort | None = None
     route: Route
     channels: dict[str, int] = {}
     """The number of notification channels of each audience; `*` stands for all other audiences."""
@@ -149,6 +151,8 @@ class Resolved(WireModel):
     prompt: str = "{input}"
     output_schema: dict[str, JsonValue] | None = None
     model: str | None = None
+    way: Way | None = None
+    effort: Effort | None = None
     limits: RunLimits = RunLimits()
     channels: dict[str, int] = {}
     keys: dict[str, dict[str, str]] = {}

@@ -56,3 +56,5 @@ class TranscriptPage(WireModel):
     messages: tuple[Message, ...] = ()
     next: int | None = None
     total: int = 0
+    leaves_out: bool = False
+    """Whether the entries are without what only their models need back."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from outlast.contracts.agents import Effort, Way
 from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
 from outlast.contracts.human import PersonName
@@ -59,6 +60,8 @@ class AgentSpec(InputModel):
     prompt: str = Field(default=INPUT, max_length=MAX_INSTRUCTIONS)
     output: Annotated[dict[str, JsonValue], _JSON_BOUNDS] = {"type": "string"}
     model: Annotated[str, Field(min_length=1, max_length=MAX_MODEL), Printable()] | None = None
+    way: Way | None = None
+    effort: Effort | None = None
     limits: Limits = Limits()
 
     @model_validator(mode="after")
@@ -109,9 +112,13 @@ class ReplyPayload(InputModel):
 
 
 class TranscriptQuery(InputModel):
-    """The argument of the query `transcript`: entries from `since`, counted from 0."""
+    """The argument of the query `transcript`: entries from `since`, counted from 0.
+
+    Workers set `opaque` to get what models need back, which is nothing for people.
+    """
 
     since: int = Field(default=0, ge=0, le=MAX_SINCE)
+    opaque: bool = False
 
 
 class CommandPayload(InputModel):

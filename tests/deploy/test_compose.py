@@ -284,7 +284,7 @@ def test_settings_of_a_service_are_accepted(
     assert settings.versioning.build_id == VARIABLES["BUILD_ID"]
     if name.startswith("generate"):
         assert settings.queue("generate") == OWN_QUEUES["generate"]
-        assert settings.model.api == ("vllm" if "vllm" in name else "openai")
+        assert settings.model.api == ("vllm" if "vllm" in name else "openai-chat")
         assert settings.model.engine == (page_engine() if "vllm" in name else None)
     if name == "worker":
         assert settings.queue("workflows") == OWN_QUEUES["workflows"]

@@ -69,6 +69,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "plugin.MAX_MESSAGE",
         "plugin.MAX_STACK_TRACE",
         "request_fields.MAX_REASON",
+        "registry.MAX_REASON",
+        "settings_sections.MAX_PROFILE_NAME",
         "run_display.MAX_DESCRIPTION",
         "run_display.MAX_DOING",
         "run_display.MAX_USER_MESSAGE",
@@ -102,6 +104,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "schema_checker.MAX_CACHED_SCHEMA_BYTES",
         "schema_evaluation.MAX_MATCHERS",
         "transcript_cache.ENTRY_OVERHEAD_BYTES",
+        "transcripts.OPAQUE_OVERHEAD_BYTES",
         "transcript_cache.MAX_AGENT_BYTES",
     ),
     "estimates tokens or prices": (

@@ -165,7 +165,11 @@ def on_two_legs() -> Settings:
 async def adapters(
     server: ScriptedModelServer, engine: Engine | None
 ) -> AsyncIterator[dict[str, Endpoint]]:
-    fields: dict[str, Any] = {"timeout_s": 0.6, "gap_s": 0.4, "api": "vllm" if engine else "openai"}
+    fields: dict[str, Any] = {
+        "timeout_s": 0.6,
+        "gap_s": 0.4,
+        "api": "vllm" if engine else "openai-chat",
+    }
     models = {
         name: ChatCompletions(ServerOptions(server.url, session_header=header_of(name), **fields))
         for name in PRICES

@@ -494,7 +494,7 @@ async def test_white_space_is_forbidden_in_the_words_of_each_of_vllms_engines(
 async def test_white_space_is_forbidden_to_llama_cpp_by_a_grammar(temporal: Client) -> None:
     async with (
         ScriptedModelServer(Steps(Step(pieces=BLANKS), RIGHT), engine="llama.cpp") as server,
-        staged(temporal, server, engine="llama.cpp", api="openai") as stage,
+        staged(temporal, server, engine="llama.cpp", api="openai-chat") as stage,
     ):
         assert (await stage.run("plain")).output == "done"
     first, second = server.requests

@@ -76,7 +76,7 @@ NAMES: dict[str, set[str]] = {
 }
 
 PARAMETERS = {
-    "outlast.Agent": "name instructions tools output begin_with prompt description model limits",
+    "outlast.Agent": "name instructions tools output begin_with prompt description model way effort limits",
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
     "outlast.Client": "client",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",

@@ -33,7 +33,7 @@ class TestVllm(Conformance):
         assert raised.value.kind is ModelFailure.UNKNOWN_MODEL
 
     async def test_it_enforces_a_schema_in_the_other_field_too(self, engine: ProbedServer) -> None:
-        async with other_adapter(engine, api="openai") as model:
+        async with other_adapter(engine, api="openai-chat") as model:
             facts = await model.probe()
             assert facts.constrained
             assert (facts.engine, facts.context_tokens) == ("openai", engine.facts.context_tokens)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from outlast_activities.providers.registry import ADAPTERS
+from outlast_activities.providers.registry import ADAPTERS, known_apis
 
 from outlast.errors import NotReady
 from outlast.text.texts import cut
@@ -209,8 +209,8 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--api",
-        choices=list(ADAPTERS),
-        help="API of the model server (default: openai). "
+        choices=known_apis(),
+        help="API of the model server (default: openai-chat). "
         + "; ".join(f"{api}: {adapter.summary}" for api, adapter in ADAPTERS.items()),
     )
     command.add_argument(

@@ -8,8 +8,9 @@ import structlog
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.recovery import RULES
-from outlast_activities.providers.registry import ADAPTERS
+from outlast_activities.providers.registry import adapter_of, connected
 
+from outlast.contracts.agents import Way
 from outlast.errors import ModelError, NotReady
 from outlast.model_server import (
     Completion,
@@ -193,6 +194,7 @@ class ModelServers:
             model=facts.model,
             context_tokens=facts.context_tokens,
             constrained=facts.constrained,
+            ways=",".join(facts.ways),
         )
         self._known[name] = facts
         return facts
@@ -204,17 +206,40 @@ class ModelServers:
                 raise NotReady(str(facts.message))
             log.warning("model.absent", server=name or None, reason=str(facts.message))
             return Endpoint(UnavailableServer(facts), settings.max_tokens)
-        if not facts.constrained and not settings.allow_unconstrained:
+        return Endpoint(
+            self._servers[name],
+            settings.max_tokens,
+            constrained=facts.constrained,
+            ways=_ways(settings, facts),
+            effort=settings.effort,
+        )
+
+
+def _ways(settings: ModelSettings, facts: ServerFacts) -> tuple[Way, ...]:
+    """Return the ways in which a server is used, the default first. Raises `NotReady` if there is none."""
+    ways: tuple[Way, ...] = facts.ways
+    if not facts.constrained and not settings.allow_unconstrained:
+        unconstrained: Way = "decision"
+        ways = tuple[Way, ...](way for way in ways if way != unconstrained)
+        if not ways or settings.way == "decision":
             raise NotReady(_unconstrained(settings, facts))
-        return Endpoint(self._servers[name], settings.max_tokens, constrained=facts.constrained)
+    if settings.way is None:
+        return ways
+    if settings.way not in ways:
+        raise NotReady(
+            f"the model server at {settings.url} (model {facts.model!r}) cannot take way = "
+            f'"{settings.way}"; it can take {", ".join(map(repr, ways))}'
+        )
+    others: list[Way] = [way for way in ways if way != settings.way]
+    return (settings.way, *others)
 
 
 def _unconstrained(settings: ModelSettings, facts: ServerFacts) -> str:
     server = f"{facts.engine} {facts.version or ''}".strip()
     return (
         f"the model server at {settings.url} ({server}, model {facts.model!r}) ignores the JSON Schema "
-        f"of a request: {ADAPTERS[settings.api].constraint_advice}; or accept unconstrained answers, which "
-        "are validated, with --allow-unconstrained"
+        f"of a request: {adapter_of(settings.api).constraint_advice}; or accept unconstrained "
+        "answers, which are validated, with --allow-unconstrained"
     )
 
 
@@ -261,5 +286,6 @@ def _connect(settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
         gap_s=settings.gap_s,
         temperature=settings.temperature,
         session_header=settings.session_header,
+        profile=settings.profile,
     )
-    return ADAPTERS[settings.api].connect(options, facts)
+    return connected(options, facts)

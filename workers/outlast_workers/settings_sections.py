@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.providers.redaction import clean_api_key
-from outlast_activities.providers.registry import ADAPTERS
+from outlast_activities.providers.registry import adapter_of
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from outlast.contracts.agents import Price, Route
+from outlast.contracts.agents import Effort, Price, Route, Way
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import MAX_AUDIENCE, MAX_BY
 from outlast.contracts.names import Name
@@ -37,6 +37,9 @@ MAX_CONCURRENCY = 10_000
 
 MAX_COMPLETION_TOKENS = 10_000_000
 """The most tokens of a completion. No model writes as many."""
+
+MAX_PROFILE_NAME = 64
+"""Characters of the name of a profile."""
 
 VERSION_VARIABLES = {
     "deployment_name": "TEMPORAL_DEPLOYMENT_NAME",
@@ -133,15 +136,14 @@ TypedPrice = Annotated[Price, BeforeValidator(_strict(Price))]
 
 
 def _known_api(api: str) -> str:
-    if api not in ADAPTERS:
-        raise PydanticCustomError(
-            "api", "must be {apis}", {"apis": " or ".join(map(repr, ADAPTERS))}
-        )
-    return api
+    try:
+        return adapter_of(api).api
+    except ValueError as error:
+        raise PydanticCustomError("api", "{reason}", {"reason": str(error)}) from None
 
 
 Api = Annotated[str, AfterValidator(_known_api)]
-"""The API of a model server: a row of the registry of adapters."""
+"""The API of a model server: a row of the registry of adapters, or an entry point of another package."""
 
 
 class ModelSettings(InputModel):
@@ -149,7 +151,13 @@ class ModelSettings(InputModel):
 
     url: ServerUrl | None = None
     name: str | None = None
-    api: Api = "openai"
+    api: Api = "openai-chat"
+    profile: Annotated[str, Field(max_length=MAX_PROFILE_NAME)] | None = None
+    """The hosted service whose rules apply, if the host of `url` does not say it. `none` turns them off."""
+    way: Way | None = None
+    """How the model decides, if it is not the best way that the server can take."""
+    effort: Effort | None = None
+    """How much the model thinks. Unset, the service decides."""
     engine: Engine | None = None
     """The structured-output engine, if it is not the default of `api`. Example: `xgrammar` for a vLLM
     server that was started with that backend only."""

@@ -170,8 +170,9 @@ class AgentWorkflow:
     @workflow.query
     def transcript(self, query: RawValue = NO_INPUT) -> TranscriptPage:
         """Return entries of the transcript from `since`, and where the next page starts."""
-        since = parse_payload(TranscriptQuery, query, "transcript").since
-        return page(self._opened_run().state.transcript.messages, since)
+        wanted = parse_payload(TranscriptQuery, query, "transcript")
+        messages = self._opened_run().state.transcript.messages
+        return page(messages, wanted.since, opaque=wanted.opaque)
 
     @workflow.query
     def agent(self) -> PinnedAgent:

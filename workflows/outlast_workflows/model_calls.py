@@ -171,7 +171,10 @@ class ModelCalls:
 
 
 def _reference(message: Message) -> Message:
-    """Return an entry without its content if that is long."""
+    """Return an entry without its content if that is long, and without what its model needs back."""
+    if message.opaque is not None:
+        # Only decisions have it, and the worker that made one has it in its cache.
+        return message.model_copy(update={"content": None, "opaque": None})
     if len(message.content or "") <= INLINE[message.role]:
         return message
     return message.model_copy(update={"content": None})

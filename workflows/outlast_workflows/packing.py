@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from outlast.contracts.messages import Message
+from outlast.contracts.messages import Message, Opaque
 from outlast.errors import BadRequest, RunTooLarge
 from outlast.text.json_text import to_json
+from outlast.transcripts import opaque_bytes, without_opaque
 
 MAX_TEXT_BYTES = 6_000_000
 """Entries of a transcript as JSON before compression. To compress them takes about 0.2 s."""
@@ -42,10 +43,13 @@ _MESSAGES = TypeAdapter(list[Message])
 def pack(messages: Sequence[Message], *, room: int) -> str:
     """Return a transcript as text of at most `room` bytes.
 
-    If it does not fit, the oldest tool results are replaced by a note. Raises `RunTooLarge` if that is
-    not enough.
+    If it does not fit, what only models need back is left out, and then the oldest tool results are
+    replaced by a note. Models bind what they need back to the text before it, so it is left out of all
+    entries or of none. Raises `RunTooLarge` if that is not enough.
     """
     room_packed = max(1, (room - len(PREFIX)) // 4 * 3)
+    if _size_of(messages) + sum(map(opaque_bytes, messages)) > min(room_packed, MAX_TEXT_BYTES):
+        messages = list(map(without_opaque, messages))
     kept, text = _shortened(messages, MAX_TEXT_BYTES), b""
     for attempt in range(1, MAX_ROUNDS + 2):
         text = _encoded(kept)
@@ -88,7 +92,11 @@ def unpack(packed: str) -> list[Message]:
 def _encoded(messages: Sequence[Message]) -> bytes:
     """Return entries as JSON. One call encodes them all, because there may be 90,000."""
     entries: list[JsonValue] = [
-        {name: value for name, value in message.__dict__.items() if value is not None}
+        {
+            name: value.model_dump() if isinstance(value, Opaque) else value
+            for name, value in message.__dict__.items()
+            if value is not None
+        }
         for message in messages
     ]
     return to_json(entries).encode(errors="replace")

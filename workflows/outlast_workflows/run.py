@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from outlast.contracts.generation import Generation
 from outlast.contracts.limits import RunLimits
-from outlast.contracts.messages import Decision
+from outlast.contracts.messages import Decision, Opaque
 from outlast.contracts.results import AgentResult, CompensationOutcome, StopReason
 from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
@@ -110,7 +110,7 @@ class AgentRun:
         if generation is None:
             return None
         decision = generation.decision
-        if decision is not None and not await self._accept(decision):
+        if decision is not None and not await self._accept(decision, generation.opaque):
             return None
         if decision is None:
             return self.stopped(generation.out_of or "tokens")
@@ -130,14 +130,14 @@ class AgentRun:
         self.display.show("thinking", f"turn {spending.turns}")
         return await self._model_calls.generate(plan)
 
-    async def _accept(self, decision: Decision) -> bool:
+    async def _accept(self, decision: Decision, opaque: Opaque | None) -> bool:
         """Add a decision to the transcript; return whether it counts: its type may reject an answer."""
         problem = None
         if not decision.tool_calls:
             # Nobody reads the answer before it is validated.
             problem = await self._output_check.problem(decision.answer, self.state.spending.turns)
         transcript = self.state.transcript
-        transcript.add(decision_message(decision))
+        transcript.add(decision_message(decision, opaque))
         transcript.sent = len(transcript.messages)
         if problem is not None:
             transcript.add(user_message(problem))

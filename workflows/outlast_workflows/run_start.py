@@ -143,6 +143,8 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         output_schema=spec.output if spec else resolved.output_schema or {},
         tools=in_opening_order(resolved.tools, spec.begin_with) if spec else resolved.tools,
         model=spec.model if spec else resolved.model,
+        way=spec.way if spec else resolved.way,
+        effort=spec.effort if spec else resolved.effort,
         route=resolved.route,
         channels=resolved.channels,
         keys=resolved.keys,

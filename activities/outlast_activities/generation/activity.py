@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from temporalio import activity
 
+from outlast.contracts.agents import PinnedAgent, Way
 from outlast.contracts.generation import GenerateInput, Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import ModelError, ModelFailure
@@ -116,6 +117,7 @@ class ModelActivities:
         endpoint = self._endpoint(wanted.server)
         cached = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
         agent = cached.agent
+        way = _way(wanted, agent, endpoint)
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
         source = PromptSource(
             agent=agent,
@@ -130,6 +132,9 @@ class ModelActivities:
             allowed=None if wanted.tools is None else frozenset(wanted.tools),
             max_calls=wanted.max_calls,
             may_answer=wanted.answer,
+            way=way,
+            effort=wanted.effort or agent.effort or endpoint.effort,
+            answer_schema={} if way == "decision" else decision_schema(agent, ()),
         )
         return GenerationAttempt(
             source,
@@ -163,13 +168,30 @@ class ModelActivities:
         self._memory(wanted).update(attempt.memory)
         workflow_id = activity.info().workflow_id or ""
         if generation.decision is not None and generation.decision.tool_calls:
-            self._transcripts.add_decision(workflow_id, generation.decision)
+            self._transcripts.add_decision(workflow_id, generation.decision, generation.opaque)
         else:
             self._transcripts.forget(workflow_id)
 
 
 def _new_memory(_workflow_id: str, _run_id: str, _server: str, _model: str) -> PromptMemory:
     return PromptMemory()
+
+
+def _way(wanted: GenerateInput, agent: PinnedAgent, endpoint: Endpoint) -> Way:
+    """Return how the model decides: as the leg says, else the agent, else the server.
+
+    Raises `ModelError` if the server cannot be used in this way.
+    """
+    way = wanted.way or agent.way or endpoint.ways[0]
+    if way not in endpoint.ways:
+        chosen_by = "leg" if wanted.way else f"agent {agent.name!r}"
+        server = f"server {wanted.server!r}" if wanted.server else "default model server"
+        raise ModelError(
+            f"the {chosen_by} has way {way!r}, which the {server} cannot take: it can take "
+            f"{', '.join(map(repr, endpoint.ways))}",
+            kind=ModelFailure.BAD_REQUEST,
+        )
+    return way
 
 
 def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> ModelError:

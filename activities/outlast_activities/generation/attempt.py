@@ -1,20 +1,21 @@
 """One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue, ValidationError
 from temporalio import activity
 
-from outlast.contracts.agents import PinnedAgent
+from outlast.contracts.agents import Effort, PinnedAgent, Way
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
-from outlast.contracts.messages import Decision, Message
+from outlast.contracts.messages import Decision, Message, Opaque
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
+from outlast.transcripts import without_opaque
 from outlast.turns import RejectedText
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
@@ -33,6 +34,9 @@ MAX_QUOTED_CHARACTERS = 2_000
 """Characters of a wrong answer that the next prompt quotes."""
 
 
+MAX_OPAQUE_BYTES = 256_000
+"""Bytes of what a model needs back with one decision. More is left out, and the model thinks anew."""
+
 MAX_PROBLEM = 200
 """Bytes of a parser's message, which the model reads."""
 
@@ -50,12 +54,15 @@ class Endpoint:
     """A model server with the settings that the activity needs.
 
     `max_tokens` limits the first answer of an attempt. `constrained` is False if the server ignores
-    JSON Schemas: the prompt then contains the schema.
+    JSON Schemas: the prompt then contains the schema. `ways` are the ways in which the server can be
+    used, the default first. `effort` is the default.
     """
 
     server: ModelServer
     max_tokens: int
     constrained: bool = True
+    ways: tuple[Way, ...] = ("decision",)
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,9 @@ class PromptSource:
     allowed: frozenset[str] | None = None
     max_calls: int | None = None
     may_answer: bool = True
+    way: Way = "decision"
+    effort: Effort | None = None
+    answer_schema: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ class GenerationAttempt:
                 model=completion.model,
                 finish_reason=completion.finish_reason,
                 last_prompt_tokens=completion.prompt_tokens,
+                opaque=bounded_opaque(completion.opaque),
             )
         if completion.finish_reason == "length":
             problem = f"it was cut off at {prompt.max_tokens} tokens; be shorter"
@@ -210,6 +221,7 @@ class GenerationAttempt:
         model: str = "",
         finish_reason: str,
         last_prompt_tokens: int = 0,
+        opaque: Opaque | None = None,
     ) -> Generation:
         return Generation(
             decision=decision,
@@ -217,13 +229,14 @@ class GenerationAttempt:
             finish_reason=finish_reason,
             completions=self._completions,
             last_prompt_tokens=last_prompt_tokens,
+            opaque=opaque,
             **self.spent.model_dump(),
         )
 
     def _prompt(self) -> Prompt:
         source = self._source
         return Prompt(
-            turns=turns_of(trim_results(source.transcript, self.memory.trimmed)),
+            turns=turns_of(self._transcript()),
             schema=source.schema,
             schema_key=source.schema_key,
             max_tokens=self._max_tokens,
@@ -232,12 +245,26 @@ class GenerationAttempt:
             allowed=source.allowed,
             max_calls=source.max_calls,
             may_answer=source.may_answer,
+            answer_schema=source.answer_schema,
+            way=source.way,
+            effort=source.effort,
             shown_schema=None if self._endpoint.constrained else source.agent.output_schema,
             model=source.model,
             session=source.session,
             decoding=self._decoding,
             rejected=self._rejected(),
         )
+
+    def _transcript(self) -> Sequence[Message]:
+        """Return the entries as this prompt shows them: trimmed, and with what their model needs back.
+
+        Models bind what they need back to the text before it, which a trim changes.
+        """
+        transcript, memory = self._source.transcript, self.memory
+        if not memory.trimmed:
+            return transcript
+        entries = trim_results(transcript, memory.trimmed)
+        return [*map(without_opaque, entries[: memory.trimmed_at]), *entries[memory.trimmed_at :]]
 
     def _rejected(self) -> RejectedText | None:
         if self._reask is None:
@@ -287,6 +314,7 @@ class GenerationAttempt:
                 self._decoding = replace(decoding, temperature="higher", loop_tokens=loop_tokens)
             case "trim_results":
                 self.memory.trimmed = self._next_trim()
+                self.memory.trimmed_at = len(self._source.transcript)
                 self._max_tokens = self._endpoint.max_tokens
             case "reask":
                 self._decoding = replace(decoding, temperature="lower")
@@ -313,3 +341,17 @@ class GenerationAttempt:
             kind=rejected.failure,
             retry_after=rejected.error.retry_after if rejected.error else None,
         )
+
+
+def bounded_opaque(opaque: Opaque | None) -> Opaque | None:
+    """Return what a model needs back, or None if it is too large for a history."""
+    if opaque is None:
+        return None
+    size = len(opaque.content.encode(errors="replace"))
+    if size <= MAX_OPAQUE_BYTES:
+        return opaque
+    activity.logger.warning(
+        "generation.opaque_dropped",
+        extra={"bytes": size, "most": MAX_OPAQUE_BYTES, "issuer": opaque.issuer},
+    )
+    return None

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.generation import GenerateInput
-from outlast.contracts.messages import Decision, Message
+from outlast.contracts.messages import Decision, Message, Opaque
 from outlast.errors import ModelError, ModelFailure
 from outlast.transcripts import (
     EMPTY_DIGEST,
@@ -18,6 +18,7 @@ from outlast.transcripts import (
     decision_message,
     digest_of,
     extended,
+    opaque_bytes,
 )
 from outlast.weighed_cache import WeighedCache
 
@@ -132,11 +133,13 @@ class TranscriptCache:
         self._shrink()
         return cached.messages
 
-    def add_decision(self, workflow_id: str, decision: Decision) -> None:
+    def add_decision(
+        self, workflow_id: str, decision: Decision, opaque: Opaque | None = None
+    ) -> None:
         """Append a decision to a transcript that was loaded."""
         cached = self._transcripts.get(workflow_id)
         if cached is not None:
-            cached.append(decision_message(decision))
+            cached.append(decision_message(decision, opaque))
             self._size += _size(cached.messages[-1])
 
     def forget(self, workflow_id: str) -> None:
@@ -185,4 +188,4 @@ class TranscriptCache:
 
 
 def _size(message: Message) -> int:
-    return len(message.content or "") + ENTRY_OVERHEAD_BYTES
+    return len(message.content or "") + opaque_bytes(message) + ENTRY_OVERHEAD_BYTES

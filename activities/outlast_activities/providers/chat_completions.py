@@ -62,7 +62,7 @@ def session_value(session: str) -> str:
 class ChatCompletions:
     """Implements `ModelServer` for one server.
 
-    The api `vllm` is for vLLM 0.12 and later (`structured_outputs`), `openai` for all others
+    The api `vllm` is for vLLM 0.12 and later (`structured_outputs`), `openai-chat` for all others
     (`response_format`). OpenAI's own service rejects our schemas: it requires an object at the root, and a
     decision is a choice of two.
     """

@@ -1,16 +1,29 @@
 """The adapters of model servers, by the value of `api` in a worker's settings.
 
-To add a provider, write a class that implements `outlast.model_server.ModelServer`, and add a row here.
-Settings and the command line accept its `api` at once.
+To add a provider here, write a class that implements `outlast.model_server.ModelServer`, and add a row.
+Settings and the command line accept its `api` at once. A package of somebody else has an entry point in the
+group `outlast.model_servers` instead: its name is the `api`, its object is a `Connect`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
+from typing import Any, cast
 
+from outlast.errors import NotReady
 from outlast.model_server import ModelServer, ServerFacts, ServerOptions
+from outlast.text.hints import hint
+from outlast.text.texts import cut
+
+GROUP = "outlast.model_servers"
+"""The group of entry points of adapters in other packages."""
+
+MAX_REASON = 300
+"""Bytes of the error of an entry point that cannot be loaded."""
 
 Connect = Callable[[ServerOptions, ServerFacts | None], ModelServer]
+"""Creates the adapter of a server. It gets the facts of an earlier probe, if there was one."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,8 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         adapter.api: adapter
         for adapter in (
             Adapter(
-                api="openai",
-                summary="OpenAI's chat completions with response_format: llama.cpp, SGLang, hosted servers",
+                api="openai-chat",
+                summary="OpenAI's chat completions: llama.cpp, SGLang, Ollama, most hosted services",
                 constraint_advice=(
                     'it must support response_format with a json_schema; with vLLM set api = "vllm"'
                 ),
@@ -57,7 +70,7 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                 api="vllm",
                 summary="vLLM 0.12 or later, with structured_outputs",
                 constraint_advice=(
-                    'vLLM 0.12 or later is needed; with any other server set api = "openai"'
+                    'vLLM 0.12 or later is needed; with any other server set api = "openai-chat"'
                 ),
                 connect=_chat_completions,
             ),
@@ -70,3 +83,40 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         )
     }
 )
+"""The adapters of this package."""
+
+
+def adapter_of(api: str) -> Adapter:
+    """Return the adapter of an API. Raises `ValueError` if it is unknown, or cannot be loaded."""
+    if api in ADAPTERS:
+        return ADAPTERS[api]
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    if api in others:
+        return _loaded(others[api])
+    raise ValueError(f"{api!r} is unknown; {hint(api, known_apis())}")
+
+
+def known_apis() -> list[str]:
+    """Return every `api` of this installation."""
+    return [*ADAPTERS, *sorted({point.name for point in entry_points(group=GROUP)} - {*ADAPTERS})]
+
+
+def _loaded(point: EntryPoint) -> Adapter:
+    place = f"{point.value} (entry point {GROUP}: {point.name})"
+    try:
+        connect: Any = point.load()
+    except Exception as error:  # noqa: BLE001 the import runs code of another package
+        reason = cut(f"{type(error).__name__}: {error}", MAX_REASON)
+        raise ValueError(f"{point.name!r} cannot be loaded: {place}: {reason}") from None
+    if not callable(cast("object", connect)):
+        raise ValueError(f"{point.name!r} cannot be used: {place} is not a function or a class")
+    return Adapter(point.name, place, "see the documentation of its package", connect)
+
+
+def connected(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
+    """Return the adapter of a server. Raises `NotReady` if its options cannot be used."""
+    try:
+        adapter = adapter_of(options.api)
+    except ValueError as error:
+        raise NotReady(f"api: {error}") from None
+    return adapter.connect(options, facts)

@@ -73,7 +73,7 @@ def constraint_of(api: str) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
-@pytest.mark.parametrize("api", ["vllm", "openai"])
+@pytest.mark.parametrize("api", ["vllm", "openai-chat"])
 async def test_a_request_has_the_prompt_and_its_constraint(
     server: FakeModelServer, api: str
 ) -> None:

@@ -39,8 +39,12 @@ async def refusal_of(server: ScriptedModelServer, **options: Any) -> str:
     ("engine", "api", "found"),
     [
         ("vllm", "vllm", ServerFacts("auto", "0.32.0", "scripted", 4096, constrained=True)),
-        ("llama.cpp", "openai", ServerFacts("llama.cpp", "b0", "scripted", 4096, constrained=True)),
-        (None, "openai", ServerFacts("openai", None, "scripted", None, constrained=True)),
+        (
+            "llama.cpp",
+            "openai-chat",
+            ServerFacts("llama.cpp", "b0", "scripted", 4096, constrained=True),
+        ),
+        (None, "openai-chat", ServerFacts("openai", None, "scripted", None, constrained=True)),
     ],
 )
 async def test_the_probe_finds_out_what_a_server_is(

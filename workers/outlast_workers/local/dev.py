@@ -67,7 +67,7 @@ async def start_stack(
             **EMBEDDED_MODEL_SETTINGS,
             **configured,
             "url": model.url,
-            "api": "openai",
+            "api": "openai-chat",
         }
         settings = settings.with_options({"model": model_settings})
         yield Stack(temporal, settings, (temporal, model), f"{model.url} (embedded)")
