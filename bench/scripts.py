@@ -67,7 +67,9 @@ class Request:
     @property
     def is_probe(self) -> bool:
         """Whether a worker asks if constraints hold: it is answered beside the script."""
-        return "probe" in (self.schema or {}).get("properties", {})
+        tools: Any = self.body.get("tools") or ()
+        asks_for_call = any(tool["function"]["name"] == "look_up_word" for tool in tools)
+        return asks_for_call or "probe" in (self.schema or {}).get("properties", {})
 
     @property
     def schema(self) -> Schema | None:

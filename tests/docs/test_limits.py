@@ -97,6 +97,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "prompts.MAX_REMEMBERED_CHARACTERS",
         "prompts.MAX_REMEMBERED_DECISIONS",
         "chat_completions.MAX_CONSTRAINT_BYTES",
+        "chat_completions.MAX_PROFILES",
         "run_start.MAX_SHARED_AGENT_BYTES",
         "patterns.MAX_CACHED_BYTES",
         "patterns.MAX_CACHED_PATTERNS",

@@ -7,15 +7,17 @@ unconstrained model would answer differently.
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from outlast.contracts.agents import Way
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Prompt, ServerFacts, ServerOptions
 from outlast.text.texts import cut
-from outlast.turns import UserTurn
+from outlast.turns import ToolDefinition, UserTurn
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.decision_text import decision_value, has_open_thoughts
+from outlast_activities.policies.recovery import RULES
 from outlast_activities.providers.chat_client import ChatClient
 from outlast_activities.providers.http_errors import QUERY_ERRORS
 from outlast_activities.providers.request_fields import default_engine, engine_named
@@ -35,6 +37,53 @@ PROBE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 PROBE_TURNS = (UserTurn("Greet me in one short English sentence."),)
+
+
+def _answer(schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"answer": schema},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+
+
+PROBE_TOOL = "look_up_word"
+TOOL_PROMPT = Prompt(
+    turns=(UserTurn("Look up the secret word of the plant quillwort, then tell it to me."),),
+    schema={},
+    schema_key="probe of tools",
+    max_tokens=256,
+    instructions="You do not know any secret word. Only your tool does.",
+    tools=(
+        ToolDefinition(
+            PROBE_TOOL,
+            "Returns the secret word of a plant.",
+            {
+                "type": "object",
+                "properties": {"plant": {"type": "string"}},
+                "required": ["plant"],
+                "additionalProperties": False,
+            },
+        ),
+    ),
+    answer_schema=_answer({"type": "string"}),
+)
+"""The only sensible reaction to this prompt is a call."""
+
+FORMAT_PROMPT = replace(
+    TOOL_PROMPT,
+    turns=PROBE_TURNS,
+    schema_key="probe of the format",
+    instructions=None,
+    max_calls=0,
+    answer_schema=_answer({"type": "string", "enum": [PROBE_WORD]}),
+    way="native",
+)
+"""The model does not see the schema of this answer, so only a server that enforces it returns the word."""
+
+CALL_TOKENS = (256, 4_096)
+"""The tokens of a try to get a call, and those of the next one if the model only thinks."""
 
 _BACKEND_WORD = "zq"
 _BACKEND_SCHEMA: dict[str, Any] = {"type": "string", "pattern": _BACKEND_WORD}
@@ -56,6 +105,7 @@ class _Identity:
     engine: Engine
     version: str | None = None
     context_tokens: int | None = None
+    has_tools: bool = False
 
 
 async def probe_server(
@@ -77,9 +127,63 @@ async def probe_server(
     if is_enforced and engine == "auto":
         engine = await _backend(complete)
     facts = ServerFacts(
-        engine, identity.version, model, identity.context_tokens, constrained=is_enforced
+        engine,
+        identity.version,
+        model,
+        identity.context_tokens,
+        constrained=is_enforced,
+        ways=await _ways(complete, engine, identity, is_enforced=is_enforced),
+        supports_effort=engine != "llama.cpp",
     )
     return engine, facts
+
+
+async def _ways(
+    complete: Complete, engine: Engine, identity: _Identity, *, is_enforced: bool
+) -> tuple[Way, ...]:
+    """Return the ways in which a server can be used, the best one first.
+
+    Tools beside a schema can make calls impossible, and no answer tells so (vLLM without structural
+    tags). So the probe asks for what only a call can find out. llama.cpp is not asked, because prompts
+    are slow without a GPU: it reports whether its template has tools.
+    """
+    if engine == "llama.cpp":
+        return ("decision", "tools") if identity.has_tools else ("decision",)
+    if await _calls(complete, engine, "native") and await _obeys_format(complete, engine):
+        return ("native", "tools", "decision")
+    if await _calls(complete, engine, "tools"):
+        return ("decision", "tools") if is_enforced else ("tools", "decision")
+    return ("decision",)
+
+
+async def _calls(complete: Complete, engine: Engine, way: Way) -> bool:
+    """Return whether a model calls a tool that a prompt can only be answered with."""
+    for max_tokens in CALL_TOKENS:
+        prompt = replace(TOOL_PROMPT, way=way, max_tokens=max_tokens)
+        try:
+            completion = await complete(prompt, engine)
+        except ModelError as error:
+            if RULES[error.kind].retryable:
+                raise
+            return False
+        if not _is_thinking(completion):
+            return completion.text.startswith('{"tool_calls":')
+    return False
+
+
+async def _obeys_format(complete: Complete, engine: Engine) -> bool:
+    """Return whether a final answer beside tools is under the schema."""
+    for max_tokens in CALL_TOKENS:
+        prompt = replace(FORMAT_PROMPT, max_tokens=max_tokens)
+        try:
+            completion = await complete(prompt, engine)
+        except ModelError as error:
+            if RULES[error.kind].retryable:
+                raise
+            return False
+        if not _is_thinking(completion):
+            return bool(_value_in(completion.text) == {"answer": PROBE_WORD})
+    return False
 
 
 async def _backend(complete: Complete) -> Engine:
@@ -115,10 +219,14 @@ def _is_thinking(completion: Completion) -> bool:
 
 
 def _is_valid(text: str) -> bool:
+    return bool(_value_in(text) == {"probe": PROBE_WORD})
+
+
+def _value_in(text: str) -> Any:
     try:
-        return bool(decision_value(text) == {"probe": PROBE_WORD})
+        return decision_value(text)
     except ValueError:
-        return False
+        return None
 
 
 async def _identity(client: ChatClient, options: ServerOptions) -> _Identity:
@@ -132,11 +240,19 @@ async def _identity(client: ChatClient, options: ServerOptions) -> _Identity:
         properties = await _root_object(client, "/props")
         settings = properties.get("default_generation_settings")
         context = settings.get("n_ctx") if isinstance(settings, dict) else None
-        return _Identity("llama.cpp", _version(properties.get("build_info")), count_in(context))
+        version = _version(properties.get("build_info"))
+        return _Identity("llama.cpp", version, count_in(context), _has_tools(properties))
     version = None
     if options.api == "vllm":
         version = _version((await _root_object(client, "/version")).get("version"))
     return _Identity(default_engine(options.api), version, count_in(model.get("max_model_len")))
+
+
+def _has_tools(properties: dict[str, Any]) -> bool:
+    """Return whether llama.cpp's template of the model writes tools and calls."""
+    caps = properties.get("chat_template_caps")
+    wanted = ("supports_tools", "supports_tool_calls")
+    return isinstance(caps, dict) and all(caps.get(name) is True for name in wanted)
 
 
 def _version(value: object) -> str | None:

@@ -123,7 +123,7 @@ class Answer:
         model = chunk.get("model")
         self.model = model[:MAX_MODEL_NAME] if isinstance(model, str) and model else self.model
         self._counts.update(counts_in(chunk))
-        choice = _first_choice(chunk.get("choices"))
+        choice = first_choice(chunk.get("choices"))
         raise_error(choice.get("error"))
         self.finish_reason = finish_reason_in(choice.get("finish_reason")) or self.finish_reason
         # A server that does not stream sends the whole message at once.
@@ -131,12 +131,14 @@ class Answer:
         if not isinstance(delta, Mapping):
             return ""
         content = delta.get("content")
-        thoughts = "".join(_text(delta.get(name)) for name in REASONING) + _text(content, THOUGHTS)
+        thoughts = "".join(text_in(delta.get(name)) for name in REASONING) + text_in(
+            content, THOUGHTS
+        )
         self.is_reasoning = bool(thoughts)
         self.reasoning_pieces += self.is_reasoning
         self.reasoning_characters += len(thoughts)
-        self.refusal += _text(delta.get("refusal"))
-        piece = _text(content)
+        self.refusal += text_in(delta.get("refusal"))
+        piece = text_in(content)
         if piece:
             self.pieces.append(piece)
         return piece
@@ -155,13 +157,10 @@ class Answer:
         }
         # A server that does not count reports nothing, or 0.
         usage |= {name: count for name, count in self._counts.items() if count}
-        if "cached_prompt_tokens" in usage:
-            cached = min(usage["cached_prompt_tokens"], usage["prompt_tokens"])
-            usage["cached_prompt_tokens"] = cached
         if max_tokens is not None:
             generated = usage["completion_tokens"] + IN_FLIGHT_TOKENS
             usage["completion_tokens"] = min(generated, max_tokens)
-        return usage
+        return bounded_parts(usage)
 
     def completion(self, model: str) -> Completion:
         """Return an answer that was read to its end. Raises `AnswerAborted` if it has no end."""
@@ -191,10 +190,24 @@ class Answer:
             completion_tokens=usage.get("completion_tokens", 0),
             model=self.model or model,
             cached_prompt_tokens=usage.get("cached_prompt_tokens", 0),
+            cache_write_tokens=usage.get("cache_write_tokens", 0),
+            reasoning_tokens=usage.get("reasoning_tokens", 0),
         )
 
 
-def _first_choice(choices: object) -> Mapping[str, Any]:
+def bounded_parts(usage: dict[str, int]) -> dict[str, int]:
+    """Return a usage whose parts are not larger than their wholes, whatever a server reports."""
+    prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
+    cached = min(usage.get("cached_prompt_tokens", 0), prompt)
+    parts = {
+        "cached_prompt_tokens": cached,
+        "cache_write_tokens": min(usage.get("cache_write_tokens", 0), prompt - cached),
+        "reasoning_tokens": min(usage.get("reasoning_tokens", 0), completion),
+    }
+    return {**usage, **{name: count for name, count in parts.items() if name in usage}}
+
+
+def first_choice(choices: object) -> Mapping[str, Any]:
     """Return the choice that was requested. A server that sends more of them marks them by `index`."""
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, Mapping) and choice.get("index") in (0, None):
@@ -213,7 +226,7 @@ def raise_error(error: object) -> None:
     )
 
 
-def _text(content: object, types: tuple[str, ...] = TEXTS) -> str:
+def text_in(content: object, types: tuple[str, ...] = TEXTS) -> str:
     """Return the text of a content: a string, or a list of parts of these types."""
     if isinstance(content, str):
         return content if types is TEXTS else ""

@@ -10,11 +10,14 @@ def counts_in(chunk: Mapping[str, object]) -> dict[str, int]:
     """Return the counts of a chunk that can be read: from `usage`, or llama.cpp's `timings`."""
     usage, timings = chunk.get("usage"), chunk.get("timings")
     if isinstance(usage, Mapping):
-        details = usage.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+        of_prompt, of_completion = _details(usage, "prompt"), _details(usage, "completion")
+        # DeepSeek names its cache hits otherwise, vLLM has its reasoning tokens at the top.
+        cached = of_prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+        written = of_prompt.get("cache_write_tokens")
+        thought = of_completion.get("reasoning_tokens", usage.get("reasoning_tokens"))
         prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     elif isinstance(timings, Mapping):
-        cached = timings.get("cache_n")
+        cached, written, thought = timings.get("cache_n"), None, None
         evaluated = count_in(timings.get("prompt_n"))
         prompt = None if evaluated is None else evaluated + (count_in(cached) or 0)
         completion = timings.get("predicted_n")
@@ -23,9 +26,16 @@ def counts_in(chunk: Mapping[str, object]) -> dict[str, int]:
     counts = {
         "prompt_tokens": count_in(prompt),
         "cached_prompt_tokens": count_in(cached),
+        "cache_write_tokens": count_in(written),
         "completion_tokens": count_in(completion),
+        "reasoning_tokens": count_in(thought),
     }
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def _details(usage: Mapping[str, object], of: str) -> Mapping[str, object]:
+    details = usage.get(f"{of}_tokens_details")
+    return details if isinstance(details, Mapping) else {}
 
 
 def count_in(value: object) -> int | None:
