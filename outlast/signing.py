@@ -9,9 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from joserfc import jws
-from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
+try:
+    from joserfc import jws
+    from joserfc.errors import JoseError
+    from joserfc.jwk import OKPKey
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"no module {error.name!r}: pip install 'outlast[signing]'", name=error.name
+    ) from None
 
 from outlast.contracts.human import MAX_BY, HumanDecision, PendingRequest
 from outlast.contracts.proofs import ALGORITHM, PROOF_TYPE, claims_of

@@ -196,6 +196,8 @@ class SettledRequest(OutputModel):
     answer_hash: str = ""
     audience: str = ""
     at: datetime | None = None
+    call_error: str = ""
+    """The error of the approved call, if the call was rejected or failed. The model read it."""
 
 
 def outcome_text(settled: SettledRequest) -> str:

@@ -21,7 +21,7 @@ from outlast.terminal.console import (
     print_lines,
     print_value,
 )
-from outlast.terminal.run_view import RunView, compensation_lines, result_line
+from outlast.terminal.run_view import RunView, compensation_lines, failed_call_lines, result_line
 from outlast.text.json_text import from_json
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ async def _print_to_end(run: Run, view: RunView) -> AgentResult:
 
 
 def _print_result(run: Run, result: AgentResult, *, is_json: bool) -> int:
-    print_lines(result_line(result), *compensation_lines(result), to_error=True)
+    lines = [result_line(result), *failed_call_lines(result), *compensation_lines(result)]
+    print_lines(*lines, to_error=True)
     if is_json:
         print_lines(json.dumps({"run": run.id, **result.model_dump(mode="json")}))
     elif result.output is not None or result.status == "completed":

@@ -96,5 +96,14 @@ def compensation_lines(result: AgentResult) -> list[str]:
     ]
 
 
+def failed_call_lines(result: AgentResult) -> list[str]:
+    """Return the calls that people approved, and that failed then, one line each."""
+    return [
+        f"approved, and failed: {each.tool} (call {each.request_id}): {each.call_error}"
+        for each in result.decisions
+        if each.call_error
+    ]
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

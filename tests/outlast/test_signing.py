@@ -1,7 +1,9 @@
 """Keys that people sign with: made, kept and refused."""
 
+import importlib
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,12 @@ def test_a_key_decides_in_its_own_name_alone(
     assert parse_arguments(words).key == tmp_path / "ann.jwk"
     assert run_command(words) == 1
     assert "--by: the key belongs to 'ann', not to 'bob'" in capsys.readouterr().err
+
+
+def test_without_its_extra_the_module_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    monkeypatch.delitem(sys.modules, "outlast.signing")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'outlast\[signing\]'"):
+        importlib.import_module("outlast.signing")

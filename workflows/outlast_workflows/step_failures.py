@@ -1,5 +1,7 @@
 """Failures of steps: what they mean for the model and for the run."""
 
+import json
+
 from outlast_activities.policies.recovery import is_model_failure
 from pydantic import ValidationError
 from temporalio.exceptions import (
@@ -115,6 +117,18 @@ def error_result(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
     if message is None:
         raise ToolFailed(failure_line(error, tool, call_id)) from None
     return to_json({"error": message})
+
+
+def error_of_result(content: str) -> str:
+    """Return the error of a result that `error_result` wrote, or an empty text for another result."""
+    if not content.startswith('{"error":'):
+        return ""
+    try:
+        result = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    error = result["error"]
+    return error if isinstance(error, str) and len(result) == 1 else ""
 
 
 def was_never_begun(error: ActivityError) -> bool:

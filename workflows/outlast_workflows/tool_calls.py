@@ -113,10 +113,11 @@ class ToolCalls:
             if settled is not None and approval.on_denial == "stop":
                 raise CallDenied(reason)
             return to_json({"denied": reason}), decision_text(settled)
-        if arguments is None:
-            return await self._carry_out(call), decision_text(settled)
-        content = await self._carry_out(call.with_arguments(arguments))
-        return _with_edit(arguments, content), decision_text(settled)
+        made = call if arguments is None else call.with_arguments(arguments)
+        content = await self._carry_out(made)
+        self._requests.note_call_error(call.id, content)
+        shown = content if arguments is None else _with_edit(arguments, content)
+        return shown, decision_text(settled)
 
     async def _carry_out(self, call: PlannedCall) -> str:
         if self._compensation.is_full and call.tool.compensate is not None:

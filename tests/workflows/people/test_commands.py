@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from outlast import Agent, Approval, BadRequest, tool
+from outlast import Agent, Approval, BadRequest, ToolError, tool
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.runs import Run
+from outlast.terminal.run_view import failed_call_lines
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Flag, on_stage, pending, staged_settings
 
@@ -26,6 +27,8 @@ def _nothing_paid() -> None:
 @tool(effect="irreversible", approval=Approval(audience="support-leads", expires_s=3600))
 def refund(order_id: str) -> str:
     """Refund an order."""
+    if order_id == "unknown":
+        raise ToolError("there is no order 'unknown'")
     paid.append(order_id)
     return f"refunded {order_id}"
 
@@ -53,6 +56,30 @@ async def test_an_approved_call_happens_once(temporal: Client, cached: int) -> N
         assert await run.approve("1.1", by="ann") == "approved 1.1"
         assert (await run.result()).output == "refunded"
     assert paid == ["42"]
+
+
+@pytest.mark.parametrize("failure", ["approved", "edited"])
+async def test_an_approved_call_that_fails_is_named_in_the_result(
+    temporal: Client, cached: int, failure: str
+) -> None:
+    order_id = "unknown" if failure == "approved" else "42"
+    model = ScriptedModel([call("refund", order_id=order_id), answer("refunded")])
+    async with on_stage(temporal, model, [desk], cached=cached) as stage:
+        run = await stage.start("desk")
+        request = await pending(run)
+        if failure == "edited":
+            await run.edit(request, {"order_id": "unknown"}, by="ann")
+        else:
+            await run.approve("1.1", by="ann")
+        result = await run.result()
+    assert result.output == "refunded"
+    (settled,) = result.decisions
+    assert (settled.outcome, settled.by) == ("approved", "ann")
+    assert settled.call_error == "there is no order 'unknown'"
+    assert failed_call_lines(result) == [
+        "approved, and failed: refund (call 1.1): there is no order 'unknown'"
+    ]
+    assert paid == []
 
 
 async def test_a_denied_call_does_not_happen_and_the_model_hears_why(

@@ -12,11 +12,13 @@ from outlast.contracts.notices import Reason
 from outlast.contracts.proofs import CallProof
 from outlast.errors import ToolFailed
 from outlast.jsonschema.schemas import Schema
+from outlast.text.texts import cut
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.people.escalation import after_step, next_step
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import InboundState
+from outlast_workflows.step_failures import error_of_result
 
 EXPIRY_PATCH = "expiry-leaves-a-timer"
 
@@ -25,6 +27,9 @@ SHORTEST_TIMER = timedelta(milliseconds=1)
 
 MAX_DECISIONS = 100
 """Settled requests that a result lists."""
+
+MAX_CALL_ERROR_BYTES = 200
+"""Bytes of an approved call's error in a settled request. The transcript has all of it."""
 
 
 class HumanRequests:
@@ -66,6 +71,13 @@ class HumanRequests:
         if settled is None or settled.outcome == "expired":
             return settled, None
         return settled, edited
+
+    def note_call_error(self, call_id: str, content: str) -> None:
+        """Record the error that an approved call returned, for those who approved it."""
+        settled, error = self._inbound.settled.get(call_id), error_of_result(content)
+        if settled is not None and error:
+            error = cut(error, MAX_CALL_ERROR_BYTES)
+            self._inbound.settled[call_id] = settled.model_copy(update={"call_error": error})
 
     def take_proof(self, call_id: str) -> CallProof | None:
         """Return the signed votes of a settled request, once, or None if its audience does not sign."""
