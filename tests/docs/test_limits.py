@@ -57,7 +57,6 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "run_view.LABEL_WIDTH",
         "api_containers.MAX_NAME",
         "api_references.MAX_NAME",
-        "api_nodes.MAX_MERGES",
         "service.MAX_DESCRIPTION_BYTES",
         "run_view.MIN_TEXT_BYTES",
         "outcome.MAX_REASON_BYTES",
