@@ -90,6 +90,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "bounds a cache that is filled again": (
         "anthropic_messages.MAX_SCHEMAS_BYTES",
+        "gemini.MAX_SCHEMAS_BYTES",
+        "openai_responses.MAX_SCHEMAS_BYTES",
         "activity.MAX_MEMORIES",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",

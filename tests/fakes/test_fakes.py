@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.fake_anthropic import VERSION, FakeAnthropic
+from tests.fakes.fake_gemini import FakeGemini
+from tests.fakes.fake_openai_responses import FakeOpenAIResponses
 from tests.fakes.service import Play, Received
 
 CLOSED: dict[str, Any] = {
@@ -137,3 +139,177 @@ def test_anthropic_answers_in_the_forms_of_the_sdk() -> None:
         for name, event in fake.handle(anthropic_request(fake, {})).events or []:
             assert name == event["type"]
             assert event["type"] == "ping" or problem_of(adapter, event) is None, event
+
+
+FUNCTION = {
+    "type": "function",
+    "name": "search",
+    "description": "Search.",
+    "parameters": CLOSED,
+    "strict": True,
+}
+OPENAI: dict[str, Any] = {
+    "model": "gpt-6-sol",
+    "stream": True,
+    "store": False,
+    "input": [GO],
+    "tools": [FUNCTION],
+}
+MADE = {"type": "function_call", "call_id": "call_1", "name": "search", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "x"}
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+
+
+def response_format(schema: Any) -> dict[str, Any]:
+    form = {"type": "json_schema", "name": "x", "strict": True, "schema": schema}
+    return {"text": {"format": form}}
+
+
+OPENAI_REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown field": ({"nonsense": 1}, "Unknown parameter"),
+    "unknown model": ({"model": "gpt-x"}, "model_not_found"),
+    "sampling": ({"temperature": 0.2}, "Unsupported parameter"),
+    "effort": ({"reasoning": {"effort": "minimal"}}, "unsupported_value"),
+    "no tools": ({"tools": []}, "empty array"),
+    "choice": ({"tool_choice": {"type": "function", "name": "x"}}, "not found in 'tools'"),
+    "root union": (response_format({"anyOf": [CLOSED]}), "invalid_json_schema"),
+    "optional": (response_format({**CLOSED, "required": []}), "Missing 'answer'"),
+    "open object": (
+        response_format({**CLOSED, "properties": {"answer": {"type": "object"}}}),
+        "'additionalProperties' is required",
+    ),
+    "one of": (
+        response_format({**CLOSED, "properties": {"answer": {"oneOf": [], "type": "string"}}}),
+        "'oneOf' is not permitted",
+    ),
+    "call without output": ({"input": [GO, MADE]}, "No tool output found"),
+    "output without call": ({"input": [GO, OUTPUT]}, "No tool call found"),
+    "reasoning alone": ({"input": [GO, REASONING]}, "without its required following item"),
+    "foreign reasoning": ({"input": [GO, REASONING, MADE, OUTPUT]}, "could not be verified"),
+}
+
+
+@pytest.mark.parametrize("rule", OPENAI_REFUSALS)
+def test_openai_refuses(rule: str) -> None:
+    changes, words = OPENAI_REFUSALS[rule]
+    fake = FakeOpenAIResponses()
+    body = {**copy.deepcopy(OPENAI), **changes}
+    answered = fake.handle(Received("/v1/responses", {"authorization": f"Bearer {fake.key}"}, body))
+    assert answered.status in (400, 404)
+    assert words in json.dumps(answered.body)
+
+
+def test_openai_answers_in_the_forms_of_the_sdk() -> None:
+    from tests.fakes.sdk_types import problem_of, validator  # noqa: PLC0415 skips without the SDK
+
+    package = "openai.types.responses"
+    adapter = validator(package, f"{package}.response_stream_event", "ResponseStreamEvent")
+    fake = FakeOpenAIResponses()
+    plays = (Play(calls=[("search", {"answer": "a"})]), Play(text="b"), Play(refusal="no"))
+    fake.play(*plays)
+    headers = {"authorization": f"Bearer {fake.key}"}
+    for _ in plays:
+        for name, event in fake.handle(Received("/v1/responses", headers, OPENAI)).events or []:
+            assert name == event["type"]
+            assert problem_of(adapter, event) is None, (event, problem_of(adapter, event))
+
+
+DECLARED = {"name": "search", "description": "Search.", "parametersJsonSchema": CLOSED}
+GEMINI: dict[str, Any] = {
+    "contents": [{"role": "user", "parts": [{"text": "go"}]}],
+    "tools": [{"functionDeclarations": [DECLARED]}],
+}
+FUNCTION_CALL = {"functionCall": {"name": "search", "args": {}}}
+ANSWERED = {"role": "user", "parts": [{"functionResponse": {"name": "search", "response": {}}}]}
+
+
+def calling(**config: Any) -> dict[str, Any]:
+    return {"toolConfig": {"functionCallingConfig": config}}
+
+
+def generation(**config: Any) -> dict[str, Any]:
+    return {"generationConfig": config}
+
+
+def history(*contents: Any) -> dict[str, Any]:
+    return {"contents": [*GEMINI["contents"], *contents]}
+
+
+GEMINI_REFUSALS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "unknown field": ("gemini-3.5-flash", {"nonsense": 1}, "Cannot find field"),
+    "unknown keyword": (
+        "gemini-3.5-flash",
+        generation(
+            responseMimeType="application/json", responseJsonSchema={**CLOSED, "minProperties": 1}
+        ),
+        "Cannot find field",
+    ),
+    "both schemas": (
+        "gemini-3.5-flash",
+        generation(
+            responseMimeType="application/json",
+            responseJsonSchema=CLOSED,
+            responseSchema={"type": "OBJECT"},
+        ),
+        "Only one of",
+    ),
+    "schema with tools": (
+        "gemini-2.5-pro",
+        generation(responseMimeType="application/json", responseJsonSchema=CLOSED),
+        "unsupported",
+    ),
+    "names with AUTO": (
+        "gemini-3.5-flash",
+        calling(mode="AUTO", allowedFunctionNames=["search"]),
+        "ANY or VALIDATED",
+    ),
+    "level": (
+        "gemini-3-pro",
+        generation(thinkingConfig={"thinkingLevel": "MINIMAL"}),
+        "not supported",
+    ),
+    "budget": ("gemini-2.5-pro", generation(thinkingConfig={"thinkingBudget": 0}), "Budget 0"),
+    "signature": (
+        "gemini-3.5-flash",
+        history({"role": "model", "parts": [FUNCTION_CALL]}, ANSWERED),
+        "missing a thought_signature",
+    ),
+    "foreign signature": (
+        "gemini-3.5-flash",
+        history(
+            {"role": "model", "parts": [{**FUNCTION_CALL, "thoughtSignature": "eA=="}]}, ANSWERED
+        ),
+        "not valid",
+    ),
+    "call without response": (
+        "gemini-3.5-flash",
+        history({"role": "model", "parts": [FUNCTION_CALL]}),
+        "number of function response parts",
+    ),
+    "response without call": ("gemini-3.5-flash", history(ANSWERED), "immediately after"),
+}
+
+
+@pytest.mark.parametrize("rule", GEMINI_REFUSALS)
+def test_gemini_refuses(rule: str) -> None:
+    model, changes, words = GEMINI_REFUSALS[rule]
+    fake = FakeGemini()
+    body = {**copy.deepcopy(GEMINI), **changes}
+    path = f"/v1beta/models/{model}:streamGenerateContent?alt=sse"
+    answered = fake.handle(Received(path, {"x-goog-api-key": fake.key}, body))
+    assert answered.status == 400
+    assert words in json.dumps(answered.body)
+
+
+def test_gemini_answers_in_the_forms_of_the_sdk() -> None:
+    from tests.fakes.sdk_types import installed  # noqa: PLC0415 skips without the SDK
+
+    types = installed("google.genai.types")
+    fake = FakeGemini()
+    fake.play(Play(calls=[("search", {"answer": "a"})]), Play(text="b"), Play(refusal="SAFETY"))
+    path = "/v1beta/models/gemini-3.5-flash:streamGenerateContent?alt=sse"
+    for _ in range(3):
+        for _, chunk in (
+            fake.handle(Received(path, {"x-goog-api-key": fake.key}, GEMINI)).events or []
+        ):
+            types.GenerateContentResponse.model_validate(chunk)

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from outlast.contracts.agents import Effort
@@ -20,26 +19,25 @@ from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.api_dialects import ANTHROPIC
 from outlast_activities.constraints.api_limits import optional_properties, unions
 from outlast_activities.constraints.api_schemas import ApiSchema
-from outlast_activities.providers.error_bodies import error_in, words_of
-from outlast_activities.providers.error_classes import failure_of_answer
-from outlast_activities.providers.hosted_answers import HostedAnswer, Restoration, StreamedCall
+from outlast_activities.providers.error_bodies import error_in
+from outlast_activities.providers.hosted_answers import (
+    HostedAnswer,
+    StreamedCall,
+    raise_stream_error,
+)
 from outlast_activities.providers.hosted_prompts import (
-    ANSWER_TOOL_TEXT,
     SentSchemas,
     SentTool,
     Step,
-    answer_tool_name,
     choice_of,
-    decision_format,
     notes_of,
-    plain_form,
     safe_id,
-    safe_names,
+    sent_schemas,
     steps_of,
     strict_form,
 )
 from outlast_activities.providers.hosted_server import ApiRequest, HostedServer, PreparedPrompt
-from outlast_activities.providers.streams import AnswerAborted, raise_error
+from outlast_activities.providers.streams import AnswerAborted
 from outlast_activities.providers.token_counts import count_in
 
 VERSION = "2026-10-21"
@@ -139,36 +137,10 @@ class AnthropicMessages:
         key = (prompt.schema_key, prompt.way)
 
         def make() -> tuple[SentSchemas, int]:
-            sent = sent_schemas(prompt)
+            sent = sent_schemas(prompt, ANTHROPIC, _Budget().form)
             return sent, sent.size
 
         return self._sent_schemas.get_or_make(key, make)
-
-
-def sent_schemas(prompt: Prompt) -> SentSchemas:
-    """Return the schemas for a prompt. What exceeds the limits of strict schemas is sent without `strict`.
-
-    An answer that has no strict form becomes the tool `final_answer`.
-    """
-    if prompt.way == "decision":
-        return decision_format(prompt, ANTHROPIC)
-    names = safe_names(prompt.tools)
-    budget = _Budget()
-    answer = budget.form(prompt.answer_schema)
-    is_format = prompt.way == "native" and answer is not None
-    calls: dict[str, Any] = {}
-    tools: list[SentTool] = []
-    for tool in prompt.tools:
-        strict = budget.form(tool.parameters)
-        form = strict or plain_form(tool.parameters)
-        name = names[tool.name]
-        tools.append(SentTool(name, tool.description, form.schema, strict is not None))
-        calls[name] = (tool.name, form.restore)
-    if is_format and answer is not None:
-        return SentSchemas(tuple(tools), names, answer.schema, Restoration(calls, answer.restore))
-    name, form = answer_tool_name(names), answer or plain_form(prompt.answer_schema)
-    tools.append(SentTool(name, ANSWER_TOOL_TEXT, form.schema, answer is not None))
-    return SentSchemas(tuple(tools), names, None, Restoration(calls, form.restore, name))
 
 
 @dataclass
@@ -385,7 +357,7 @@ class MessagesAnswer(HostedAnswer):
         self.is_reasoning = self.is_alive = False
         kind = chunk.get("type")
         if kind == "error" or (kind is None and error_in(chunk)):
-            _raise_stream_error(chunk.get("error") or chunk)
+            raise_stream_error(chunk.get("error") or chunk)
         if kind == "message_start":
             message = chunk.get("message") or {}
             self.model = str(message.get("model") or "")
@@ -493,11 +465,3 @@ def _input_of(call: StreamedCall) -> Any:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _raise_stream_error(error: object) -> None:
-    if isinstance(error, Mapping):
-        words = words_of(error)
-        failure = failure_of_answer(HTTPStatus.OK, error, words)
-        raise AnswerAborted(f"answered with an error: {words}", failure)
-    raise_error(error)

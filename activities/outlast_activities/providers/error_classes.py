@@ -42,6 +42,7 @@ _CODES = {
     "billing_error": ModelFailure.AUTHENTICATION,
     "billing_hard_limit_reached": ModelFailure.AUTHENTICATION,
     "invalid_api_key": ModelFailure.AUTHENTICATION,
+    "api_key_invalid": ModelFailure.AUTHENTICATION,  # Google's ErrorInfo.reason
     "authentication_error": ModelFailure.AUTHENTICATION,
     "permission_error": ModelFailure.AUTHENTICATION,
     "model_not_found": ModelFailure.UNKNOWN_MODEL,
@@ -60,7 +61,7 @@ _CODES = {
     "json_validate_failed": ModelFailure.SCHEMA_INVALID,
     "tool_use_failed": ModelFailure.SCHEMA_INVALID,
 }
-"""Values of `error.code` and `error.type`. They take precedence over the status."""
+"""Values of `code`, `type` and `reason` in an error. They take precedence over the status."""
 
 _PHRASES: tuple[tuple[re.Pattern[str], ModelFailure], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), failure)
@@ -130,7 +131,7 @@ def failure_of_answer(status: int, body: object, message: str) -> ModelFailure:
     """
     nodes = list(mappings_in(body))
     for node in nodes:
-        for key in ("code", "type"):
+        for key in ("code", "type", "reason"):
             named = _CODES.get(str(node.get(key)).lower())
             if named is not None:
                 return named

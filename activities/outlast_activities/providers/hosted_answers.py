@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import JsonValue
@@ -14,6 +15,8 @@ from outlast.model_server import Completion
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast_activities.generation.decision_text import well_formed
+from outlast_activities.providers.error_bodies import words_of
+from outlast_activities.providers.error_classes import failure_of_answer
 from outlast_activities.providers.finish_reasons import failure_of_finish
 from outlast_activities.providers.streams import (
     BYTES_PER_TOKEN,
@@ -181,3 +184,10 @@ def _restored(text: str, restore: Callable[[JsonValue], JsonValue]) -> str:
         return to_json(restore(json.loads(text)))
     except (ValueError, TypeError, RecursionError):
         return text
+
+
+def raise_stream_error(error: object) -> None:
+    """Raise an error that came inside of a stream, as `AnswerAborted`."""
+    words = words_of(error) or "an error without words"
+    failure = failure_of_answer(HTTPStatus.OK, error, words)
+    raise AnswerAborted(f"answered with an error: {cut(words, MAX_QUOTED_CHARACTERS)}", failure)

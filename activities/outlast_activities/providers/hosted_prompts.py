@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,32 @@ def decision_format(prompt: Prompt, dialect: SchemaDialect) -> SentSchemas:
     return SentSchemas((), {}, converted.schema, Restoration({}, converted.restore))
 
 
+def sent_schemas(
+    prompt: Prompt, dialect: SchemaDialect, strict: Callable[[Schema], ApiSchema | None]
+) -> SentSchemas:
+    """Return the schemas for a prompt. `strict` returns the form of a schema that the API enforces, if any.
+
+    A tool without such a form is sent as it is, and an answer without it becomes the tool `final_answer`.
+    """
+    if prompt.way == "decision":
+        return decision_format(prompt, dialect)
+    names = safe_names(prompt.tools)
+    answer = strict(prompt.answer_schema)
+    calls: dict[str, Any] = {}
+    tools: list[SentTool] = []
+    for tool in prompt.tools:
+        enforced = strict(tool.parameters)
+        form = enforced or plain_form(tool.parameters)
+        name = names[tool.name]
+        tools.append(SentTool(name, tool.description, form.schema, enforced is not None))
+        calls[name] = (tool.name, form.restore)
+    if prompt.way == "native" and answer is not None:
+        return SentSchemas(tuple(tools), names, answer.schema, Restoration(calls, answer.restore))
+    name, form = answer_tool_name(names), answer or plain_form(prompt.answer_schema)
+    tools.append(SentTool(name, ANSWER_TOOL_TEXT, form.schema, answer is not None))
+    return SentSchemas(tuple(tools), names, None, Restoration(calls, form.restore, name))
+
+
 def strict_form(schema: Schema, dialect: SchemaDialect) -> ApiSchema | None:
     """Return the form of a schema that an API enforces, or None if it has none."""
     try:
@@ -134,8 +160,8 @@ def answer_tool_name(names: Mapping[str, str]) -> str:
 
 
 def safe_id(call_id: str) -> str:
-    """Return the id of a call in letters that every API accepts."""
-    return f"call_{_UNSAFE.sub('_', call_id)}"[:MAX_NAME]
+    """Return the id of a call in letters that every API accepts. No service makes up such an id."""
+    return f"outlast_{_UNSAFE.sub('_', call_id)}"[:MAX_NAME]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,18 @@ def _anthropic(options: ServerOptions, facts: ServerFacts | None) -> ModelServer
     return anthropic_messages.connect(options, facts)
 
 
+def _openai_responses(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
+    from outlast_activities.providers import openai_responses  # noqa: PLC0415
+
+    return openai_responses.connect(options, facts)
+
+
+def _gemini(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
+    from outlast_activities.providers import gemini  # noqa: PLC0415
+
+    return gemini.connect(options, facts)
+
+
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
         adapter.api: adapter
@@ -79,6 +91,18 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                 summary="Anthropic's Messages API: Claude models",
                 constraint_advice="choose a model with structured outputs",
                 connect=_anthropic,
+            ),
+            Adapter(
+                api="openai-responses",
+                summary="OpenAI's Responses API: OpenAI and Azure",
+                constraint_advice="choose a model with structured outputs",
+                connect=_openai_responses,
+            ),
+            Adapter(
+                api="gemini",
+                summary="Google's Gemini API",
+                constraint_advice="choose a model with structured outputs",
+                connect=_gemini,
             ),
         )
     }

@@ -89,7 +89,153 @@ ANTHROPIC = {
     ),
 }
 
-CASES = {"anthropic": ("claude-opus-5-5", ANTHROPIC)}
+
+def openai_error(message: str, code: str | None, kind: str = "invalid_request_error") -> Any:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+OPENAI = {
+    "400": (
+        failed(400, openai_error("Unknown parameter: 'x'.", "unknown_parameter")),
+        Failure.BAD_REQUEST,
+    ),
+    "400 schema": (
+        failed(400, openai_error("Invalid schema for response_format", "invalid_json_schema")),
+        Failure.BAD_REQUEST,
+    ),
+    "401": (
+        failed(401, openai_error("Incorrect API key provided", "invalid_api_key")),
+        Failure.AUTHENTICATION,
+    ),
+    "404": (
+        failed(404, openai_error("The model 'x' does not exist", "model_not_found")),
+        Failure.UNKNOWN_MODEL,
+    ),
+    "overflow": (
+        failed(
+            400,
+            openai_error(
+                "Your input exceeds the context window of this model.", "context_length_exceeded"
+            ),
+        ),
+        Failure.CONTEXT_OVERFLOW,
+    ),
+    "429": (
+        failed(
+            429,
+            openai_error("Rate limit reached for gpt-6-sol", "rate_limit_exceeded", "tokens"),
+            {"retry-after": "17"},
+        ),
+        Failure.THROTTLED,
+    ),
+    "429 no quota": (
+        failed(
+            429,
+            openai_error(
+                "You exceeded your current quota", "insufficient_quota", "insufficient_quota"
+            ),
+        ),
+        Failure.AUTHENTICATION,
+    ),
+    "429 spend limit": (
+        failed(429, openai_error("Spend limit reached", "organization_spend_limit_exceeded")),
+        Failure.AUTHENTICATION,
+    ),
+    "500": (
+        failed(500, openai_error("The server had an error", "server_error", "server_error")),
+        Failure.SERVER_ERROR,
+    ),
+    "503": (
+        failed(
+            503, openai_error("Overloaded", "server_is_overloaded", "service_unavailable_error")
+        ),
+        Failure.OVERLOADED,
+    ),
+    "content filter (Azure)": (
+        failed(400, openai_error("The response was filtered", "content_filter")),
+        Failure.REFUSAL,
+    ),
+    "rate limit in the stream": (
+        Play(stream_error={"code": "rate_limit_exceeded", "message": "Rate limit reached"}),
+        Failure.THROTTLED,
+    ),
+    "policy in the stream": (
+        Play(stream_error={"code": "bio_policy", "message": "Blocked by policy"}),
+        Failure.REFUSAL,
+    ),
+    "cut stream": (Play(answer="a long enough answer", cut=True), Failure.CONNECTION),
+    "refusal": (Play(refusal="I cannot help with that."), Failure.REFUSAL),
+    "incomplete: content filter": (Play(answer="x", finish="content_filter"), Failure.REFUSAL),
+}
+
+
+def google_error(code: int, status: str, message: str, *details: Any) -> Any:
+    return {"error": {"code": code, "status": status, "message": message, "details": list(details)}}
+
+
+RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s"}
+GEMINI = {
+    "400": (
+        failed(400, google_error(400, "INVALID_ARGUMENT", "Invalid JSON payload received.")),
+        Failure.BAD_REQUEST,
+    ),
+    "400 key": (
+        failed(
+            400,
+            google_error(
+                400, "INVALID_ARGUMENT", "API key not valid.", {"reason": "API_KEY_INVALID"}
+            ),
+        ),
+        Failure.AUTHENTICATION,
+    ),
+    "403": (
+        failed(403, google_error(403, "PERMISSION_DENIED", "The caller does not have permission")),
+        Failure.AUTHENTICATION,
+    ),
+    "404": (
+        failed(404, google_error(404, "NOT_FOUND", "models/x is not found for API version v1beta")),
+        Failure.UNKNOWN_MODEL,
+    ),
+    "overflow": (
+        failed(
+            400,
+            google_error(
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            ),
+        ),
+        Failure.CONTEXT_OVERFLOW,
+    ),
+    "429": (
+        failed(429, google_error(429, "RESOURCE_EXHAUSTED", "Quota exceeded", RETRY_INFO)),
+        Failure.THROTTLED,
+    ),
+    "500": (failed(500, google_error(500, "INTERNAL", "An internal error")), Failure.SERVER_ERROR),
+    "503": (
+        failed(503, google_error(503, "UNAVAILABLE", "The model is overloaded.")),
+        Failure.OVERLOADED,
+    ),
+    "504": (
+        failed(504, google_error(504, "DEADLINE_EXCEEDED", "Deadline expired")),
+        Failure.TIMEOUT,
+    ),
+    "overloaded in the stream": (
+        Play(stream_error={"code": 503, "status": "UNAVAILABLE", "message": "Overloaded"}),
+        Failure.OVERLOADED,
+    ),
+    "cut stream": (Play(answer="a long enough answer", cut=True), Failure.CONNECTION),
+    "blocked prompt": (Play(refusal="PROHIBITED_CONTENT"), Failure.REFUSAL),
+    "safety": (Play(answer="x", finish="SAFETY"), Failure.REFUSAL),
+    "recitation": (Play(answer="x", finish="RECITATION"), Failure.REFUSAL),
+    "malformed call": (Play(answer="x", finish="MALFORMED_FUNCTION_CALL"), Failure.SCHEMA_INVALID),
+}
+
+CASES = {
+    "openai-responses": ("gpt-6-sol", OPENAI),
+    "gemini": ("gemini-3.5-flash", GEMINI),
+    "anthropic": ("claude-opus-5-5", ANTHROPIC),
+}
 ALL = [(api, case) for api, (_, cases) in CASES.items() for case in cases]
 
 
@@ -113,7 +259,7 @@ async def test_a_failure_has_its_class(
     assert fake.key not in str(raised.value)
     waits = case == "429" and RULES[kind].retryable
     assert raised.value.retry_after == (timedelta(seconds=17) if waits else None)
-    if play.cut or play.refusal or play.stream_error:
+    if play.cut or play.stream_error or (play.refusal and api != "gemini"):
         assert raised.value.tokens["completion_tokens"] > 0
 
 

@@ -1,0 +1,110 @@
+"""Real runs on the fakes of hosted APIs: a run that begins on one and spills to the others."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.providers.registry import ADAPTERS
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections import ModelSettings
+from temporalio.client import Client
+
+import outlast
+from outlast import Agent, Leg, Route
+from outlast.contracts.agents import Way
+from outlast.model_server import ServerOptions
+from tests.activities.providers.test_hosted_apis import APIS
+from tests.fakes.service import FakeService, Play, serving
+from tests.stage import on_stage, staged_settings
+
+ORDER = (
+    *("anthropic", "openai-responses", "gemini", "anthropic"),
+    *("gemini", "openai-responses", "anthropic"),
+)
+"""Who serves each turn. Each API follows each other one."""
+
+MODELS = {
+    "anthropic": "claude-opus-5-5",
+    "openai-responses": "gpt-6-sol",
+    "gemini": "gemini-3.5-flash",
+}
+
+
+@outlast.tool(effect="read")
+def search(query: str, limit: int = 3) -> dict[str, list[str]]:
+    """Search the documents."""
+    return {"found": [query] * limit}
+
+
+clerk = Agent(name="clerk", instructions="Answer from the documents.", tools=[search], output=str)
+
+
+@pytest.fixture(scope="module")
+def fakes() -> Iterator[dict[str, FakeService]]:
+    with contextlib.ExitStack() as stack:
+        yield {api: stack.enter_context(serving(APIS[api].fake())) for api in MODELS}
+
+
+class Turns:
+    """Lets one API serve each turn. The others have no credit, so the next leg is tried."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+
+    def script(self, api: str) -> Callable[[Any], Play]:
+        def play(body: Any) -> Play:
+            if len(self.served) < len(ORDER) and ORDER[len(self.served)] != api:
+                return Play(error=(402, {"error": {"message": "no credit", "type": "billing"}}, {}))
+            self.served.append(api)
+            number = len(self.served)
+            if number == len(ORDER):
+                return Play(answer="done")
+            calls = [("search", {"query": f"{api} {number}.{index}"}) for index in (1, 2)]
+            return Play(calls=calls, thoughts=f"{api} thinks in turn {number}.")
+
+        return play
+
+
+def settings_for(fakes: dict[str, FakeService]) -> Settings:
+    """Return settings with a leg for each API, in the order of `MODELS`."""
+    settings = staged_settings(cached=1000)
+    assert settings.routes.generate is not None
+    queue = settings.routes.generate.legs[0].task_queue
+    servers = {
+        api: ModelSettings(url=fake.url, api=api, name=MODELS[api]) for api, fake in fakes.items()
+    }
+    legs = tuple(Leg(task_queue=queue, server=api) for api in MODELS)
+    routes = settings.routes.model_copy(update={"generate": Route(legs=legs)})
+    return settings.model_copy(update={"servers": servers, "routes": routes})
+
+
+@pytest.mark.parametrize("way", ["native", "tools"])
+async def test_a_run_spills_from_each_api_to_each_other(
+    temporal: Client, fakes: dict[str, FakeService], way: Way
+) -> None:
+    turns = Turns()
+    endpoints: dict[str, Endpoint] = {}
+    for api, fake in fakes.items():
+        fake.received.clear()
+        fake.refusals.clear()
+        fake.script = turns.script(api)
+        options = ServerOptions(url=fake.url, api=api, api_key=fake.key, model=MODELS[api])
+        server = ADAPTERS[api].connect(options, None)
+        ways = (await server.probe()).ways
+        endpoints[api] = Endpoint(server, 4_096, ways=(way, *(o for o in ways if o != way)))
+    async with on_stage(temporal, endpoints, [clerk], settings=settings_for(fakes)) as stage:
+        result = await stage.run("clerk", "Begin.")
+    for endpoint in endpoints.values():
+        await endpoint.server.aclose()
+    assert result.output == "done"
+    assert tuple(turns.served) == ORDER
+    assert {api: fake.refusals for api, fake in fakes.items()} == {api: [] for api in fakes}
+    assert result.usage.reasoning_tokens > 0
+    last = json.dumps(fakes["anthropic"].bodies()[-1])
+    assert last.count("anthropic thinks in turn") == 2, "its own thoughts go back"
+    assert "openai-responses thinks" not in last
+    assert "encrypted_content" not in last
+    assert all(f"{api} {n}.2" in last for n, api in enumerate(ORDER[:-1], start=1))
