@@ -122,3 +122,36 @@ async def test_a_named_server_that_is_down_is_named_while_another_one_serves(
     warnings = [entry for entry in logs if entry["event"] == "model.not_available"]
     assert len(warnings) >= 2
     assert all("OUTLAST_SERVERS__BIG__URL" in warning["advice"] for warning in warnings)
+
+
+async def test_the_first_way_of_a_server_is_the_configured_one() -> None:
+    async with ScriptedModelServer(turns(1)) as server:
+        endpoints = await endpoints_of(
+            plain=ModelSettings(url=server.url, effort="low"),
+            chosen=ModelSettings(url=server.url, way="decision"),
+        )
+    assert [endpoint.ways for endpoint in endpoints.values()] == [("decision",)] * 2
+    assert endpoints["plain"].effort == "low"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"way": "native"},
+            r"\[servers\.far\]: .*cannot take way = \"native\"; it can take 'decis",
+        ),
+        ({"profile": "mistral"}, r"\[servers\.far\]: .*needs the name of a model"),
+        ({"profile": "mistral", "name": "m"}, r"\[servers\.far\]: .*needs an api_key"),
+        ({"profile": "mistrl"}, r"\[servers\.far\]: profile: 'mistrl' is unknown; did you mean"),
+        ({"name": "m", "api": "vllm"}, r"\[servers\.far\]: .*does not exist"),
+    ],
+)
+async def test_a_server_that_cannot_be_used_is_named_in_one_line(
+    fields: dict[str, object], problem: str
+) -> None:
+    async with ScriptedModelServer(turns(1), engine="vllm") as server:
+        settings = ModelSettings.model_validate({"url": server.url, **fields})
+        with pytest.raises(NotReady, match=problem) as refused:
+            await endpoints_of(far=settings)
+    assert "\n" not in str(refused.value)

@@ -108,7 +108,7 @@ class ModelServers:
         self._settings = settings
         self._known = {} if known is None else known
         self._servers = {
-            name: _connect(server, self._known.get(name)) for name, server in settings.items()
+            name: _connect(name, server, self._known.get(name)) for name, server in settings.items()
         }
         self._late_probes: list[asyncio.Task[None]] = []
 
@@ -124,7 +124,8 @@ class ModelServers:
         facts = dict(zip(self._settings, results, strict=True))
         errors = {name: error for name, error in facts.items() if isinstance(error, ModelError)}
         if len(errors) == len(facts):
-            raise NotReady(str(next(iter(errors.values())).message))
+            name, error = next(iter(errors.items()))
+            raise NotReady(f"{_table(name)}: {error.message}")
         endpoints = {name: self._endpoint(name, result) for name, result in facts.items()}
         self._late_probes += [
             asyncio.create_task(self._probe_later(name, endpoints, stop)) for name in errors
@@ -203,31 +204,31 @@ class ModelServers:
         settings = self._settings[name]
         if isinstance(facts, ModelError):
             if not RULES[facts.kind].retryable:
-                raise NotReady(str(facts.message))
+                raise NotReady(f"{_table(name)}: {facts.message}")
             log.warning("model.absent", server=name or None, reason=str(facts.message))
             return Endpoint(UnavailableServer(facts), settings.max_tokens)
         return Endpoint(
             self._servers[name],
             settings.max_tokens,
             constrained=facts.constrained,
-            ways=_ways(settings, facts),
+            ways=_ways(name, settings, facts),
             effort=settings.effort,
         )
 
 
-def _ways(settings: ModelSettings, facts: ServerFacts) -> tuple[Way, ...]:
+def _ways(name: str, settings: ModelSettings, facts: ServerFacts) -> tuple[Way, ...]:
     """Return the ways in which a server is used, the default first. Raises `NotReady` if there is none."""
     ways: tuple[Way, ...] = facts.ways
     if not facts.constrained and not settings.allow_unconstrained:
         unconstrained: Way = "decision"
         ways = tuple[Way, ...](way for way in ways if way != unconstrained)
         if not ways or settings.way == "decision":
-            raise NotReady(_unconstrained(settings, facts))
+            raise NotReady(f"{_table(name)}: {_unconstrained(settings, facts)}")
     if settings.way is None:
         return ways
     if settings.way not in ways:
         raise NotReady(
-            f"the model server at {settings.url} (model {facts.model!r}) cannot take way = "
+            f"{_table(name)}: the model server at {settings.url} (model {facts.model!r}) cannot take way = "
             f'"{settings.way}"; it can take {", ".join(map(repr, ways))}'
         )
     others: list[Way] = [way for way in ways if way != settings.way]
@@ -275,7 +276,8 @@ async def open_model_servers(
         await model_servers.aclose()
 
 
-def _connect(settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
+def _connect(name: str, settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
+    """Return the adapter of a server. Raises `NotReady` with its table in the settings."""
     options = ServerOptions(
         url=settings.url or "",
         api=settings.api,
@@ -288,4 +290,12 @@ def _connect(settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
         session_header=settings.session_header,
         profile=settings.profile,
     )
-    return connected(options, facts)
+    try:
+        return connected(options, facts)
+    except NotReady as error:
+        raise NotReady(f"{_table(name)}: {error}") from None
+
+
+def _table(name: str) -> str:
+    """Return the table of the settings that describes a server."""
+    return f"[servers.{name}]" if name else "[model]"

@@ -15,7 +15,6 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
-from outlast.transcripts import without_opaque
 from outlast.turns import RejectedText
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
@@ -236,7 +235,7 @@ class GenerationAttempt:
     def _prompt(self) -> Prompt:
         source = self._source
         return Prompt(
-            turns=turns_of(self._transcript()),
+            turns=turns_of(trim_results(source.transcript, self.memory.trimmed)),
             schema=source.schema,
             schema_key=source.schema_key,
             max_tokens=self._max_tokens,
@@ -254,17 +253,6 @@ class GenerationAttempt:
             decoding=self._decoding,
             rejected=self._rejected(),
         )
-
-    def _transcript(self) -> Sequence[Message]:
-        """Return the entries as this prompt shows them: trimmed, and with what their model needs back.
-
-        Models bind what they need back to the text before it, which a trim changes.
-        """
-        transcript, memory = self._source.transcript, self.memory
-        if not memory.trimmed:
-            return transcript
-        entries = trim_results(transcript, memory.trimmed)
-        return [*map(without_opaque, entries[: memory.trimmed_at]), *entries[memory.trimmed_at :]]
 
     def _rejected(self) -> RejectedText | None:
         if self._reask is None:
@@ -314,7 +302,6 @@ class GenerationAttempt:
                 self._decoding = replace(decoding, temperature="higher", loop_tokens=loop_tokens)
             case "trim_results":
                 self.memory.trimmed = self._next_trim()
-                self.memory.trimmed_at = len(self._source.transcript)
                 self._max_tokens = self._endpoint.max_tokens
             case "reask":
                 self._decoding = replace(decoding, temperature="lower")

@@ -25,14 +25,12 @@ class PromptMemory:
     """What one model call learns for the later calls of its run with the same model.
 
     `trimmed` is the number of transcript entries whose tool results are left out of the prompt, so that
-    later prompts begin with the same text. `trimmed_at` is the length of the transcript when they were
-    left out. `size` is the size of the last complete prompt.
+    later prompts begin with the same text. `size` is the size of the last complete prompt.
     """
 
     trimmed: int = 0
-    trimmed_at: int = 0
     size: PromptSize | None = None
 
     def update(self, other: "PromptMemory") -> None:
         """Take over what a later call learned."""
-        self.trimmed, self.trimmed_at, self.size = other.trimmed, other.trimmed_at, other.size
+        self.trimmed, self.size = other.trimmed, other.size

@@ -28,6 +28,7 @@ from outlast_activities.providers.hosted_prompts import (
     answer_tool_name,
     choice_of,
     decision_format,
+    decoding_notes,
     notes_of,
     plain_form,
     safe_id,
@@ -110,8 +111,12 @@ def request_body(
 ) -> dict[str, Any]:
     """Return the fields of a request that depend on the way: messages, tools, choice and format."""
     if prompt.way == "decision":
+        messages: list[dict[str, Any]] = [*prompt.messages]
+        notes = decoding_notes(prompt)
+        if notes:
+            messages.append({"role": "user", "content": "\n".join(notes)})
         schema = sent.answer_format or {}
-        return {"messages": prompt.messages, "response_format": _format(schema, dialect)}
+        return {"messages": messages, "response_format": _format(schema, dialect)}
     choice, tools, forces = _choice(prompt, sent, dialect)
     body: dict[str, Any] = {"messages": _messages(prompt, sent, dialect, issuer, forces=forces)}
     if tools:

@@ -227,10 +227,24 @@ def notes_of(prompt: Prompt, sent: SentSchemas, *, names_tools: bool, forces: bo
         notes.append("In this turn you must call a tool.")
     if choice == "answer" and sent.answer_tool is not None and not forces:
         notes.append(f"In this turn you can call no tool but {sent.answer_tool}. Call it now.")
+    notes += decoding_notes(prompt)
     if prompt.rejected is not None:
         how = f" with the tool {sent.answer_tool}" if sent.answer_tool else ""
         notes.append(
             f"Your last message was not accepted: {prompt.rejected.problem}. It was:\n"
             f"{prompt.rejected.text}\nAnswer again{how}, or call tools if you need them."
         )
+    return notes
+
+
+def decoding_notes(prompt: Prompt) -> list[str]:
+    """Return what the model must read after an answer that looped or was empty.
+
+    Services whose models think reject a temperature, and have no grammar without white space.
+    """
+    notes: list[str] = []
+    if prompt.decoding.compact_json:
+        notes.append("Write JSON on one line, without white space between its parts.")
+    if prompt.decoding.temperature == "higher":
+        notes.append("Your last message was empty or did not end. Write a new one, in other words.")
     return notes

@@ -1,6 +1,9 @@
 """The registry of adapters: one row gives the settings, the command line and the adapter."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
+from outlast_activities.providers import registry
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.hosted_server import HostedServer
 from outlast_activities.providers.registry import ADAPTERS
@@ -43,3 +46,43 @@ def test_the_command_line_offers_each_row(capsys: pytest.CaptureFixture[str]) ->
         main(["run", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert all(adapter.summary in text for adapter in ADAPTERS.values())
+
+
+class FromElsewhere:
+    """An adapter of another package."""
+
+    def __init__(self, options: ServerOptions, facts: ServerFacts | None) -> None:
+        self.options = options
+
+
+def add_entry_points(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    points = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+
+
+def test_a_package_can_bring_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_entry_points(monkeypatch, elsewhere=f"{__name__}:FromElsewhere")
+    assert ModelSettings(api="elsewhere").api == "elsewhere"
+    assert registry.known_apis() == [*ADAPTERS, "elsewhere"]
+    server = registry.connected(ServerOptions("http://x/v1", api="elsewhere"), None)
+    assert isinstance(server, FromElsewhere)
+    assert server.options.url == "http://x/v1"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            "no_such_module:Adapter",
+            "cannot be loaded: no_such_module:Adapter .*ModuleNotFoundError",
+        ),
+        (f"{__name__}:NoSuchClass", "cannot be loaded: .*AttributeError"),
+        ("string:digits", "cannot be used: string:digits .*is not a function or a class"),
+    ],
+)
+def test_an_adapter_that_cannot_be_loaded_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, problem: str
+) -> None:
+    add_entry_points(monkeypatch, broken=value)
+    with pytest.raises(ValidationError, match=problem):
+        ModelSettings(api="broken")
