@@ -37,6 +37,15 @@ class Options:
         return self.turns[0] if self.turns else self.choose(usual, quick)
 
 
+@dataclass(frozen=True)
+class Started:
+    """One start of a worker: seconds to the end of its first run, and what the process used until then."""
+
+    wall_s: float
+    cpu_s: float
+    rss_mib: float
+
+
 async def history(options: Options) -> list[Table]:
     """Measure what runs record: bytes and events, and how they grow with the turns."""
     lengths = options.turns or ((5, 10, 20) if options.quick else (10, 50, 100))
@@ -203,21 +212,35 @@ async def waiting(options: Options) -> list[Table]:
 
 async def startup(options: Options) -> list[Table]:
     """Measure from the start of a worker process to the end of its first run of 2 turns."""
-    count, rounds = options.turns_or(2, 2), options.choose(5, 1)
-    found: dict[str, list[float]] = {subject.name: [] for subject in options.subjects}
+    count, rounds = options.turns_or(2, 2), options.choose(7, 1)
+    found: dict[str, list[Started]] = {subject.name: [] for subject in options.subjects}
     async with bench() as stand:
         for _ in range(rounds):
             for subject in options.subjects:
                 began = time.perf_counter()
-                async with stand.worker(subject):
+                async with stand.worker(subject) as process:
                     await stand.run(subject, Load(count))
-                    found[subject.name].append(time.perf_counter() - began)
-    seconds = {name: median(times) for name, times in found.items()}
+                    took = time.perf_counter() - began
+                    found[subject.name].append(Started(took, process.cpu_s(), process.rss_mib()))
+    wall = {name: median(each.wall_s for each in starts) for name, starts in found.items()}
+    cpu = {name: median(each.cpu_s for each in starts) for name, starts in found.items()}
+    resident = {name: median(each.rss_mib for each in starts) for name, starts in found.items()}
     return [
         Table(
             f"Startup (worker process to the end of a run of {count} turns; {rounds} rounds)",
-            ["subject", "s", "x floor", "x naive"],
-            [[name, value, *_against(value, seconds)] for name, value in seconds.items()],
+            [
+                *("subject", "s", "x floor", "x naive"),
+                *("worker CPU s", "CPU x floor", "CPU x naive"),
+                *("MiB", "MiB x floor"),
+            ],
+            [
+                [
+                    *(name, wall[name], *_against(wall[name], wall)),
+                    *(cpu[name], *_against(cpu[name], cpu)),
+                    *(resident[name], _against(resident[name], resident)[0]),
+                ]
+                for name in found
+            ],
         )
     ]
 
