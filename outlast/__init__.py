@@ -8,23 +8,27 @@ The public API is this module, `outlast.errors`, `outlast.testing`, `outlast.sig
 docs/public-api.md.
 """
 
-from outlast.agents import Agent
-from outlast.checkpoints import last_checkpoint, save_checkpoint
-from outlast.child_runs import run_agent
-from outlast.client import Client
-from outlast.contracts.agents import Leg, Route, ToolSpec
-from outlast.contracts.conditions import arguments
-from outlast.contracts.human import Approval, Escalation
-from outlast.contracts.limits import Limits
-from outlast.contracts.results import AgentResult, Progress, Usage
-from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
-from outlast.human_tools import ask_human
-from outlast.idempotency import idempotency_key
-from outlast.plugin import OutlastPlugin
-from outlast.runs import Run
-from outlast.tools import tool
-from outlast.version import __version__
-from outlast.waiting import Waiting
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from outlast.agents import Agent
+    from outlast.checkpoints import last_checkpoint, save_checkpoint
+    from outlast.child_runs import run_agent
+    from outlast.client import Client
+    from outlast.contracts.agents import Leg, Route, ToolSpec
+    from outlast.contracts.conditions import arguments
+    from outlast.contracts.human import Approval, Escalation
+    from outlast.contracts.limits import Limits
+    from outlast.contracts.results import AgentResult, Progress, Usage
+    from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
+    from outlast.human_tools import ask_human
+    from outlast.idempotency import idempotency_key
+    from outlast.plugin import OutlastPlugin
+    from outlast.runs import Run
+    from outlast.tools import tool
+    from outlast.version import __version__
+    from outlast.waiting import Waiting
 
 __all__ = [
     "Agent",
@@ -55,3 +59,48 @@ __all__ = [
     "save_checkpoint",
     "tool",
 ]
+
+_MODULES = {
+    "Agent": "outlast.agents",
+    "last_checkpoint": "outlast.checkpoints",
+    "save_checkpoint": "outlast.checkpoints",
+    "run_agent": "outlast.child_runs",
+    "Client": "outlast.client",
+    "Leg": "outlast.contracts.agents",
+    "Route": "outlast.contracts.agents",
+    "ToolSpec": "outlast.contracts.agents",
+    "arguments": "outlast.contracts.conditions",
+    "Approval": "outlast.contracts.human",
+    "Escalation": "outlast.contracts.human",
+    "Limits": "outlast.contracts.limits",
+    "AgentResult": "outlast.contracts.results",
+    "Progress": "outlast.contracts.results",
+    "Usage": "outlast.contracts.results",
+    "BadRequest": "outlast.errors",
+    "DefinitionError": "outlast.errors",
+    "OutlastError": "outlast.errors",
+    "RunFailed": "outlast.errors",
+    "ToolError": "outlast.errors",
+    "ask_human": "outlast.human_tools",
+    "idempotency_key": "outlast.idempotency",
+    "OutlastPlugin": "outlast.plugin",
+    "Run": "outlast.runs",
+    "tool": "outlast.tools",
+    "__version__": "outlast.version",
+    "Waiting": "outlast.waiting",
+}
+"""The module of each public name. It is imported when the name is first used: a program that defines tools
+does not load the client, and a client does not load agents and tools."""
+
+if not TYPE_CHECKING:  # type checkers would accept every name
+
+    def __getattr__(name: str) -> object:
+        if name == "errors":  # `import outlast` is enough for `except outlast.errors.NoAnswer`
+            return import_module("outlast.errors")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'outlast' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -16,7 +16,12 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverter,
+    PayloadConverter,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
@@ -174,12 +179,22 @@ class _ActivityOutbound(ActivityOutboundInterceptor):
             self._loop.call_soon_threadsafe(self.next.heartbeat, *details)
 
 
+_CONVERTERS = tuple(PydanticPayloadConverter().converters.values())
+"""The converters of all encodings. They hold pydantic's validators, and are safe in threads."""
+
+
 class LenientPayloadConverter(PydanticPayloadConverter):
     """Decodes as pydantic does. Several inputs that cannot be decoded stay raw, to be rejected by name.
 
     The SDK ignores the types of a workflow that takes one input if it is given several. To decode them
     without a type can fail, which would fail the workflow task without end.
+
+    All instances share their converters: the SDK creates an instance for each workflow task and each
+    activity, which would build its validators again.
     """
+
+    def __init__(self) -> None:
+        CompositePayloadConverter.__init__(self, *_CONVERTERS)
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None

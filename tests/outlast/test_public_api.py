@@ -1,5 +1,6 @@
 """The public API: names and parameters that a release must not change by accident (docs/public-api.md)."""
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_parameters_keep_their_names_and_order(path: str, expected: str) -> None
 
 def test_every_public_function_and_method_of_outlast_is_listed() -> None:
     functions = {
-        f"outlast.{name}" for name in outlast.__all__ if inspect.isfunction(vars(outlast)[name])
+        f"outlast.{name}" for name in outlast.__all__ if inspect.isfunction(getattr(outlast, name))
     }
     methods = {
         f"outlast.{owner.__name__}.{name}"
@@ -177,6 +178,22 @@ def test_every_public_function_and_method_of_outlast_is_listed() -> None:
         if not name.startswith("_") and (callable(value) or isinstance(value, classmethod))
     }
     assert functions | methods <= PARAMETERS.keys()
+
+
+def test_type_checkers_and_python_find_the_same_names_in_the_same_modules() -> None:
+    imports = {
+        name.name: node.module
+        for node in ast.walk(ast.parse(inspect.getsource(outlast)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("outlast.")
+        for name in node.names
+    }
+    assert imports == outlast._MODULES
+    assert sorted(imports) == outlast.__all__ == dir(outlast)
+
+
+def test_a_name_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="'outlast' has no attribute 'Agnt'"):
+        outlast.Agnt  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_the_page_lists_every_public_name() -> None:
@@ -191,7 +208,7 @@ def test_every_public_name_has_a_docstring() -> None:
         f"{module}.{name}"
         for module, names in NAMES.items()
         for name in names
-        if inspect.isclass(value := vars(importlib.import_module(module))[name])
+        if inspect.isclass(value := getattr(importlib.import_module(module), name))
         or inspect.isfunction(value)
         if not inspect.getdoc(value)
     }

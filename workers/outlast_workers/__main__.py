@@ -15,7 +15,7 @@ from outlast.errors import NotReady
 from outlast.text.texts import cut
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
 from outlast_workers.settings import Settings, load_settings
-from outlast_workers.worker_process import run_process, stop_on_signals
+from outlast_workers.stop_signals import stop_on_signals
 
 UI_PORT = 8233
 
@@ -109,6 +109,9 @@ async def _gateway(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
+    # Imported here, because the other processes run no workflows and no activities.
+    from outlast_workers.worker_process import run_process  # noqa: PLC0415
+
     stop = asyncio.Event()
     stop_on_signals(stop)
     await run_process(settings, stop=stop)

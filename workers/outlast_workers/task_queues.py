@@ -19,7 +19,6 @@ from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.tool_activity import tool_activity
 from outlast_activities.tool_runner import ToolRunner
-from outlast_workflows.agent import AgentWorkflow
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
@@ -89,6 +88,9 @@ def polled_queues(
         return polled
 
     if "workflows" in settings.roles:
+        # Imported here, because a worker of tools or models alone runs no workflows.
+        from outlast_workflows.agent import AgentWorkflow  # noqa: PLC0415
+
         activities = _orchestration_activities(
             client, settings, catalog, runner, has_search_attributes=has_search_attributes
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -15,7 +14,6 @@ from temporalio.service import RPCError
 from outlast.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
-from outlast_workers.health import Health, serve_health
 from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.start_warnings import warn_at_start
@@ -117,6 +115,9 @@ async def _serve_health(
     if settings.health.port is None:
         yield
         return
+    # Imported here, because a worker without this endpoint needs no web server.
+    from outlast_workers.health import Health, serve_health  # noqa: PLC0415
+
     health = Health(
         roles=settings.roles,
         queues={role: settings.queue(role) for role in settings.roles},
@@ -149,18 +150,3 @@ async def _is_reachable(client: Client) -> bool:
         return await client.service_client.check_health(timeout=timedelta(seconds=CHECK_INTERVAL_S))
     except RPCError:
         return False
-
-
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set `stop` on SIGTERM and SIGINT. A second SIGINT ends the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: signal.Signals) -> None:
-        if stop.is_set() and number is signal.SIGINT:
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-        log.info("worker.draining", signal=number.name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)

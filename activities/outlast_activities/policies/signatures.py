@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from joserfc import jws
-from joserfc.jwk import OKPKey
-
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.proofs import ALGORITHM, PROOF_TYPE, VALID_FOR, DecisionClaims, claims_of
 
@@ -73,6 +70,10 @@ def signed_claims(by: str, signature: str, keys: Mapping[str, str]) -> DecisionC
     if public_key is None:
         signers = ", ".join(sorted(keys))
         return f"{by!r} may not decide this; {signers} may"
+    # Imported here: the library takes 10 MiB of a worker, and only audiences with keys need it.
+    from joserfc import jws  # noqa: PLC0415
+    from joserfc.jwk import OKPKey  # noqa: PLC0415
+
     try:
         key = OKPKey.import_key({"kty": "OKP", "crv": ALGORITHM, "x": public_key})
         signed = jws.deserialize_compact(signature, key, algorithms=[ALGORITHM])

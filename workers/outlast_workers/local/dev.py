@@ -17,7 +17,8 @@ from outlast_workers.catalog import load_catalog
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
 from outlast_workers.local.weights import download_weights, find_weights
 from outlast_workers.settings import Settings
-from outlast_workers.worker_process import run_process, stop_on_signals
+from outlast_workers.stop_signals import stop_on_signals
+from outlast_workers.worker_process import run_process
 
 EXAMPLES = ("outlast_examples.dependency_review", "outlast_examples.refund_desk")
 """The agents that are served if the user names none."""

@@ -1,0 +1,105 @@
+"""What each program imports, and what it leaves alone. The modules are compared, because times differ."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from bench.scripted_model_server import ScriptedModelServer, turns
+
+ROOT = Path(__file__).parent.parent.parent
+
+WORKER_LIBRARIES = frozenset(
+    {
+        "httpx2",
+        "jinja2",
+        "jsonschema",
+        "opentelemetry",
+        "outlines",
+        "pydantic_settings",
+        "starlette",
+    }
+    | {"structlog", "uvicorn", "joserfc", "cryptography", "openai"}
+)
+
+CLIENT_PROGRAMS = [
+    # (arguments of Python, what it does not load besides the libraries of workers)
+    (("-c", "import outlast"), {"temporalio", "pydantic", "outlast.agents", "outlast.client"}),
+    (
+        ("-c", "from outlast import Agent, ToolError, tool"),
+        {"temporalio.client", "temporalio.worker", "outlast.client", "outlast.plugin"},
+    ),
+    (("-c", "from outlast import Client"), {"outlast.agents", "outlast.tools", "outlast.terminal"}),
+    (("-m", "outlast.terminal.cli", "--help"), {"temporalio.client", "outlast.client"}),
+    (("-m", "outlast.terminal.cli", "run", "--help"), {"temporalio.client", "outlast.client"}),
+]
+
+SIGNATURES = {"joserfc", "cryptography"}
+WEB_SERVER = {"starlette", "uvicorn"}
+MODELS = {"outlines", "jsonschema", "jinja2", "outlast_activities.providers.chat_completions"}
+UNUSED = {"openai", *SIGNATURES, *WEB_SERVER}
+"""No worker needs these without audiences with keys and without a health endpoint."""
+
+ROLES = [
+    # (roles, what the worker loads, what it does not load)
+    ("workflows", {"outlast_workflows.agent"}, MODELS | UNUSED),
+    ("tools", {"outlast_activities.tool_activity"}, {"outlast_workflows"} | MODELS | UNUSED),
+    ("generate", MODELS, {"outlast_workflows"} | UNUSED),
+    ("workflows,generate,tools", {"outlast_workflows.agent"} | MODELS, UNUSED),
+]
+
+REPORT = "import sys; print('loaded', *sorted(sys.modules))"
+AT_EXIT = f"import atexit; atexit.register(lambda: exec({REPORT!r}))"
+WORKER = "from outlast_workers.__main__ import main; main(sys.argv[1:])"
+
+
+async def loaded_by(*arguments: str, **environment: str) -> set[str]:
+    """Return the modules of a Python program when it ends."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *arguments),
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        output, log = await process.communicate()
+    last = output.decode().splitlines()[-1:]
+    assert last, log.decode()
+    assert last[0].startswith("loaded "), output.decode() + log.decode()
+    return set(last[0].split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"), CLIENT_PROGRAMS, ids=[" ".join(row[0]) for row in CLIENT_PROGRAMS]
+)
+async def test_a_client_loads_what_it_uses(arguments: tuple[str, ...], unneeded: set[str]) -> None:
+    option, program, *words = arguments
+    code = (
+        program
+        if option == "-c"
+        else f"import runpy; runpy.run_module({program!r}, None, '__main__')"
+    )
+    loaded = await loaded_by("-c", f"{AT_EXIT}; {code}", *words)
+
+    assert not loaded & (WORKER_LIBRARIES | unneeded)
+
+
+@pytest.mark.parametrize(("roles", "needed", "unneeded"), ROLES, ids=[row[0] for row in ROLES])
+async def test_a_worker_loads_what_its_roles_use(
+    temporal: Client, roles: str, needed: set[str], unneeded: set[str]
+) -> None:
+    options = ["--roles", roles, "--agents", "tests.acceptance.agents", "--idle-exit", "0.1"]
+    async with ScriptedModelServer(turns(1)) as model:
+        if "generate" in roles:
+            options += ["--model-url", model.url]
+        loaded = await loaded_by(
+            *("-c", f"import sys; {WORKER}; {REPORT}", "run", *options),
+            TEMPORAL_ADDRESS=temporal.service_client.config.target_host,
+        )
+
+    assert needed <= loaded
+    assert not loaded & unneeded
