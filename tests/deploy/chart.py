@@ -21,9 +21,19 @@ SETS: dict[str, tuple[str, ...]] = {
     "gpu": ("gpu",),
     "gpus": ("gpus",),
     "worker-controller": ("worker-controller",),
-    "previous build": ("gpus", "versioning.previous={2026-11-20}"),
     "unversioned": ("gpu", "versioning.enabled=false"),
-    "metrics-api": ("gpu", "scaling.trigger=metrics-api"),
+    "external": (
+        "gpu",
+        "scaling.trigger=external",
+        "demand.tls.secret=outlast-demand-tls",
+        "demand.tls.clientSecret=outlast-keda-tls",
+        "monitoring.enabled=true",
+    ),
+    "metrics-api with TLS": (
+        "gpu",
+        "demand.tls.secret=outlast-demand-tls",
+        "demand.tls.clientSecret=outlast-keda-tls",
+    ),
     "mutual TLS": (
         "cpu",
         "scaling.trigger=temporal",
@@ -32,9 +42,35 @@ SETS: dict[str, tuple[str, ...]] = {
         "temporal.tls.caSecret=temporal-ca",
         "temporal.tls.serverName=temporal.internal",
     ),
+    "worker-controller, private CA": (
+        "worker-controller",
+        "scaling.trigger=none",
+        "temporal.tls.caSecret=temporal-ca",
+        "temporal.tls.serverName=temporal.internal",
+        "workerController.gate=GateWorkflow",
+    ),
+    "worker-controller, mutual TLS": (
+        "worker-controller",
+        "temporal.apiKeySecret=",
+        "temporal.tls.clientSecret=temporal-client",
+        "temporal.tls.caSecret=temporal-ca",
+    ),
     "sidecar": ("gpu", "workers.generate.modelServer=sidecar", "workers.generate.maxSurge=0"),
     "deletion cost": ("gpu", "demand.deletionCost=true"),
     "jobs on backlog": ("gpus", "scaling.trigger=temporal", "vllm.scale.enabled=false"),
+    "two askers": (
+        "gpus",
+        "workers.other.role=generate",
+        "workers.other.modelServer=service",
+        "workers.other.queue=generate-other",
+    ),
+    "OpenShift": (
+        "cpu",
+        "podSecurityContext.runAsUser=null",
+        "podSecurityContext.runAsGroup=null",
+        "podSecurityContext.fsGroup=null",
+        "bindHost=::",
+    ),
 }
 """Sets of values: a file of `values/`, and the options that override it."""
 
@@ -105,23 +141,21 @@ class Pod:
         ] or None
 
     @property
-    def build(self) -> str:
-        """The build id of a worker, where it has one of its own, or that of the release."""
-        if self.is_managed:
-            return str(self.owner["spec"]["workerOptions"]["unsafeCustomBuildID"])
-        return self.version[1] or BUILD
+    def roles(self) -> list[str]:
+        """The roles of a worker."""
+        return self.variables["OUTLAST_ROLES"].split(",")
 
     @property
     def queue(self) -> str:
         """The task queue that a worker polls."""
-        return self.variables[f"OUTLAST_QUEUES__{self.variables['OUTLAST_ROLES'].upper()}"]
+        (queue,) = {self.variables[f"OUTLAST_QUEUES__{role.upper()}"] for role in self.roles}
+        return queue
 
     @property
     def slots(self) -> int:
-        """How many tasks a worker does at once."""
-        return int(
-            self.variables[f"OUTLAST_CONCURRENCY__{self.variables['OUTLAST_ROLES'].upper()}"]
-        )
+        """How many tasks of each role a worker does at once."""
+        (slots,) = {self.variables[f"OUTLAST_CONCURRENCY__{role.upper()}"] for role in self.roles}
+        return int(slots)
 
     @property
     def is_worker(self) -> bool:
@@ -173,9 +207,9 @@ def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
 
 
 @cache
-def rendered(name: str, *more: str) -> Release:
+def rendered(name: str, *more: str, tag: str = BUILD) -> Release:
     """Return the objects of a set, with more options; fails where the chart refuses it."""
-    options_of_set = arguments(*SETS[name], *more)
+    options_of_set = arguments(*SETS[name], *more, tag=tag)
     done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *options_of_set)
     assert done.returncode == 0, done.stdout
     objects = tuple(one for one in yaml.safe_load_all(done.stdout) if one)

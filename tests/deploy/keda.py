@@ -1,10 +1,18 @@
-"""Strict models of the objects of KEDA that we write: the fields that we use, as of 2.20, and no others."""
+"""The metadata of KEDA's triggers, which its CRD does not know: what each scaler of KEDA 2.20.2 reads.
 
+Read from `pkg/scalers/external_scaler.go`, `metrics_api_scaler.go`, `temporal_scaler.go` and
+`authentication/authentication_types.go` of kedacore/keda v2.20.2. The models hold the keys that we write,
+and no others.
+"""
+
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from tests.deploy.strict import Address, Digits, Metadata, Name, Named, Strict, Types
+from tests.deploy.strict import Address, Digits, Named, Strict, Types
+
+Decimal = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
 
 class Versioned(Strict):
@@ -20,23 +28,27 @@ class Versioned(Strict):
 
 
 class ExternalMetadata(Versioned):
-    """For our external scaler."""
+    """For our external scaler. KEDA itself reads the address and enableTLS."""
 
     scaler_address: Address
+    enable_tls: Literal["true"] | None = Field(default=None, alias="enableTLS")
     task_queue: str
     queue_types: Types
     slots_per_worker: Digits
+    target_utilization: Digits
     activation_demand: Digits
 
 
 class MetricsApiMetadata(Strict):
     """For the JSON of our demand service."""
 
-    url: Annotated[str, Field(pattern=r"^http://[a-z0-9.-]+:8070/demand/[^?]+\?[^ ]+$")]
+    url: Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+:8070/demand/[^?]+\?[^ ]+$")]
     format: Literal["json"]
     value_location: Literal["demand"]
-    target_value: Digits
+    target_value: Decimal
     activation_target_value: Digits
+    auth_mode: Literal["bearer"] | None = None
+    auth_modes: Literal["tls,bearer"] | None = None
 
 
 class TemporalMetadata(Versioned):
@@ -47,168 +59,48 @@ class TemporalMetadata(Versioned):
     task_queue: str
     queue_types: Types
     target_queue_size: Digits
+    tls_server_name: str | None = None
 
 
 class ExternalTrigger(Strict):
     """Asks our demand service by gRPC."""
 
     type: Literal["external"]
+    name: str | None = None
     metadata: ExternalMetadata
+    authentication_ref: Named | None = None
 
 
 class MetricsApiTrigger(Strict):
     """Asks our demand service by HTTP."""
 
     type: Literal["metrics-api"]
+    name: str | None = None
     metadata: MetricsApiMetadata
+    authentication_ref: Named | None = None
 
 
 class TemporalTrigger(Strict):
     """Asks Temporal."""
 
     type: Literal["temporal"]
+    name: str | None = None
     metadata: TemporalMetadata
     authentication_ref: Named | None = None
 
 
-Trigger = Annotated[
-    ExternalTrigger | MetricsApiTrigger | TemporalTrigger, Field(discriminator="type")
-]
-Triggers = Annotated[list[Trigger], Field(min_length=1)]
+TRIGGER: TypeAdapter[Any] = TypeAdapter(
+    Annotated[ExternalTrigger | MetricsApiTrigger | TemporalTrigger, Field(discriminator="type")]
+)
+
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "external": frozenset({"caCert", "tlsClientCert", "tlsClientKey"}),
+    "metrics-api": frozenset({"token", "ca", "cert", "key"}),
+    "temporal": frozenset({"apiKey", "ca", "cert", "key"}),
+}
+"""By trigger: the parameters that a TriggerAuthentication may give it."""
 
 
-class Fallback(Strict):
-    """What holds while a trigger cannot be read."""
-
-    failure_threshold: Annotated[int, Field(ge=1)]
-    replicas: Annotated[int, Field(ge=1)]
-    behavior: Literal["static", "currentReplicas", "currentReplicasIfHigher"]
-
-
-class Policy(Strict):
-    """How fast it scales."""
-
-    type: Literal["Pods", "Percent"]
-    value: Annotated[int, Field(ge=1)]
-    period_seconds: Annotated[int, Field(ge=1, le=1800)]
-
-
-class Direction(Strict):
-    """How it scales out, or in."""
-
-    stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)]
-    policies: Annotated[list[Policy], Field(min_length=1)]
-
-
-class Behavior(Strict):
-    """Of the HorizontalPodAutoscaler that KEDA makes."""
-
-    scale_up: Direction
-    scale_down: Direction
-
-
-class AutoscalerConfig(Strict):
-    """What KEDA hands on to it."""
-
-    behavior: Behavior
-
-
-class Advanced(Strict):
-    """The rest of a ScaledObject."""
-
-    horizontal_pod_autoscaler_config: AutoscalerConfig
-
-
-class Bounded(Strict):
-    """How many replicas there may be."""
-
-    polling_interval: Annotated[int, Field(ge=5)]
-    min_replica_count: Annotated[int, Field(ge=0)]
-    max_replica_count: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "Bounded":
-        assert self.min_replica_count <= self.max_replica_count
-        return self
-
-
-class ScaledObjectSpec(Bounded):
-    """How a Deployment is scaled."""
-
-    scale_target_ref: Named
-    cooldown_period: Annotated[int, Field(ge=0)]
-    fallback: Fallback
-    advanced: Advanced
-    triggers: Triggers
-
-
-class ScaledObject(Strict):
-    """keda.sh/v1alpha1."""
-
-    api_version: Literal["keda.sh/v1alpha1"]
-    kind: Literal["ScaledObject"]
-    metadata: Metadata
-    spec: ScaledObjectSpec
-
-
-class JobTarget(Strict):
-    """A Job: its pods are checked as every other's are."""
-
-    backoff_limit: Annotated[int, Field(ge=0)]
-    ttl_seconds_after_finished: Annotated[int, Field(ge=0)]
-    template: dict[str, Any]
-
-
-class Rollout(Strict):
-    """What a change does to Jobs that run: `gradual` leaves them."""
-
-    strategy: Literal["default", "gradual"]
-
-
-class ScalingStrategy(Strict):
-    """How running Jobs count."""
-
-    strategy: Literal["default", "accurate", "eager"]
-
-
-class ScaledJobSpec(Bounded):
-    """How Jobs are started."""
-
-    successful_jobs_history_limit: int
-    failed_jobs_history_limit: int
-    rollout: Rollout
-    scaling_strategy: ScalingStrategy
-    job_target_ref: JobTarget
-    triggers: Triggers
-
-
-class ScaledJob(Strict):
-    """keda.sh/v1alpha1."""
-
-    api_version: Literal["keda.sh/v1alpha1"]
-    kind: Literal["ScaledJob"]
-    metadata: Metadata
-    spec: ScaledJobSpec
-
-
-class Parameter(Strict):
-    """A parameter of a scaler, out of a Secret."""
-
-    parameter: Literal["apiKey", "cert", "key", "ca"]
-    name: Name
-    key: str
-
-
-class TriggerAuthenticationSpec(Strict):
-    """Where the credentials of a scaler are."""
-
-    secret_target_ref: Annotated[list[Parameter], Field(min_length=1)]
-
-
-class TriggerAuthentication(Strict):
-    """keda.sh/v1alpha1."""
-
-    api_version: Literal["keda.sh/v1alpha1"]
-    kind: Literal["TriggerAuthentication"]
-    metadata: Metadata
-    spec: TriggerAuthenticationSpec
+def speaks_tls(parameters: set[str]) -> bool:
+    """Return whether the temporal scaler connects with TLS (`buildTemporalTLSConfig`)."""
+    return "apiKey" in parameters or {"cert", "key"} <= parameters

@@ -22,13 +22,18 @@ from tests.deploy.chart import BUILD
 from tests.deploy.tools import ROOT
 
 CHART_SETS = {
-    *("agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s", "demand"),
+    *("agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s", "max_life_s"),
+    "demand",
 }
 """Settings that the chart makes of values of its own."""
 
 
 REFUSED = [
-    ("cpu", "workers.tools.replcas=2", "at '/workers/tools': additional properties 'replcas' not allowed"),
+    (
+        "cpu",
+        "workers.tools.replcas=2",
+        "at '/workers/tools': additional properties 'replcas' not allowed",
+    ),
     ("cpu", "scaling.trigger=keda", "at '/scaling/trigger': value must be one of 'none', 'external'"),
     ("cpu", "scaling.pollingIntervalS=1", "at '/scaling/pollingIntervalS': minimum: got 1, want 5"),
     ("cpu", "workers.tool.replicas=2", "at '/workers/tool': missing property 'role'"),
@@ -54,17 +59,72 @@ REFUSED = [
         "scaling.trigger=temporal,vllm.scale.enabled=false,workers.generate-gpu.versioned=true",
         "workers.generate-gpu.scale.min is 0: with the temporal trigger a new build would never start",
     ),
-    ("gpu", "scaling.trigger=temporal,vllm.scale.enabled=true", "backlog alone would take away a server"),
+    (
+        "gpu",
+        "scaling.trigger=temporal,vllm.scale.enabled=true",
+        "backlog alone would take away a server",
+    ),
     ("cpu", "callback.enabled=true", "settings.callback.url is empty"),
-    ("cpu", "settings.callback.url=https://a.example", "OUTLAST_CALLBACK__SECRET, which signs the links"),
+    (
+        "cpu",
+        "settings.callback.url=https://a.example",
+        "OUTLAST_CALLBACK__SECRET, which signs the links",
+    ),
     ("gpus", "externalQueues=null", "generate-serverless, which no worker here polls"),
-    ("cpu", f"versioning.previous={{{BUILD}}}", "which is image.tag: list only the builds before"),
     ("cpu", "temporal.apiKeySecret=a,temporal.tls.clientSecret=b", "Temporal takes one of them"),
-    ("worker-controller", "versioning.previous={a}", "keeps previous builds by itself"),
+    (
+        "worker-controller",
+        "workers.tools.enabled=true",
+        "would be a deployment of its own, and pinned runs",
+    ),
+    (
+        "worker-controller",
+        "workers.worker.enabled=false,workers.rather-long.role=all,fullnameOverride=more-than-thirty-five-letters-here",
+        "more than 47 characters",
+    ),
     ("worker-controller", "versioning.enabled=false", "needs versioning.enabled"),
-    ("worker-controller", "scaling.trigger=external,demand.enabled=true", "needs scaling.trigger temporal"),
-    ("worker-controller", "workers.tools.kind=Job", "set its versioned to false"),
-    ("cpu", "versioning.previous={a.b,a_b}", "tags must differ within 20 letters"),
+    (
+        "worker-controller",
+        "scaling.trigger=external,demand.enabled=true,demand.anonymous=true",
+        "needs scaling.trigger temporal",
+    ),
+    ("worker-controller", "workers.worker.kind=Job", "set its versioned to false"),
+    ("gpu", "demand.tokenSecret=", "demand.tokenSecret is empty: name a Secret with a token"),
+    ("gpu", "scaling.trigger=external", "scaling.trigger is external, which sends no token"),
+    ("gpu", "demand.tls.secret=a", "KEDA trusts a private CA only together with a client certificate"),
+    ("gpu", "demand.tls.clientSecret=a", "demand.tls.secret is empty"),
+    (
+        "cpu",
+        "scaling.trigger=temporal,temporal.tls.enabled=true",
+        "KEDA speaks plain text without apiKeySecret",
+    ),
+    (
+        "cpu",
+        "scaling.trigger=temporal,temporal.apiKeySecret=a,temporal.tls.caSecret=b",
+        "KEDA ignores temporal.tls.caSecret together with an API key",
+    ),
+    (
+        "cpu",
+        "workers.generate.enabled=false",
+        "runs send their generate steps to the task queue generate",
+    ),
+    ("gpus", "vllm.download=true", "vllm.weights.existingClaim is mounted read-only"),
+    (
+        "gpus",
+        "vllm.compileCache.existingClaim=c",
+        "vllm.compileCache.existingClaim is for one vLLM pod",
+    ),
+    ("gpus", "vllm.scale.min=9", "vllm.scale.min is more than its max"),
+    (
+        "gpu",
+        "fullnameOverride=a-name-that-has-very-nearly-forty-letters",
+        "has more than 54 characters: give a shorter release name",
+    ),
+    (
+        "gpus",
+        "workers.generate-gpu.maxLifeS=5",
+        "at '/workers/generate-gpu/maxLifeS': minimum: got 5, want 60",
+    ),
     ("cpu", "priorityClass.create=true", "priorityClass.create needs priorityClass.name"),
 ]  # fmt: skip
 
@@ -108,7 +168,7 @@ def test_every_value_is_explained_and_known_to_the_schema() -> None:
     assert set(schema["properties"]) == {*values, "global"}
     worker = schema["$defs"]["worker"]["properties"]
     assert set(worker) == set(values["workerDefaults"])
-    assert set(worker["role"]["enum"]) == {"", *get_args(Role)}
+    assert set(worker["role"]["enum"]) == {"", "all", *get_args(Role)}
 
 
 def _keys(schema: Mapping[str, Any]) -> set[str]:

@@ -2,9 +2,26 @@
 {{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* A tag as part of an object's name. */}}
+{{/* A tag as part of an object's name. Where that changes the tag, a digest keeps two tags apart. */}}
 {{- define "outlast.slug" -}}
-{{- regexReplaceAll "[^a-z0-9-]+" (lower .) "-" | trunc 20 | trimAll "-" -}}
+{{- $clean := regexReplaceAll "[^a-z0-9-]+" (lower .) "-" | trimAll "-" -}}
+{{- if and (eq $clean .) (le (len $clean) 20) -}}
+{{- $clean -}}
+{{- else -}}
+{{- printf "%s-%s" ($clean | trunc 13 | trimAll "-") (sha256sum . | trunc 6) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Annotations of what belongs to a build: neither an upgrade nor a rollback takes the workers of open runs away. */}}
+{{- define "outlast.kept" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+{{- end }}
+
+{{/* Labels that KEDA must not copy to the HPA or the Jobs: GitOps tools would take those for objects of the chart. */}}
+{{- define "outlast.ownLabels" -}}
+app.kubernetes.io/instance,app.kubernetes.io/managed-by,helm.sh/chart
 {{- end }}
 
 {{/* Labels of an object: (list $ component). */}}
@@ -22,16 +39,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{- define "outlast.image" -}}
-{{ (index . 0).Values.image.repository }}:{{ index . 1 }}
-{{- end }}
-
-{{- define "outlast.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image -}}
+{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
 {{- end }}
 
 {{- define "outlast.containerSecurity" -}}
@@ -57,7 +67,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 securityContext:
-{{- include "outlast.podSecurity" . | nindent 2 }}
+{{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 topologySpreadConstraints:
 {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
@@ -69,48 +79,80 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Every set of pods that workers run in, as JSON: one for each worker and each build that it has. */}}
+{{/* Every set of pods that workers run in, as JSON: one for each worker. */}}
 {{- define "outlast.instances" -}}
-{{- $queues := dict "workflows" "agents" "tools" "tools" "generate" "generate" -}}
+{{- $queues := dict "workflows" "agents" "tools" "tools" "generate" "generate" "all" "agents" -}}
 {{- $found := list -}}
 {{- range $name, $given := .Values.workers -}}
 {{- $worker := mergeOverwrite (deepCopy $.Values.workerDefaults) (deepCopy $given) -}}
+{{- if and (eq $worker.kind "Job") (not (hasKey (dig "scale" dict $given) "min")) -}}
+{{- $_ := set $worker.scale "min" 0 -}}
+{{- end -}}
 {{- if $worker.enabled -}}
 {{- $versioned := and $.Values.versioning.enabled $worker.versioned -}}
 {{- $managed := and $versioned $.Values.workerController.enabled -}}
-{{- $builds := list $.Values.image.tag -}}
-{{- if and $versioned (not $managed) -}}
-{{- $builds = concat $builds ($.Values.versioning.previous | default list) -}}
-{{- end -}}
 {{- $component := printf "%s-%s" (include "outlast.fullname" $) $name -}}
-{{- range $build := $builds -}}
 {{- $own := and $versioned (not $managed) -}}
 {{- $found = append $found (dict
     "name" $name
     "component" $component
-    "object" (ternary (printf "%s-%s" $component (include "outlast.slug" $build)) $component $own)
-    "build" $build
-    "isPrevious" (ne $build $.Values.image.tag)
+    "object" (ternary (printf "%s-%s" $component (include "outlast.slug" $.Values.image.tag)) $component $own)
+    "build" $.Values.image.tag
+    "roles" (ternary (list "workflows" "tools" "generate") (list $worker.role) (eq $worker.role "all"))
     "versioned" $versioned
     "managed" $managed
+    "isKept" $own
     "queue" ($worker.queue | default (get $queues $worker.role))
     "isScaled" (and (ne $.Values.scaling.trigger "none") $worker.scale.enabled)
     "worker" $worker) -}}
 {{- end -}}
 {{- end -}}
-{{- end -}}
 {{- toJson $found -}}
+{{- end }}
+
+{{/* The annotations of a worker's object: (dict instance annotations). */}}
+{{- define "outlast.objectAnnotations" -}}
+{{- $annotations := .annotations | default dict -}}
+{{- if .instance.isKept -}}
+{{- $annotations = merge (include "outlast.kept" . | fromYaml) $annotations -}}
+{{- end -}}
+{{- with $annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The labels of a worker's object: (dict root instance). */}}
+{{- define "outlast.objectLabels" -}}
+{{ include "outlast.labels" (list .root .instance.component) }}
+{{- if .instance.isKept }}
+outlast.dev/build: {{ include "outlast.slug" .instance.build | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The model servers that workers ask, by how they ask: a JSON list without repeats. */}}
 {{- define "outlast.modelServers" -}}
 {{- $found := list -}}
 {{- range include "outlast.instances" . | fromJsonArray -}}
-{{- if eq .worker.role "generate" -}}
+{{- if has "generate" .roles -}}
 {{- $found = append $found .worker.modelServer -}}
 {{- end -}}
 {{- end -}}
 {{- $found | uniq | toJson -}}
+{{- end }}
+
+{{/* The queue that runs send steps of a role to without a route: (dict root role). Empty: the role's default. */}}
+{{- define "outlast.stepQueue" -}}
+{{- $polled := list -}}
+{{- range include "outlast.instances" .root | fromJsonArray -}}
+{{- if has $.role .roles -}}
+{{- $polled = append $polled .queue -}}
+{{- end -}}
+{{- end -}}
+{{- if and $polled (not (has .role $polled)) -}}
+{{- first $polled -}}
+{{- else -}}
+{{- .role -}}
+{{- end -}}
 {{- end }}
 
 {{/* The port of a URL or of host:port. */}}

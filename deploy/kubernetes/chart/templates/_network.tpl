@@ -6,12 +6,33 @@
 {{- end }}
 {{- end }}
 
+{{/* Rules to several ports: (list "to" or "from", ports, peers). */}}
+{{- define "outlast.rules" -}}
+{{- $side := index . 0 -}}
+{{- $peers := index . 2 -}}
+{{- range index . 1 }}
+{{ include "outlast.rule" (list $side . $peers) }}
+{{- end }}
+{{- end }}
+
+{{- define "outlast.dnsEgress" -}}
+- ports:
+{{- range .Values.networkPolicy.ports.dns }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+{{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* What every process of ours asks: names, Temporal, the collector. */}}
 {{- define "outlast.commonEgress" -}}
-- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
-{{ include "outlast.rule" (list "to" (include "outlast.port" .Values.temporal.address) .Values.networkPolicy.temporalPeers) }}
+{{- $policy := .Values.networkPolicy -}}
+{{ include "outlast.dnsEgress" . }}
+{{- include "outlast.rules" (list "to" ($policy.ports.temporal | default (list (include "outlast.port" .Values.temporal.address))) $policy.temporalPeers) }}
 {{- with .Values.settings.otlp_endpoint }}
-{{ include "outlast.rule" (list "to" (include "outlast.port" .) $.Values.networkPolicy.otlpPeers) }}
+{{- include "outlast.rules" (list "to" ($policy.ports.otlp | default (list (include "outlast.port" .))) $policy.otlpPeers) }}
 {{- end }}
 {{- end }}
 
@@ -25,8 +46,8 @@
 {{- range compact $urls }}
 {{- $ports = append $ports (include "outlast.port" .) }}
 {{- end }}
-{{- range uniq $ports }}
-{{ include "outlast.rule" (list "to" . $.Values.networkPolicy.modelPeers) }}
+{{- with .Values.networkPolicy }}
+{{- include "outlast.rules" (list "to" (.ports.model | default (uniq $ports)) .modelPeers) }}
 {{- end }}
 {{- end }}
 
@@ -38,7 +59,5 @@
 {{- $ports = append $ports (include "outlast.port" .) }}
 {{- end }}
 {{- end }}
-{{- range uniq $ports }}
-{{ include "outlast.rule" (list "to" . list) }}
-{{- end }}
+{{- include "outlast.rules" (list "to" (.Values.networkPolicy.ports.webhook | default (uniq $ports)) list) }}
 {{- end }}

@@ -1,9 +1,10 @@
-{{/* The Deployment of a command of ours that serves HTTP: (dict root part args env ports liveness readiness
-     hasToken). */}}
+{{/* The Deployment of a command of ours that serves HTTP: (dict root part values args env ports probe hasToken
+     volumes mounts). Without ports it has no Service. `part` is that of outlast.settings, or pods. */}}
 {{- define "outlast.serverDeployment" -}}
 {{- $root := .root -}}
 {{- $name := printf "%s-%s" (include "outlast.fullname" $root) .part -}}
-{{- $values := get $root.Values .part -}}
+{{- $values := .values -}}
+{{- $settings := ternary "demand" .part (eq .part "pods") -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -18,13 +19,13 @@ spec:
     metadata:
       labels: {{- include "outlast.selector" (list $root $name) | nindent 8 }}
       annotations:
-        outlast.dev/settings: {{ include "outlast.settings" (list $root .part) | sha256sum | trunc 16 | quote }}
+        outlast.dev/settings: {{ include "outlast.settings" (list $root $settings) | sha256sum | trunc 16 | quote }}
     spec:
       {{- include "outlast.podCommon" (dict
           "root" $root "component" $name "serviceAccount" $name "priority" "" "grace" 30) | nindent 6 }}
       containers:
         - name: {{ .part }}
-          image: {{ include "outlast.image" (list $root $root.Values.image.tag) }}
+          image: {{ include "outlast.image" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: {{ toYaml .args | nindent 12 }}
           env:
@@ -33,20 +34,22 @@ spec:
             {{- with .env }}
             {{- . | trim | nindent 12 }}
             {{- end }}
+          {{- with .ports }}
           ports:
-            {{- range $port, $number := .ports }}
+            {{- range $port, $number := . }}
             - {name: {{ $port }}, containerPort: {{ $number }}}
             {{- end }}
+          {{- end }}
           startupProbe:
-            {{- toYaml .liveness | nindent 12 }}
+            {{- toYaml .probe | nindent 12 }}
             periodSeconds: 2
             failureThreshold: 60
           readinessProbe:
-            {{- toYaml .readiness | nindent 12 }}
+            {{- toYaml .probe | nindent 12 }}
             periodSeconds: 5
             timeoutSeconds: 2
           livenessProbe:
-            {{- toYaml .liveness | nindent 12 }}
+            {{- toYaml .probe | nindent 12 }}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6
@@ -54,11 +57,17 @@ spec:
           securityContext: {{- include "outlast.containerSecurity" . | nindent 12 }}
           volumeMounts:
             {{- include "outlast.volumeMounts" $root | nindent 12 }}
+            {{- with .mounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
             {{- if .hasToken }}
             - {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
             {{- end }}
       volumes:
-        {{- include "outlast.volumes" (list $root .part $root.Values.image.tag) | nindent 8 }}
+        {{- include "outlast.volumes" (list $root $settings) | nindent 8 }}
+        {{- with .volumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
         {{- if .hasToken }}
         # As Kubernetes mounts it by itself where automountServiceAccountToken is true.
         - name: token
@@ -69,6 +78,7 @@ spec:
               - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
               - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
         {{- end }}
+{{- if .ports }}
 ---
 apiVersion: v1
 kind: Service
@@ -81,6 +91,7 @@ spec:
     {{- range $port, $number := .ports }}
     - {name: {{ $port }}, port: {{ $number }}, targetPort: {{ $port }}}
     {{- end }}
+{{- end }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget

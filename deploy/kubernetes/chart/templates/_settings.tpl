@@ -1,16 +1,16 @@
-{{/* outlast.toml of a part of the release: (list $ part), a role or "callback". What tells and asks people is
+{{/* outlast.toml of a part of the release: (list $ part), a role, "callback" or "demand". What tells and asks people is
      for the parts that do it: a tool could sign a decision otherwise. */}}
 {{- define "outlast.settings" -}}
 {{- $settings := deepCopy (index . 0).Values.settings -}}
-{{- if not (has (index . 1) (list "workflows" "callback")) -}}
+{{- if not (has (index . 1) (list "workflows" "all" "callback")) -}}
 {{- $settings = omit $settings "audiences" "callback" -}}
 {{- end -}}
 {{- toToml $settings -}}
 {{- end }}
 
-{{/* The ConfigMap of a build: (list $ build). The pods of another build may not know every key of this one. */}}
+{{/* The ConfigMap of the build. The pods of another build may not know every key of this one. */}}
 {{- define "outlast.settingsName" -}}
-{{ include "outlast.fullname" (index . 0) }}-{{ include "outlast.slug" (index . 1) }}
+{{ include "outlast.fullname" . }}-{{ include "outlast.slug" .Values.image.tag }}
 {{- end }}
 
 {{/* The Temporal connection, as temporalio.envconfig reads it. */}}
@@ -22,15 +22,22 @@
 - name: TEMPORAL_API_KEY
   valueFrom: {secretKeyRef: {name: {{ .apiKeySecret }}, key: {{ .apiKeyKey }}}}
 {{- end }}
-{{- if or .tls.enabled .apiKeySecret }}
-- {name: TEMPORAL_TLS, value: "true"}
-{{- end }}
 {{- with .tls.serverName }}
 - {name: TEMPORAL_TLS_SERVER_NAME, value: {{ . | quote }}}
 {{- end }}
 {{- if .tls.clientSecret }}
 - {name: TEMPORAL_TLS_CLIENT_CERT_PATH, value: /etc/temporal/client/tls.crt}
 - {name: TEMPORAL_TLS_CLIENT_KEY_PATH, value: /etc/temporal/client/tls.key}
+{{- end }}
+{{- end }}
+{{ include "outlast.trustEnv" . }}
+{{- end }}
+
+{{/* What the worker controller does not tell its pods: that there is TLS, and the private CA. */}}
+{{- define "outlast.trustEnv" -}}
+{{- with .Values.temporal -}}
+{{- if or .tls.enabled .apiKeySecret .tls.clientSecret .tls.caSecret }}
+- {name: TEMPORAL_TLS, value: "true"}
 {{- end }}
 {{- if .tls.caSecret }}
 - {name: TEMPORAL_TLS_SERVER_CA_CERT_PATH, value: /etc/temporal/ca/ca.crt}
@@ -54,13 +61,13 @@
 {{- end }}
 {{- end }}
 
-{{/* Volumes of a process of ours: (list $ part build), the part as for outlast.settings. */}}
+{{/* Volumes of a process of ours: (list $ part), the part as for outlast.settings. */}}
 {{- define "outlast.volumes" -}}
 {{- $root := index . 0 -}}
 - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
 - name: settings
   configMap:
-    name: {{ include "outlast.settingsName" (list $root (index . 2)) }}
+    name: {{ include "outlast.settingsName" $root }}
     items: [{key: {{ index . 1 }}.toml, path: outlast.toml}]
 {{- with $root.Values.temporal.tls.clientSecret }}
 - {name: temporal-client, secret: {secretName: {{ . }}, defaultMode: 0440}}

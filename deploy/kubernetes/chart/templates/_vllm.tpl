@@ -11,7 +11,8 @@ command: [vllm, serve]
 args:
   - {{ $vllm.model | quote }}
   - --served-model-name={{ $vllm.servedModelName }}
-  - --host={{ ternary "127.0.0.1" "0.0.0.0" .isSidecar }}
+  # The NetworkPolicy closes the port of a sidecar, and the kubelet probes it.
+  - --host={{ .root.Values.bindHost }}
   - --port=8000
   {{- if gt (int $vllm.gpus) 1 }}
   - --tensor-parallel-size={{ $vllm.gpus }}
@@ -30,6 +31,8 @@ args:
 env:
   - {name: HOME, value: /cache}
   - {name: HF_HOME, value: /cache/huggingface}
+  # Read-only, if it is a claim. All else that vLLM writes is below HOME.
+  - {name: HF_HUB_CACHE, value: /weights/hub}
   - {name: HF_HUB_OFFLINE, value: {{ ternary "0" "1" $vllm.download | quote }}}
   - {name: VLLM_CACHE_ROOT, value: /cache/vllm}
   - {name: TRITON_CACHE_DIR, value: /cache/triton}
@@ -42,9 +45,7 @@ env:
     valueFrom: {secretKeyRef: {name: {{ . }}, key: token}}
   {{- end }}
 {{- $probe := dict "httpGet" (dict "path" "/health" "port" 8000) }}
-{{- if .isSidecar }}
-{{- $probe = dict "exec" (dict "command" (list "python3" "-c" "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)")) }}
-{{- else }}
+{{- if not .isSidecar }}
 ports:
   - {name: http, containerPort: 8000}
 lifecycle:
@@ -74,6 +75,7 @@ resources:
 securityContext:
   {{- include "outlast.containerSecurity" . | nindent 2 }}
 volumeMounts:
+  - {name: vllm-weights, mountPath: /weights{{ if $vllm.weights.existingClaim }}, readOnly: true{{ end }}}
   - {name: vllm-cache, mountPath: /cache}
   - {name: vllm-shm, mountPath: /dev/shm}
   - {name: vllm-tmp, mountPath: /tmp}
@@ -81,11 +83,17 @@ volumeMounts:
 
 {{- define "outlast.vllmVolumes" -}}
 {{- with .Values.vllm -}}
-- name: vllm-cache
-  {{- if .cache.existingClaim }}
-  persistentVolumeClaim: {claimName: {{ .cache.existingClaim }}}
+- name: vllm-weights
+  {{- if .weights.existingClaim }}
+  persistentVolumeClaim: {claimName: {{ .weights.existingClaim }}, readOnly: true}
   {{- else }}
-  emptyDir: {sizeLimit: {{ .cache.size }}}
+  emptyDir: {sizeLimit: {{ .weights.size }}}
+  {{- end }}
+- name: vllm-cache
+  {{- if .compileCache.existingClaim }}
+  persistentVolumeClaim: {claimName: {{ .compileCache.existingClaim }}}
+  {{- else }}
+  emptyDir: {sizeLimit: {{ .compileCache.size }}}
   {{- end }}
 - {name: vllm-shm, emptyDir: {medium: Memory, sizeLimit: {{ .sharedMemory }}}}
 - {name: vllm-tmp, emptyDir: {sizeLimit: 4Gi}}

@@ -10,6 +10,9 @@ metadata:
     {{- if not $instance.managed }}
     outlast.dev/build: {{ include "outlast.slug" $instance.build | quote }}
     {{- end }}
+    {{- with $worker.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   annotations:
     outlast.dev/settings: {{ include "outlast.settings" (list $root $worker.role) | sha256sum | trunc 16 | quote }}
     {{- if $isJob }}
@@ -38,17 +41,28 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with $worker.affinity | default (ternary $root.Values.vllm.affinity (dict) $gpuNode) }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $worker.runtimeClassName | default (ternary $root.Values.vllm.runtimeClassName "" $gpuNode) }}
+  runtimeClassName: {{ . }}
+  {{- end }}
   {{- if eq $worker.modelServer "sidecar" }}
   initContainers:
     - {{ include "outlast.vllmContainer" (dict "root" $root "isSidecar" true) | nindent 6 | trim }}
   {{- end }}
   containers:
     - name: worker
-      image: {{ include "outlast.image" (list $root $instance.build) }}
+      image: {{ include "outlast.image" $root }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args: [run]
       env:
         {{- include "outlast.workerEnv" . | trim | nindent 8 }}
+      {{- with $worker.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       ports:
         - {name: health, containerPort: 8081}
       # It connects to Temporal within 30 s or ends: after that its event loop answers.
@@ -71,8 +85,14 @@ spec:
         {{- include "outlast.containerSecurity" . | nindent 8 }}
       volumeMounts:
         {{- include "outlast.volumeMounts" $root | nindent 8 }}
+        {{- with $worker.volumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
   volumes:
-    {{- include "outlast.volumes" (list $root $worker.role $instance.build) | nindent 4 }}
+    {{- include "outlast.volumes" (list $root $worker.role) | nindent 4 }}
+    {{- with $worker.volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- if eq $worker.modelServer "sidecar" }}
     {{- include "outlast.vllmVolumes" $root | nindent 4 }}
     {{- end }}
@@ -82,7 +102,9 @@ spec:
 {{- $root := .root -}}
 {{- $instance := .instance -}}
 {{- $worker := $instance.worker -}}
-{{- if not $instance.managed -}}
+{{- if $instance.managed -}}
+{{ include "outlast.trustEnv" $root }}
+{{- else -}}
 {{ include "outlast.temporalEnv" $root }}
 {{- if $instance.versioned }}
 - {name: TEMPORAL_DEPLOYMENT_NAME, value: {{ $root.Values.versioning.deploymentName | quote }}}
@@ -94,19 +116,28 @@ spec:
 {{- end }}
 {{- end }}
 - {name: OUTLAST_CONFIG, value: /etc/outlast/outlast.toml}
-- {name: OUTLAST_ROLES, value: {{ $worker.role }}}
+- {name: OUTLAST_ROLES, value: {{ join "," $instance.roles | quote }}}
 {{- if ne $worker.role "generate" }}
 - {name: OUTLAST_AGENTS, value: {{ join "," $root.Values.agents | quote }}}
 {{- end }}
-- {name: OUTLAST_QUEUES__{{ upper $worker.role }}, value: {{ $instance.queue | quote }}}
-- {name: OUTLAST_CONCURRENCY__{{ upper $worker.role }}, value: {{ $worker.slots | quote }}}
+{{- range $instance.roles }}
+- {name: OUTLAST_QUEUES__{{ upper . }}, value: {{ $instance.queue | quote }}}
+- {name: OUTLAST_CONCURRENCY__{{ upper . }}, value: {{ $worker.slots | quote }}}
+{{- end }}
+{{- if eq $worker.role "workflows" }}
+{{- range list "generate" "tools" }}
+# Where runs without a route send such steps.
+- {name: OUTLAST_QUEUES__{{ upper . }}, value: {{ include "outlast.stepQueue" (dict "root" $root "role" .) | quote }}}
+{{- end }}
+{{- end }}
 - {name: OUTLAST_DRAIN_S, value: {{ $worker.drainS | quote }}}
-- {name: OUTLAST_HEALTH__HOST, value: 0.0.0.0}
+- {name: OUTLAST_HEALTH__HOST, value: {{ $root.Values.bindHost | quote }}}
 - {name: OUTLAST_HEALTH__PORT, value: "8081"}
 {{- if eq $worker.kind "Job" }}
 - {name: OUTLAST_IDLE_EXIT_S, value: {{ $worker.idleExitS | quote }}}
+- {name: OUTLAST_MAX_LIFE_S, value: {{ $worker.maxLifeS | quote }}}
 {{- end }}
-{{- if eq $worker.role "generate" }}
+{{- if has "generate" $instance.roles }}
 {{- if ne $worker.modelServer "external" }}
 {{- $host := ternary "127.0.0.1" (printf "%s-vllm" (include "outlast.fullname" $root)) (eq $worker.modelServer "sidecar") }}
 - {name: OUTLAST_MODEL__URL, value: "http://{{ $host }}:8000/v1"}
@@ -116,10 +147,17 @@ spec:
 - {name: OUTLAST_MODEL__START_WITHIN_S, value: {{ $root.Values.vllm.startWithinS | quote }}}
 {{- end }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_MODEL__" "OUTLAST_SERVERS__") }}
-{{- else if eq $worker.role "workflows" }}
+{{- end }}
+{{- if has "workflows" $instance.roles }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_CALLBACK__" "OUTLAST_AUDIENCES__") }}
 {{- end }}
 {{- with $worker.env }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* A worker is ready when its model is: (dict root instance). */}}
+{{- define "outlast.progressDeadlineS" -}}
+{{- $own := int .instance.worker.progressDeadlineS -}}
+{{- ternary $own (max $own (add .root.Values.vllm.startWithinS 600)) (eq .instance.worker.modelServer "external") -}}
 {{- end }}

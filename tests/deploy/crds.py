@@ -1,0 +1,81 @@
+"""The schemas of custom resources, as facts from the CRDs of the operators' own releases.
+
+Each file of `tests/deploy/crds` has the schema of one kind in one version, reduced to the fields that we
+write, with its `source`: repository, version and file. Unknown fields are refused, as the API server refuses them to a
+server-side apply. What a schema cannot say is in `UNVERIFIED`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests.deploy.chart import CHART
+from tests.deploy.tools import ROOT
+
+FOLDER = Path(__file__).parent / "crds"
+
+VERSIONS: Mapping[str, Any] = yaml.safe_load((ROOT / CHART / "versions.yaml").read_text())
+"""The supported versions, which the chart and its README read too."""
+
+SCHEMAS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "keda": {
+        "2.20.0": ("keda-2.20.0",),
+        "2.20.1": ("keda-2.20.0",),
+        "2.20.2": ("keda-2.20.2",),
+    },
+    "workerController": {
+        "1.8.1": ("worker-controller-1.8.1",),
+        "1.10.1": ("worker-controller-1.10.1", "worker-controller-1.8.1"),
+    },
+    "prometheusOperator": {"0.93.0": ("prometheus-operator-0.93.0",)},
+}
+"""By operator and version: the folders with its schemas. The first that has a kind counts."""
+
+GROUPS = {
+    "keda.sh": "keda",
+    "temporal.io": "workerController",
+    "monitoring.coreos.com": "prometheusOperator",
+}
+
+UNVERIFIED = {
+    "keda": (
+        "its webhooks, other than the lengths of names; the metadata of triggers are strings to the CRD"
+    ),
+    "workerController": (
+        "its webhooks; WorkerDeployment and WorkerResourceTemplate of 1.10.1, read as of 1.8.1"
+    ),
+    "prometheusOperator": "nothing reconciled these objects",
+    "x-kubernetes-validations": "CEL rules are in the files, and run in the API server alone",
+}
+"""What no schema here checks."""
+
+
+@cache
+def schema(operator: str, version: str, kind: str) -> Mapping[str, Any]:
+    """Return the schema of a kind's `spec` in a version of an operator."""
+    for folder in SCHEMAS[operator][version]:
+        file = FOLDER / folder / f"{kind}.json"
+        if file.is_file():
+            found: Mapping[str, Any] = json.loads(file.read_text())["spec"]
+            return found
+    raise KeyError(f"no schema of {kind} in {operator} {version}: extend {FOLDER}")
+
+
+def operator_of(resource: Mapping[str, Any]) -> str | None:
+    """Return whose resource it is, None for those of Kubernetes itself."""
+    return GROUPS.get(resource["apiVersion"].partition("/")[0])
+
+
+def problems(resource: Mapping[str, Any], version: str) -> Iterator[str]:
+    """Yield what a version of its operator would refuse of a resource."""
+    operator = operator_of(resource)
+    assert operator is not None, resource["kind"]
+    validator = Draft202012Validator(schema(operator, version, resource["kind"]))
+    for error in validator.iter_errors(resource["spec"]):
+        at = ".".join(map(str, error.absolute_path))
+        yield f"{resource['kind']} {resource['metadata']['name']} spec.{at}: {error.message}"
