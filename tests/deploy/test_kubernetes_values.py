@@ -79,7 +79,7 @@ REFUSED = [
     ),
     (
         "worker-controller",
-        "workers.worker.enabled=false,workers.rather-a-long.role=all,fullnameOverride=more-than-thirty-letters-here-too",
+        "workers.worker.enabled=false,workers.rather-a-long-one.role=all,fullnameOverride=more-than-thirty-letters-here-too",
         "more than 47 characters",
     ),
     ("worker-controller", "versioning.enabled=false", "needs versioning.enabled"),
