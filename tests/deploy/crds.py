@@ -1,8 +1,8 @@
 """The schemas of custom resources, as facts from the CRDs of the operators' own releases.
 
-Each file of `tests/deploy/crds` has the schema of one kind in one version, reduced to the fields that we
-write. Its `source` names repository, version and file. Unknown fields are refused, as the API server refuses
-them to a server-side apply. `UNVERIFIED` lists what a schema cannot say.
+Each file of `tests/deploy/crds` has the schema of a kind in a version, reduced to the fields that we write.
+Its `source` names repository, version and file. Unknown fields are refused, as the API server refuses them.
+`UNVERIFIED` lists what a schema cannot say.
 """
 
 import json
