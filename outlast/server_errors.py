@@ -75,6 +75,11 @@ def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
             f"{call}: the run {run_id!r} has as many updates as the server allows ({reason}): "
             f"send {call!r} as a signal instead (temporal workflow signal --name {call})"
         )
+    if error.status is RPCStatusCode.FAILED_PRECONDITION and "workflow task" in reason.lower():
+        return Unavailable(
+            f"{call}: the run cannot go on for now ({reason}): check its workers, then repeat"
+            " the call"
+        )
     if error.status in _INVALID:
         return BadRequest(f"{call}: the Temporal server rejects the request: {reason}")
     is_query = call in _QUERIES and error.status in _AWAY

@@ -74,6 +74,14 @@ class Stage:
         described = await handle.describe()
         return str(described.raw_description.workflow_execution_info.first_run_id)
 
+    async def timers(self) -> list[str]:
+        """Return the summaries of the timers that the last run set, in their order."""
+        return [
+            event.user_metadata.summary.data.decode().strip('"')
+            for event in (await self.last()).events
+            if event.HasField("timer_started_event_attributes")
+        ]
+
     async def activities(self, run: Run | None = None) -> list[str]:
         """Return the types of the activities in a run's history, in the order they were scheduled."""
         return [

@@ -91,6 +91,10 @@ ERRORS: dict[str, BaseException] = {
     "in flight": rpc(
         RPCStatusCode.RESOURCE_EXHAUSTED, "limit on number of concurrent in-flight updates"
     ),
+    "not ready": rpc(
+        RPCStatusCode.FAILED_PRECONDITION,
+        "Unable to perform workflow execution update due to Workflow Task in failed state.",
+    ),
     "lost by a worker": WorkflowUpdateFailedError(
         ApplicationError("it wasn't processed by worker", type="UnprocessedUpdate")
     ),
@@ -147,10 +151,11 @@ async def test_beyond_the_updates_of_a_run_a_signal_is_the_way() -> None:
     [
         ERRORS["in flight"],
         ERRORS["lost by a worker"],
+        ERRORS["not ready"],
         rpc(RPCStatusCode.NOT_FOUND, 'update "1f0c" not found'),
     ],
 )
-async def test_an_update_that_got_lost_is_repeated(error: BaseException) -> None:
+async def test_an_update_that_did_not_reach_the_run_is_repeated(error: BaseException) -> None:
     with pytest.raises(Unavailable, match="repeat the call"):
         await run_that_raises(error).approve("1.1")
 

@@ -186,7 +186,9 @@ async def test_a_deadline_stops_a_run_in_the_middle_of_a_model_call(
 
     async with on_stage(temporal, ScriptedModel([slow]), [reviewer], cached=cached) as stage:
         result = await stage.run("reviewer", limits=Limits(deadline_s=1))
+        timers = await stage.timers()
     assert (result.status, result.stop_reason) == ("stopped", "deadline")
+    assert timers == ["deadline: the run stops"] * 2  # of the lookup, and of the turns
 
 
 async def test_another_agent_is_a_tool_that_runs_as_a_child(temporal: Client, cached: int) -> None:

@@ -1,6 +1,5 @@
 """An open run of an agent: the one owner of its state, and its turns until it ends."""
 
-import asyncio
 from datetime import timedelta
 from typing import Literal
 
@@ -31,6 +30,7 @@ from outlast_workflows.people.human_requests import MAX_DECISIONS, HumanRequests
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import InboundState, RunState
+from outlast_workflows.time_limits import DEADLINE_SUMMARY, time_limit
 from outlast_workflows.tool_activities import ToolActivities
 from outlast_workflows.tool_calls import ToolCalls
 
@@ -83,7 +83,7 @@ class AgentRun:
 
         Raises `TimeoutError` when the deadline passes, and a `Failure` for what ends the run as failed.
         """
-        async with asyncio.timeout(self._deadline_in_s()):
+        async with time_limit(self._deadline_in_s(), DEADLINE_SUMMARY):
             while True:  # bounded by plan_turn: each pass takes a turn, and turns have a limit
                 if not await self._wait_while_paused():
                     return self.stopped("deadline")

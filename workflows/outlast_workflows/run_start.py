@@ -24,6 +24,7 @@ from outlast_workflows.packing import unpack
 from outlast_workflows.payloads import json_of, result_of
 from outlast_workflows.state import Carried, InboundState, RunState
 from outlast_workflows.step_failures import cause_of
+from outlast_workflows.time_limits import DEADLINE_SUMMARY, time_limit
 
 MAX_SHARED_AGENT_BYTES = 64_000_000
 """Agents that the runs of a worker share, as JSON: a thousand runs of one agent keep one copy of it."""
@@ -73,7 +74,7 @@ async def check_restored(state: RunState) -> None:
     if not workflow.patched(CHECK_CHAIN_PATCH):
         return
     left = state.deadline - workflow.now() if state.deadline else RESOLVE_WAIT
-    async with asyncio.timeout(max(0.0, left.total_seconds())):
+    async with time_limit(max(0.0, left.total_seconds()), DEADLINE_SUMMARY):
         # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
         await _execute("check_chain", None, "checks who handed the state over")
 
@@ -90,7 +91,7 @@ async def open_run(request: RawValue) -> RunState:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
     checked = parse_request(data)
     wanted = checked.request
-    async with asyncio.timeout(wanted.limits.deadline_s):
+    async with time_limit(wanted.limits.deadline_s, DEADLINE_SUMMARY):
         # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
         resolved = await _resolve(wanted)
     agent, digest = shared(pin(wanted, resolved))

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, arguments, ask_human, tool
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.stage import Stage, on_stage, pending
+from tests.stage import on_stage, pending
 
 paid: list[tuple[str, float]] = []
 
@@ -179,15 +179,6 @@ async def _requests(run: Any) -> list[Any]:
         return []
 
 
-async def timers_of(stage: Stage) -> list[str]:
-    """Return the summaries of the timers that a run set, in their order."""
-    return [
-        event.user_metadata.summary.data.decode().strip('"')
-        for event in (await stage.last()).events
-        if event.HasField("timer_started_event_attributes")
-    ]
-
-
 CLOCK = Approval(
     audience="agents",
     remind_s=3_000,
@@ -207,7 +198,7 @@ async def test_a_request_is_reminded_of_escalates_and_expires(
         skipping, model, [desk_with(CLOCK)], cached=cached, has_search_attributes=False
     ) as stage:
         result = await stage.run("desk")
-        timers = await timers_of(stage)
+        timers = await stage.timers()
     assert timers == [
         "agents: refund(order_id=42, amount_usd=80)? sends a reminder",
         "agents: refund(order_id=42, amount_usd=80)? escalates to leads",

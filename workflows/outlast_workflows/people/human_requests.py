@@ -19,11 +19,9 @@ from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import InboundState
 from outlast_workflows.step_failures import error_of_result
+from outlast_workflows.time_limits import SHORTEST_TIMER_S
 
 EXPIRY_PATCH = "expiry-leaves-a-timer"
-
-SHORTEST_TIMER = timedelta(milliseconds=1)
-"""The server starts no timer without a duration."""
 
 MAX_DECISIONS = 100
 """Settled requests that a result lists."""
@@ -200,7 +198,7 @@ async def _leave_a_command(request_id: str) -> None:
     """
     if workflow.patched(EXPIRY_PATCH):
         # Handlers run meanwhile. The request is settled already, so a decision about it is rejected.
-        await workflow.sleep(SHORTEST_TIMER, summary=f"request {request_id} has expired")
+        await workflow.sleep(SHORTEST_TIMER_S, summary=f"request {request_id} has expired")
 
 
 def _opened(call: PlannedCall, approval: Approval) -> PendingRequest:
