@@ -28,6 +28,7 @@ from outlast.contracts.human import MAX_AUDIENCE, MAX_BY
 from outlast.contracts.names import Name
 from outlast.contracts.requests import Tenant
 from outlast.text.texts import folded_name
+from outlast_workers.public_keys import PublicKey
 
 MAX_SETTING_S = 31_536_000
 """A year: the longest time of a setting. Infinity and larger numbers overflow in timers."""
@@ -200,15 +201,6 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
     )
 
 
-def _public_key(encoded: str) -> str:
-    # 32 bytes in base64url; the last character holds four bits.
-    if re.fullmatch(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", encoded):
-        return encoded
-    raise PydanticCustomError(
-        "key", "must be an Ed25519 public key: 43 characters, as `outlast keygen` prints it"
-    )
-
-
 def _different_people(keys: dict[str, str]) -> dict[str, str]:
     names = {folded_name(name) for name in keys}
     if len(names) < len(keys) or len(set(keys.values())) < len(keys):
@@ -218,7 +210,6 @@ def _different_people(keys: dict[str, str]) -> dict[str, str]:
     return keys
 
 
-PublicKey = Annotated[str, AfterValidator(_public_key)]
 PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY)]
 
 

@@ -1,8 +1,10 @@
 """Requests whose audience decides by signature, as they run."""
 
 import asyncio
+import base64
 
 import pytest
+from outlast_workers.public_keys import SMALL_ORDER_KEYS
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import AudienceSettings
 from temporalio.client import Client
@@ -139,6 +141,12 @@ def test_time_does_not_sign() -> None:
         {"ann": f" {ANN.public}"},
         {"ann": ANN.public.replace("-", "+").replace("_", "/") + "="},
         {"ann": "A" * 42},
+        # Everybody can sign for a point of small order, with or without the sign.
+        *(
+            {"ann": base64.urlsafe_b64encode(key[:-1] + bytes([key[-1] | sign])).decode()[:-1]}
+            for key in SMALL_ORDER_KEYS
+            for sign in (0, 0x80)
+        ),
     ],
 )
 def test_keys_that_are_none_or_of_one_person_twice_are_refused(keys: dict[str, str]) -> None:
