@@ -181,10 +181,15 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
         impatient, model, [looker], cached=cached, has_search_attributes=False
     ) as stage:
         run_id = chat_id()
-        reply = await chat(stage, run_id, "look", agent=looker, limits=limits)
+        reply = await chat(stage, run_id, "look", agent=looker, limits=limits, update_id="m1")
         assert reply == "seen it all"
-        chain = await stage.chain(stage.started(run_id))
-        assert len(chain) >= 2
+        run = stage.started(run_id)
+        assert len(await stage.chain(run)) >= 2
+        # The server does not know the id in the new run. A lost answer makes the client send it again.
+        again = await chat(stage, run_id, "look", agent=looker, limits=limits, update_id="m1")
+        assert again == "seen it all"
+        messages = [entry.content for entry in await run.transcript() if entry.role == "user"]
+        assert messages == ["look"]
         await stage.client.get(run_id).finish()
 
 
