@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 import uuid
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,20 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
     async def start() -> Run:
         client: Client = await options.connect()
-        return await client.start(
-            options.agent,
-            text if options.input is None else options.input,
-            spec=spec,
-            tenant=options.tenant,
-            limits=options.limits,
-            id=run_id,
-            task_queue=options.task_queue,
-        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            run = await client.start(
+                options.agent,
+                text if options.input is None else options.input,
+                spec=spec,
+                tenant=options.tenant,
+                limits=options.limits,
+                id=run_id,
+                task_queue=options.task_queue,
+            )
+        for each in caught:
+            print_lines(f"outlast: warning: {each.message}", to_error=True)
+        return run
 
     try:
         run = runner.run(start())

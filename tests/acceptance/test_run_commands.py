@@ -159,10 +159,13 @@ async def test_a_limit_is_an_exit_status_of_its_own(shell: Shell) -> None:
 
 async def test_a_spec_and_a_json_input(shell: Shell, tmp_path: Path) -> None:
     spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps({"instructions": "Look.", "tools": ["look"]}))
+    output_schema = {"type": "string", "maxLenght": 9}
+    agent = {"instructions": "Look.", "tools": ["look"], "output": output_schema}
+    spec.write_text(json.dumps(agent))
     output = await shell.scout("--spec", str(spec), "--input", '{"place": "Mars"}')
     assert (output.out, output.status) == ("quiet\n", 0)
     assert 'input     {"place":"Mars"}' in output.err
+    assert output.err.startswith("outlast: warning: spec.output: unknown keyword 'maxLenght'")
 
 
 async def test_without_a_worker_the_view_says_so(temporal: TemporalClient) -> None:
