@@ -64,7 +64,6 @@ class Profile:
     requires_thoughts: bool = False
     open_weights: bool = False
     require_parameters: bool = False
-    advice: str = ""
 
     @property
     def is_hosted(self) -> bool:

@@ -257,7 +257,7 @@ async def test_thoughts_go_back_to_their_issuer_alone(server: FakeModelServer) -
     content = json.dumps({"thoughts": {"reasoning_content": "hm"}, "ids": ["a", "b"]})
     for issuer, thought, first_id in (
         (f"openai-chat:{host}:m", "hm", "a"),
-        ("openai-chat:elsewhere:m", "", "call_1_1"),
+        ("openai-chat:elsewhere:m", "", "outlast_1_1"),
     ):
         turn = replace(CALLED, opaque=Opaque(issuer=issuer, content=content))
         prompt = replace(PROMPT, turns=(*PROMPT.turns, turn, RESULTS), way="tools")
