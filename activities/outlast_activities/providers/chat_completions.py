@@ -235,7 +235,7 @@ class ChatCompletions:
         """Return the body of a request, and the reader of its answer."""
         profile = self._profile(model)
         dialect = ChatDialect(profile, engine, is_vllm=self._options.api == "vllm")
-        body = {"model": model, **self._common_fields(prompt, profile)}
+        body = {"model": model, **self._common_fields(prompt, dialect)}
         if prompt.way == "decision" and not profile.schema:
             body |= {"messages": prompt.messages, **self._constraint(prompt, engine)}
             answer: Answer | ChatAnswer = Answer(prompt_bytes=prompt.text_bytes)
@@ -256,7 +256,8 @@ class ChatCompletions:
             del fields["stream_options"]
         return body | fields, answer
 
-    def _common_fields(self, prompt: Prompt, profile: Profile) -> dict[str, Any]:
+    def _common_fields(self, prompt: Prompt, dialect: ChatDialect) -> dict[str, Any]:
+        profile = dialect.profile
         fields: dict[str, Any] = {profile.max_tokens: prompt.max_tokens}
         if profile.samples(profile.nearest_effort(prompt.effort)):
             configured = self._options.temperature
@@ -268,8 +269,7 @@ class ChatCompletions:
             fields["temperature"] = temperatures[prompt.decoding.temperature]
         if profile.require_parameters:
             fields["provider"] = {"require_parameters": True}
-        is_vllm = self._options.api == "vllm"
-        return fields | effort_fields(profile, prompt.effort, is_vllm=is_vllm)
+        return fields | effort_fields(dialect, prompt.effort)
 
     def _sent(self, prompt: Prompt, dialect: ChatDialect) -> SentSchemas:
         """Return the schemas of a prompt in the form of the server, once for all prompts of an agent."""

@@ -272,8 +272,9 @@ def _opaque_of(opaque: Opaque | None, issuer: str) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def effort_fields(profile: Profile, effort: Effort | None, *, is_vllm: bool) -> dict[str, Any]:
+def effort_fields(dialect: ChatDialect, effort: Effort | None) -> dict[str, Any]:
     """Return the fields that say how much the model thinks."""
+    profile = dialect.profile
     effort = profile.nearest_effort(effort)
     if effort is None:
         return {}
@@ -285,6 +286,6 @@ def effort_fields(profile: Profile, effort: Effort | None, *, is_vllm: bool) -> 
             return {"thinking": {"type": "enabled" if is_on else "disabled"}}
         case "enable_thinking":
             return {"enable_thinking": is_on}
-    if is_vllm and not is_on:
+    if not is_on and (dialect.is_vllm or dialect.engine == "llama.cpp"):
         return {"chat_template_kwargs": {"enable_thinking": False}}
     return {"reasoning_effort": effort}
