@@ -35,7 +35,10 @@ NUMBERS: list[Any] = [
         {},
     ),
 ]
-FIELDS = ["prompt_tokens", "cached_prompt_tokens", "completion_tokens", "last_prompt_tokens"]
+FIELDS = [
+    *("prompt_tokens", "cached_prompt_tokens", "cache_write_tokens", "completion_tokens"),
+    *("reasoning_tokens", "last_prompt_tokens"),
+]
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -59,6 +59,7 @@ class Allowance:
 
 
 def highest_price(price: Price) -> Price:
-    """Return the price with the higher of the two prompt prices, cached or not."""
-    cached = price.cached_prompt_usd
-    return price.model_copy(update={"prompt_usd": max(price.prompt_usd, cached or Decimal(0))})
+    """Return the price with the highest of the prompt prices: not cached, read or written."""
+    others = (price.cached_prompt_usd, price.cache_write_usd)
+    highest = max(price.prompt_usd, *(usd or Decimal(0) for usd in others))
+    return price.model_copy(update={"prompt_usd": highest})

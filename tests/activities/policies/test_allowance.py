@@ -45,24 +45,30 @@ def test_an_answer_may_have_what_is_left(
     cost_microusd=st.integers(1, 10_000_000),
     prompt_usd=st.integers(0, 1_000),
     cached_usd=st.none() | st.integers(0, 2_000),
+    write_usd=st.none() | st.integers(0, 2_000),
     completion_usd=st.integers(0, 1_000),
     prompt_tokens=st.integers(0, 5_000),
     spent=st.integers(0, 3_000),
     cached=st.integers(0, 5_000),
+    written=st.integers(0, 5_000),
 )
 def test_no_call_that_is_allowed_can_exceed_what_is_left(
+    *,
     tokens: int,
     cost_microusd: int,
     prompt_usd: int,
     cached_usd: int | None,
+    write_usd: int | None,
     completion_usd: int,
     prompt_tokens: int,
     spent: int,
     cached: int,
+    written: int,
 ) -> None:
     price = Price(
         prompt_usd=Decimal(prompt_usd),
         cached_prompt_usd=None if cached_usd is None else Decimal(cached_usd),
+        cache_write_usd=None if write_usd is None else Decimal(write_usd),
         completion_usd=Decimal(completion_usd),
     )
     allowance = Allowance(tokens, Decimal(cost_microusd) / 1_000_000, price)
@@ -74,6 +80,7 @@ def test_no_call_that_is_allowed_can_exceed_what_is_left(
         Tokens(
             prompt_tokens=prompt_tokens,
             cached_prompt_tokens=min(cached, prompt_tokens),
+            cache_write_tokens=min(written, prompt_tokens - min(cached, prompt_tokens)),
             completion_tokens=most,
         )
     )
