@@ -40,13 +40,21 @@ PROBE_TIMEOUT_S = 2.0
 
 MAX_TAIL_BYTES = 4_096
 
+FAIRNESS = (
+    "matching.enableFairness=true",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+)
+"""Serves tenants in turn, by the fairness key of steps. The server is fair within a partition only."""
+
 DYNAMIC_CONFIG = (
+    *FAIRNESS,
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
     "system.enableCancelActivityWorkerCommand=true",
     "frontend.WorkerCommandsEnabled=true",
 )
-"""Without these, the development server limits a run to 20 steps a second, and a worker learns of a
+"""Without the others, the development server limits a run to 20 steps a second, and a worker learns of a
 cancellation only from the answer to its next heartbeat, some seconds later."""
 
 # This process becomes the command. Popen's preexec_fn is not safe with the SDK's threads. The signal is
