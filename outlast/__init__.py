@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from outlast.agents import Agent
-    from outlast.checkpoints import last_checkpoint, save_checkpoint
     from outlast.child_runs import run_agent
     from outlast.client import Client
     from outlast.contracts.agents import Leg, Route, ToolSpec
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from outlast.contracts.results import AgentResult, Progress, Usage
     from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
     from outlast.human_tools import ask_human
-    from outlast.idempotency import idempotency_key
     from outlast.plugin import OutlastPlugin
     from outlast.runs import Run
+    from outlast.tool_context import ToolContext
     from outlast.tools import tool
     from outlast.version import __version__
     from outlast.waiting import Waiting
@@ -46,6 +45,7 @@ __all__ = [
     "Route",
     "Run",
     "RunFailed",
+    "ToolContext",
     "ToolError",
     "ToolSpec",
     "Usage",
@@ -53,17 +53,13 @@ __all__ = [
     "__version__",
     "arguments",
     "ask_human",
-    "idempotency_key",
-    "last_checkpoint",
     "run_agent",
-    "save_checkpoint",
     "tool",
 ]
 
 _MODULES = {
+    "ToolContext": "outlast.tool_context",
     "Agent": "outlast.agents",
-    "last_checkpoint": "outlast.checkpoints",
-    "save_checkpoint": "outlast.checkpoints",
     "run_agent": "outlast.child_runs",
     "Client": "outlast.client",
     "Leg": "outlast.contracts.agents",
@@ -82,7 +78,6 @@ _MODULES = {
     "RunFailed": "outlast.errors",
     "ToolError": "outlast.errors",
     "ask_human": "outlast.human_tools",
-    "idempotency_key": "outlast.idempotency",
     "OutlastPlugin": "outlast.plugin",
     "Run": "outlast.runs",
     "tool": "outlast.tools",

@@ -3,11 +3,12 @@
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, Generic, TypedDict, Unpack, get_args, overload
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
+from typing_extensions import TypeForm, TypeVar
 
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
@@ -30,8 +31,26 @@ AGENT_PARAMETERS: Schema = {
 """The parameters of an agent that is a tool of another agent."""
 
 
-@dataclass(frozen=True, eq=False)
-class Agent:
+Deps_contra = TypeVar("Deps_contra", contravariant=True, default=None)
+"""The type of the dependencies that an agent needs; None without any."""
+
+Output_co = TypeVar("Output_co", covariant=True, default=str)
+"""The type of the answers of an agent."""
+
+
+class AgentOptions(TypedDict, total=False):
+    """The options of an `Agent` that have no influence on its types."""
+
+    begin_with: Sequence[str]
+    prompt: str
+    description: str
+    model: str | None
+    way: Way | None
+    effort: Effort | None
+    limits: Limits
+
+
+class Agent(Generic[Deps_contra, Output_co]):
     """An agent.
 
     - `tools` are functions with `@tool`, other agents, or `ToolSpec`s of tools of another worker.
@@ -45,29 +64,67 @@ class Agent:
     Raises `DefinitionError` for a definition that cannot run.
     """
 
-    name: str
-    instructions: str
-    tools: Sequence["Tool[..., Any] | Agent | ToolSpec"] = ()
-    output: Any = str
-    begin_with: Sequence[str] = ()
-    prompt: str = "{input}"
-    description: str = ""
-    model: str | None = None
-    way: Way | None = None
-    effort: Effort | None = None
-    limits: Limits = field(default_factory=Limits)
-    output_schema: Schema = field(init=False, repr=False)
-    tool_specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
-    output_type: TypeAdapter[Any] | None = field(init=False, repr=False, default=None)
-    """Validates answers, if the JSON Schema does not say all of the type. Validators are an example."""
+    @overload
+    def __init__(
+        self: "Agent[Any, JsonValue]",
+        name: str,
+        instructions: str,
+        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
+        *,
+        output: Schema,
+        **options: Unpack[AgentOptions],
+    ) -> None: ...
 
-    def __post_init__(self) -> None:
-        """Check the definition and derive its schemas."""
-        with explained_errors(f"agent {self.name!r}"):
+    @overload
+    def __init__(
+        self,
+        name: str,
+        instructions: str,
+        tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
+        output: TypeForm[Output_co] = ...,
+        **options: Unpack[AgentOptions],
+    ) -> None: ...
+
+    def __init__(  # noqa: PLR0913, PLR0917 definitions name them
+        self,
+        name: str,
+        instructions: str,
+        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = (),
+        output: Any = str,
+        begin_with: Sequence[str] = (),
+        prompt: str = "{input}",
+        description: str = "",
+        model: str | None = None,
+        way: Way | None = None,
+        effort: Effort | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.name = name
+        self.instructions = instructions
+        self.tools = tools
+        self.output = output
+        self.begin_with = begin_with
+        self.prompt = prompt
+        self.description = description
+        self.model = model
+        self.way: Way | None = way
+        self.effort: Effort | None = effort
+        self.limits = Limits() if limits is None else limits
+        with explained_errors(f"agent {name!r}"):
             self._check()
-            object.__setattr__(self, "output_schema", _output_schema(self.output, self.name))
-            object.__setattr__(self, "tool_specs", _tool_specs(self))
-            object.__setattr__(self, "output_type", _output_type(self.output))
+            self.output_schema = _output_schema(output, name)
+            self.tool_specs = _tool_specs(self)
+            self.output_type: TypeAdapter[Any] = TypeAdapter(
+                JsonValue if isinstance(output, dict) else output
+            )
+
+    def __repr__(self) -> str:
+        return f"<outlast.Agent {self.name!r}>"
+
+    @property
+    def checks_output(self) -> bool:
+        """Whether answers are checked by more than the JSON Schema. Validators are an example."""
+        return not (isinstance(self.output, dict) or is_said_by_schema(self.output_type))
 
     def _check(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):
@@ -117,14 +174,7 @@ def _warn(remarks: tuple[str, ...]) -> None:
         warnings.warn(remark, UserWarning, stacklevel=2)
 
 
-def _output_type(output: Any) -> TypeAdapter[Any] | None:
-    if isinstance(output, dict):
-        return None
-    adapter: TypeAdapter[Any] = TypeAdapter(output)
-    return None if is_said_by_schema(adapter) else adapter
-
-
-def _tool_specs(agent: Agent) -> tuple[ToolSpec, ...]:
+def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
     specs = tuple(_tool_spec(entry, agent.name) for entry in agent.tools)
     names = [spec.name for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -184,14 +234,14 @@ def _check_parameters(spec: ToolSpec) -> None:
 class Catalog:
     """The agents and tools that a worker serves, by name."""
 
-    agents: dict[str, Agent]
-    tools: dict[str, Tool[..., Any]]
+    agents: dict[str, Agent[Any, Any]]
+    tools: dict[str, Tool[Any, ..., Any]]
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
         """Collect the agents and tools of modules and agents; raises `DefinitionError` for a name clash."""
-        agents: dict[str, tuple[Agent, str]] = {}
-        tools: dict[str, tuple[Tool[..., Any], str]] = {}
+        agents: dict[str, tuple[Agent[Any, Any], str]] = {}
+        tools: dict[str, tuple[Tool[Any, ..., Any], str]] = {}
         waiting = [
             (value, module.__name__) for module in modules for value in vars(module).values()
         ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -10,13 +10,16 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE, run_id_problem
-from outlast.contracts.results import AgentResult
+from outlast.contracts.results import AgentResult, Answer
 from outlast.errors import RunFailed
 from outlast.start_requests import checked_run_id, request_json
 
+if TYPE_CHECKING:
+    from outlast.agents import Agent
+
 
 async def run_agent(
-    agent: str | None = None,
+    agent: "Agent[Any, Answer] | str | None" = None,
     input: JsonValue = None,  # noqa: A002 the contract's word
     *,
     spec: Mapping[str, Any] | None = None,
@@ -24,19 +27,21 @@ async def run_agent(
     tenant: str = "default",
     id: str | None = None,  # noqa: A002 Temporal's word
     task_queue: str = AGENTS_QUEUE,
-) -> AgentResult:
+) -> AgentResult[Answer]:
     """Run an agent as a child of the current workflow, and return its result.
 
     The child runs on the workers of `task_queue`. The worker of the caller needs neither outlast's plugin
-    nor its data converter. Cancelling the caller cancels the child. Raises `BadRequest` before the child
-    starts if the request is invalid, and `RunFailed` if the run fails.
+    nor its data converter. With an `Agent` instead of its name, the output is a value of its output type.
+    Cancelling the caller cancels the child. Raises `BadRequest` before the child starts if the request is
+    invalid, `RunFailed` if the run fails, and `OutputMismatch` if the answer is not of the output type.
     """
-    request = request_json(agent=agent, spec=spec, input=input, tenant=tenant, limits=limits)
+    name = agent if agent is None or isinstance(agent, str) else agent.name
+    request = request_json(agent=name, spec=spec, input=input, tenant=tenant, limits=limits)
     try:
         result: dict[str, JsonValue] = await workflow.execute_child_workflow(
             AGENT_WORKFLOW,
             request,
-            id=_default_id(agent or "spec") if id is None else checked_run_id(id),
+            id=_default_id(name or "spec") if id is None else checked_run_id(id),
             task_queue=task_queue,
             result_type=dict,
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
@@ -52,7 +57,8 @@ async def run_agent(
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-    return AgentResult.model_validate(result)
+    output_type = None if agent is None or isinstance(agent, str) else agent.output_type
+    return AgentResult.model_validate(result).typed(output_type)
 
 
 def _default_id(name: str) -> str:

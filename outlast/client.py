@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
@@ -20,7 +20,7 @@ from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.requests import SayPayload
-from outlast.contracts.results import AgentResult
+from outlast.contracts.results import AgentResult, Answer
 from outlast.errors import BadRequest, NoAnswer, Unavailable
 from outlast.plugin import OutlastPlugin
 from outlast.runs import REPLY_TIMEOUT, Run
@@ -94,7 +94,7 @@ class Client:
 
     async def start(
         self,
-        agent: "str | Agent | None" = None,
+        agent: "Agent[Any, Answer] | str | None" = None,
         input: JsonValue = None,  # noqa: A002 the contract's word
         *,
         spec: Mapping[str, Any] | None = None,
@@ -103,12 +103,13 @@ class Client:
         mode: Literal["task", "conversation"] = "task",
         id: str | None = None,  # noqa: A002 Temporal's word
         task_queue: str = AGENTS_QUEUE,
-    ) -> Run:
+    ) -> Run[Answer]:
         """Start a run. Raises `BadRequest` if the request is invalid or the id is in use.
 
-        Give either an `agent` or a `spec`, a whole agent in JSON. `id` is the workflow id.
+        Give either an `agent` or a `spec`, a whole agent in JSON. With an `Agent` instead of its name, the
+        output of the run is a value of its output type. `id` is the workflow id.
         """
-        name = agent if agent is None or isinstance(agent, str) else agent.name
+        name = None if agent is None else _name_of(agent)
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
@@ -127,14 +128,14 @@ class Client:
             raise BadRequest(
                 f"id: a run {run_id!r} exists already; choose another id, or use get()"
             ) from None
-        return Run(handle)
+        return Run(handle, _output_type_of(agent))
 
     async def run(
         self,
-        agent: "str | Agent | None" = None,
+        agent: "Agent[Any, Answer] | str | None" = None,
         input: JsonValue = None,  # noqa: A002 the contract's word
         **options: Unpack[StartOptions],
-    ) -> AgentResult:
+    ) -> AgentResult[Answer]:
         """Start a run with the options of `start`, and return its result. Raises `RunFailed`."""
         return await (await self.start(agent, input, **options)).result()
 
@@ -143,13 +144,13 @@ class Client:
         id: str,  # noqa: A002 Temporal's word
         text: str,
         *,
-        agent: "str | Agent",
+        agent: "Agent[Any, Answer] | str",
         by: str = "",
         update_id: str | None = None,
         within: timedelta = REPLY_TIMEOUT,
         on_waiting: Callable[[Waiting], None] | None = None,
         **options: Unpack[ChatOptions],
-    ) -> JsonValue:
+    ) -> Answer:
         """Send a message to a conversation, and return the answer of the agent.
 
         `id` is the workflow id. If no conversation with this id is running, the message starts one with the
@@ -174,19 +175,17 @@ class Client:
         id: str,  # noqa: A002 Temporal's word
         text: str,
         *,
-        agent: "str | Agent",
+        agent: "Agent[Any, Answer] | str",
         by: str = "",
         update_id: str | None = None,
         **options: Unpack[ChatOptions],
-    ) -> Run:
+    ) -> Run[Answer]:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
         payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
-        start = self._conversation_start(
-            agent if isinstance(agent, str) else agent.name, id, options
-        )
+        start = self._conversation_start(_name_of(agent), id, options)
         await self._say_or_start(payload, start, update_id)
-        return self.get(id)
+        return self.get(id, agent)
 
     def _conversation_start(
         self, agent: str, run_id: str, options: ChatOptions
@@ -227,9 +226,24 @@ class Client:
             started.cancel()
             await asyncio.gather(started, return_exceptions=True)
 
-    def get(self, id: str) -> Run:  # noqa: A002 Temporal's word
-        """Return the run with this workflow id, without checking that it exists."""
-        return Run(self.temporal.get_workflow_handle(id))
+    def get(
+        self,
+        id: str,  # noqa: A002 Temporal's word
+        agent: "Agent[Any, Answer] | str | None" = None,
+    ) -> Run[Answer]:
+        """Return the run with this workflow id, without checking that it exists.
+
+        With its `Agent`, the output of the run is a value of the agent's output type.
+        """
+        return Run(self.temporal.get_workflow_handle(id), _output_type_of(agent))
+
+
+def _name_of(agent: "Agent[Any, Any] | str") -> str:
+    return agent if isinstance(agent, str) else agent.name
+
+
+def _output_type_of(agent: "Agent[Any, Any] | str | None") -> TypeAdapter[Any] | None:
+    return None if agent is None or isinstance(agent, str) else agent.output_type
 
 
 def _summary(agent: str, value: JsonValue) -> str:

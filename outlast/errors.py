@@ -19,7 +19,9 @@ OutlastError
     ├── InternalError     a bug of outlast; the run fails instead of waiting for a repair
     ├── ContinuedAsNew    the run continues in a new Temporal run; repeat the call
     ├── TooManyWait       too many callers wait for the same answer; repeat the call later
-    └── RunFailed         a run failed; raised by the client and by `run_agent`
+    ├── RunFailed         a run failed; raised by the client and by `run_agent`
+    ├── RunStopped        somebody reads the output of a run that stopped before it answered
+    └── OutputMismatch    the answer of a run is not a value of the type that the caller expects
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,6 +98,17 @@ class RunFailed(Failure):
         super().__init__(message)
         self.run_id = run_id
         self.cause_type = cause_type
+
+
+class RunStopped(Failure):
+    """Raised by `AgentResult.output` if the run stopped before it answered."""
+
+
+class OutputMismatch(Failure):
+    """Raised if the answer of a run is not a value of the caller's output type.
+
+    The caller and the worker then have different versions of the agent.
+    """
 
 
 class BadRequest(Failure):

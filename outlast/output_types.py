@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from outlast.errors import OutputMismatch
 from outlast.text.error_text import error_text
+from outlast.text.json_text import to_json
 from outlast.validation import explain
 
 SAID_BY_SCHEMA = frozenset(
@@ -41,6 +43,18 @@ def is_said_by_schema(adapter: TypeAdapter[Any]) -> bool:
         elif isinstance(node, list | tuple):
             waiting.extend(node)
     return True
+
+
+def parsed_output(adapter: TypeAdapter[Any], output: JsonValue) -> Any:
+    """Return the answer of a run as a value of a type. Raises `OutputMismatch` if it is not one."""
+    try:
+        return adapter.validate_json(to_json(output))
+    except ValidationError as error:
+        reason = error_text(ValueError(explain(error)))
+        raise OutputMismatch(
+            f"the answer of the run is not a value of the output type of this agent: {reason}; do the"
+            " caller and the worker have different versions of it?"
+        ) from None
 
 
 def output_problem(adapter: TypeAdapter[Any], data: bytes) -> str | None:

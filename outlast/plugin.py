@@ -44,11 +44,11 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import ActivityHandle
 
+from outlast.call_headers import TEXT_HEADERS, text_of, text_payload
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
-from outlast.idempotency import CALL_KEY, KEY_HEADER, key_of, key_payload
 from outlast.query_guard import QueryGuard
 from outlast.text.error_text import clean_text, error_text, type_name
 
@@ -96,11 +96,12 @@ class SingleInput(Interceptor):
 
 
 class _CallHeaderOutbound(WorkflowOutboundInterceptor):
-    """Sends the proof and the idempotency key of a call in headers of its activity."""
+    """Sends the proof, the idempotency key and the tenant of a call in headers of its activity."""
 
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002
-        if key := CALL_KEY.get():
-            input.headers = {**input.headers, KEY_HEADER: key_payload(key)}
+        for name, variable in TEXT_HEADERS.items():
+            if text := variable.get():
+                input.headers = {**input.headers, name: text_payload(text)}
         proof = CALL_PROOF.get()
         if proof is not None:
             data = proof.model_dump_json().encode()
@@ -158,7 +159,8 @@ class _ActivityInbound(ActivityInboundInterceptor):
         super().init(_ActivityOutbound(outbound))
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        CALL_KEY.set(key_of(input.headers.get(KEY_HEADER)))
+        for name, variable in TEXT_HEADERS.items():
+            variable.set(text_of(input.headers.get(name)))
         header = input.headers.get(CALL_HEADER)
         if header is not None:
             with contextlib.suppress(ValidationError):  # a call without a readable proof has none

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.proofs import Signer
-from outlast.contracts.results import AgentResult, Progress
+from outlast.contracts.results import AgentResult, Answer, Progress
 from outlast.errors import (
     BadRequest,
     ContinuedAsNew,
@@ -28,6 +28,7 @@ from outlast.errors import (
     TooManyWait,
     Unavailable,
 )
+from outlast.output_types import parsed_output
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
 from outlast.validation import check_size, validated
 from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
@@ -65,11 +66,14 @@ LAST_LOOK_S = 3.0
 _PENDING = TypeAdapter(list[PendingRequest])
 
 
-class Run:
-    """One run of an agent."""
+class Run(Generic[Answer]):
+    """One run of an agent. `Answer` is the type of its output, or JSON if it is not known."""
 
-    def __init__(self, handle: WorkflowHandle[Any, Any]) -> None:
+    def __init__(
+        self, handle: WorkflowHandle[Any, Any], output_type: TypeAdapter[Any] | None = None
+    ) -> None:
         self._handle = handle
+        self._output_type = output_type
 
     @property
     def id(self) -> str:
@@ -84,8 +88,15 @@ class Run:
     def __repr__(self) -> str:
         return f"<outlast.Run {self.id!r}>"
 
-    async def result(self) -> AgentResult:
-        """Wait for the end of the run, and return its result. Raises `RunFailed` with the cause."""
+    async def result(self) -> AgentResult[Answer]:
+        """Wait for the end of the run, and return its result.
+
+        Raises `RunFailed` with the cause, and `OutputMismatch` if the answer is not a value of the output
+        type.
+        """
+        return (await self._untyped_result()).typed(self._output_type)
+
+    async def _untyped_result(self) -> AgentResult:
         try:
             with outlast_errors("result", self.id):
                 return AgentResult.model_validate(await self._handle.result())
@@ -175,7 +186,7 @@ class Run:
         while True:  # ends with the run, or after `MAX_SERVER_AWAY_S`
             started = loop.time()
             try:
-                await self.result()
+                await self._untyped_result()
             except (RunFailed, BadRequest):
                 return
             except Unavailable:
@@ -287,7 +298,7 @@ class Run:
         within: timedelta = REPLY_TIMEOUT,
         update_id: str | None = None,
         on_waiting: Callable[[Waiting], None] | None = None,
-    ) -> JsonValue:
+    ) -> Answer:
         """Wait until the agent has answered all messages, and return the answer.
 
         If the run has ended, the answer is its output. Raises `NoAnswer` after `within`, with what the run
@@ -300,7 +311,7 @@ class Run:
             async with asyncio.timeout(within.total_seconds()):
                 if on_waiting is not None:
                     await self._notify_until(answering, on_waiting)
-                return await answering
+                return self._typed(await answering)
         except NoAnswer:
             raise
         except TimeoutError:
@@ -361,12 +372,17 @@ class Run:
     async def _last_answer(self) -> JsonValue:
         """Return the output of an ended run; raises `BadRequest` if it has none."""
         try:
-            result = await self.result()
+            result = await self._untyped_result()
         except RunFailed as error:
             raise BadRequest(f"the run has failed: {error.message}") from error
         if result.status != "completed":
             raise BadRequest(f"the run has ended without an answer: {result.stop_reason}")
-        return result.output
+        return result.output_json
+
+    def _typed(self, answer: JsonValue) -> Answer:
+        output_type = self._output_type
+        typed: Any = answer if output_type is None else parsed_output(output_type, answer)
+        return typed  # type: ignore[no-any-return]
 
     async def pause(self, *, by: str = "", reason: str = "") -> str:
         """Pause the run before its next turn."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from outlast.errors import DefinitionError
 from outlast.jsonschema.type_schemas import schema_of
+from outlast.tool_context import is_context
 
 MAX_LAYERS = 50
 """Decorators and partials around one function. A circle of them would have no end."""
@@ -67,13 +68,31 @@ def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
     return hints
 
 
+def context_parameter(function: Callable[..., Any], hints: dict[str, Any], name: str) -> str | None:
+    """Return the name of the first parameter if it is a `ToolContext`, which the worker passes.
+
+    Raises `DefinitionError` for a `ToolContext` in another place.
+    """
+    parameters = _parameters_of(function)
+    contexts = [entry.name for entry in parameters if is_context(hints.get(entry.name))]
+    if not contexts:
+        return None
+    if contexts != [parameters[0].name] or parameters[0].kind is parameters[0].KEYWORD_ONLY:
+        raise DefinitionError(
+            f"tool {name!r}: {contexts[-1]!r} is a ToolContext; only the first parameter can be one"
+        )
+    return contexts[0]
+
+
 def arguments_model(
     function: Callable[..., Any], hints: dict[str, Any], name: str
 ) -> type[BaseModel]:
-    """Return a model with one field for each parameter."""
+    """Return a model with one field for each parameter, except for a `ToolContext`."""
     documented = _documented_arguments(function)
     fields: dict[str, Any] = {}
     for parameter in _parameters_of(function):
+        if is_context(hints.get(parameter.name)):
+            continue
         _check_parameter(parameter, hints, name)
         hint = hints[parameter.name]
         what = f"parameter {parameter.name!r} of tool {name!r}"

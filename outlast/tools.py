@@ -10,7 +10,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -26,10 +37,12 @@ from outlast.text.error_text import clean_text, error_text
 from outlast.text.hints import hint
 from outlast.text.json_text import to_json
 from outlast.text.json_values import carried, with_clean_text
+from outlast.tool_context import ToolContext, deps_type_of
 from outlast.tool_parameters import (
     arguments_model,
     check_type,
     checked_function,
+    context_parameter,
     description_of,
     hints_of,
     is_async,
@@ -50,17 +63,21 @@ _Options = ParamSpec("_Options")
 _Made = TypeVar("_Made")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+_CallDeps = TypeVar("_CallDeps")
+_NeededDeps_contra = TypeVar("_NeededDeps_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
-class Tool(Generic[_Arguments, _Result]):
+class Tool(Generic[_NeededDeps_contra, _Arguments, _Result]):
     """A function that agents can call, with its schemas. Calling the tool calls the function."""
 
     function: Callable[_Arguments, _Result]
     spec: ToolSpec
     arguments: type[BaseModel]
     result: TypeAdapter[Any]
-    companions: "tuple[Tool[..., Any], ...]" = ()
+    companions: "tuple[Tool[Any, ..., Any], ...]" = ()
+    deps_type: Any = None
+    """The type of its dependencies (`type(None)` without any), or None if it takes no `ToolContext`."""
 
     @property
     def name(self) -> str:
@@ -81,7 +98,9 @@ class Tool(Generic[_Arguments, _Result]):
         """The module and line of the function."""
         return place_of(self.function)
 
-    async def invoke(self, arguments: dict[str, Any]) -> bytes:
+    async def invoke(
+        self, arguments: dict[str, Any], context: ToolContext[Any] | None = None
+    ) -> bytes:
         """Call the function with the arguments of a model, and return its result as JSON.
 
         Raises `ToolError` if the arguments do not match the type hints, or JSON cannot carry the result;
@@ -89,24 +108,33 @@ class Tool(Generic[_Arguments, _Result]):
         """
         data = json.dumps(arguments).encode()
         if self.is_async:
-            return await self.invoke_async(data)
-        result = await asyncio.to_thread(self.invoke_plain, data)
+            return await self.invoke_async(data, context)
+        result = await asyncio.to_thread(self.invoke_plain, data, context)
         return result if isinstance(result, bytes) else self.encoded(await result)
 
-    async def invoke_async(self, arguments: bytes) -> bytes:
+    async def invoke_async(
+        self, arguments: bytes, context: ToolContext[Any] | None = None
+    ) -> bytes:
         """Call an async function with arguments as JSON, and return its result as JSON."""
-        function: Callable[..., Any] = self.function
-        result = function(**self._values(arguments))
+        result = self._call(arguments, context)
         return self.encoded(await result if inspect.isawaitable(result) else result)
 
-    def invoke_plain(self, arguments: bytes) -> bytes | Awaitable[Any]:
+    def invoke_plain(
+        self, arguments: bytes, context: ToolContext[Any] | None = None
+    ) -> bytes | Awaitable[Any]:
         """Call a plain function with arguments as JSON, and return its result as JSON.
 
         If the function returns an awaitable, this returns it: the caller awaits it, and calls `encoded`.
         """
-        function: Callable[..., Any] = self.function
-        result = function(**self._values(arguments))
+        result = self._call(arguments, context)
         return result if inspect.isawaitable(result) else self.encoded(result)
+
+    def _call(self, arguments: bytes, context: ToolContext[Any] | None) -> Any:
+        function: Callable[..., Any] = self.function
+        values = self._values(arguments)
+        if self.deps_type is None:
+            return function(**values)
+        return function(ToolContext() if context is None else context, **values)
 
     def _values(self, arguments: bytes) -> dict[str, Any]:
         try:
@@ -155,6 +183,20 @@ class Tool(Generic[_Arguments, _Result]):
         return encoded
 
 
+class ToolDecorator(Protocol):
+    """Makes a function a tool. The type of its `ToolContext` says which dependencies the tool needs."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ToolContext[_CallDeps], _Arguments], _Result], /
+    ) -> Tool[_CallDeps, Concatenate[ToolContext[_CallDeps], _Arguments], _Result]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[_Arguments, _Result], /
+    ) -> Tool[Any, _Arguments, _Result]: ...
+
+
 def _explained(factory: Callable[_Options, _Made]) -> Callable[_Options, _Made]:
     """Return a decorator factory that explains wrong options, such as `@tool` without any."""
 
@@ -183,9 +225,9 @@ def tool(
     max_calls: int | None = None,
     timeout: timedelta = timedelta(minutes=1),
     tool_class: str | None = None,
-    compensate: Tool[..., Any] | None = None,
-    verify: Tool[..., Any] | None = None,
-) -> Callable[[Callable[_Arguments, _Result]], Tool[_Arguments, _Result]]:
+    compensate: Tool[Any, ..., Any] | None = None,
+    verify: Tool[Any, ..., Any] | None = None,
+) -> ToolDecorator:
     """Make a function a tool: its type hints become schemas, and its docstring the description.
 
     - `effect` is what a call changes: `read` (nothing), `idempotent` (a repetition is harmless), `write` (a
@@ -199,14 +241,16 @@ def tool(
       result of the call, or None or False.
 
     `compensate` and `verify` receive the arguments of the call that they have parameters for; `compensate`
-    can also take the `result`. Raises `DefinitionError` for a function that cannot have a schema.
+    can also take the `result`. A first parameter of the type `ToolContext` is not an argument: the worker
+    passes it. Raises `DefinitionError` for a function that cannot have a schema.
     """
 
-    def define(function: Callable[_Arguments, _Result]) -> Tool[_Arguments, _Result]:
+    def define(function: Callable[..., Any]) -> Tool[Any, ..., Any]:
         tool_name = name_of(function) if name is None else name
         with explained_errors(f"tool {tool_name!r}"):
             checked = checked_function(function, tool_name)
             hints = hints_of(checked, tool_name)
+            context = context_parameter(checked, hints, tool_name)
             arguments = arguments_model(checked, hints, tool_name)
             parameters = _schema_of_arguments(arguments, tool_name)
             returns = hints["return"]
@@ -226,9 +270,16 @@ def tool(
                 heartbeats=True,
             )
             companions = tuple(other for other in (compensate, verify) if other is not None)
-            return Tool(function, spec, arguments, _result_adapter(returns), companions)
+            return Tool(
+                function,
+                spec,
+                arguments,
+                _result_adapter(returns),
+                companions,
+                None if context is None else deps_type_of(hints[context]),
+            )
 
-    return define
+    return cast("ToolDecorator", define)
 
 
 @contextmanager
@@ -322,7 +373,7 @@ def _class_name(name: str | None, tool_name: str) -> str | None:
 
 
 def _companion(
-    companion: Tool[..., Any] | None,
+    companion: Tool[Any, ..., Any] | None,
     arguments: type[BaseModel],
     name: str,
     *,

@@ -118,7 +118,9 @@ class Flag:
             await asyncio.sleep(0.02)
 
 
-def catalog_of(agents: Iterable[Agent], tools: Iterable[Tool[..., Any]] = ()) -> Catalog:
+def catalog_of(
+    agents: Iterable[Agent[Any, Any]], tools: Iterable[Tool[Any, ..., Any]] = ()
+) -> Catalog:
     module = types.ModuleType("staged")
     vars(module).update({entry.name: entry for entry in agents})
     vars(module).update({entry.name: entry for entry in tools})
@@ -152,9 +154,9 @@ def staged_settings(
 async def on_stage(
     client: TemporalClient,
     model: ModelServer | Mapping[str, Endpoint],
-    agents: Iterable[Agent] = (),
+    agents: Iterable[Agent[Any, Any]] = (),
     *,
-    tools: Iterable[Tool[..., Any]] = (),
+    tools: Iterable[Tool[Any, ..., Any]] = (),
     settings: Settings | None = None,
     cached: int = 1000,
     has_search_attributes: bool = True,

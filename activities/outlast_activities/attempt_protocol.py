@@ -33,7 +33,7 @@ from temporalio import activity
 
 from outlast.contracts.heartbeats import AttemptProgress
 from outlast.errors import WorkerShutdown
-from outlast.idempotency import Lease
+from outlast.leases import Lease
 
 HAND_BACK_DELAY = timedelta(milliseconds=1)
 """The shortest delay that Temporal takes: without one it would use the backoff of the retry policy."""
@@ -48,9 +48,9 @@ class ActivityAttempt(Generic[Progress]):
     """The current attempt of an activity, as an async context manager around its body.
 
     `own_attempts` is the number of attempts that the step has besides those handed back. `previous` is
-    the last heartbeat of the attempt before. `left` is the number of own attempts after this one. The
-    body sets `progress` to a function that returns the current progress; `handed_back` is filled in
-    here.
+    the last heartbeat of the attempt before. `number` is the own number of this attempt, and `left` is
+    the number of own attempts after it. The body sets `progress` to a function that returns the current
+    progress; `handed_back` is filled in here.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class ActivityAttempt(Generic[Progress]):
     ) -> None:
         previous = _previous_progress(progress_type)
         self.previous = previous
-        self.left = own_attempts - (activity.info().attempt - previous.handed_back)
+        self.number = activity.info().attempt - previous.handed_back
+        self.left = own_attempts - self.number
         self.progress: Callable[[], Progress] = lambda: previous
         self._may_hand_back = may_hand_back
         timeout = activity.info().heartbeat_timeout

@@ -34,9 +34,9 @@ class OutputActivities:
         if agent is None:
             # Another worker may know it.
             raise ApplicationError(f"agent {input.agent!r} is not registered with this worker")
-        adapter = agent.output_type
-        if adapter is None:
+        if not agent.checks_output:
             return CheckedOutput()
+        adapter = agent.output_type
 
         def check(answer: JsonValue) -> str | None:
             return output_problem(adapter, to_json(answer).encode())

@@ -93,7 +93,7 @@ class ResolveActivities:
             instructions=agent.instructions,
             prompt=agent.prompt,
             output_schema=agent.output_schema,
-            checks_output=agent.output_type is not None,
+            checks_output=agent.checks_output,
             model=agent.model,
             way=agent.way,
             effort=agent.effort,

@@ -10,16 +10,16 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from outlast.call_headers import CALL_KEY, CALL_TENANT, root_call_id
 from outlast.call_proof import CALL_PROOF
-from outlast.checkpoints import RUNNING, Checkpoint
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
 from outlast.errors import ToolError, ToolFailed, TooSlow
-from outlast.idempotency import LEASE
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json
 from outlast.text.texts import toml_key
+from outlast.tool_context import CallState, ToolContext
 from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
@@ -39,7 +39,7 @@ class ResultCache(Protocol):
 
 
 def tool_activity(
-    tool: Tool[..., Any], results: ResultCache, runner: ToolRunner, keys: Keys
+    tool: Tool[Any, ..., Any], results: ResultCache, runner: ToolRunner, keys: Keys
 ) -> Callable[..., Any]:
     """Return the activity that runs a tool. `keys` verify calls that people must sign."""
 
@@ -56,7 +56,7 @@ def tool_activity(
     return activity.defn(name=tool.name)(run_tool)
 
 
-async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunner) -> bytes:
+async def _run_attempt(tool: Tool[Any, ..., Any], arguments: bytes, runner: ToolRunner) -> bytes:
     """Run a tool, from the checkpoint of the attempt before. Return its encoded result."""
     attempt = ActivityAttempt(
         ToolProgress,
@@ -66,23 +66,42 @@ async def _run_attempt(tool: Tool[..., Any], arguments: bytes, runner: ToolRunne
     async with attempt:
         if attempt.left < 0:
             raise ToolError(f"{tool.name}: all attempts timed out or lost their workers")
-        checkpoint = Checkpoint(attempt.previous.checkpoint)
-        attempt.progress = lambda: ToolProgress(checkpoint=checkpoint.value)
-        token = RUNNING.set(checkpoint)
-        lease_token = LEASE.set(attempt.lease)
+        state = CallState(attempt.previous.checkpoint, attempt.lease)
+        attempt.progress = lambda: ToolProgress(checkpoint=state.checkpoint)
+        context = _context(attempt.number, state)
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
-                return await runner.run(tool, arguments)
+                return await runner.run(tool, arguments, context)
         except ApplicationError as error:
             if attempt.left == 0:
                 raise _final(error) from error.__cause__
             raise
-        finally:
-            LEASE.reset(lease_token)
-            RUNNING.reset(token)
 
 
-def _check_caller(tool: Tool[..., Any], data: bytes, keys: Keys) -> None:
+def _context(attempt: int, state: CallState) -> ToolContext:
+    info = activity.info()
+    call_id = info.activity_id
+    turn = root_call_id(call_id).partition(".")[0]
+    return ToolContext(
+        workflow_id=info.workflow_id or "",
+        workflow_run_id=info.workflow_run_id or "",
+        tenant=CALL_TENANT.get() or "default",
+        turn=int(turn) if turn.isdecimal() else 0,
+        call_id=call_id,
+        attempt=attempt,
+        idempotency_key=CALL_KEY.get() or _key_without_header(info),
+        state=state,
+    )
+
+
+def _key_without_header(info: activity.Info) -> str:
+    """Return the idempotency key of a call by a run of an older build."""
+    proof = CALL_PROOF.get()
+    run_id = info.workflow_run_id if proof is None or not proof.nonce else proof.nonce
+    return f"{info.workflow_id}/{run_id}/{root_call_id(info.activity_id)}"
+
+
+def _check_caller(tool: Tool[Any, ..., Any], data: bytes, keys: Keys) -> None:
     """Raise `ToolError` unless a run of an agent makes the call, with the signed votes that it needs."""
     info = activity.info()
     caller = info.workflow_type
@@ -122,7 +141,7 @@ def _check_caller(tool: Tool[..., Any], data: bytes, keys: Keys) -> None:
 
 @asynccontextmanager
 async def _attempt_timeout(
-    tool: Tool[..., Any], runner: ToolRunner, *, is_last: bool
+    tool: Tool[Any, ..., Any], runner: ToolRunner, *, is_last: bool
 ) -> AsyncIterator[None]:
     """End a slow attempt before Temporal does, because Temporal does not know which one is the last."""
     timeout = activity.info().start_to_close_timeout

@@ -19,6 +19,7 @@ import structlog
 from temporalio import activity
 
 from outlast.errors import Failure, ToolFailed
+from outlast.tool_context import ToolContext
 from outlast.tools import Tool
 from outlast_activities.tool_failures import as_failure
 from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop
@@ -65,7 +66,9 @@ class ToolRunner:
         self._numbers = itertools.count()
         weakref.finalize(self, _stop, self._loops)
 
-    async def run(self, tool: Tool[..., Any], arguments: bytes) -> bytes:
+    async def run(
+        self, tool: Tool[Any, ..., Any], arguments: bytes, context: ToolContext | None = None
+    ) -> bytes:
         """Call a tool with arguments as JSON; return its result as JSON.
 
         Raises an `ApplicationError` for whatever the tool raises, and `CancelledError` only if the activity
@@ -73,8 +76,8 @@ class ToolRunner:
         """
         CURRENT_TOOL.set(tool.name)
         if tool.is_async:
-            return bytes(await self._on_loop(tool, lambda: tool.invoke_async(arguments)))
-        result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments))
+            return bytes(await self._on_loop(tool, lambda: tool.invoke_async(arguments, context)))
+        result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments, context))
         if isinstance(result, bytes):
             return result
         # A plain function that returns an awaitable, such as an async one in a plain decorator.
@@ -84,7 +87,7 @@ class ToolRunner:
         """Return which tool blocks an event loop now, in words, or nothing."""
         return "; ".join(loop.blocked_by for loop in self._loops if loop.check())
 
-    async def _in_thread(self, tool: Tool[..., Any], call: Callable[[], Any]) -> Any:
+    async def _in_thread(self, tool: Tool[Any, ..., Any], call: Callable[[], Any]) -> Any:
         """Call plain code in a daemon thread. It cannot be stopped, but a process can end before it."""
         if len(self._hung) >= MAX_HUNG_CALLS:
             raise Failure(
@@ -112,7 +115,7 @@ class ToolRunner:
                 self._hung[number] = tool.name
                 log.warning("tool.abandoned", tool=tool.name, reason="its thread does not end")
 
-    async def _on_loop(self, tool: Tool[..., Any], make: Callable[[], Awaitable[Any]]) -> Any:
+    async def _on_loop(self, tool: Tool[Any, ..., Any], make: Callable[[], Awaitable[Any]]) -> Any:
         """Run async code on the first loop that is not blocked."""
         while True:  # bounded: each pass takes another loop, and there is a limit of loops
             loop, number = self._free_loop(tool), next(self._numbers)
@@ -128,7 +131,7 @@ class ToolRunner:
             finally:
                 loop.calls.pop(number, None)
 
-    def _free_loop(self, tool: Tool[..., Any]) -> ToolLoop:
+    def _free_loop(self, tool: Tool[Any, ..., Any]) -> ToolLoop:
         """Return a loop that is not blocked; a tool that has blocked others gets loops of its own."""
         owner = tool.name if tool.name in self._blockers else ""
         for loop in self._loops:
@@ -156,7 +159,7 @@ class _LoopCall:
 
     def __init__(
         self,
-        tool: Tool[..., Any],
+        tool: Tool[Any, ..., Any],
         loop: ToolLoop,
         make: Callable[[], Awaitable[Any]],
         end: Callable[[_Outcome], None],
@@ -221,7 +224,7 @@ def _future() -> tuple[asyncio.Future[_Outcome], Callable[[_Outcome], None]]:
 
 
 async def _value(
-    tool: Tool[..., Any],
+    tool: Tool[Any, ..., Any],
     ended: asyncio.Future[_Outcome],
     *,
     check: Callable[[], None] = lambda: None,
@@ -248,7 +251,7 @@ async def _value(
     raise failure
 
 
-def _is_waited_for(tool: Tool[..., Any]) -> bool:
+def _is_waited_for(tool: Tool[Any, ..., Any]) -> bool:
     """Tell whether the run was cancelled during a call with an effect, which then ends by itself.
 
     To cancel it would leave unknown whether it happened. Its timeout bounds the wait.
@@ -263,7 +266,7 @@ def _is_waited_for(tool: Tool[..., Any]) -> bool:
     )
 
 
-def _time_to_end(tool: Tool[..., Any]) -> float:
+def _time_to_end(tool: Tool[Any, ..., Any]) -> float:
     """Return how long a cancelled call may take to end."""
     if not activity.in_activity() or activity.cancellation_details() is None:
         return LATE_ENDS_WITHIN_S  # it exceeded its timeout
@@ -272,7 +275,7 @@ def _time_to_end(tool: Tool[..., Any]) -> float:
     return LATE_ENDS_WITHIN_S
 
 
-async def _encoded(tool: Tool[..., Any], result: Awaitable[Any]) -> bytes:
+async def _encoded(tool: Tool[Any, ..., Any], result: Awaitable[Any]) -> bytes:
     return tool.encoded(await result)
 
 

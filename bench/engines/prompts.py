@@ -75,7 +75,7 @@ class RecordingServer:
         return [failure or ModelFailure.SCHEMA_INVALID for failure in self.failures[:-1]]
 
 
-def pinned(agent: Agent) -> PinnedAgent:
+def pinned(agent: Agent[Any, Any]) -> PinnedAgent:
     """Return an agent as a run pins it."""
     return PinnedAgent(
         name=agent.name,

@@ -1,12 +1,15 @@
 """Results and progress of a run."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Generic, Literal
 
-from pydantic import JsonValue
+from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, TypeAdapter
+from typing_extensions import TypeVar
 
 from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest, SettledRequest
+from outlast.errors import RunStopped
+from outlast.output_types import parsed_output
 
 AgentStatus = Literal[
     "thinking",
@@ -78,11 +81,22 @@ class CompensationOutcome(OutputModel):
     detail: str = ""
 
 
-class AgentResult(OutputModel):
-    """The result of `AgentWorkflow`."""
+Answer = TypeVar("Answer", default=JsonValue)
+"""The type of an answer: JSON if only the name of the agent is known."""
+
+
+class AgentResult(OutputModel, Generic[Answer]):
+    """The result of a run.
+
+    `output` is the answer: a value of the agent's output type if the caller has the `Agent`, and JSON if it
+    has only the name.
+    """
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     status: Literal["completed", "stopped"]
-    output: JsonValue = None
+    output_json: JsonValue = Field(default=None, alias="output")
+    """The answer as JSON; None if the run stopped before it answered."""
     stop_reason: StopReason | None = None
     turns: int = 0
     tool_calls: int = 0
@@ -95,6 +109,30 @@ class AgentResult(OutputModel):
     """The legs that served the steps of the run."""
     unread_messages: int = 0
     """Messages that the run accepted and that the model did not read, because the run ended first."""
+    _value: Any = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the answer as JSON until `typed` replaces it."""
+        del context
+        self._value = self.output_json
+
+    @property
+    def output(self) -> Answer:
+        """The answer. Raises `RunStopped` if the run stopped before it answered."""
+        if self.status != "completed":
+            raise RunStopped(
+                f"the run stopped before it answered ({self.stop_reason}): check the status of its result"
+            )
+        value: Answer = self._value
+        return value
+
+    def typed(self, output_type: TypeAdapter[Any] | None) -> "AgentResult[Any]":
+        """Return the result with an output of a type. Raises `OutputMismatch` if it is not one."""
+        if output_type is None or self.status != "completed":
+            return self
+        result = self.model_copy()
+        result._value = parsed_output(output_type, self.output_json)
+        return result
 
 
 class Progress(OutputModel):

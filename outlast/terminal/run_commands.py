@@ -124,8 +124,8 @@ def _print_result(run: Run, result: AgentResult, *, is_json: bool) -> int:
     print_lines(*lines, to_error=True)
     if is_json:
         print_lines(json.dumps({"run": run.id, **result.model_dump(mode="json")}))
-    elif result.output is not None or result.status == "completed":
-        print_value(result.output)
+    elif result.output_json is not None or result.status == "completed":
+        print_value(result.output_json)
     return 0 if result.status == "completed" else EXIT_STOPPED
 
 

@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from outlast import Agent, Limits, last_checkpoint, save_checkpoint, tool
+from outlast import Agent, Limits, ToolContext, tool
 
 
 @tool(effect="read", timeout=timedelta(minutes=2))
@@ -26,13 +26,13 @@ def stuck(log: str) -> str:
 
 
 @tool(effect="read", timeout=timedelta(minutes=2))
-async def count(log: str, upto: int) -> str:
+async def count(context: ToolContext, log: str, upto: int) -> str:
     """Count to a number, one every 0.2 s, from where the attempt before came to."""
-    done = last_checkpoint()
+    done = context.last_checkpoint
     for number in range(done if isinstance(done, int) else 0, upto):
         with Path(log).open("a") as file:  # noqa: ASYNC230 a line
             file.write(f"{number}\n")
-        save_checkpoint(number + 1)
+        context.save_checkpoint(number + 1)
         await asyncio.sleep(0.2)
     return "counted"
 

@@ -160,7 +160,7 @@ async def test_an_exception_is_the_failure_of_its_call(
         await asyncio.sleep(0)
         fail()
 
-    acting: Tool[..., Any] = tool(effect="read", name="act")(on_loop if is_async else plain)
+    acting: Tool[Any, ..., Any] = tool(effect="read", name="act")(on_loop if is_async else plain)
     with capture_logs() as logs, pytest.raises(ApplicationError) as raised:
         await runner.run(acting, b"{}")
     if not (is_async and kind in ("StopIteration", "StopAsyncIteration")):
@@ -183,7 +183,7 @@ async def _crosses_the_wire(error: ApplicationError) -> None:
     assert failure.ByteSize() < 300_000
 
 
-def _answering(*, is_async: bool) -> Tool[..., Any]:
+def _answering(*, is_async: bool) -> Tool[Any, ..., Any]:
     def plain() -> str:
         return "yes"
 
@@ -191,7 +191,7 @@ def _answering(*, is_async: bool) -> Tool[..., Any]:
         await asyncio.sleep(0)
         return "yes"
 
-    made: Tool[..., Any] = tool(effect="read", name="answer")(on_loop if is_async else plain)
+    made: Tool[Any, ..., Any] = tool(effect="read", name="answer")(on_loop if is_async else plain)
     return made
 
 

@@ -1,59 +1,59 @@
 """Agents whose tools make effects at a ledger, served in worker processes that tests kill."""
 
-from outlast import Agent, tool
+from outlast import Agent, ToolContext, tool
 from tests.long.ledger import ask, make
 
 
 @tool(effect="read")
-async def find_transfer(order_id: str, port: int) -> str | None:
+async def find_transfer(context: ToolContext, order_id: str, port: int) -> str | None:
     """Find a transfer."""
-    return "transferred" if await ask(port, "find", order_id) else None
+    return "transferred" if await ask(context, port, "find", order_id) else None
 
 
 @tool(effect="write", verify=find_transfer)
-async def transfer_verified(order_id: str, port: int) -> str:
+async def transfer_verified(context: ToolContext, order_id: str, port: int) -> str:
     """Transfer money at a bank that can verify it."""
-    await make(port, order_id)
+    await make(context, port, order_id)
     return "transferred"
 
 
 @tool(effect="write")
-async def transfer_unverified(order_id: str, port: int) -> str:
+async def transfer_unverified(context: ToolContext, order_id: str, port: int) -> str:
     """Transfer money at a bank that cannot verify it."""
-    await make(port, order_id)
+    await make(context, port, order_id)
     return "transferred"
 
 
 @tool(effect="idempotent")
-async def cancel(thing: str, port: int) -> None:
+async def cancel(context: ToolContext, thing: str, port: int) -> None:
     """Cancel a booking; the receiver tells a repeat by its key."""
-    await make(port, f"cancel {thing}")
+    await make(context, port, f"cancel {thing}")
 
 
 @tool(effect="write", compensate=cancel)
-async def book(thing: str, port: int) -> str:
+async def book(context: ToolContext, thing: str, port: int) -> str:
     """Book a thing."""
-    await make(port, f"book {thing}")
+    await make(context, port, f"book {thing}")
     return f"booked {thing}"
 
 
 @tool(effect="write")
-async def cancel_once(thing: str, port: int) -> None:
+async def cancel_once(context: ToolContext, thing: str, port: int) -> None:
     """Cancel a booking; the receiver cannot tell a repeat."""
-    await make(port, f"cancel {thing}")
+    await make(context, port, f"cancel {thing}")
 
 
 @tool(effect="write", compensate=cancel_once)
-async def book_unrepeatably(thing: str, port: int) -> str:
+async def book_unrepeatably(context: ToolContext, thing: str, port: int) -> str:
     """Book a thing whose cancellation is no more repeatable than the booking."""
-    await make(port, f"book {thing}")
+    await make(context, port, f"book {thing}")
     return f"booked {thing}"
 
 
 @tool(effect="write")
-async def charge(port: int) -> str:
+async def charge(context: ToolContext, port: int) -> str:
     """Charge a card."""
-    await make(port, "charge")
+    await make(context, port, "charge")
     raise ValueError("declined")
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from outlast_workers.local.ports import HOST
 
-from outlast import idempotency_key
+from outlast import ToolContext
 
 Place = Literal["before", "during", "after"]
 PLACES: tuple[Place, ...] = ("before", "during", "after")
@@ -74,16 +74,16 @@ class Ledger:
             task.cancel()
 
 
-async def ask(port: int, what: Place | Literal["find"], name: str) -> int:
+async def ask(context: ToolContext, port: int, what: Place | Literal["find"], name: str) -> int:
     """Tell the ledger at a port where this call is, or ask it; return how often the effect arrived."""
     reader, writer = await asyncio.open_connection(HOST, port)
-    writer.write(json.dumps([what, name, idempotency_key()]).encode() + b"\n")
+    writer.write(json.dumps([what, name, context.idempotency_key]).encode() + b"\n")
     found: int = json.loads(await reader.readline())
     writer.close()
     return found
 
 
-async def make(port: int, name: str) -> None:
+async def make(context: ToolContext, port: int, name: str) -> None:
     """Make an effect, passing through each place where a caller may be held."""
     for place in PLACES:
-        await ask(port, place, name)
+        await ask(context, port, place, name)

@@ -29,7 +29,7 @@ ROUNDS = 3
 KINDS = ("integer", "string", "object")
 
 
-def look_up(number: int) -> Tool[..., Any]:
+def look_up(number: int) -> Tool[Any, ..., Any]:
     """Return a tool that tells a few hundred bytes."""
 
     async def look(word: Word) -> str:

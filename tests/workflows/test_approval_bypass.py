@@ -20,7 +20,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from outlast import Agent, Approval, BadRequest, Escalation, idempotency_key, tool
+from outlast import Agent, Approval, BadRequest, Escalation, ToolContext, tool
 from outlast.contracts.agents import Leg, PinnedAgent, Route, ToolSpec
 from outlast.contracts.human import HumanDecision
 from outlast.contracts.limits import RunLimits
@@ -37,16 +37,16 @@ PAYMENTS: list[tuple[str, float, str]] = []
 
 
 @tool(effect="irreversible", approval=Approval(audience="leads", signed=True))
-def pay_signed(to: str, amount_usd: float) -> str:
+def pay_signed(context: ToolContext, to: str, amount_usd: float) -> str:
     """Pay, once one of the leads has signed."""
-    PAYMENTS.append((to, amount_usd, idempotency_key()))
+    PAYMENTS.append((to, amount_usd, context.idempotency_key))
     return "paid"
 
 
 @tool(effect="irreversible", approval=Approval(audience="anybody", quorum=2))
-def pay(to: str, amount_usd: float) -> str:
+def pay(context: ToolContext, to: str, amount_usd: float) -> str:
     """Pay, once two people have approved."""
-    PAYMENTS.append((to, amount_usd, idempotency_key()))
+    PAYMENTS.append((to, amount_usd, context.idempotency_key))
     return "paid"
 
 

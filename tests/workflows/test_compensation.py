@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from outlast import Agent, Approval, DefinitionError, RunFailed, idempotency_key, tool
+from outlast import Agent, Approval, DefinitionError, RunFailed, ToolContext, tool
 from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, pending
@@ -34,9 +34,9 @@ def cancel_flight(seat: str, result: str) -> str:
 
 
 @tool(effect="write", compensate=cancel_flight)
-def book_flight(seat: str, meal: str = "none") -> str:
+def book_flight(context: ToolContext, seat: str, meal: str = "none") -> str:
     """Book a flight."""
-    keys.append(idempotency_key())
+    keys.append(context.idempotency_key)
     world.append(f"booked {seat}")
     return f"ticket-{seat}"
 

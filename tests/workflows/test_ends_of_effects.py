@@ -144,12 +144,12 @@ async def note_lost(ref: str) -> str:
     return ref
 
 
-TOOLS: list[Tool[..., Any]] = [
+TOOLS: list[Tool[Any, ..., Any]] = [
     *(book, reserve, put, book_in_thread, reserve_in_thread, book_late, reserve_late, pay),
     *(book_lost, reserve_lost, note_lost),
 ]
 doer = Agent(name="doer", instructions="Do.", tools=TOOLS)
-UNDER_WAY: list[Tool[..., Any]] = [
+UNDER_WAY: list[Tool[Any, ..., Any]] = [
     book,
     reserve,
     put,
@@ -204,7 +204,7 @@ ENDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("used", [book, reserve, put], ids=named)
 async def test_an_effect_that_completes_as_its_run_ends_is_undone(
-    temporal: Client, used: Tool[..., Any], end: str, cached: int
+    temporal: Client, used: Tool[Any, ..., Any], end: str, cached: int
 ) -> None:
     at = house(temporal, call(used.name, ref="r"), cached=cached)
     deadline_s = ENDS[end].get("deadline_s")
@@ -230,7 +230,7 @@ async def test_an_effect_that_completes_as_its_run_ends_is_undone(
 @pytest.mark.parametrize("used", UNDER_WAY, ids=named)
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
 async def test_an_effect_under_way_is_waited_for_and_undone(
-    temporal: Client, used: Tool[..., Any], end: str
+    temporal: Client, used: Tool[Any, ..., Any], end: str
 ) -> None:
     at = house(temporal, call(used.name, ref="r"), cached=0)
     async with at.serve("workflows", "generate", "tools") as stage:
@@ -249,7 +249,7 @@ async def test_an_effect_under_way_is_waited_for_and_undone(
 
 @pytest.mark.parametrize("used", [book, reserve, put, pay], ids=named)
 async def test_a_call_that_no_worker_has_taken_is_not_waited_for(
-    temporal: Client, used: Tool[..., Any]
+    temporal: Client, used: Tool[Any, ..., Any]
 ) -> None:
     at = house(temporal, call(used.name, ref="r"), cached=0)
     async with at.serve("workflows", "generate") as stage:

@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
-from outlast import Agent, Approval, BadRequest, RunFailed, idempotency_key, tool
+from outlast import Agent, Approval, BadRequest, RunFailed, ToolContext, tool
 from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import on_stage, pending, staged_settings
@@ -32,15 +32,15 @@ def _fresh() -> None:
 
 
 @tool(effect="idempotent")
-def unwrite(ref: str) -> None:
+def unwrite(context: ToolContext, ref: str) -> None:
     """Undo."""
-    UNDO_KEYS.append(idempotency_key())
+    UNDO_KEYS.append(context.idempotency_key)
 
 
 @tool(effect="write", compensate=unwrite)
-def write(ref: str) -> str:
+def write(context: ToolContext, ref: str) -> str:
     """Write."""
-    KEYS.append(idempotency_key())
+    KEYS.append(context.idempotency_key)
     return ref
 
 

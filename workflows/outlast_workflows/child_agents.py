@@ -76,7 +76,7 @@ class ChildAgents:
             raise ToolFailed(f"agent {name} (call {call.id}): returned an invalid usage: {problem}")
         self._spending.usage += result.usage
         if result.status == "completed":
-            return to_json(result.output)
+            return to_json(result.output_json)
         return to_json({"error": f"{name} stopped: {result.stop_reason}"})
 
     def _child_id(self, call: PlannedCall) -> str:

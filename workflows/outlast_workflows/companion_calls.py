@@ -2,11 +2,11 @@
 
 from pydantic import JsonValue
 
+from outlast.call_headers import UNDO_SUFFIX, VERIFY_SUFFIX
 from outlast.contracts.agents import Route, ToolSpec
 from outlast.contracts.effects import CompanionTool
 from outlast.contracts.messages import ToolCall
 from outlast.contracts.proofs import CallProof
-from outlast.idempotency import UNDO_SUFFIX, VERIFY_SUFFIX
 from outlast.tools import DEFAULT_AUDIENCE
 from outlast_workflows.call_batch import CallBatch, PlannedCall
 from outlast_workflows.state import UndoStep

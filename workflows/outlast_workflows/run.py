@@ -58,7 +58,12 @@ class AgentRun:
         notifications = Notifications(state.agent.channels)
         requests = HumanRequests(inbound, self.display, notifications, state.agent.keys)
         activities = ToolActivities(
-            state.agent.route, legs, self.display, priority, key_base=state.key_base
+            state.agent.route,
+            legs,
+            self.display,
+            priority,
+            key_base=state.key_base,
+            tenant=state.tenant,
         )
         self._compensation = Compensation(state.undo, activities, requests, self.display)
         self._output_check = OutputCheck(state.agent)

@@ -6,11 +6,11 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
+from outlast.call_headers import CALL_KEY, CALL_TENANT, root_call_id
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
-from outlast.idempotency import CALL_KEY, root_call_id
 from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
 from outlast.tools import MAX_RESULT_BYTES
 from outlast_workflows.activity_options import (
@@ -58,8 +58,10 @@ class ToolActivities:
         priority: Priority,
         *,
         key_base: str,
+        tenant: str,
     ) -> None:
         self._key_base = key_base
+        self._tenant = tenant
         self._agent_route = agent_route
         self._legs = legs
         self._display = display
@@ -116,7 +118,8 @@ class ToolActivities:
         if tool.must_end:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
-        CALL_PROOF.set(call.proof)  # the plugin sends it in a header
+        CALL_PROOF.set(call.proof)  # the plugin sends these three in headers
+        CALL_TENANT.set(self._tenant)
         token = CALL_KEY.set(self._key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(

@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from outlast import Approval, Escalation, arguments, idempotency_key, tool
+from outlast import Approval, Escalation, ToolContext, arguments, tool
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.human import HumanDecision, PendingRequest, hash_of
 from outlast.contracts.names import AGENT_WORKFLOW
@@ -30,9 +30,9 @@ OPENED = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 @tool(effect="irreversible", approval=APPROVAL)
-def pay(order_id: str, amount_usd: float) -> str:
+def pay(context: ToolContext, order_id: str, amount_usd: float) -> str:
     """Pay."""
-    PAID.append(idempotency_key())
+    PAID.append(context.idempotency_key)
     return f"paid {order_id} {amount_usd}"
 
 

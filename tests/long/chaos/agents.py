@@ -10,7 +10,7 @@ import time
 
 from pydantic import BaseModel
 
-from outlast import Agent, Approval, ToolError, ask_human, tool
+from outlast import Agent, Approval, ToolContext, ToolError, ask_human, tool
 from tests.long.chaos.ledger import record, record_in_thread
 
 
@@ -21,16 +21,18 @@ class Report(BaseModel):
     turns: int
 
 
-async def _make(ref: str, before_s: float, after_s: float, amount: int = 0) -> str:
+async def _make(
+    context: ToolContext, ref: str, before_s: float, after_s: float, amount: int = 0
+) -> str:
     await asyncio.sleep(before_s)
-    await record("effect", ref, amount)
+    await record(context, "effect", ref, amount)
     await asyncio.sleep(after_s)
     return f"made {ref}"
 
 
-def _make_in_thread(ref: str, before_s: float, after_s: float) -> str:
+def _make_in_thread(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     time.sleep(before_s)
-    record_in_thread("effect", ref)
+    record_in_thread(context, "effect", ref)
     time.sleep(after_s)
     return f"made {ref}"
 
@@ -50,87 +52,93 @@ def look_in_thread(ref: str, before_s: float, after_s: float) -> str:
 
 
 @tool(effect="idempotent")
-async def store(ref: str, before_s: float, after_s: float) -> str:
+async def store(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Store something; a repeat is harmless."""
-    return await _make(ref, before_s, after_s)
+    return await _make(context, ref, before_s, after_s)
 
 
 @tool(effect="read")
-async def find(ref: str) -> str | None:
+async def find(context: ToolContext, ref: str) -> str | None:
     """Return what a call made, or None if it did not happen."""
-    return f"made {ref}" if await record("find", ref) else None
+    return f"made {ref}" if await record(context, "find", ref) else None
 
 
 @tool(effect="idempotent")
-async def cancel(ref: str) -> None:
+async def cancel(context: ToolContext, ref: str) -> None:
     """Undo a call."""
-    await record("undo", ref)
+    await record(context, "undo", ref)
 
 
 @tool(effect="idempotent")
-def cancel_in_thread(ref: str) -> None:
+def cancel_in_thread(context: ToolContext, ref: str) -> None:
     """Undo a call."""
-    record_in_thread("undo", ref)
+    record_in_thread(context, "undo", ref)
 
 
 @tool(effect="write")
-async def note(ref: str, before_s: float, after_s: float) -> str:
+async def note(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that nobody can find or undo."""
-    return await _make(ref, before_s, after_s)
+    return await _make(context, ref, before_s, after_s)
 
 
 @tool(effect="write", verify=find)
-async def transfer(ref: str, before_s: float, after_s: float) -> str:
+async def transfer(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be found."""
-    return await _make(ref, before_s, after_s)
+    return await _make(context, ref, before_s, after_s)
 
 
 @tool(effect="write", verify=find)
-def transfer_in_thread(ref: str, before_s: float, after_s: float) -> str:
+def transfer_in_thread(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be found."""
-    return _make_in_thread(ref, before_s, after_s)
+    return _make_in_thread(context, ref, before_s, after_s)
 
 
 @tool(effect="write", compensate=cancel)
-async def book(ref: str, before_s: float, after_s: float) -> str:
+async def book(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be undone."""
-    return await _make(ref, before_s, after_s)
+    return await _make(context, ref, before_s, after_s)
 
 
 @tool(effect="write", compensate=cancel_in_thread)
-def book_in_thread(ref: str, before_s: float, after_s: float) -> str:
+def book_in_thread(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be undone."""
-    return _make_in_thread(ref, before_s, after_s)
+    return _make_in_thread(context, ref, before_s, after_s)
 
 
 @tool(effect="write", compensate=cancel, verify=find)
-async def reserve(ref: str, before_s: float, after_s: float) -> str:
+async def reserve(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be found and undone."""
-    return await _make(ref, before_s, after_s)
+    return await _make(context, ref, before_s, after_s)
 
 
 @tool(effect="write", compensate=cancel, verify=find)
-def reserve_in_thread(ref: str, before_s: float, after_s: float) -> str:
+def reserve_in_thread(context: ToolContext, ref: str, before_s: float, after_s: float) -> str:
     """Write something that can be found and undone."""
-    return _make_in_thread(ref, before_s, after_s)
+    return _make_in_thread(context, ref, before_s, after_s)
 
 
 @tool(effect="irreversible", approval=Approval(audience="leads", expires_s=1_800), verify=find)
-async def pay(ref: str, before_s: float, after_s: float, amount: int, decide: str) -> str:
+async def pay(
+    context: ToolContext, ref: str, before_s: float, after_s: float, amount: int, decide: str
+) -> str:
     """Pay, once a person approves."""
-    return await _make(ref, before_s, after_s, amount)
+    return await _make(context, ref, before_s, after_s, amount)
 
 
 @tool(effect="irreversible", approval=Approval(audience="leads", quorum=2, expires_s=1_800))
-async def pay_by_two(ref: str, before_s: float, after_s: float, amount: int, decide: str) -> str:
+async def pay_by_two(
+    context: ToolContext, ref: str, before_s: float, after_s: float, amount: int, decide: str
+) -> str:
     """Pay, once two people approve."""
-    return await _make(ref, before_s, after_s, amount)
+    return await _make(context, ref, before_s, after_s, amount)
 
 
 @tool(effect="irreversible", approval=Approval(audience="leads", expires_s=6))
-async def flash(ref: str, before_s: float, after_s: float, amount: int, decide: str) -> str:
+async def flash(
+    context: ToolContext, ref: str, before_s: float, after_s: float, amount: int, decide: str
+) -> str:
     """Pay, if a person approves within seconds."""
-    return await _make(ref, before_s, after_s, amount)
+    return await _make(context, ref, before_s, after_s, amount)
 
 
 @tool(
@@ -139,9 +147,11 @@ async def flash(ref: str, before_s: float, after_s: float, amount: int, decide: 
     compensate=cancel,
     verify=find,
 )
-async def order(ref: str, before_s: float, after_s: float, amount: int, decide: str) -> str:
+async def order(
+    context: ToolContext, ref: str, before_s: float, after_s: float, amount: int, decide: str
+) -> str:
     """Order something that can be undone, once a person approves."""
-    return await _make(ref, before_s, after_s, amount)
+    return await _make(context, ref, before_s, after_s, amount)
 
 
 @tool(effect="write")

@@ -21,7 +21,7 @@ from outlast_workers.local.ports import HOST
 from outlast_workers.local.servers import ChildProcess
 from temporalio import activity
 
-from outlast import idempotency_key
+from outlast import ToolContext
 
 PORT_VARIABLE = "CHAOS_LEDGER_PORT"
 ANSWER_TIMEOUT_S = 30
@@ -68,14 +68,14 @@ async def _main(path: Path, port: int) -> None:
             await server.serve_forever()
 
 
-def _line(kind: str, ref: str, amount: int) -> bytes:
+def _line(context: ToolContext, kind: str, ref: str, amount: int) -> bytes:
     info = activity.info()
     call_id = info.activity_id.removesuffix(".undo").removesuffix(".verify")
     fields = {
         "kind": kind,
         "ref": ref,
         "tool": info.activity_type,
-        "key": idempotency_key(),
+        "key": context.idempotency_key,
         "workflow_id": info.workflow_id,
         "call_id": call_id,
         "amount": amount,
@@ -96,15 +96,15 @@ def _port() -> int:
     return int(os.environ[PORT_VARIABLE])
 
 
-async def record(kind: str, ref: str, amount: int = 0) -> int:
+async def record(context: ToolContext, kind: str, ref: str, amount: int = 0) -> int:
     """Record an arrival of this activity; return how many effects of `ref` arrived."""
-    return await _ask(_port(), _line(kind, ref, amount))
+    return await _ask(_port(), _line(context, kind, ref, amount))
 
 
-def record_in_thread(kind: str, ref: str, amount: int = 0) -> int:
+def record_in_thread(context: ToolContext, kind: str, ref: str, amount: int = 0) -> int:
     """Do what `record` does, with blocking calls."""
     with socket.create_connection((HOST, _port()), timeout=ANSWER_TIMEOUT_S) as connection:
-        connection.sendall(_line(kind, ref, amount))
+        connection.sendall(_line(context, kind, ref, amount))
         return int(connection.makefile().readline())
 
 

@@ -46,7 +46,7 @@ def gateway_settings(**fields: Any) -> GatewaySettings:
 async def doors(
     temporal: TemporalClient,
     model: ModelServer | Mapping[str, Any],
-    agents: Iterable[Agent],
+    agents: Iterable[Agent[Any, Any]],
     **settings: Any,
 ) -> AsyncIterator[Doors]:
     listed = list(agents)

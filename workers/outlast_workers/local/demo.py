@@ -106,7 +106,7 @@ async def _show(title: str, part: Callable[[], Awaitable[AgentResult]]) -> bool:
         f"\n  {result.status} after {result.turns} turns, {result.tool_calls} tool calls, "
         f"{usage.tokens:,} tokens"
     )
-    say("  " + json.dumps(result.output, indent=2, ensure_ascii=False).replace("\n", "\n  "))
+    say("  " + json.dumps(result.output_json, indent=2, ensure_ascii=False).replace("\n", "\n  "))
     return result.status == "completed"
 
 

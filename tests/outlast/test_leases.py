@@ -1,7 +1,6 @@
-"""Idempotency keys and leases outside of a server."""
+"""Leases of attempts, and the headers of calls, outside of a server."""
 
 import asyncio
-from contextvars import copy_context
 from datetime import timedelta
 
 import pytest
@@ -9,10 +8,12 @@ from outlast_activities.attempt_protocol import ActivityAttempt
 from temporalio.api.common.v1 import Payload
 from temporalio.testing import ActivityEnvironment
 
-from outlast import idempotency, idempotency_key, save_checkpoint
+from outlast import ToolContext, leases
+from outlast.call_headers import root_call_id, text_of, text_payload
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.errors import AttemptLost
-from outlast.idempotency import CALL_KEY, LEASE, Lease, key_of, key_payload, root_call_id
+from outlast.leases import Lease
+from outlast.tool_context import CallState
 
 
 class Clock:
@@ -21,7 +22,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
-    monkeypatch.setattr(idempotency, "_now", lambda: Clock.now)
+    monkeypatch.setattr(leases, "_now", lambda: Clock.now)
     Clock.now = 100.0
     return Clock
 
@@ -47,17 +48,13 @@ def test_a_lease_that_was_lost_stays_lost(silent_s: float, wakes_with_heartbeat:
 
 
 def test_a_tool_of_a_frozen_worker_gets_no_key_and_saves_no_checkpoint() -> None:
-    def run() -> str:
-        LEASE.set(Lease(10))
-        key = idempotency_key()
-        Clock.now += 20
-        with pytest.raises(AttemptLost, match="another worker may make the call"):
-            idempotency_key()
-        with pytest.raises(AttemptLost):
-            save_checkpoint(1)
-        return key
-
-    assert copy_context().run(ActivityEnvironment().run, run)
+    context = ToolContext(idempotency_key="run/1.1", state=CallState(lease=Lease(10)))
+    assert context.idempotency_key == "run/1.1"
+    Clock.now += 20
+    with pytest.raises(AttemptLost, match="another worker may make the call"):
+        _ = context.idempotency_key
+    with pytest.raises(AttemptLost):
+        context.save_checkpoint(1)
 
 
 async def test_an_attempt_renews_its_lease_with_each_heartbeat() -> None:
@@ -80,21 +77,13 @@ async def test_an_attempt_renews_its_lease_with_each_heartbeat() -> None:
     await environment.run(run)
 
 
-def test_a_call_has_the_key_that_its_run_passed() -> None:
-    def run() -> str:
-        CALL_KEY.set("run/first/1.1")
-        return idempotency_key()
-
-    assert copy_context().run(ActivityEnvironment().run, run) == "run/first/1.1"
-
-
 @pytest.mark.parametrize("call_id", ["1.1", "1.1.verify", "1.1.undo"])
 def test_companions_share_the_key_of_their_call(call_id: str) -> None:
     assert root_call_id(call_id) == "1.1"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"1", b"null", b"[]", b"\xff", b"{}"])
-def test_a_header_that_is_no_key_is_ignored(data: bytes) -> None:
-    assert key_of(Payload(data=data)) == ""
-    assert key_of(None) == ""
-    assert key_of(key_payload("ä/1")) == "ä/1"
+def test_a_header_without_text_is_ignored(data: bytes) -> None:
+    assert text_of(Payload(data=data)) == ""
+    assert text_of(None) == ""
+    assert text_of(text_payload("ä/1")) == "ä/1"

@@ -1,0 +1,38 @@
+"""Headers with which a run passes what belongs to a tool call to the worker of the tool."""
+
+import json
+from contextvars import ContextVar
+
+from temporalio.api.common.v1 import Payload
+
+UNDO_SUFFIX = ".undo"
+VERIFY_SUFFIX = ".verify"
+"""Suffixes that a companion tool's call adds to the id of the call that it belongs to."""
+
+CALL_KEY: ContextVar[str] = ContextVar("idempotency_key", default="")
+"""The idempotency key of the current call: the run sets it for the header, and the worker from it."""
+
+CALL_TENANT: ContextVar[str] = ContextVar("tenant", default="")
+"""The tenant of the current call, in the same way."""
+
+TEXT_HEADERS = {"outlast-idempotency-key": CALL_KEY, "outlast-tenant": CALL_TENANT}
+"""The headers with text, and the variables that hold it in runs and in workers."""
+
+
+def root_call_id(call_id: str) -> str:
+    """Return the id of the call that a companion's call belongs to, or the id itself."""
+    return call_id.removesuffix(UNDO_SUFFIX).removesuffix(VERIFY_SUFFIX)
+
+
+def text_payload(text: str) -> Payload:
+    """Return text as the payload of a header."""
+    return Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(text).encode())
+
+
+def text_of(payload: Payload | None) -> str:
+    """Return the text of a header, or nothing if there is none that can be read."""
+    try:
+        text = json.loads(payload.data) if payload is not None else ""
+    except ValueError:
+        return ""
+    return text if isinstance(text, str) else ""
