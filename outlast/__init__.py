@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from outlast.contracts.human import Approval, Escalation
     from outlast.contracts.limits import Limits
     from outlast.contracts.results import AgentResult, Progress, Usage
+    from outlast.dependencies import dependency
     from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
     from outlast.human_tools import ask_human
     from outlast.plugin import OutlastPlugin
@@ -53,11 +54,13 @@ __all__ = [
     "__version__",
     "arguments",
     "ask_human",
+    "dependency",
     "run_agent",
     "tool",
 ]
 
 _MODULES = {
+    "dependency": "outlast.dependencies",
     "ToolContext": "outlast.tool_context",
     "Agent": "outlast.agents",
     "run_agent": "outlast.child_runs",

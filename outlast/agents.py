@@ -2,8 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Generic, TypedDict, Unpack, get_args, overload
 
@@ -14,6 +14,7 @@ from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
+from outlast.dependencies import Dependency
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
@@ -60,6 +61,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     - `prompt` is the text of the first message; `{input}` stands for the input of the run.
     - `way` is how its model decides (`native`, `tools` or `decision`), and `effort` how much it thinks
       (`none` to `max`). By default the model server has both.
+    - `deps` is the `@dependency` function that opens the dependencies of its tools.
 
     Raises `DefinitionError` for a definition that cannot run.
     """
@@ -72,6 +74,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         *,
         output: Schema,
+        deps: Dependency[Any] = ...,
         **options: Unpack[AgentOptions],
     ) -> None: ...
 
@@ -82,6 +85,8 @@ class Agent(Generic[Deps_contra, Output_co]):
         instructions: str,
         tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         output: TypeForm[Output_co] = ...,
+        *,
+        deps: Dependency[Deps_contra] = ...,
         **options: Unpack[AgentOptions],
     ) -> None: ...
 
@@ -98,6 +103,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         way: Way | None = None,
         effort: Effort | None = None,
         limits: Limits | None = None,
+        deps: Dependency[Any] | None = None,
     ) -> None:
         self.name = name
         self.instructions = instructions
@@ -110,10 +116,12 @@ class Agent(Generic[Deps_contra, Output_co]):
         self.way: Way | None = way
         self.effort: Effort | None = effort
         self.limits = Limits() if limits is None else limits
+        self.deps = deps
         with explained_errors(f"agent {name!r}"):
             self._check()
             self.output_schema = _output_schema(output, name)
             self.tool_specs = _tool_specs(self)
+            _check_deps(self)
             self.output_type: TypeAdapter[Any] = TypeAdapter(
                 JsonValue if isinstance(output, dict) else output
             )
@@ -192,6 +200,34 @@ def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
     return in_opening_order(specs, agent.begin_with)
 
 
+def _check_deps(agent: Agent[Any, Any]) -> None:
+    """Raise `DefinitionError` for tools that need dependencies which the agent does not have."""
+    if agent.deps is not None and not isinstance(agent.deps, Dependency):
+        raise DefinitionError(
+            f"agent {agent.name!r}: deps {agent.deps!r} is not a dependency; decorate its function with"
+            " @outlast.dependency"
+        )
+    for tool in _own_tools(agent):
+        if agent.deps is None and tool.needs_deps:
+            raise DefinitionError(
+                f"agent {agent.name!r}: its tool {tool.name!r} needs dependencies of the type"
+                f" {_type_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
+            )
+
+
+def _own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:
+    """Yield the tools of an agent that are functions, and those that undo and verify their calls."""
+    waiting = [entry for entry in agent.tools if isinstance(entry, Tool)]
+    while waiting:
+        tool = waiting.pop()
+        yield tool
+        waiting.extend(tool.companions)
+
+
+def _type_name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or repr(annotation)
+
+
 def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tuple[ToolSpec, ...]:
     """Return the tools in the order of `begin_with`, and then all others; the first are marked."""
     opening = {name: position for position, name in enumerate(begin_with)}
@@ -232,10 +268,14 @@ def _check_parameters(spec: ToolSpec) -> None:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The agents and tools that a worker serves, by name."""
+    """The agents and tools that a worker serves, by name.
+
+    `dependencies` are those of its tools, by the name of the tool.
+    """
 
     agents: dict[str, Agent[Any, Any]]
     tools: dict[str, Tool[Any, ..., Any]]
+    dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
@@ -262,7 +302,39 @@ class Catalog:
         return cls(
             {name: agent for name, (agent, _) in agents.items()},
             {name: tool for name, (tool, _) in tools.items()},
+            _dependencies_of(agent for agent, _ in agents.values()),
         )
+
+    def check_dependencies(self) -> None:
+        """Raise `DefinitionError` for a tool that needs dependencies which no agent here has."""
+        for name, tool in self.tools.items():
+            if tool.needs_deps and name not in self.dependencies:
+                raise DefinitionError(
+                    f"tool {name!r} needs dependencies of the type {_type_name(tool.deps_type)}, but no"
+                    " agent here with deps= uses it: name the module of its agent too"
+                )
+
+
+def _dependencies_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Dependency[Any]]:
+    """Return the dependency of each tool that needs one: all agents with the tool have the same."""
+    found: dict[str, tuple[Dependency[Any], str]] = {}
+    names: dict[str, Dependency[Any]] = {}
+    for agent in agents:
+        for tool in _own_tools(agent):
+            if agent.deps is None or not tool.needs_deps:
+                continue
+            known, user = found.setdefault(tool.name, (agent.deps, agent.name))
+            if known is not agent.deps:
+                raise DefinitionError(
+                    f"tool {tool.name!r} gets the dependency {known.name!r} in agent {user!r}, and"
+                    f" {agent.deps.name!r} in agent {agent.name!r}; it can have only one"
+                )
+            if names.setdefault(known.name, known) is not known:
+                raise DefinitionError(
+                    f"two dependencies are named {known.name!r}: {names[known.name].place}, and"
+                    f" {known.place}"
+                )
+    return {name: dependency for name, (dependency, _) in found.items()}
 
 
 def _add_new(

@@ -1,5 +1,6 @@
 """The context of a tool call: what a tool knows about its call, and its dependencies."""
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any, Generic, get_args, get_origin
@@ -100,6 +101,12 @@ class ToolContext(Generic[Deps_co]):
             )
         # A copy, in the form that is read later: tuples become lists, and keys become text.
         self._state.checkpoint = json.loads(text)
+
+    def with_deps(self, deps: Any) -> "ToolContext[Any]":
+        """Return the context of the same call with dependencies. The worker calls it."""
+        context = copy.copy(self)
+        context.deps = deps
+        return context
 
     def _check_lease(self) -> None:
         if self._state.lease is not None:

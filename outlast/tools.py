@@ -94,6 +94,11 @@ class Tool(Generic[_NeededDeps_contra, _Arguments, _Result]):
         return is_async(self.function)
 
     @property
+    def needs_deps(self) -> bool:
+        """Whether its context has dependencies."""
+        return self.deps_type not in (None, type(None))
+
+    @property
     def place(self) -> str:
         """The module and line of the function."""
         return place_of(self.function)

@@ -12,7 +12,7 @@ from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ConcurrencySettings, QueuesSettings, RoutesSettings
-from outlast_workers.task_queues import build_workers, run_workers
+from outlast_workers.task_queues import build_workers, run_workers, tool_runner
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
@@ -172,17 +172,23 @@ async def on_stage(
         if isinstance(model, Mapping)
         else {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
     )
-    workers = build_workers(
-        client, settings, catalog, endpoints=endpoints, has_search_attributes=has_search_attributes
-    )
     stage = Stage(client, settings)
     stop = asyncio.Event()
-    serving = asyncio.create_task(run_workers(workers, stop, drain_s=settings.drain_s))
-    try:
-        yield stage
-    finally:
-        stop.set()
-        await serving
+    async with tool_runner(settings, catalog) as runner:
+        workers = build_workers(
+            client,
+            settings,
+            catalog,
+            runner=runner,
+            endpoints=endpoints,
+            has_search_attributes=has_search_attributes,
+        )
+        serving = asyncio.create_task(run_workers(workers, stop, drain_s=settings.drain_s))
+        try:
+            yield stage
+        finally:
+            stop.set()
+            await serving
     await stage.replay()
 
 

@@ -11,16 +11,20 @@ import contextvars
 import itertools
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
-from outlast.errors import Failure, ToolFailed
+from outlast.dependencies import Dependency
+from outlast.errors import Failure, NotReady, ToolFailed
 from outlast.tool_context import ToolContext
 from outlast.tools import Tool
+from outlast.tools import tool as as_tool
+from outlast_activities.open_dependencies import OpenDependencies
 from outlast_activities.tool_failures import as_failure
 from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop
 
@@ -43,6 +47,12 @@ MAX_TOOL_LOOPS = 8
 MAX_HUNG_CALLS = 100
 """Plain calls that run although nobody waits for them. With so many, further ones fail on this worker."""
 
+OPEN_WITHIN_S = 30.0
+"""How long a dependency may take to open. After it, the worker does not start."""
+
+CLOSE_WITHIN_S = 2.0
+"""How long dependencies may take to close, together, after the worker has drained."""
+
 log = structlog.get_logger("outlast.tools")
 
 
@@ -57,8 +67,12 @@ class _Outcome:
 class ToolRunner:
     """Runs the calls of one worker's tools."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(
+        self, *, threads: int, dependencies: Mapping[str, Dependency[Any]] | None = None
+    ) -> None:
         self._threads = threads
+        self._dependencies = dict(dependencies or {})
+        self._open = OpenDependencies()
         self._loops: list[ToolLoop] = []
         self._owners: dict[ToolLoop, str] = {}
         self._blockers: set[str] = set()
@@ -75,13 +89,57 @@ class ToolRunner:
         is cancelled.
         """
         CURRENT_TOOL.set(tool.name)
+        dependency = self._dependencies.get(tool.name)
         if tool.is_async:
-            return bytes(await self._on_loop(tool, lambda: tool.invoke_async(arguments, context)))
+            return bytes(
+                await self._on_loop(tool, lambda: self._invoke_async(tool, arguments, context))
+            )
+        if context is not None and dependency is not None:
+            context = context.with_deps(self._open.shared(dependency))
         result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments, context))
         if isinstance(result, bytes):
             return result
         # A plain function that returns an awaitable, such as an async one in a plain decorator.
         return bytes(await self._on_loop(tool, lambda: _encoded(tool, result)))
+
+    async def __aenter__(self) -> Self:
+        """Open the dependencies of the tools. Raises `NotReady` if one cannot be opened."""
+        try:
+            for dependency in dict.fromkeys(self._dependencies.values()):
+                await self._open_first(dependency)
+        except BaseException:
+            await self._open.close(within_s=CLOSE_WITHIN_S)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the dependencies."""
+        await self._open.close(within_s=CLOSE_WITHIN_S)
+
+    async def _open_first(self, dependency: Dependency[Any]) -> None:
+        async def open_dependency() -> None:
+            await self._open.value(dependency)
+
+        opening = as_tool(effect="read", name="open")(open_dependency)
+        try:
+            async with asyncio.timeout(OPEN_WITHIN_S):
+                await self.run(opening, b"{}")
+            return
+        except TimeoutError:
+            reason = f"it took longer than {OPEN_WITHIN_S:g} s"
+        except ApplicationError as error:
+            reason = f"{error.type}: {error.message}"
+        raise NotReady(
+            f"the dependency {dependency.name!r} ({dependency.place}) cannot be opened: {reason}"
+        )
+
+    async def _invoke_async(
+        self, tool: Tool[Any, ..., Any], arguments: bytes, context: ToolContext[Any] | None
+    ) -> bytes:
+        dependency = self._dependencies.get(tool.name)
+        if context is not None and dependency is not None:
+            context = context.with_deps(await self._open.value(dependency))
+        return await tool.invoke_async(arguments, context)
 
     def blocked_text(self) -> str:
         """Return which tool blocks an event loop now, in words, or nothing."""

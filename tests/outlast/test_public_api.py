@@ -33,7 +33,7 @@ NAMES: dict[str, set[str]] = {
             "Run",
             "RunFailed",
         ),
-        *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext"),
+        *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__"),
     },
     "outlast.errors": {
@@ -79,7 +79,9 @@ NAMES: dict[str, set[str]] = {
 }
 
 PARAMETERS = {
-    "outlast.Agent": "name instructions tools output begin_with prompt description model way effort limits",
+    "outlast.Agent": (
+        "name instructions tools output begin_with prompt description model way effort limits deps"
+    ),
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
     "outlast.Client": "client",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",
@@ -115,6 +117,7 @@ PARAMETERS = {
     "outlast.ToolContext.save_checkpoint": "self value",
     "outlast.ToolError": "message",
     "outlast.ask_human": "answer audience name description max_calls expires remind escalate",
+    "outlast.dependency": "function",
     "outlast.run_agent": "agent input spec limits tenant id task_queue",
     "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify"),
     "outlast.errors.ModelError": "message kind retryable retry_after tokens text",

@@ -19,7 +19,7 @@ from outlast_workers.stop_signals import stop_on_signals
 
 UI_PORT = 8233
 
-EXIT_WITHIN_S = 3.0
+EXIT_WITHIN_S = 1.0
 """Seconds that a drained process has to exit."""
 
 EPILOG = """\

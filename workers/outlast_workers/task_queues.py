@@ -24,7 +24,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
 from outlast.agents import Catalog
-from outlast.errors import NotReady
+from outlast.errors import DefinitionError, NotReady
 from outlast_workers.audiences import channels_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
@@ -50,12 +50,21 @@ def build_workers(
     settings: Settings,
     catalog: Catalog,
     *,
+    runner: ToolRunner,
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
 ) -> list[Worker]:
-    """Return the workers of this process. The role `generate` calls the models of `endpoints`."""
+    """Return the workers of this process.
+
+    `runner` runs the code of tools. The role `generate` calls the models of `endpoints`.
+    """
     queues = polled_queues(
-        client, settings, catalog, endpoints=endpoints, has_search_attributes=has_search_attributes
+        client,
+        settings,
+        catalog,
+        runner=runner,
+        endpoints=endpoints,
+        has_search_attributes=has_search_attributes,
     )
     plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
     workers = []
@@ -66,11 +75,26 @@ def build_workers(
     return workers
 
 
+def tool_runner(settings: Settings, catalog: Catalog) -> ToolRunner:
+    """Return what runs the tools of this process, a context manager that opens their dependencies.
+
+    Raises `NotReady` for a tool that needs dependencies which no agent here has.
+    """
+    if "tools" not in settings.roles:
+        return ToolRunner(threads=settings.concurrency.tools)
+    try:
+        catalog.check_dependencies()
+    except DefinitionError as error:
+        raise NotReady(f"--agents: {error}") from error
+    return ToolRunner(threads=settings.concurrency.tools, dependencies=catalog.dependencies)
+
+
 def polled_queues(
     client: Client,
     settings: Settings,
     catalog: Catalog,
     *,
+    runner: ToolRunner,
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
 ) -> dict[str, PolledQueue]:
@@ -78,7 +102,6 @@ def polled_queues(
     transcripts = TranscriptCache(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
-    runner = ToolRunner(threads=settings.concurrency.tools)
     queues: dict[str, PolledQueue] = {}
 
     def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.start_warnings import warn_at_start
-from outlast_workers.task_queues import build_workers, run_workers
+from outlast_workers.task_queues import build_workers, run_workers, tool_runner
 from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
 
 CHECK_INTERVAL_S = 5.0
@@ -45,7 +45,7 @@ async def run_process(
     try:
         catalog = load_catalog(settings.agents)
         warn_at_start(settings, catalog)
-        async with open_model_servers(settings) as servers:
+        async with open_model_servers(settings) as servers, AsyncExitStack() as opened:
             client = await _connect(settings, telemetry, address)
             has_search_attributes = await ensure_search_attributes(client)
             started = asyncio.Event()
@@ -53,10 +53,12 @@ async def run_process(
                 endpoints = await servers.endpoints(stop) if servers else {}
                 if stop.is_set():
                     return
+                runner = await opened.enter_async_context(tool_runner(settings, catalog))
                 workers = build_workers(
                     client,
                     settings,
                     catalog,
+                    runner=runner,
                     endpoints=endpoints,
                     has_search_attributes=has_search_attributes,
                 )

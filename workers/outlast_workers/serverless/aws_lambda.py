@@ -8,11 +8,13 @@ invocation has its own event loop, and therefore its own connections.
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.tool_runner import CLOSE_WITHIN_S, ToolRunner
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.contrib.aws.lambda_worker import LambdaWorkerConfig, run_worker
@@ -29,7 +31,7 @@ from outlast_workers.idle import IdleExit
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import VERSION_VARIABLES, ModelSettings
-from outlast_workers.task_queues import CANCEL_S, polled_queues, worker_options
+from outlast_workers.task_queues import CANCEL_S, polled_queues, tool_runner, worker_options
 from outlast_workers.telemetry import FLUSH_S, core_runtime, start_telemetry
 
 IDLE_EXIT_S = 5.0
@@ -79,11 +81,16 @@ class LambdaFunction:
             raise NotReady("set TEMPORAL_ADDRESS: a Lambda function has no local Temporal server")
         config.client_connect_config["plugins"] = [OutlastPlugin(), *self._telemetry.plugins]
         config.client_connect_config["runtime"] = self._runtime
-        async with open_model_servers(settings, self._known) as servers:
+        async with (
+            open_model_servers(settings, self._known) as servers,
+            AsyncExitStack() as opened,
+        ):
             endpoints = await servers.endpoints(asyncio.Event()) if servers else {}
+            runner = await opened.enter_async_context(tool_runner(settings, self._catalog))
             tasks = _TasksPlugin(
                 settings,
                 self._catalog,
+                runner,
                 endpoints,
                 has_search_attributes=await self._ensure_search_attributes(config),
             )
@@ -123,6 +130,7 @@ class _TasksPlugin(SimplePlugin):
         self,
         settings: Settings,
         catalog: Catalog,
+        runner: ToolRunner,
         endpoints: dict[str, Endpoint],
         *,
         has_search_attributes: bool,
@@ -130,6 +138,7 @@ class _TasksPlugin(SimplePlugin):
         super().__init__("outlast.Tasks")
         self._settings = settings
         self._catalog = catalog
+        self._runner = runner
         self._endpoints = endpoints
         self._has_search_attributes = has_search_attributes
 
@@ -138,6 +147,7 @@ class _TasksPlugin(SimplePlugin):
             config["client"],  # pyright: ignore[reportTypedDictNotRequiredAccess] a worker has one
             self._settings,
             self._catalog,
+            runner=self._runner,
             endpoints=self._endpoints,
             has_search_attributes=self._has_search_attributes,
         ).values()
@@ -177,4 +187,4 @@ def _limit_server_wait(settings: Settings) -> Settings:
 
 def _shutdown_buffer(settings: Settings) -> timedelta:
     """Return how long before its end an invocation starts to drain and hand back activities."""
-    return timedelta(seconds=settings.drain_s + CANCEL_S + FLUSH_S)
+    return timedelta(seconds=settings.drain_s + CANCEL_S + CLOSE_WITHIN_S + FLUSH_S)
