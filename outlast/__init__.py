@@ -19,9 +19,17 @@ if TYPE_CHECKING:
     from outlast.contracts.conditions import arguments
     from outlast.contracts.human import Approval, Escalation
     from outlast.contracts.limits import Limits
+    from outlast.contracts.requests import AgentRequest
     from outlast.contracts.results import AgentResult, Progress, Usage
     from outlast.dependencies import dependency
-    from outlast.errors import BadRequest, DefinitionError, OutlastError, RunFailed, ToolError
+    from outlast.errors import (
+        BadRequest,
+        DefinitionError,
+        OutlastError,
+        Retry,
+        RunFailed,
+        ToolError,
+    )
     from outlast.human_tools import ask_human
     from outlast.plugin import OutlastPlugin
     from outlast.runs import Run
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "AgentRequest",
     "AgentResult",
     "Approval",
     "BadRequest",
@@ -43,6 +52,7 @@ __all__ = [
     "OutlastError",
     "OutlastPlugin",
     "Progress",
+    "Retry",
     "Route",
     "Run",
     "RunFailed",
@@ -60,6 +70,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AgentRequest": "outlast.contracts.requests",
+    "Retry": "outlast.errors",
     "dependency": "outlast.dependencies",
     "ToolContext": "outlast.tool_context",
     "Agent": "outlast.agents",

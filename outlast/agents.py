@@ -1,11 +1,12 @@
 """Agents: instructions, tools and the type of the answer."""
 
+import inspect
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Generic, TypedDict, Unpack, get_args, overload
+from typing import Any, Generic, Protocol, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypeForm, TypeVar
@@ -13,7 +14,7 @@ from typing_extensions import TypeForm, TypeVar
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
-from outlast.contracts.requests import MAX_INSTRUCTIONS, prompt_problem
+from outlast.contracts.requests import AgentRequest, instructions_problem, prompt_problem
 from outlast.dependencies import Dependency
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
@@ -39,6 +40,18 @@ Output_co = TypeVar("Output_co", covariant=True, default=str)
 """The type of the answers of an agent."""
 
 
+Instructions: TypeAlias = str | Callable[[AgentRequest], str | Awaitable[str]]
+"""Instructions of an agent: text, or a function of the request that returns it."""
+
+_Answer_contra = TypeVar("_Answer_contra", contravariant=True)
+
+
+class _Check(Protocol[_Answer_contra]):
+    """A function that checks an answer."""
+
+    def __call__(self, answer: _Answer_contra, /) -> Awaitable[None] | None: ...
+
+
 class AgentOptions(TypedDict, total=False):
     """The options of an `Agent` that have no influence on its types."""
 
@@ -54,6 +67,8 @@ class AgentOptions(TypedDict, total=False):
 class Agent(Generic[Deps_contra, Output_co]):
     """An agent.
 
+    - `instructions` are text, or a function of the `AgentRequest` that returns it. The function runs once
+      in each run, on a worker of the role `workflows`, and may be async.
     - `tools` are functions with `@tool`, other agents, or `ToolSpec`s of tools of another worker.
     - `output` is the type of the answer: a type that pydantic supports, or a JSON Schema.
     - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
@@ -70,7 +85,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(
         self: "Agent[Any, JsonValue]",
         name: str,
-        instructions: str,
+        instructions: Instructions,
         tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         *,
         output: Schema,
@@ -82,7 +97,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(
         self,
         name: str,
-        instructions: str,
+        instructions: Instructions,
         tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         output: TypeForm[Output_co] = ...,
         *,
@@ -93,7 +108,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(  # noqa: PLR0913, PLR0917 definitions name them
         self,
         name: str,
-        instructions: str,
+        instructions: Instructions,
         tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = (),
         output: Any = str,
         begin_with: Sequence[str] = (),
@@ -117,6 +132,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         self.effort: Effort | None = effort
         self.limits = Limits() if limits is None else limits
         self.deps = deps
+        self.checks: list[Callable[[Any], Awaitable[None] | None]] = []
         with explained_errors(f"agent {name!r}"):
             self._check()
             self.output_schema = _output_schema(output, name)
@@ -129,9 +145,30 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __repr__(self) -> str:
         return f"<outlast.Agent {self.name!r}>"
 
+    def check(self, function: _Check[Output_co]) -> _Check[Output_co]:
+        """Register a check of answers, as a decorator: the function raises `Retry("why")` to reject one.
+
+        It gets a value of the output type, runs on a worker of the role `workflows`, and may be async. The
+        model reads the reason and answers again. After three such answers in a row the run fails with
+        `AnswerRejected`. Checks run in the order of their definition.
+        """
+        if not callable(function):
+            raise DefinitionError(f"agent {self.name!r}: the check {function!r} is not a function")
+        self.checks.append(function)
+        return function
+
+    @property
+    def summary(self) -> str:
+        """What other agents and clients read about it, in one line."""
+        written = self.instructions if isinstance(self.instructions, str) else ""
+        written = written or inspect.getdoc(self.instructions) or self.name
+        return self.description or written.strip().splitlines()[0]
+
     @property
     def checks_output(self) -> bool:
-        """Whether answers are checked by more than the JSON Schema. Validators are an example."""
+        """Whether more than the JSON Schema checks answers: a `check`, or validators of the type."""
+        if self.checks:
+            return True
         return not (isinstance(self.output, dict) or is_said_by_schema(self.output_type))
 
     def _check(self) -> None:
@@ -139,13 +176,9 @@ class Agent(Generic[Deps_contra, Output_co]):
             raise DefinitionError(
                 f"agent {self.name!r}: a name is a letter, then at most 63 letters, digits, '_' and '-'"
             )
-        if not self.instructions.strip():
-            raise DefinitionError(f"agent {self.name!r}: its instructions are empty")
-        if len(self.instructions) > MAX_INSTRUCTIONS:
-            raise DefinitionError(
-                f"agent {self.name!r}: its instructions have more than {MAX_INSTRUCTIONS:,} characters: "
-                "let a tool look things up"
-            )
+        problem = instructions_problem(self.instructions)
+        if problem is not None and not callable(self.instructions):
+            raise DefinitionError(f"agent {self.name!r}: its instructions {problem}")
         problem = prompt_problem(self.prompt)
         if problem is not None:
             raise DefinitionError(f"agent {self.name!r}: its prompt {problem}")
@@ -244,7 +277,7 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
     if isinstance(entry, Agent):
         return ToolSpec(
             name=entry.name,
-            description=entry.description or entry.instructions.splitlines()[0],
+            description=entry.summary,
             parameters=AGENT_PARAMETERS,
             kind="agent",
         )

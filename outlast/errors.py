@@ -9,7 +9,10 @@ OutlastError
     ├── BadRequest        JSON that a person wrote is invalid
     │   └── RunNotFound   there is no run with this id, or it has ended
     ├── ToolError         a tool rejects a call; the model reads the reason and continues
+    ├── Retry             a tool or a check rejects what the model did; the model reads why and tries again
     ├── ToolFailed        a tool is broken; the run fails
+    ├── AgentFailed       instructions or a check of an agent are broken; the run fails
+    ├── AnswerRejected    the checks of an agent rejected too many answers in a row
     ├── AttemptLost       a frozen worker goes on with a call that another one may make
     ├── TooSlow           an attempt of a tool exceeded its timeout
     ├── WorkerShutdown    a worker stops, and returns an activity for another worker
@@ -132,6 +135,27 @@ class ToolError(Failure):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
+
+
+class Retry(Failure):
+    """Raised by a tool or an `@agent.check` function: the model reads the reason, and tries again.
+
+    A run fails after three such calls of one tool, or three such answers, in a row. Raise `ToolError` for a
+    call that the model cannot improve.
+    """
+
+    category_of_logs = ApplicationErrorCategory.BENIGN
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class AgentFailed(Failure):
+    """Raised when code of an agent is broken: its instructions, or a check. It fails the run."""
+
+
+class AnswerRejected(Failure):
+    """Raised when the checks of an agent rejected too many answers in a row. It fails the run."""
 
 
 class ToolFailed(Failure):

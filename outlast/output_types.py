@@ -50,17 +50,12 @@ def parsed_output(adapter: TypeAdapter[Any], output: JsonValue) -> Any:
     try:
         return adapter.validate_json(to_json(output))
     except ValidationError as error:
-        reason = error_text(ValueError(explain(error)))
         raise OutputMismatch(
-            f"the answer of the run is not a value of the output type of this agent: {reason}; do the"
-            " caller and the worker have different versions of it?"
+            "the answer of the run is not a value of the output type of this agent:"
+            f" {type_problem(error)}; do the caller and the worker have different versions of it?"
         ) from None
 
 
-def output_problem(adapter: TypeAdapter[Any], data: bytes) -> str | None:
-    """Return why an answer, as JSON, is not a value of a type, in one line; None if it is one."""
-    try:
-        adapter.validate_json(data)
-    except ValidationError as error:
-        return error_text(ValueError(explain(error)))
-    return None
+def type_problem(error: ValidationError) -> str:
+    """Return why an answer is not a value of a type, in one line."""
+    return error_text(ValueError(explain(error)))

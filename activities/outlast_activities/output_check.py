@@ -1,27 +1,37 @@
-"""The activity that validates an answer with the output type of its agent.
+"""The activity that validates an answer with the output type and the checks of its agent.
 
-A `generate` worker knows no types. Validators of a type are code of other people, so they run like a tool.
+A `generate` worker knows no types. Validators and checks are code of other people, so they run like a tool.
 """
 
 import asyncio
+import functools
+from typing import Any
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from outlast.agents import Catalog
+from outlast.agents import Agent, Catalog
 from outlast.contracts.agents import CheckedOutput, OutputToCheck
-from outlast.output_types import output_problem
-from outlast.text.json_text import from_json, to_json
-from outlast.tools import tool
+from outlast.errors import AgentFailed, Retry
+from outlast.output_types import type_problem
+from outlast.text.json_text import to_json
+from outlast.text.texts import cut
+from outlast.tool_parameters import name_of
 from outlast_activities.tool_runner import ToolRunner
 
 OUTPUT_CHECK_S = 20.0
 """How long the validators of one answer may take. It is less than the timeout of the activity."""
 
+CHECK_S = 20.0
+"""How long one check of an answer may take. The timeout of the activity bounds all of them together."""
+
+MAX_RETURNED_BYTES = 60
+"""The value that a check returned, in the failure."""
+
 
 class OutputActivities:
-    """Validates answers with the types of this worker's agents."""
+    """Validates answers with the types and the checks of this worker's agents."""
 
     def __init__(self, catalog: Catalog, runner: ToolRunner) -> None:
         self._catalog = catalog
@@ -29,25 +39,55 @@ class OutputActivities:
 
     @activity.defn(name="check_output")
     async def check_output(self, input: OutputToCheck) -> CheckedOutput:  # noqa: A002 Temporal's word
-        """Return why an answer is not a value of its agent's type, if it is not."""
+        """Return why an answer is not valid, if it is not. Raises `AgentFailed` for a broken check."""
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
             # Another worker may know it.
             raise ApplicationError(f"agent {input.agent!r} is not registered with this worker")
-        if not agent.checks_output:
-            return CheckedOutput()
-        adapter = agent.output_type
-
-        def check(answer: JsonValue) -> str | None:
-            return output_problem(adapter, to_json(answer).encode())
-
-        checking = tool(effect="read", name="validate")(check)
-        data = to_json({"answer": input.answer}).encode()
         try:
             async with asyncio.timeout(OUTPUT_CHECK_S):
-                problem = from_json(await self._runner.run(checking, data))
+                problem, value = await self._validate(agent, input.answer)
         except TimeoutError:
-            problem = f"its validators took longer than {OUTPUT_CHECK_S:g} s"
+            problem, value = f"its validators took longer than {OUTPUT_CHECK_S:g} s", None
+        if problem is not None:
+            return CheckedOutput(problem=problem)
+        return await self._check(agent, value)
+
+    async def _validate(self, agent: Agent[Any, Any], answer: JsonValue) -> tuple[str | None, Any]:
+        """Return what is wrong with an answer, or the value of the output type."""
+
+        def validate() -> tuple[str | None, Any]:
+            try:
+                return None, agent.output_type.validate_json(to_json(answer))
+            except ValidationError as error:
+                return type_problem(error), None
+
+        try:
+            result: tuple[str | None, Any] = await self._runner.call("validate", validate)
         except ApplicationError as error:
-            problem = f"its validators failed: {error.type}: {error.message}"
-        return CheckedOutput(problem=None if problem is None else str(problem))
+            return f"its validators failed: {error.type}: {error.message}", None
+        return result
+
+    async def _check(self, agent: Agent[Any, Any], value: Any) -> CheckedOutput:
+        for check in agent.checks:
+            name = name_of(check)
+            what = f"the check {name!r} of agent {agent.name!r}"
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    returned = await self._runner.call("check", functools.partial(check, value))
+            except TimeoutError:
+                raise AgentFailed(
+                    f"{what} took longer than {CHECK_S:g} s", retryable=True
+                ) from None
+            except ApplicationError as error:
+                if error.type == Retry.__name__:
+                    return CheckedOutput(problem=error.message, check=name)
+                raise AgentFailed(
+                    f"{what} failed: {error.type}: {error.message}", retryable=True
+                ) from error.__cause__
+            if returned is not None:
+                shown = cut(repr(returned), MAX_RETURNED_BYTES)
+                raise AgentFailed(
+                    f"{what} returned {shown}; return nothing, and raise Retry to reject an answer"
+                )
+        return CheckedOutput()

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from temporalio import activity
 
-from outlast.agents import Catalog
+from outlast.agents import Agent, Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
-from outlast.errors import BadRequest
+from outlast.errors import AgentFailed, BadRequest
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key
+from outlast_activities.instructions import InstructionWriter
 from outlast_activities.policies.routes import Routes
 from outlast_activities.policies.spec_policy import SpecPolicy
 
@@ -55,6 +57,7 @@ class ResolveActivities:
         catalog: Catalog,
         *,
         routes: Routes,
+        instructions: InstructionWriter | None = None,
         channels: Mapping[str, int] | None = None,
         keys: Mapping[str, Mapping[str, str]] | None = None,
         has_search_attributes: bool = False,
@@ -64,6 +67,7 @@ class ResolveActivities:
         self._tools = _tools_of(catalog)
         self._specs = specs or SpecPolicy()
         self._routes = routes
+        self._instructions = instructions
         self._channels = dict(channels or {})
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
         self._has_search_attributes = has_search_attributes
@@ -90,7 +94,7 @@ class ResolveActivities:
         return Resolved(
             tools=self._signable(self._routed(tool) for tool in agent.tool_specs),
             route=self._routes.of_model(agent.model),
-            instructions=agent.instructions,
+            instructions=await self._instructions_of(agent),
             prompt=agent.prompt,
             output_schema=agent.output_schema,
             checks_output=agent.checks_output,
@@ -104,6 +108,13 @@ class ResolveActivities:
             cold=COLD_LEGS.current(datetime.now(UTC)),
             has_audience_attribute=self._has_search_attributes,
         )
+
+    async def _instructions_of(self, agent: Agent[Any, Any]) -> str:
+        if isinstance(agent.instructions, str):
+            return agent.instructions
+        if self._instructions is None:
+            raise AgentFailed(f"no worker here writes the instructions of agent {agent.name!r}")
+        return await self._instructions.instructions_of(agent)
 
     def _tool(self, name: str) -> ToolSpec:
         specs = self._tools.get(name)

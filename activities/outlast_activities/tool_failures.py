@@ -4,12 +4,12 @@ import itertools
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from outlast.errors import ToolError, ToolFailed, TooSlow, WorkerShutdown
+from outlast.errors import Retry, ToolError, ToolFailed, TooSlow, WorkerShutdown
 from outlast.text.error_text import MAX_GROUP_ERRORS, clean_text, error_text, leaves, type_name
 
 MEANINGFUL_TYPES = frozenset(
     (
-        *(kind.__name__ for kind in (ToolError, ToolFailed, TooSlow, WorkerShutdown)),
+        *(kind.__name__ for kind in (ToolError, Retry, ToolFailed, TooSlow, WorkerShutdown)),
         *("ActivityPause", "ActivityReset"),
     )
 )
@@ -19,11 +19,13 @@ MEANINGFUL_TYPES = frozenset(
 def as_failure(error: BaseException) -> ApplicationError:
     """Return the exception of a tool as a failure: its type, and its message as text.
 
-    A `ToolError` is one for the model, also as a subclass, or in a group of nothing else.
+    A `ToolError` and a `Retry` are for the model, also as a subclass, or in a group of nothing else.
     """
     members = list(itertools.islice(leaves(error), MAX_GROUP_ERRORS + 1))
     if members and all(isinstance(member, ToolError) for member in members):
         failure: ApplicationError = ToolError("; ".join(map(error_text, members)))
+    elif members and all(isinstance(member, Retry) for member in members):
+        failure = Retry("; ".join(map(error_text, members)))
     else:
         failure = _failure(error)
     # The cause and the traceback show developers the place; the failure converter bounds them.

@@ -8,6 +8,7 @@ cause in one line. That includes `SystemExit` and `KeyboardInterrupt`, which end
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import itertools
 import threading
 import weakref
@@ -117,13 +118,9 @@ class ToolRunner:
         await self._open.close(within_s=CLOSE_WITHIN_S)
 
     async def _open_first(self, dependency: Dependency[Any]) -> None:
-        async def open_dependency() -> None:
-            await self._open.value(dependency)
-
-        opening = as_tool(effect="read", name="open")(open_dependency)
         try:
             async with asyncio.timeout(OPEN_WITHIN_S):
-                await self.run(opening, b"{}")
+                await self.call("open", lambda: self._open.value(dependency))
             return
         except TimeoutError:
             reason = f"it took longer than {OPEN_WITHIN_S:g} s"
@@ -140,6 +137,25 @@ class ToolRunner:
         if context is not None and dependency is not None:
             context = context.with_deps(await self._open.value(dependency))
         return await tool.invoke_async(arguments, context)
+
+    async def call(self, name: str, function: Callable[[], Any]) -> Any:
+        """Call other code of a user in the same way as a plain tool, and return its value.
+
+        If the function returns an awaitable, it is awaited on the event loop of the async tools.
+        """
+        values: list[Any] = []
+
+        async def keep_result(result: Awaitable[Any]) -> None:
+            values.append(await result)
+
+        def contained() -> None:
+            result = function()
+            if inspect.isawaitable(result):
+                return keep_result(result)  # type: ignore[return-value]  # the runner awaits it
+            return values.append(result)
+
+        await self.run(as_tool(effect="read", name=name)(contained), b"{}")
+        return values[0]
 
     def blocked_text(self) -> str:
         """Return which tool blocks an event loop now, in words, or nothing."""

@@ -79,7 +79,7 @@ def pinned(agent: Agent[Any, Any]) -> PinnedAgent:
     """Return an agent as a run pins it."""
     return PinnedAgent(
         name=agent.name,
-        instructions=agent.instructions,
+        instructions=str(agent.instructions),
         tools=agent.tool_specs,
         output_schema=agent.output_schema,
         route=Route(legs=(Leg(task_queue="none"),)),

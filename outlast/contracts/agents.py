@@ -174,6 +174,8 @@ class OutputToCheck(WireModel):
 
 
 class CheckedOutput(WireModel):
-    """The result of `check_output`: why the answer is not a value of the type, or None if it is one."""
+    """The result of `check_output`: why the answer is not valid, or None if it is."""
 
     problem: str | None = None
+    check: str | None = None
+    """The check of the agent that rejects it; None if its type does."""

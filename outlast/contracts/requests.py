@@ -40,6 +40,17 @@ _JSON_BOUNDS = JsonBounds(MAX_INPUT_BYTES, MAX_JSON_DEPTH)
 Input = Annotated[JsonValue, _JSON_BOUNDS]
 
 
+def instructions_problem(instructions: object) -> str | None:
+    """Return what is wrong with the text of instructions, or None."""
+    if not isinstance(instructions, str):
+        return f"are {type(instructions).__name__}, not text"
+    if not instructions.strip():
+        return "are empty"
+    if len(instructions) > MAX_INSTRUCTIONS:
+        return f"have more than {MAX_INSTRUCTIONS:,} characters: let a tool look things up"
+    return None
+
+
 def prompt_problem(prompt: str) -> str | None:
     """Return what is wrong with a prompt, or None: it needs the input once, because inputs are large."""
     places = prompt.count(INPUT)

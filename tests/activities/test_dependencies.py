@@ -1,7 +1,6 @@
 """Dependencies of tools: opened once by a worker, on the loop of its tools, and closed when it drains."""
 
 import asyncio
-import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -262,7 +261,11 @@ def test_a_tool_has_one_dependency_in_all_agents() -> None:
 
 
 def test_two_dependencies_of_one_name_are_rejected() -> None:
-    twin: Any = dependency(functools.wraps(shop.function)(functools.partial(Shop)))
+    def opened() -> Shop:
+        return Shop()
+
+    opened.__name__ = "shop"
+    twin = dependency(opened)
     one = Agent(name="one", instructions="Keep.", tools=[count], deps=twin)
     two = Agent(name="two", instructions="Keep.", tools=[look], deps=shop)
     with pytest.raises(DefinitionError, match="two dependencies are named 'shop'"):

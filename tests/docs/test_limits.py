@@ -75,6 +75,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "run_display.MAX_USER_MESSAGE",
         "safe_text.MAX_MARKS",
         "schema_checker.MAX_PROBLEM",
+        "output_check.MAX_RETURNED_BYTES",
         "schema_checks.MAX_PATH",
         "schema_checks.MAX_QUOTED",
         "schema_checks.MAX_REMARKS",

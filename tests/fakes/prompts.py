@@ -26,7 +26,7 @@ GO = UserTurn("Begin.")
 
 
 def prompt_for(
-    agent: Agent | PinnedAgent,
+    agent: Agent[Any, Any] | PinnedAgent,
     way: Way,
     turns: Sequence[Turn] = (GO,),
     *,

@@ -16,6 +16,7 @@ NAMES: dict[str, set[str]] = {
     "outlast": {
         *(
             "Agent",
+            "AgentRequest",
             "AgentResult",
             "Approval",
             "BadRequest",
@@ -29,6 +30,7 @@ NAMES: dict[str, set[str]] = {
             "OutlastError",
             "OutlastPlugin",
             "Progress",
+            "Retry",
             "Route",
             "Run",
             "RunFailed",
@@ -38,6 +40,8 @@ NAMES: dict[str, set[str]] = {
     },
     "outlast.errors": {
         *(
+            "AgentFailed",
+            "AnswerRejected",
             "BadRequest",
             "AttemptLost",
             "ContinuedAsNew",
@@ -55,6 +59,7 @@ NAMES: dict[str, set[str]] = {
             "Unavailable",
             "OutlastError",
             "OutputMismatch",
+            "Retry",
             "RunFailed",
             "RunStopped",
             "InternalError",
@@ -82,6 +87,7 @@ PARAMETERS = {
     "outlast.Agent": (
         "name instructions tools output begin_with prompt description model way effort limits deps"
     ),
+    "outlast.Agent.check": "self function",
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
     "outlast.Client": "client",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",
@@ -94,6 +100,7 @@ PARAMETERS = {
     "outlast.Leg": "task_queue start_within_s server model price way effort",
     "outlast.Limits": "max_turns max_tokens max_cost_usd deadline_s idle_s",
     "outlast.OutlastPlugin": "",
+    "outlast.Retry": "message",
     "outlast.Route": "legs",
     "outlast.Run.answer": "self request answer by comment signer",
     "outlast.Run.approve": "self request by comment signer",

@@ -11,6 +11,7 @@ from outlast_activities.chain import ChainActivities
 from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.transcript_cache import TranscriptCache
+from outlast_activities.instructions import InstructionWriter
 from outlast_activities.notify import NotifyActivities
 from outlast_activities.output_check import OutputActivities
 from outlast_activities.policies.schema_checker import SchemaChecker
@@ -159,6 +160,7 @@ def _orchestration_activities(
     resolve = ResolveActivities(
         catalog,
         routes=settings.step_routes(),
+        instructions=InstructionWriter(client, runner),
         channels={name: len(listed) for name, listed in channels.items()},
         keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
         has_search_attributes=has_search_attributes,

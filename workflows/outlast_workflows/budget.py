@@ -31,12 +31,14 @@ SMALLEST_WAIT_S = 0.001
 class Spending(BaseModel):
     """What a run has used: turns, tool calls (in all, and by tool), tokens and dollars.
 
-    `last_usage` is that of the last turn.
+    `last_usage` is that of the last turn. `retries` are the turns in which a tool asked the model to try
+    again, by tool, since its last result.
     """
 
     turns: int = 0
     tool_calls: int = 0
     calls: dict[str, int] = {}
+    retries: dict[str, list[int]] = {}
     usage: Usage = Usage()
     last_usage: Usage = Usage()
     last_prompt_tokens: int = 0
@@ -45,6 +47,13 @@ class Spending(BaseModel):
         """Count what a model call of this turn used."""
         self.last_usage += usage
         self.usage += usage
+
+    def add_retry(self, tool: str) -> int:
+        """Note that a tool asks the model to try again; return in how many turns it did so in a row."""
+        turns = self.retries.setdefault(tool, [])
+        if self.turns not in turns:
+            turns.append(self.turns)
+        return len(turns)
 
     def add_tool_call(self, tool: str) -> None:
         """Count a tool call."""

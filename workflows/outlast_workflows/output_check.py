@@ -1,4 +1,4 @@
-"""Answers of agents whose output type is more than its JSON Schema: the type itself validates them."""
+"""Answers of agents that check more than a JSON Schema: with their output type, or with `@agent.check`."""
 
 import asyncio
 from datetime import timedelta
@@ -6,16 +6,16 @@ from datetime import timedelta
 from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from outlast.contracts.agents import CheckedOutput, OutputToCheck, PinnedAgent
-from outlast.errors import ModelError, ModelFailure, NoWorker
+from outlast.errors import AgentFailed, AnswerRejected, ModelError, ModelFailure, NoWorker
 from outlast.text.texts import cut
 from outlast_workflows.payloads import result_of
 from outlast_workflows.step_failures import cause_of
 
 MAX_WRONG_ANSWERS = 3
-"""Answers in a row that the output type rejects. After the last one, the run fails."""
+"""Answers in a row that the output type or a check rejects. After the last one, the run fails."""
 
 CHECK_TIMEOUT = timedelta(seconds=30)
 """One attempt to validate an answer."""
@@ -37,9 +37,10 @@ class OutputCheck:
         self._wrong = 0
 
     async def problem(self, answer: JsonValue, turn: int) -> str | None:
-        """Return what the model must read about an answer that its type rejects, or None.
+        """Return what the model must read about an answer that is rejected, or None.
 
-        Raises `ModelError` after `MAX_WRONG_ANSWERS`, and `NoWorker` if nobody can validate it.
+        After `MAX_WRONG_ANSWERS`, raises `ModelError` if the type rejects it, and `AnswerRejected` if a
+        check does. Raises `AgentFailed` for a broken check, and `NoWorker` if nobody can validate it.
         """
         if not self._agent.checks_output:
             return None
@@ -58,14 +59,22 @@ class OutputCheck:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.type == AgentFailed.__name__:
+                raise AgentFailed(f"turn {turn}: {cause.message}") from None
             raise NoWorker(f"the answer could not be validated: {cause_of(error)}") from None
-        problem = _problem_of(result)
-        if problem is None:
+        checked = _checked(result)
+        if checked.problem is None:
             self._wrong = 0
             return None
         self._wrong += 1
-        reason = cut(problem, MAX_PROBLEM_BYTES)
+        reason = cut(checked.problem, MAX_PROBLEM_BYTES)
         if self._wrong >= MAX_WRONG_ANSWERS:
+            if checked.check is not None:
+                raise AnswerRejected(
+                    f"turn {turn}: {self._wrong} answers were rejected; the last one by the check"
+                    f" {checked.check!r}: {reason}"
+                )
             raise ModelError(
                 f"turn {turn}: {self._wrong} answers were no values of the output type: {reason}",
                 kind=ModelFailure.SCHEMA_INVALID,
@@ -73,8 +82,8 @@ class OutputCheck:
         return f"Your answer is not valid: {reason}. Answer again."
 
 
-def _problem_of(result: RawValue) -> str | None:
+def _checked(result: RawValue) -> CheckedOutput:
     try:
-        return result_of(CheckedOutput, result).problem
+        return result_of(CheckedOutput, result)
     except ValueError as error:
         raise NoWorker(f"the check of the answer returned an invalid result: {error}") from None

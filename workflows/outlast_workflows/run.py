@@ -62,6 +62,7 @@ class AgentRun:
             legs,
             self.display,
             priority,
+            spending=state.spending,
             key_base=state.key_base,
             tenant=state.tenant,
         )

@@ -14,7 +14,7 @@ from outlast.agents import in_opening_order
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
 from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import AgentRequest
-from outlast.errors import BadRequest, NoWorker
+from outlast.errors import AgentFailed, BadRequest, NoWorker
 from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast.validation import explain
@@ -195,6 +195,8 @@ async def _execute(
         cause = error.cause
         if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
             raise BadRequest(cause.message) from None
+        if isinstance(cause, ApplicationError) and cause.type == AgentFailed.__name__:
+            raise AgentFailed(cause.message) from None
         what = "the lookup of the agent" if value else "the check of the run's origin"
         raise NoWorker(f"{what} failed: {cause_of(error)}") from None
     return result

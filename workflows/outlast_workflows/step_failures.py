@@ -23,6 +23,7 @@ from outlast.errors import (
     ModelError,
     ModelFailure,
     NoWorker,
+    Retry,
     RunFailed,
     RunTooLarge,
     ToolError,
@@ -34,7 +35,7 @@ from outlast.text.json_text import to_json
 from outlast_workflows.budget import MAX_TOKENS
 
 _SELF_EXPLAINING: tuple[type[Failure], ...] = (
-    *(RunFailed, BadRequest, ToolError, ToolFailed, ModelError, NoWorker, RunTooLarge),
+    *(RunFailed, BadRequest, ToolError, Retry, ToolFailed, ModelError, NoWorker, RunTooLarge),
 )
 _TYPES_LEFT_OUT = (*(kind.__name__ for kind in _SELF_EXPLAINING), *ModelFailure, None, "")
 """Types that a message does not begin with, because it explains itself."""
@@ -94,14 +95,23 @@ def _bounded(tokens: Tokens) -> Tokens:
     )
 
 
+_FOR_MODEL = frozenset(kind.__name__ for kind in (ToolError, TooSlow, Retry))
+"""Types of failures of tools that a model can act on."""
+
+
+def asks_for_retry(error: ActivityError) -> bool:
+    """Tell whether a tool asks the model to try again."""
+    return isinstance(error.cause, ApplicationError) and error.cause.type == Retry.__name__
+
+
 def error_for_model(error: ActivityError, tool: ToolSpec) -> str | None:
     """Return the error that the model reads as the result of a failed call, or None if the run must end.
 
-    A model can act on a tool's own `ToolError`, and on a timeout of a call that changed nothing. It cannot
-    act on a bug, or on an effect that may have happened.
+    A model can act on a tool's own `ToolError` or `Retry`, and on a timeout of a call that changed nothing.
+    It cannot act on a bug, or on an effect that may have happened.
     """
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (ToolError.__name__, TooSlow.__name__):
+    if isinstance(cause, ApplicationError) and cause.type in _FOR_MODEL:
         return _one_line(cause.message)
     if isinstance(cause, TimeoutError) and tool.effect in ("read", "idempotent"):
         return f"{tool.name}: {cause_of(error)} (at most {tool.timeout_s:g} s)"
@@ -116,7 +126,7 @@ def error_result(error: ActivityError, tool: ToolSpec, call_id: str) -> str:
     message = error_for_model(error, tool)
     if message is None:
         raise ToolFailed(failure_line(error, tool, call_id)) from None
-    return to_json({"error": message})
+    return to_json({"retry" if asks_for_retry(error) else "error": message})
 
 
 def error_of_result(content: str) -> str:

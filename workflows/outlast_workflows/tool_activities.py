@@ -22,12 +22,16 @@ from outlast_workflows.activity_options import (
     was_not_registered,
     was_not_started,
 )
-from outlast_workflows.budget import MAX_WAITED_S
+from outlast_workflows.budget import MAX_WAITED_S, Spending
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
 from outlast_workflows.payloads import result_text
 from outlast_workflows.run_display import RunDisplay
+from outlast_workflows.step_failures import asks_for_retry, cause_of
+
+MAX_RETRIES = 3
+"""Turns in a row in which a tool may raise `Retry`. After the last one, the run fails."""
 
 
 class UnreadableResult(ToolFailed):
@@ -57,9 +61,11 @@ class ToolActivities:
         display: RunDisplay,
         priority: Priority,
         *,
+        spending: Spending,
         key_base: str,
         tenant: str,
     ) -> None:
+        self._spending = spending
         self._key_base = key_base
         self._tenant = tenant
         self._agent_route = agent_route
@@ -82,7 +88,8 @@ class ToolActivities:
         """Return the result of a call as JSON text.
 
         Raises the `ActivityError` of a failed call, `NoWorker` if no worker took it, `ToolFailed` if no
-        worker knows the tool, and `UnreadableResult` if the call happened and its result is unusable.
+        worker knows the tool or it asked for another try too often, and `UnreadableResult` if the call
+        happened and its result is unusable.
         """
         for _ in range(UNREGISTERED_TRIES):
             try:
@@ -99,8 +106,10 @@ class ToolActivities:
                 )
             except ActivityError as error:
                 if not was_not_registered(error):
+                    self._note_retry(call, error)
                     raise
             else:
+                self._spending.retries.pop(call.tool.name, None)
                 return _json_of(result, call.tool)
             self._display.show_acting(
                 f"{call_summary(call.call)} waits for a worker that serves it"
@@ -110,6 +119,17 @@ class ToolActivities:
         raise ToolFailed(
             f"{call.tool.name} (call {call.id}): no worker serves it: start one with its agent"
         )
+
+    def _note_retry(self, call: PlannedCall, error: ActivityError) -> None:
+        """Raise `ToolFailed` if a tool has asked the model to try again in too many turns in a row."""
+        if not asks_for_retry(error):
+            return
+        turns = self._spending.add_retry(call.tool.name)
+        if turns >= MAX_RETRIES:
+            raise ToolFailed(
+                f"{call.tool.name} (call {call.id}): it rejected the calls of {turns} turns in a row:"
+                f" {cause_of(error)}"
+            )
 
     async def _start(self, call: PlannedCall, leg: Leg) -> RawValue | None:
         tool = call.tool

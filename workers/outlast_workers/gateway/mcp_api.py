@@ -291,7 +291,7 @@ async def _outcome(run: Run) -> CallToolResult:
 def _result(result: AgentResult) -> CallToolResult:
     if result.status != "completed":
         return _text(f"the run has stopped: {result.stop_reason}", is_error=True)
-    output = result.output
+    output = result.output_json
     text = output if isinstance(output, str) else to_json(output)
     structured = output if isinstance(output, dict) else None
     return CallToolResult(content=[TextContent(text=text)], structured_content=structured)

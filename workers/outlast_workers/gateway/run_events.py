@@ -128,7 +128,7 @@ class EventReader:
         return self._event(
             "run_ended",
             status=result.status,
-            output=result.output,
+            output=result.output_json,
             stop_reason=result.stop_reason,
             usage=result.usage.model_dump(mode="json"),
         )

@@ -83,9 +83,7 @@ def served_agents(agents: Mapping[str, Agent], settings: GatewaySettings) -> dic
 
 
 def _description(agent: Agent) -> str:
-    return agent.description or cut(
-        agent.instructions.strip().splitlines()[0], MAX_DESCRIPTION_BYTES
-    )
+    return agent.description or cut(agent.summary, MAX_DESCRIPTION_BYTES)
 
 
 def check_tokens(settings: GatewaySettings) -> None:
