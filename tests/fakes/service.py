@@ -83,6 +83,7 @@ class FakeService:
         self.received: list[Received] = []
         self.refusals: list[str] = []
         self.random = random.Random(1)
+        self.servers: dict[str, Any] = {}
         self._played = 0
 
     def play(self, *plays: Play) -> None:

@@ -21,8 +21,10 @@ from tests.fakes.service import FakeService, Play, serving
 from tests.stage import on_stage, staged_settings
 
 ORDER = (
-    *("anthropic", "openai-responses", "gemini", "anthropic"),
-    *("gemini", "openai-responses", "anthropic"),
+    *("anthropic", "openai-chat", "gemini", "openai-chat"),
+    *("openai-responses", "openai-chat", "anthropic", "gemini"),
+    *("openai-responses", "gemini", "anthropic", "openai-responses"),
+    "anthropic",
 )
 """Who serves each turn. Each API follows each other one."""
 
@@ -30,6 +32,7 @@ MODELS = {
     "anthropic": "claude-opus-5-5",
     "openai-responses": "gpt-6-sol",
     "gemini": "gemini-3.5-flash",
+    "openai-chat": "gpt-4.1",
 }
 
 
@@ -91,7 +94,9 @@ async def test_a_run_spills_from_each_api_to_each_other(
         fake.received.clear()
         fake.refusals.clear()
         fake.script = turns.script(api)
-        options = ServerOptions(url=fake.url, api=api, api_key=fake.key, model=MODELS[api])
+        options = ServerOptions(
+            fake.url, api, fake.key, model=MODELS[api], profile=APIS[api].profile
+        )
         server = ADAPTERS[api].connect(options, None)
         ways = (await server.probe()).ways
         endpoints[api] = Endpoint(server, 4_096, ways=(way, *(o for o in ways if o != way)))
@@ -104,7 +109,8 @@ async def test_a_run_spills_from_each_api_to_each_other(
     assert {api: fake.refusals for api, fake in fakes.items()} == {api: [] for api in fakes}
     assert result.usage.reasoning_tokens > 0
     last = json.dumps(fakes["anthropic"].bodies()[-1])
-    assert last.count("anthropic thinks in turn") == 2, "its own thoughts go back"
+    own = sum(api == "anthropic" for api in ORDER[:-1])
+    assert last.count("anthropic thinks in turn") == own, "its own thoughts go back"
     assert "openai-responses thinks" not in last
     assert "encrypted_content" not in last
     assert all(f"{api} {n}.2" in last for n, api in enumerate(ORDER[:-1], start=1))

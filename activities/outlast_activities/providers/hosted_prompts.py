@@ -223,7 +223,9 @@ def notes_of(prompt: Prompt, sent: SentSchemas, *, names_tools: bool, forces: bo
     if choice != "answer" and is_subset and names_tools:
         listed = ", ".join(sent.names[tool.name] for tool in prompt.allowed_tools)
         notes.append(f"In this turn you can call only these tools: {listed}.")
-    if choice == "call" and not forces:
+    if choice == "call" and names_tools and sent.answer_tool:
+        notes.append(f"In this turn you must call a tool, and not {sent.answer_tool}.")
+    elif choice == "call" and not forces:
         notes.append("In this turn you must call a tool.")
     if choice == "answer" and sent.answer_tool is not None and not forces:
         notes.append(f"In this turn you can call no tool but {sent.answer_tool}. Call it now.")

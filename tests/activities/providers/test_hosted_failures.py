@@ -250,9 +250,9 @@ async def test_a_failure_has_its_class(
     play, kind = cases[case]
     fake.refusals.clear()
     fake.play(play)
-    async with server_of(api, model, fake) as server:
-        with pytest.raises(ModelError) as raised:
-            await server.complete(prompt_for(clerk, "native"))
+    server = await server_of(api, model, fake)
+    with pytest.raises(ModelError) as raised:
+        await server.complete(prompt_for(clerk, "native"))
     assert fake.refusals == []
     assert raised.value.kind is kind
     assert "\n" not in str(raised.value)
