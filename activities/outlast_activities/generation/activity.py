@@ -93,7 +93,7 @@ class ModelActivities:
                 generation = await generation_attempt.generate()
         except Exception as error:  # noqa: BLE001 every failure carries the tokens that it used
             spent = generation_attempt.spent if generation_attempt else spent
-            raise _final(error, spent, left=attempt.left, is_last_leg=wanted.is_last_leg) from None
+            raise _final(error, spent, wanted, left=attempt.left) from None
         self._remember(wanted, generation_attempt, generation)
         return generation
 
@@ -194,7 +194,7 @@ def _way(wanted: GenerateInput, agent: PinnedAgent, endpoint: Endpoint) -> Way:
     return way
 
 
-def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> ModelError:
+def _final(error: Exception, spent: Tokens, wanted: GenerateInput, *, left: int) -> ModelError:
     """Return a failure with all that Temporal and the run need: retry or not, when, and the tokens used."""
     if not isinstance(error, ModelError):
         # A fault of the worker: the query for the transcript failed, or there is a bug.
@@ -207,11 +207,13 @@ def _final(error: Exception, spent: Tokens, *, left: int, is_last_leg: bool) -> 
     decision = retry_decision(
         error.kind,
         retry_after=error.retry_after,
-        is_last_leg=is_last_leg,
+        is_last_leg=wanted.is_last_leg,
         attempt=activity.info().attempt,
     )
+    # A prompt that one API cannot take may suit another one: the server says which leg it was.
+    is_of_leg = error.kind is ModelFailure.BAD_REQUEST and wanted.server is not None
     return ModelError(
-        str(error.message),
+        f"server {wanted.server!r}: {error.message}" if is_of_leg else str(error.message),
         kind=error.kind,
         retryable=decision.retryable and left > 0,
         retry_after=decision.wait,

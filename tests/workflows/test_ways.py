@@ -1,4 +1,4 @@
-"""What only a model can read: it goes back to the model, survives a lost cache, and nobody is shown it."""
+"""Ways and efforts reach the model; what only a model can read goes back to it, and nobody is shown it."""
 
 import json
 from dataclasses import replace
@@ -11,12 +11,14 @@ from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, tool
+from outlast.contracts.agents import Leg, Route
 from outlast.contracts.messages import Decision, Message, Opaque
+from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.testing import ScriptedModel, answer, call
 from outlast.transcripts import decision_message, digest_of, page, tool_message
 from outlast.turns import CallsTurn
-from tests.stage import on_stage
+from tests.stage import on_stage, staged_settings
 
 HIDDEN = "thoughts-that-nobody-reads"
 OPAQUE = Opaque(issuer="api:host:model", content=json.dumps({"signature": HIDDEN}))
@@ -126,3 +128,20 @@ def test_items_are_packed_with_the_transcript_and_left_out_first_if_there_is_no_
     without = unpack(pack(entries(), room=600))
     assert [entry.opaque for entry in without] == [None] * 3
     assert [entry.content for entry in without] == [entry.content for entry in entries()]
+
+
+async def test_a_leg_whose_api_cannot_take_a_schema_is_named(temporal: Client, cached: int) -> None:
+    problem = ModelError(
+        "the schema of a decision has no form in an API: it contains itself",
+        kind=ModelFailure.BAD_REQUEST,
+    )
+    endpoints = {"claude": Endpoint(ScriptedModel([problem]), 100)}
+    plain = staged_settings(cached=cached)
+    leg = Leg(task_queue=plain.queue("generate"), server="claude")
+    routes = plain.routes.model_copy(update={"generate": Route(legs=(leg,))})
+    settings = plain.model_copy(update={"routes": routes})
+    async with on_stage(temporal, endpoints, [thinker], settings=settings) as stage:
+        with pytest.raises(
+            RunFailed, match=r"turn 1: server 'claude': the schema of a decision has no"
+        ):
+            await stage.run("thinker")
