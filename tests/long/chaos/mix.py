@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.long.chaos.agents import APPROVED, ASK, QUICK, UNDOABLE, WRITES
+from tests.long.chaos.agents import APPROVED, ASK, QUICK, UNDOABLE, WRITES, store
 
 Ending = Literal["answer", "fail", "cancel", "deadline"]
 Kind = Literal["effects", "long", "people", "children", "conversation"]
@@ -21,6 +21,9 @@ FLASH_DECISIONS = ("approve", "ignore", "late", "late")
 SHORT_S = (0.0, 0.6)
 SLOW_S = (1.0, 6.0)
 SLOW_SHARE = 0.12
+REPEATED_SHARE = 0.12
+"""Turns whose calls are slow after their effect, and may be repeated: a kill then tests their keys."""
+
 SAY_SHARE = 0.2
 """Tasks that somebody sends messages to."""
 
@@ -87,6 +90,8 @@ class _Planner:
         return plan
 
     def _turn(self) -> list[Call]:
+        if self._chance.random() < REPEATED_SHARE:
+            return [self._call(store.name, (0, 0), SLOW_S) for _ in range(3)]
         tools = (*QUICK, *WRITES, *UNDOABLE)
         count = self._chance.choice((1, 1, 1, 2, 3))
         return [self._call(tool.name) for tool in self._chance.choices(tools, k=count)]
@@ -102,18 +107,18 @@ class _Planner:
         call["arguments"].update(amount=amount, decide=decide)
         return call
 
-    def _call(self, tool: str) -> Call:
+    def _call(self, tool: str, *seconds: tuple[float, float]) -> Call:
+        """Return a call; `seconds` are the bounds of the times before and after its effect."""
         self._refs += 1
-        arguments = {
-            "ref": f"r{self._refs}",
-            "before_s": self._seconds(),
-            "after_s": self._seconds(),
-        }
+        before_s, after_s = map(self._within, seconds or (self._bounds(), self._bounds()))
+        arguments = {"ref": f"r{self._refs}", "before_s": before_s, "after_s": after_s}
         return {"tool": tool, "arguments": arguments}
 
-    def _seconds(self) -> float:
-        least, most = SLOW_S if self._chance.random() < SLOW_SHARE else SHORT_S
-        return round(self._chance.uniform(least, most), 2)
+    def _bounds(self) -> tuple[float, float]:
+        return SLOW_S if self._chance.random() < SLOW_SHARE else SHORT_S
+
+    def _within(self, bounds: tuple[float, float]) -> float:
+        return round(self._chance.uniform(*bounds), 2)
 
 
 def _text(value: dict[str, Any]) -> str:
