@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_workers.serverless.secret_values import REFERENCE_PREFIX, references
 from outlast_workers.settings import Settings
 from outlast_workers.task_queues import CANCEL_S
 from outlast_workers.telemetry import FLUSH_S
@@ -99,15 +100,44 @@ def test_lambda_does_not_repeat_what_the_controller_repeats() -> None:
 
 
 def test_every_variable_of_ours_is_a_setting() -> None:
-    names = {name.removeprefix("OUTLAST_").partition("__")[0].lower() for name in variables()}
+    own = [name.removeprefix(REFERENCE_PREFIX) for name in variables()]
+    names = {name.removeprefix("OUTLAST_").partition("__")[0].lower() for name in own}
     ours = {name for name in names if not name.startswith("temporal_")}
     assert ours <= Settings.model_fields.keys()
 
 
-def test_keys_are_references_to_secrets() -> None:
-    for name, value in variables().items():
-        if name.endswith("_KEY"):
-            assert "{{resolve:secretsmanager:" in str(value), name
+def test_the_configuration_has_no_value_of_a_secret() -> None:
+    """Each published version would keep it, and the invoker's lambda:GetFunction would show it."""
+    assert "{{resolve:" not in TEMPLATE.read_text()
+    arns = references({name: str(value) for name, value in variables().items()})
+    assert set(arns) == {
+        "TEMPORAL_API_KEY",
+        "TEMPORAL_TLS_CLIENT_CERT_DATA",
+        "TEMPORAL_TLS_CLIENT_KEY_DATA",
+        "OUTLAST_MODEL__API_KEY",
+    }
+    assert set(arns).isdisjoint(variables())
+    granted = {
+        str(policy["If"][1]["AWSSecretsManagerGetSecretValuePolicy"]["SecretArn"])
+        for policy in worker()["Policies"]
+    }
+    assert granted == set(arns.values())
+
+
+def test_every_principal_of_temporal_may_assume_the_role() -> None:
+    """Temporal Cloud has five, and takes any of them for a call."""
+    parameter = template()["Parameters"]["TemporalPrincipalArns"]
+    assert parameter["Type"] == "CommaDelimitedList"
+    (statement,) = template()["Resources"]["Invoker"]["Properties"]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
+    assert statement["Principal"] == {"AWS": "!Ref TemporalPrincipalArns"}
+    readme = (LAMBDA / "README.md").read_text()
+    assert len(set(re.findall(r"arn:aws:iam::\d{12}:role/wci-lambda-invoke", readme))) == 5
+
+
+def test_a_changed_parameter_publishes_a_version() -> None:
+    assert worker()["AutoPublishAliasAllProperties"] is True
 
 
 def test_the_base_image_is_pinned_to_a_build() -> None:
@@ -127,3 +157,8 @@ def test_the_image_starts_the_function_that_the_tests_run() -> None:
         if isinstance(target, ast.Name)
     ]
     assert assigned == [name]
+
+
+def test_a_private_network_and_accounts_without_reserved_concurrency_are_possible() -> None:
+    assert worker()["VpcConfig"]["If"][0] == "HasSubnets"
+    assert worker()["ReservedConcurrentExecutions"]["If"][0] == "HasConcurrency"

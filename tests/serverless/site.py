@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,12 @@ async def reached(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 @asynccontextmanager
 async def site(
-    tmp_path: Path, script: Script, *, timeout_s: float = 60, concurrency: int = 4
+    tmp_path: Path,
+    script: Script,
+    *,
+    timeout_s: float = 60,
+    concurrency: int = 4,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     """Serve the agents of `tests.serverless.agents` by a function that is registered and idle."""
     temporal = TemporalServer(log_dir=tmp_path, port=free_port(), dynamic_config=CONTROLLER)
@@ -69,6 +74,7 @@ async def site(
                 "OUTLAST_MODEL__URL": model.url,
                 "OUTLAST_IDLE_EXIT_S": str(IDLE_EXIT_S),
                 "OUTLAST_DRAIN_S": str(DRAIN_S),
+                **(variables or {}),
             },
             timeout_s=timeout_s,
             concurrency=concurrency,

@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from bench.scripted_model_server import Step, Steps, turns
 from outlast.runs import Run
 from tests.serverless.fake_lambda import FakeLambda
+from tests.serverless.fake_secrets import FakeSecrets
 from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, reached, register, site
 
 ANSWER = '{"answer":"done"}'
@@ -86,6 +87,34 @@ async def test_an_invocation_ends_when_it_is_idle(tmp_path: Path) -> None:
         f" {idle_s:.2f} s after its run, of 60 s; one with nothing to do took {registering:.2f} s from"
         " its cold start"
     )
+
+
+@pytest.mark.timeout(180)
+async def test_a_rotated_secret_is_used_by_the_next_invocation(tmp_path: Path) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:model-key"
+    async with FakeSecrets(**{arn: "key-of-monday"}).listening() as store:
+        variables = {
+            "SECRET_ARN__OUTLAST_MODEL__API_KEY": arn,
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": store.url,
+            "AWS_ACCESS_KEY_ID": "of-a-fake",
+            "AWS_SECRET_ACCESS_KEY": "of-a-fake",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        async with site(tmp_path, turns(1), variables=variables) as on:
+            keys = []
+            for key in ("key-of-monday", "key-of-tuesday"):
+                store.values[arn] = key
+                run = await on.client.start("reader", "go")
+                assert (await run.result()).status == "completed"
+                keys.append(on.model.requests[-1].headers["authorization"])
+                await reached(lambda: not on.function.running)
+            last = on.function.invocations[-1]
+            assert all_done(on.function), on.function.log_text()
+        assert keys == ["Bearer key-of-monday", "Bearer key-of-tuesday"]
+        assert not last.is_cold, "the same environment took the new key"
+        assert "key-of" not in on.function.log_text()
+    print("\na rotated key: used by the next invocation of the same, warm environment")
 
 
 @pytest.mark.timeout(180)

@@ -29,7 +29,8 @@ from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.idle import IdleExit
 from outlast_workers.model_servers import open_model_servers
-from outlast_workers.settings import Settings
+from outlast_workers.serverless.secret_values import SecretVariables
+from outlast_workers.settings import Settings, load_settings
 from outlast_workers.settings_sections import VERSION_VARIABLES, ModelSettings
 from outlast_workers.task_queues import CANCEL_S, polled_queues, tool_runner, worker_options
 from outlast_workers.telemetry import FLUSH_S, core_runtime, start_telemetry
@@ -50,21 +51,36 @@ class LambdaFunction:
     and its worker must be versioned.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secrets: SecretVariables | None = None) -> None:
         self._version = _version(settings)
         self._task_queue = _task_queue(settings)
-        self._settings = _limit_server_wait(settings)
         self._telemetry = start_telemetry(settings)
         self._catalog = load_catalog(settings.agents)
         self._runtime = core_runtime(settings)
-        self._known: dict[str, ServerFacts] = {}
         self._has_search_attributes: bool | None = None
         self._invocations = 0
+        self._secrets = secrets
+        self._apply(settings)
+
+    @classmethod
+    def from_environment(cls) -> "LambdaFunction":
+        """Return the function of this process. Its secrets are read now, and again at each invocation."""
+        secrets = SecretVariables()
+        secrets.refresh()
+        return cls(load_settings(), secrets)
+
+    def _apply(self, settings: Settings) -> None:
+        self._settings = _limit_server_wait(settings)
+        self._known: dict[str, ServerFacts] = {}
+        # It reads the connection settings, and thus Temporal's key, from the variables.
         self._run = run_worker(self._version, self._configure)
 
     def serve(self, event: Any, context: Any) -> None:
         """Poll the task queue until the worker is idle, or until the invocation's time is nearly over."""
         self._invocations += 1
+        if self._secrets is not None and self._secrets.refresh():
+            log.info("secrets.changed")
+            self._apply(load_settings())
         with structlog.contextvars.bound_contextvars(request_id=context.aws_request_id):
             try:
                 self._run(event, context)
