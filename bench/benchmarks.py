@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.measure import Bench, Timed, bench, history_size
+from bench.recovery import KILLED_AFTER_S
+from bench.recovery import recovery as recovery_after
 from bench.scaling import scaling as scaled
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio
@@ -272,12 +274,18 @@ async def scaling(options: Options) -> list[Table]:
     return await scaled(quick=options.quick)
 
 
+async def recovery(options: Options) -> list[Table]:
+    """Measure how long a model call takes to recover from a killed worker. No ratios: timers decide."""
+    return await recovery_after(KILLED_AFTER_S[: options.choose(3, 1)], options.choose(3, 1))
+
+
 BENCHMARKS = {
     "history": history,
     "latency": latency,
     "throughput": throughput,
     "memory": memory,
     "startup": startup,
+    "recovery": recovery,
     "waiting": waiting,
     "scaling": scaling,
 }

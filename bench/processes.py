@@ -28,6 +28,11 @@ class Measured:
         self._process = psutil.Process(child.pid)
         self._ended = asyncio.create_task(child.ended())
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """Return the CPU time used so far, user and system."""
         times = [process.cpu_times() for process in self._family()]
@@ -36,6 +41,10 @@ class Measured:
     def rss_mib(self) -> float:
         """Return the resident memory."""
         return sum(process.memory_info().rss for process in self._family()) / MIB
+
+    def kill(self) -> None:
+        """End the process as a machine does that loses power."""
+        self._process.kill()
 
     def check(self) -> None:
         """Raise `ProcessEndedError` unless the process lives."""

@@ -11,7 +11,7 @@ the attempts of its steps. Model calls and tools follow it through `ActivityAtte
    raises a final error.
 3. **Heartbeat.** A background task sends `progress()` three times in each heartbeat timeout. So the
    server notices a dead worker, and a cancellation reaches the activity. Activities without a heartbeat
-   timeout send none.
+   timeout send none. Model calls leave out the first one: most of them end before the second.
 4. **Hand back.** If the worker shuts down, and the run did not cancel the activity, send a last
    heartbeat with `handed_back` + 1. Then raise a retryable `WorkerShutdown` failure with a delay of 1
    ms, so that another worker starts at once. Temporal's own backoff would count the hand-backs too. A
@@ -50,11 +50,17 @@ class ActivityAttempt(Generic[Progress]):
     `own_attempts` is the number of attempts that the step has besides those handed back. `previous` is
     the last heartbeat of the attempt before. `number` is the own number of this attempt, and `left` is
     the number of own attempts after it. The body sets `progress` to a function that returns the current
-    progress; `handed_back` is filled in here.
+    progress; `handed_back` is filled in here. `first_beat` is the number of the first
+    heartbeat that is sent, of `BEATS_PER_TIMEOUT`.
     """
 
     def __init__(
-        self, progress_type: type[Progress], *, own_attempts: int, may_hand_back: bool = True
+        self,
+        progress_type: type[Progress],
+        *,
+        own_attempts: int,
+        may_hand_back: bool = True,
+        first_beat: int = 1,
     ) -> None:
         previous = _previous_progress(progress_type)
         self.previous = previous
@@ -62,6 +68,7 @@ class ActivityAttempt(Generic[Progress]):
         self.left = own_attempts - self.number
         self.progress: Callable[[], Progress] = lambda: previous
         self._may_hand_back = may_hand_back
+        self._first_beat = first_beat
         timeout = activity.info().heartbeat_timeout
         self.lease = Lease(timeout.total_seconds()) if timeout else None
         self._heartbeats: asyncio.Task[None] | None = None
@@ -101,6 +108,7 @@ class ActivityAttempt(Generic[Progress]):
         activity.heartbeat(self.progress().model_copy(update={"handed_back": handed_back}))
 
     async def _send_heartbeats(self, interval_s: float) -> None:
+        await asyncio.sleep(interval_s * (self._first_beat - 1))
         while True:  # until the attempt ends and cancels this task
             await asyncio.sleep(interval_s)
             self._send_heartbeat()

@@ -143,6 +143,19 @@ async def test_heartbeats_are_sent_in_the_background_until_the_attempt_ends() ->
     assert sent[0] == ToolProgress(checkpoint="page 7")
 
 
+async def test_an_attempt_can_leave_out_its_first_heartbeat() -> None:
+    env, sent = environment(heartbeat_timeout=timedelta(seconds=3))
+
+    async def body() -> None:
+        async with ActivityAttempt(ToolProgress, own_attempts=3, first_beat=2):
+            await asyncio.sleep(1.5)
+            assert sent == []
+            await asyncio.sleep(1)
+
+    await env.run(body)
+    assert len(sent) == 1
+
+
 async def test_an_activity_without_a_heartbeat_timeout_sends_none() -> None:
     env, sent = environment()
 

@@ -142,6 +142,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "keeps a limit above zero": ("budget.SMALLEST_WAIT_S",),
     "is an interval at which a process looks again": (
         "attempt_protocol.BEATS_PER_TIMEOUT",
+        "activity.FIRST_BEAT",
         "attempt_protocol.HAND_BACK_DELAY",
         "connection.RETRY_INTERVAL_S",
         "deletion_costs.RELEVANT_FACTOR",

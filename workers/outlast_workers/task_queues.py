@@ -31,6 +31,11 @@ from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
 from outlast_workers.settings import Settings
 
+STICKY_TIMEOUT = timedelta(seconds=2)
+"""How long a workflow task or a query waits for the worker that has its run in memory.
+
+Then any worker takes it, and replays the run. The SDK's 10 s delay the recovery of a lost worker."""
+
 CANCEL_S = 5.0
 """Seconds that activities have to end after their cancellation."""
 
@@ -183,6 +188,7 @@ def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
         max_concurrent_activities=polled.slots,
         max_concurrent_workflow_tasks=settings.concurrency.workflows,
         max_cached_workflows=settings.concurrency.cached_workflows,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),
         deployment_config=_deployment(settings),
     )

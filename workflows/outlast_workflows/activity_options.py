@@ -23,8 +23,12 @@ GENERATE_TIMEOUT = timedelta(minutes=10)
 """Timeout of one attempt of a model call, with all its completions."""
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-"""How long a dead worker stays unnoticed. The SDK sends a heartbeat every 8 s, and each one that reaches
-the server is a billable action. A shorter timeout costs more; a longer one delays retries."""
+"""How long a dead worker of a tool stays unnoticed. The SDK sends a heartbeat every 8 s, and each one that
+reaches the server is a billable action. A shorter timeout costs more; a longer one delays retries."""
+
+GENERATE_HEARTBEAT_TIMEOUT = timedelta(seconds=7)
+"""How long a dead worker of a model call stays unnoticed. Its first heartbeat comes after 4.7 s, which most
+calls do not reach, and the next ones every 5.6 s: docs/decisions/0029-model-calls-heartbeat-late.md."""
 
 LAST_LEG_WAIT = timedelta(hours=24)
 """Wait for a worker on the last leg: longer than an outage, or a night with the laptop shut."""
@@ -93,7 +97,7 @@ def was_not_served(error: ActivityError) -> bool:
 def generate_options(step: Step, leg: Leg, route: Route) -> ActivityConfig:
     """Return how a model call is scheduled on a leg."""
     retry = LAST_LEG_RETRY if leg is route.legs[-1] else SPILL_RETRY
-    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, retry, HEARTBEAT_TIMEOUT))
+    return _options(step, leg, route, _Bounds(GENERATE_TIMEOUT, retry, GENERATE_HEARTBEAT_TIMEOUT))
 
 
 def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> ActivityConfig:

@@ -31,6 +31,9 @@ DEFAULT_SERVER = ""
 MAX_ERROR = 500
 """Bytes of the text of an error that is not a `ModelError`."""
 
+FIRST_BEAT = 2
+"""The first heartbeat that a model call sends. The server counts each one as a billable action."""
+
 MAX_MEMORIES = 10_000
 """Runs, times models, whose `PromptMemory` a worker keeps."""
 
@@ -61,7 +64,9 @@ class ModelActivities:
         attempt are counted.
         """
         own_attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
-        attempt = ActivityAttempt(GenerationProgress, own_attempts=own_attempts)
+        attempt = ActivityAttempt(
+            GenerationProgress, own_attempts=own_attempts, first_beat=FIRST_BEAT
+        )
         try:
             async with attempt:
                 generation = await self._run_attempt(input, attempt)
