@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ToolError,
     )
     from outlast.human_tools import ask_human
+    from outlast.mcp_servers import McpServer
     from outlast.plugin import OutlastPlugin
     from outlast.runs import Run
     from outlast.tool_context import ToolContext
@@ -49,6 +50,7 @@ __all__ = [
     "Escalation",
     "Leg",
     "Limits",
+    "McpServer",
     "OutlastError",
     "OutlastPlugin",
     "Progress",
@@ -70,6 +72,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "McpServer": "outlast.mcp_servers",
     "AgentRequest": "outlast.contracts.requests",
     "Retry": "outlast.errors",
     "dependency": "outlast.dependencies",

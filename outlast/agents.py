@@ -1,10 +1,11 @@
 """Agents: instructions, tools and the type of the answer."""
 
+import copy
 import inspect
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeAlias, TypedDict, Unpack, get_args, overload
 
@@ -20,6 +21,7 @@ from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.type_schemas import schema_of
+from outlast.mcp_servers import McpServer
 from outlast.output_types import is_said_by_schema
 from outlast.tool_parameters import check_type
 from outlast.tools import RESERVED, Tool, explained_errors
@@ -62,6 +64,7 @@ class AgentOptions(TypedDict, total=False):
     way: Way | None
     effort: Effort | None
     limits: Limits
+    mcp: Sequence[McpServer]
 
 
 class Agent(Generic[Deps_contra, Output_co]):
@@ -77,6 +80,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     - `way` is how its model decides (`native`, `tools` or `decision`), and `effort` how much it thinks
       (`none` to `max`). By default the model server has both.
     - `deps` is the `@dependency` function that opens the dependencies of its tools.
+    - `mcp` are the MCP servers whose tools it may call, too.
 
     Raises `DefinitionError` for a definition that cannot run.
     """
@@ -119,6 +123,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         effort: Effort | None = None,
         limits: Limits | None = None,
         deps: Dependency[Any] | None = None,
+        mcp: Sequence[McpServer] = (),
     ) -> None:
         self.name = name
         self.instructions = instructions
@@ -133,6 +138,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         self.limits = Limits() if limits is None else limits
         self.deps = deps
         self.checks: list[Callable[[Any], Awaitable[None] | None]] = []
+        self.mcp = mcp
         with explained_errors(f"agent {name!r}"):
             self._check()
             self.output_schema = _output_schema(output, name)
@@ -164,6 +170,19 @@ class Agent(Generic[Deps_contra, Output_co]):
         written = written or inspect.getdoc(self.instructions) or self.name
         return self.description or written.strip().splitlines()[0]
 
+    def with_specs(self, specs: Iterable[ToolSpec]) -> "Agent[Deps_contra, Output_co]":
+        """Return the agent with more tools: those of its MCP servers, which a worker lists.
+
+        Raises `DefinitionError` if two tools have one name.
+        """
+        more = copy.copy(self)
+        more.tool_specs = (*self.tool_specs, *specs)
+        names = [spec.name for spec in more.tool_specs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DefinitionError(f"agent {self.name!r}: two of its tools are named {twice[0]!r}")
+        return more
+
     @property
     def checks_output(self) -> bool:
         """Whether more than the JSON Schema checks answers: a `check`, or validators of the type."""
@@ -190,6 +209,9 @@ class Agent(Generic[Deps_contra, Output_co]):
                 raise DefinitionError(
                     f"agent {self.name!r}: {field_name} {value!r}; it is one of {', '.join(known)}"
                 )
+        for server in self.mcp:
+            if not isinstance(server, McpServer):
+                raise DefinitionError(f"agent {self.name!r}: mcp: {server!r} is not an McpServer")
         if not isinstance(self.limits, Limits):
             raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
 
@@ -337,6 +359,30 @@ class Catalog:
             {name: tool for name, (tool, _) in tools.items()},
             _dependencies_of(agent for agent, _ in agents.values()),
         )
+
+    @property
+    def mcp_servers(self) -> dict[str, McpServer]:
+        """The MCP servers of all agents by name; raises `DefinitionError` for two of one name."""
+        servers: dict[str, McpServer] = {}
+        for server in (each for agent in self.agents.values() for each in agent.mcp):
+            if servers.setdefault(server.name, server) != server:
+                raise DefinitionError(
+                    f"two MCP servers are named {server.name!r}, with different definitions"
+                )
+        return servers
+
+    def with_mcp_tools(self, tools: Mapping[str, Sequence[Tool[Any, ..., Any]]]) -> "Catalog":
+        """Return the catalog with the tools of its MCP servers, which are listed by server."""
+        added = {tool.name: tool for listed in tools.values() for tool in listed}
+        for name in sorted(added.keys() & (self.tools.keys() | self.agents.keys())):
+            raise DefinitionError(f"two tools are named {name!r}: one is {added[name].place}")
+        agents = {
+            name: agent.with_specs(
+                tool.spec for server in agent.mcp for tool in tools.get(server.name, ())
+            )
+            for name, agent in self.agents.items()
+        }
+        return replace(self, agents=agents, tools={**self.tools, **added})
 
     def check_dependencies(self) -> None:
         """Raise `DefinitionError` for a tool that needs dependencies which no agent here has."""

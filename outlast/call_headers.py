@@ -15,7 +15,14 @@ CALL_KEY: ContextVar[str] = ContextVar("idempotency_key", default="")
 CALL_TENANT: ContextVar[str] = ContextVar("tenant", default="")
 """The tenant of the current call, in the same way."""
 
-TEXT_HEADERS = {"outlast-idempotency-key": CALL_KEY, "outlast-tenant": CALL_TENANT}
+CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
+"""The `ToolSpec.pin` of the current call, in the same way."""
+
+TEXT_HEADERS = {
+    "outlast-idempotency-key": CALL_KEY,
+    "outlast-tenant": CALL_TENANT,
+    "outlast-tool-pin": CALL_PIN,
+}
 """The headers with text, and the variables that hold it in runs and in workers."""
 
 

@@ -248,6 +248,10 @@ class TooSlow(Failure):
     """Raised when a worker ends an attempt of a tool that exceeded its timeout."""
 
 
+class ConnectionLost(Failure):
+    """Raised when the connection to an MCP server ended during a call, which may have happened."""
+
+
 class WorkerShutdown(Failure):
     """Raised when a worker stops during an activity, so that another worker retries it at once.
 

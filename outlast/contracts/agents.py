@@ -103,6 +103,8 @@ class ToolSpec(WireModel):
     heartbeats: bool = False
     """Whether its worker sends heartbeats, as for `@tool`, so that a lost worker is noticed early."""
     route: Route | None = None
+    pin: str = ""
+    """The digest of a definition that can change elsewhere, such as on an MCP server."""
 
     @property
     def must_end(self) -> bool:

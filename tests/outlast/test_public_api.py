@@ -27,6 +27,7 @@ NAMES: dict[str, set[str]] = {
         *(
             "Leg",
             "Limits",
+            "McpServer",
             "OutlastError",
             "OutlastPlugin",
             "Progress",
@@ -44,6 +45,7 @@ NAMES: dict[str, set[str]] = {
             "AnswerRejected",
             "BadRequest",
             "AttemptLost",
+            "ConnectionLost",
             "ContinuedAsNew",
             "DefinitionError",
             "Failure",
@@ -84,10 +86,14 @@ NAMES: dict[str, set[str]] = {
 }
 
 PARAMETERS = {
+<<<<<<< HEAD
     "outlast.Agent": (
         "name instructions tools output begin_with prompt description model way effort limits deps"
     ),
     "outlast.Agent.check": "self function",
+=======
+    "outlast.Agent": "name instructions tools output begin_with prompt description model limits deps mcp",
+>>>>>>> 01b9d8a (outlast: give agents the tools of MCP servers)
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
     "outlast.Client": "client",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",

@@ -19,6 +19,7 @@ from outlast.contracts.generation import Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import (
     BadRequest,
+    ConnectionLost,
     Failure,
     ModelError,
     ModelFailure,
@@ -47,8 +48,13 @@ _TIMEOUTS = {
     TimeoutType.SCHEDULE_TO_START: "no worker took it in time",
 }
 
-EXTERNAL_FAILURES = (WorkerShutdown.__name__, "ActivityPause", "ActivityReset")
-"""Types of failures with which the SDK ends an activity that did not end by itself."""
+EXTERNAL_FAILURES = (
+    WorkerShutdown.__name__,
+    ConnectionLost.__name__,
+    "ActivityPause",
+    "ActivityReset",
+)
+"""Types of failures that end an activity from outside: nobody knows whether the call happened."""
 
 MAX_CAUSE = 1_000
 """Characters of a cause, which a person reads in a terminal as one line."""

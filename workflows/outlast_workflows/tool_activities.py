@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
-from outlast.call_headers import CALL_KEY, CALL_TENANT, root_call_id
+from outlast.call_headers import CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
@@ -140,6 +140,7 @@ class ToolActivities:
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
         CALL_PROOF.set(call.proof)  # the plugin sends these three in headers
         CALL_TENANT.set(self._tenant)
+        CALL_PIN.set(tool.pin)
         token = CALL_KEY.set(self._key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(

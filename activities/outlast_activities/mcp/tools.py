@@ -1,0 +1,174 @@
+"""Tools of MCP servers as tools of agents: each is an activity of its own name, as every tool is."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_types import CallToolResult, InputRequiredResult
+from mcp_types import Tool as ServerTool
+from pydantic import BaseModel, JsonValue, TypeAdapter
+
+from outlast.call_headers import CALL_PIN
+from outlast.contracts.agents import ToolSpec
+from outlast.contracts.human import Approval
+from outlast.contracts.names import NAME_PATTERN
+from outlast.errors import NotReady, ToolError
+from outlast.jsonschema.schema_checks import check_schema
+from outlast.mcp_servers import McpServer
+from outlast.text.hints import hint
+from outlast.text.json_text import from_json
+from outlast.text.texts import cut
+from outlast.tool_context import ToolContext
+from outlast.tools import DEFAULT_AUDIENCE, RESERVED, Tool
+from outlast_activities.mcp.connections import McpConnection, pin_of
+
+MAX_DESCRIPTION_BYTES = 4_000
+"""Bytes of the description of a tool: it is part of every prompt."""
+
+MAX_ERROR_BYTES = 4_000
+"""Bytes of the error of a call that the model reads."""
+
+
+class _Arguments(BaseModel):
+    """The server checks the arguments of its tools."""
+
+
+async def _called_by_name(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("a tool of an MCP server is called through its connection")
+
+
+@dataclass(frozen=True)
+class McpTool(Tool[Any, ..., Any]):
+    """A tool of an MCP server. `server_name` is its name there."""
+
+    connection: McpConnection | None = None
+    server_name: str = ""
+
+    @property
+    def is_async(self) -> bool:
+        """True: the call waits for the server."""
+        return True
+
+    @property
+    def place(self) -> str:
+        """The server."""
+        name = self.connection.server.name if self.connection else ""
+        return f"tool {self.server_name!r} of the MCP server {name!r}"
+
+    async def invoke_async(
+        self, arguments: bytes, context: ToolContext[Any] | None = None
+    ) -> bytes:
+        """Call the tool on its server, and return its result as JSON.
+
+        Raises `ToolError` for an error that the server reports. An error of the connection passes: the
+        effect of the tool decides whether the call is repeated.
+        """
+        del context
+        assert self.connection is not None  # noqa: S101 `tools_of` sets it
+        values = from_json(arguments)
+        if not isinstance(values, dict):
+            raise ToolError(f"{self.name}: the arguments are not a JSON object")
+        await self._check_pin(self.connection)
+        result = await self.connection.call(self.server_name, values)
+        return self.encoded(_value(self.name, self.connection, result))
+
+    async def _check_pin(self, connection: McpConnection) -> None:
+        """Raise `ToolError` if the definition on the server is not the one that the run pinned."""
+        pin = CALL_PIN.get()
+        is_strict = connection.server.pin == "strict"
+        if pin and is_strict and not await connection.is_current(self.server_name, pin):
+            raise ToolError(
+                f"{self.name} has changed on its MCP server since this run began, so it cannot be called"
+            )
+
+
+def tools_of(connection: McpConnection, listed: list[ServerTool]) -> list[McpTool]:
+    """Return the tools of a server that its definition names, or all of them. Raises `NotReady`."""
+    server = connection.server
+    by_name = {tool.name: tool for tool in listed}
+    wanted = list(by_name) if server.tools is None else list(server.tools)
+    for name in (*wanted, *server.effects, *server.approvals):
+        if name not in by_name:
+            raise NotReady(
+                f"MCP server {server.name!r} has no tool {name!r}; {hint(name, sorted(by_name))}"
+            )
+    return [_tool(connection, by_name[name]) for name in wanted]
+
+
+def _tool(connection: McpConnection, listed: ServerTool) -> McpTool:
+    server = connection.server
+    effect = server.effects.get(listed.name, "write")
+    spec = ToolSpec(
+        name=_name(server, listed.name),
+        description=cut(listed.description or listed.title or listed.name, MAX_DESCRIPTION_BYTES),
+        parameters=_parameters(server, listed),
+        effect=effect,
+        approval=_approval(server, listed.name, effect),
+        timeout_s=server.timeout.total_seconds(),
+        heartbeats=True,
+        pin=pin_of(listed),
+    )
+    return McpTool(
+        function=_called_by_name,
+        spec=spec,
+        arguments=_Arguments,
+        result=TypeAdapter(JsonValue),
+        connection=connection,
+        server_name=listed.name,
+    )
+
+
+def _name(server: McpServer, tool: str) -> str:
+    """Return the name for models, whose names have no dots and slashes."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server.name}_{tool}")
+    if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED:
+        raise NotReady(
+            f"MCP server {server.name!r}: {cut(name, 100)!r} cannot be the name of a tool: it has more"
+            " than 64 characters, or is an activity of outlast; leave the tool out with tools="
+        )
+    return name
+
+
+def _parameters(server: McpServer, listed: ServerTool) -> dict[str, Any]:
+    schema = {"type": "object", **listed.input_schema}
+    try:
+        check_schema(schema, f"the parameters of {listed.name!r}", arguments=True)
+    except ValueError as error:
+        raise NotReady(
+            f"MCP server {server.name!r}: {cut(str(error), 300)}; leave the tool out with tools="
+        ) from None
+    return schema
+
+
+def _approval(server: McpServer, tool: str, effect: str) -> Approval | None:
+    approval = server.approvals.get(tool)
+    if isinstance(approval, str):
+        return Approval(audience=approval)
+    if approval is None and effect == "irreversible":
+        return Approval(audience=DEFAULT_AUDIENCE)
+    return approval
+
+
+def _value(
+    name: str, connection: McpConnection, result: CallToolResult | InputRequiredResult
+) -> JsonValue:
+    """Return the value of a result: its structured content, or else its text."""
+    if isinstance(result, InputRequiredResult):
+        raise ToolError(f"{name}: the MCP server asks for input, which this tool cannot give")
+    texts = [_text(part) for part in result.content]
+    text = connection.clean("\n".join(texts))
+    if result.is_error:
+        raise ToolError(cut(text or f"{name} failed without a reason", MAX_ERROR_BYTES))
+    if result.structured_content is None:
+        return text
+    value: JsonValue = from_json(
+        connection.clean(TypeAdapter(Any).dump_json(result.structured_content).decode())
+    )
+    return value
+
+
+def _text(part: Any) -> str:
+    if part.type == "text":
+        return str(part.text)
+    kind = getattr(part, "mime_type", None) or part.type
+    return f"[{kind}: left out, because a tool returns text]"
