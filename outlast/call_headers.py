@@ -18,7 +18,11 @@ CALL_TENANT: ContextVar[str] = ContextVar("tenant", default="")
 CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
 """The `ToolSpec.pin` of the current call, in the same way."""
 
+CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
+"""The answers of people to what an MCP server asked about the current call, as JSON."""
+
 TEXT_HEADERS = {
+    "outlast-call-input": CALL_INPUT,
     "outlast-idempotency-key": CALL_KEY,
     "outlast-tenant": CALL_TENANT,
     "outlast-tool-pin": CALL_PIN,

@@ -248,6 +248,14 @@ class TooSlow(Failure):
     """Raised when a worker ends an attempt of a tool that exceeded its timeout."""
 
 
+class InputRequired(Failure):
+    """Raised when an MCP server asks for input before it makes a call. The run asks a person.
+
+    The first detail has `state`, which goes back to the server, and `forms`: the `key`, `message` and JSON
+    Schema (`answer_schema`) of each question.
+    """
+
+
 class ConnectionLost(Failure):
     """Raised when the connection to an MCP server ended during a call, which may have happened."""
 

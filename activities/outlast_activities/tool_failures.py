@@ -4,12 +4,21 @@ import itertools
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from outlast.errors import Retry, ToolError, ToolFailed, TooSlow, WorkerShutdown
+from outlast.errors import (
+    ConnectionLost,
+    InputRequired,
+    Retry,
+    ToolError,
+    ToolFailed,
+    TooSlow,
+    WorkerShutdown,
+)
 from outlast.text.error_text import MAX_GROUP_ERRORS, clean_text, error_text, leaves, type_name
 
 MEANINGFUL_TYPES = frozenset(
     (
         *(kind.__name__ for kind in (ToolError, Retry, ToolFailed, TooSlow, WorkerShutdown)),
+        *(kind.__name__ for kind in (ConnectionLost, InputRequired)),
         *("ActivityPause", "ActivityReset"),
     )
 )

@@ -55,13 +55,10 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "inbox.MAX_SUMMARY_BYTES",
         "waiting.MAX_ASKED_BYTES",
         "run_view.LABEL_WIDTH",
-<<<<<<< HEAD
         "api_containers.MAX_NAME",
         "api_references.MAX_NAME",
-=======
         "connections.MAX_REASON_BYTES",
         "tools.MAX_ERROR_BYTES",
->>>>>>> 01b9d8a (outlast: give agents the tools of MCP servers)
         "service.MAX_DESCRIPTION_BYTES",
         "run_view.MIN_TEXT_BYTES",
         "outcome.MAX_REASON_BYTES",

@@ -46,6 +46,7 @@ NAMES: dict[str, set[str]] = {
             "BadRequest",
             "AttemptLost",
             "ConnectionLost",
+            "InputRequired",
             "ContinuedAsNew",
             "DefinitionError",
             "Failure",
@@ -86,14 +87,10 @@ NAMES: dict[str, set[str]] = {
 }
 
 PARAMETERS = {
-<<<<<<< HEAD
     "outlast.Agent": (
-        "name instructions tools output begin_with prompt description model way effort limits deps"
+        "name instructions tools output begin_with prompt description model way effort limits deps mcp"
     ),
     "outlast.Agent.check": "self function",
-=======
-    "outlast.Agent": "name instructions tools output begin_with prompt description model limits deps mcp",
->>>>>>> 01b9d8a (outlast: give agents the tools of MCP servers)
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
     "outlast.Client": "client",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",

@@ -14,11 +14,7 @@ from temporalio.service import RPCError
 from outlast.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
-<<<<<<< HEAD
-=======
-from outlast_workers.health import Health, serve_health
 from outlast_workers.mcp_catalog import with_mcp_tools
->>>>>>> 01b9d8a (outlast: give agents the tools of MCP servers)
 from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.start_warnings import warn_at_start

@@ -32,6 +32,8 @@ class PlannedCall:
     tool: ToolSpec
     call: ToolCall
     batch: CallBatch
+    input: str = ""
+    """The answers of people to what an MCP server asked about the call, as JSON."""
     proof: CallProof | None = None
     """The nonce and the signed votes of its approval, if its audience decides by signature."""
 

@@ -62,6 +62,7 @@ class AgentRun:
             legs,
             self.display,
             priority,
+            requests,
             spending=state.spending,
             key_base=state.key_base,
             tenant=state.tenant,

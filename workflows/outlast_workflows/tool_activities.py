@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
-from outlast.call_headers import CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
+from outlast.call_headers import CALL_INPUT, CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
 from outlast.call_proof import CALL_PROOF
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
@@ -27,7 +27,9 @@ from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
 from outlast_workflows.payloads import result_text
+from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.run_display import RunDisplay
+from outlast_workflows.server_input import MAX_ROUNDS, questions_of, with_input
 from outlast_workflows.step_failures import asks_for_retry, cause_of
 
 MAX_RETRIES = 3
@@ -60,6 +62,7 @@ class ToolActivities:
         legs: Legs,
         display: RunDisplay,
         priority: Priority,
+        requests: HumanRequests,
         *,
         spending: Spending,
         key_base: str,
@@ -67,6 +70,7 @@ class ToolActivities:
     ) -> None:
         self._spending = spending
         self._key_base = key_base
+        self._requests = requests
         self._tenant = tenant
         self._agent_route = agent_route
         self._legs = legs
@@ -85,12 +89,25 @@ class ToolActivities:
         return tool.route or self._agent_route
 
     async def execute(self, call: PlannedCall) -> str:
-        """Return the result of a call as JSON text.
+        """Return the result of a call as JSON text. People answer what an MCP server asks meanwhile.
 
         Raises the `ActivityError` of a failed call, `NoWorker` if no worker took it, `ToolFailed` if no
         worker knows the tool or it asked for another try too often, and `UnreadableResult` if the call
         happened and its result is unusable.
         """
+        for number in range(1, MAX_ROUNDS + 1):
+            try:
+                return await self._execute(call)
+            except ActivityError as error:
+                asked = questions_of(error)
+                if asked is None:
+                    raise
+            call = await with_input(call, asked, self._requests, number)
+        raise ToolFailed(
+            f"{call.tool.name} (call {call.id}): its server asked {MAX_ROUNDS} times for input"
+        )
+
+    async def _execute(self, call: PlannedCall) -> str:
         for _ in range(UNREGISTERED_TRIES):
             try:
                 # Other calls of the batch, and all handlers, run meanwhile. Nothing here is shared with
@@ -138,9 +155,10 @@ class ToolActivities:
         if tool.must_end:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
-        CALL_PROOF.set(call.proof)  # the plugin sends these three in headers
+        CALL_PROOF.set(call.proof)  # the plugin sends these in headers
         CALL_TENANT.set(self._tenant)
         CALL_PIN.set(tool.pin)
+        CALL_INPUT.set(call.input)
         token = CALL_KEY.set(self._key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(

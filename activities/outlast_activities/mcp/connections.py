@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 import httpx2
@@ -92,12 +92,15 @@ class McpConnection:
         return self._pins.get(tool) == pin
 
     async def call(
-        self, tool: str, arguments: dict[str, Any]
+        self, tool: str, arguments: dict[str, Any], answers: Mapping[str, Any]
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool. Raises `NotConnected`, `ConnectionLost`, or `ToolError` if it is rejected."""
 
         async def made(client: Client) -> CallToolResult | InputRequiredResult:
-            return await client.session.call_tool(tool, arguments, allow_input_required=True)
+            result: CallToolResult | InputRequiredResult = await client.session.call_tool(
+                tool, arguments, allow_input_required=True, **answers
+            )
+            return result
 
         return await self._on_loop(lambda: self._with_client(made))
 

@@ -21,6 +21,7 @@ from outlast.text.texts import cut
 from outlast.tool_context import ToolContext
 from outlast.tools import DEFAULT_AUDIENCE, RESERVED, Tool
 from outlast_activities.mcp.connections import McpConnection, pin_of
+from outlast_activities.mcp.server_input import answers_of_people, input_required
 
 MAX_DESCRIPTION_BYTES = 4_000
 """Bytes of the description of a tool: it is part of every prompt."""
@@ -69,7 +70,7 @@ class McpTool(Tool[Any, ..., Any]):
         if not isinstance(values, dict):
             raise ToolError(f"{self.name}: the arguments are not a JSON object")
         await self._check_pin(self.connection)
-        result = await self.connection.call(self.server_name, values)
+        result = await self.connection.call(self.server_name, values, answers_of_people())
         return self.encoded(_value(self.name, self.connection, result))
 
     async def _check_pin(self, connection: McpConnection) -> None:
@@ -154,7 +155,7 @@ def _value(
 ) -> JsonValue:
     """Return the value of a result: its structured content, or else its text."""
     if isinstance(result, InputRequiredResult):
-        raise ToolError(f"{name}: the MCP server asks for input, which this tool cannot give")
+        raise input_required(name, result)
     texts = [_text(part) for part in result.content]
     text = connection.clean("\n".join(texts))
     if result.is_error:

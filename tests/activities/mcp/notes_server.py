@@ -3,12 +3,16 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import mcp_types
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.request_state import RequestStateSecurity
 
-server = MCPServer("notes")
+# A key that outlives the process, so that answers may come after a restart.
+security = RequestStateSecurity(keys=[b"k" * 32], ttl=86_400)
+server = MCPServer("notes", request_state_security=security)
 notes = Path(sys.argv[1])
 
 
@@ -17,6 +21,31 @@ def add_note(text: str) -> str:
     with notes.open("a") as file:
         file.write(f"{text}\n")
     return f"added {text}"
+
+
+@server.tool()
+def delete_note(number: int, ctx: Context) -> str | mcp_types.InputRequiredResult:
+    """Delete a note, after a question."""
+    answers: Any = ctx.input_responses or {}
+    if "sure" not in answers:
+        form = mcp_types.ElicitRequestFormParams(
+            message=f"Delete note {number}?",
+            requested_schema={
+                "type": "object",
+                "properties": {"sure": {"type": "boolean"}},
+                "required": ["sure"],
+            },
+        )
+        request = mcp_types.ElicitRequest(params=form)
+        return mcp_types.InputRequiredResult(
+            input_requests={"sure": request}, request_state=f"delete {number}"
+        )
+    answer = answers["sure"]
+    if answer.action != "accept" or not answer.content["sure"]:
+        return f"kept note {number}: {answer.action}"
+    with notes.open("a") as file:
+        file.write(f"{ctx.request_state}\n")
+    return f"deleted note {number}"
 
 
 @server.tool()

@@ -14,12 +14,13 @@ import pytest
 from outlast_activities.mcp import connections
 from outlast_workers.local.ports import free_port
 from outlast_workers.mcp_catalog import with_mcp_tools
+from outlast_workers.settings import Settings
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, McpServer
 from outlast.errors import ConnectionLost, DefinitionError, NotReady
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, catalog_of, on_stage, pending
+from tests.stage import Stage, catalog_of, on_stage, pending, staged_settings
 
 PROGRAM = Path(__file__).with_name("notes_server.py")
 
@@ -65,12 +66,15 @@ async def notes(tmp_path: Path) -> AsyncIterator[NotesServer]:
 
 @asynccontextmanager
 async def stage_of(
-    temporal: TemporalClient, model: ScriptedModel, *servers: McpServer
+    temporal: TemporalClient,
+    model: ScriptedModel,
+    *servers: McpServer,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Stage]:
     agent = Agent("writer", "Write notes.", mcp=servers)
     async with with_mcp_tools(catalog_of([agent])) as catalog:
         agents, tools = catalog.agents.values(), catalog.tools.values()
-        async with on_stage(temporal, model, agents, tools=tools) as stage:
+        async with on_stage(temporal, model, agents, tools=tools, settings=settings) as stage:
             yield stage
 
 
@@ -195,6 +199,43 @@ async def test_a_changed_tool_is_not_called(
         (result,) = await results(stage)
     assert ("has changed" in str(result)) is (pin == "strict")
     assert notes.notes.exists() is (pin == "loose")
+
+
+async def test_a_question_of_a_server_outlives_worker_and_server(
+    temporal: TemporalClient, notes: NotesServer
+) -> None:
+    server = McpServer("notes", url=notes.url)
+    model = ScriptedModel([call("notes_delete_note", number=7), answer("Done.")])
+    settings = staged_settings(cached=0)
+    async with stage_of(temporal, model, server, settings=settings) as stage:
+        run = await stage.start("writer")
+        request = await pending(run)
+    assert "Delete note 7?" in (request.question or "")
+    await notes.kill()
+    await notes.start()
+    async with stage_of(temporal, model, server, settings=settings):
+        again = stage.client.get(run.id)
+        await again.answer(request, {"sure": True}, by="ann")
+        assert (await again.result()).output == "Done."
+    assert notes.notes.read_text() == "delete 7\n"
+
+
+@pytest.mark.parametrize(
+    ("decide", "outcome"), [("deny", "kept note 7: decline"), ("no", "kept note 7: accept")]
+)
+async def test_a_question_of_a_server_is_declined(
+    temporal: TemporalClient, notes: NotesServer, decide: str, outcome: str
+) -> None:
+    server = McpServer("notes", url=notes.url, effects={"delete_note": "idempotent"})
+    model = ScriptedModel([call("notes_delete_note", number=7), answer("Done.")])
+    async with stage_of(temporal, model, server) as stage:
+        run = await stage.start("writer")
+        request = await pending(run)
+        await (run.deny(request) if decide == "deny" else run.answer(request, {"sure": False}))
+        await run.result()
+        (message,) = [each for each in await run.transcript() if each.role == "tool"]
+        assert outcome in (message.content or "")
+    assert not notes.notes.exists()
 
 
 async def test_a_write_whose_connection_is_lost_is_not_repeated(
