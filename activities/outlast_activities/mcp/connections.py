@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 import httpx2
@@ -98,7 +98,11 @@ class McpConnection:
 
         async def made(client: Client) -> CallToolResult | InputRequiredResult:
             result: CallToolResult | InputRequiredResult = await client.session.call_tool(
-                tool, arguments, allow_input_required=True, **answers
+                tool,
+                arguments,
+                request_state=answers.get("request_state"),
+                input_responses=answers.get("input_responses"),
+                allow_input_required=True,
             )
             return result
 
@@ -215,7 +219,7 @@ class _Bounded(httpx2.AsyncByteStream):
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for data in self._stream:
             size += len(data)
