@@ -269,7 +269,7 @@ async def test_many_calls_share_one_connection(
     agent = Agent("writer", "Write.", mcp=[server])
     async with with_mcp_tools(catalog_of([agent])) as catalog:
         tool = catalog.tools["notes_much"]
-        await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(20)))
+        await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(200)))
         before = len(os.listdir("/proc/self/fd"))
         await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(200)))
         assert len(os.listdir("/proc/self/fd")) <= before + 5
