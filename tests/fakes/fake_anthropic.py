@@ -18,7 +18,16 @@ from tests.fakes.schema_rules import (
     anthropic_size_problem,
 )
 from tests.fakes.sdk_types import problem_of, validator
-from tests.fakes.service import NO_ANSWER, Answered, FakeService, Play, Received, Refused, pieces
+from tests.fakes.service import (
+    NO_ANSWER,
+    Answered,
+    FakeService,
+    Play,
+    Received,
+    Refused,
+    pieces,
+    required_tool,
+)
 
 VERSION = "2026-10-21"
 MAX_STRICT_TOOLS = 20
@@ -256,8 +265,13 @@ class FakeAnthropic(FakeService):
         if play.text is not None or play.refusal:
             writer.text(play.text or "I will")
             return "end_turn"
-        if play.calls and choice != "none":
-            for name, arguments in play.calls:
+        calls = list(play.calls)
+        if play.plausible and choice != "tool":
+            names = [name for name in tools if name != "final_answer"]
+            name = required_tool(body["messages"][-1], names, forced=choice == "any")
+            calls = [(name, plausible(tools[name]["input_schema"], self.random))] if name else []
+        if calls and choice != "none":
+            for name, arguments in calls:
                 writer.call(name, arguments)
             return "tool_use"
         answer = None if play.answer is NO_ANSWER else {"answer": play.answer}

@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import gemini_problem
 from tests.fakes.sdk_types import installed
-from tests.fakes.service import NO_ANSWER, Answered, FakeService, Play, Received, Refused
+from tests.fakes.service import (
+    NO_ANSWER,
+    Answered,
+    FakeService,
+    Play,
+    Received,
+    Refused,
+    required_tool,
+)
 
 DUMMY = base64.b64encode(b"skip_thought_signature_validator").decode()
 NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
@@ -245,8 +253,17 @@ class FakeGemini(FakeService):
         schema = (body.get("generationConfig") or {}).get("responseJsonSchema")
         if play.text is not None:
             return _texts(play.text)
-        if play.calls and mode != "NONE" and declared:
-            return self._calls(body, name, play.calls)
+        calls = list(play.calls)
+        if play.plausible and mode != "NONE":
+            names = config.get("allowedFunctionNames") or list(declared)
+            others = [tool for tool in names if tool != "final_answer"]
+            forced = mode == "ANY" and len(others) == len(names)
+            tool = required_tool(body["contents"], others, forced=forced)
+            if tool:
+                schema_of_tool = declared[tool]["parametersJsonSchema"]
+                calls = [(tool, plausible(schema_of_tool, self.random))]
+        if calls and mode != "NONE" and declared:
+            return self._calls(body, name, calls)
         answer = None if play.answer is NO_ANSWER else {"answer": play.answer}
         if answer is None:
             answer = plausible(

@@ -14,7 +14,16 @@ from tests.fakes.fake_openai_responses import MODELS
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import openai_problem
 from tests.fakes.sdk_types import problem_of, validator
-from tests.fakes.service import NO_ANSWER, Answered, FakeService, Play, Received, Refused, pieces
+from tests.fakes.service import (
+    NO_ANSWER,
+    Answered,
+    FakeService,
+    Play,
+    Received,
+    Refused,
+    pieces,
+    required_tool,
+)
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 NO_TOOLS_WITH_REASONING = re.compile(r"gpt-(5\.[4-9]|6)")
@@ -173,8 +182,15 @@ class FakeOpenAIChat(FakeService):
         form = (body.get("response_format") or {}).get("json_schema")
         if play.text is not None:
             return [{"content": piece} for piece in pieces(play.text)], "stop"
-        if play.calls and body.get("tool_choice") != "none":
-            return _call_deltas(body, play.calls), "tool_calls"
+        choice = body.get("tool_choice")
+        calls = list(play.calls)
+        if play.plausible and not isinstance(choice, dict):
+            names = [name for name in tools if name != "final_answer"]
+            forced = choice == "required" and "final_answer" not in tools
+            name = required_tool(body["messages"], names, forced=forced)
+            calls = [(name, plausible(tools[name]["parameters"], self.random))] if name else []
+        if calls and choice != "none":
+            return _call_deltas(body, calls), "tool_calls"
         answer = None if play.answer is NO_ANSWER else {"answer": play.answer}
         if answer is None:
             schema = form["schema"] if form else tools["final_answer"]["parameters"]

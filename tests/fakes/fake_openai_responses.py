@@ -13,7 +13,16 @@ from typing import Any
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import openai_problem
 from tests.fakes.sdk_types import problem_of, validator
-from tests.fakes.service import NO_ANSWER, Answered, FakeService, Play, Received, Refused, pieces
+from tests.fakes.service import (
+    NO_ANSWER,
+    Answered,
+    FakeService,
+    Play,
+    Received,
+    Refused,
+    pieces,
+    required_tool,
+)
 
 TYPES = "openai.types.responses"
 
@@ -236,8 +245,8 @@ class FakeOpenAIResponses(FakeService):
         output = (body.get("text") or {}).get("format")
         if play.text is not None:
             writer.text(play.text)
-        elif play.calls and choice != "none":
-            for name, arguments in play.calls:
+        elif (calls := self._chosen_calls(body, play, tools)) and choice != "none":
+            for name, arguments in calls:
                 writer.call(name, arguments)
         else:
             answer = None if play.answer is NO_ANSWER else {"answer": play.answer}
@@ -248,6 +257,30 @@ class FakeOpenAIResponses(FakeService):
                 writer.text(json.dumps(answer)[: 12 if play.truncated else None])
             else:
                 writer.call("final_answer", answer)
+
+    def _chosen_calls(self, body: Any, play: Play, tools: Any) -> list[tuple[str, Any]]:
+        choice = body.get("tool_choice")
+        if (
+            not play.plausible
+            or choice == "none"
+            or (isinstance(choice, dict) and "name" in choice)
+        ):
+            return list(play.calls)
+        names = list(tools)
+        if isinstance(choice, dict):
+            names = [tool["name"] for tool in choice["tools"]]
+            choice = choice["mode"]
+        names = [name for name in names if name != "final_answer"]
+        forced = choice == "required" and "final_answer" not in tools
+        name = required_tool(body["input"], names, forced=forced or _lacks_answer(body, tools))
+        return [(name, plausible(tools[name]["parameters"], self.random))] if name else []
+
+
+def _lacks_answer(body: Any, tools: Any) -> bool:
+    """Return whether the tool for the answer exists, and may not be called."""
+    choice = body.get("tool_choice")
+    allowed = [tool["name"] for tool in choice["tools"]] if isinstance(choice, dict) else [*tools]
+    return "final_answer" in tools and "final_answer" not in allowed
 
 
 class _Writer:

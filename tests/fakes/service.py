@@ -6,6 +6,7 @@ A fake validates each request first. An invalid one gets the service's own error
 import contextlib
 import json
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ class Play:
     """One answer of a fake, in words that all services share.
 
     A fake writes `calls` and `answer` in the way that the request allows. `plausible` makes up values from
-    the request's schemas. `text` is what the model writes, as it is. `error` is a whole error answer:
-    status, body, headers. `stream_error` comes inside of the stream, and `cut` ends it in the middle.
+    the request's schemas: an answer, or a call if the request requires one. `text` is what the model
+    writes, as it is. `error` is a whole error answer: status, body, headers. `stream_error` comes inside of
+    the stream, and `cut` ends it in the middle.
     """
 
     calls: Sequence[tuple[str, dict[str, Any]]] = ()
@@ -171,6 +173,14 @@ def serving(fake: Any) -> Iterator[Any]:
         yield fake
         server.shutdown()
         thread.join()
+
+
+def required_tool(body: Any, names: Sequence[str], *, forced: bool) -> str | None:
+    """Return a tool that a sensible model calls, if the request or a note at its end requires a call."""
+    end = json.dumps(body)[-2_000:]
+    only = re.search(r"only these tools: ([^.]*)\.", end)
+    allowed = only.group(1).split(", ") if only else list(names)
+    return allowed[0] if allowed and (forced or "must call a tool" in end) else None
 
 
 def pieces(text: str, size: int = 7) -> list[str]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.providers.registry import ADAPTERS
+from outlast_examples import dependency_review, refund_desk
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections import ModelSettings
 from temporalio.client import Client
@@ -15,7 +17,7 @@ from temporalio.client import Client
 import outlast
 from outlast import Agent, Leg, Route
 from outlast.contracts.agents import Way
-from outlast.model_server import ServerOptions
+from outlast.model_server import ModelServer, ServerOptions
 from tests.activities.providers.test_hosted_apis import APIS
 from tests.fakes.service import FakeService, Play, serving
 from tests.stage import on_stage, staged_settings
@@ -84,6 +86,11 @@ def settings_for(fakes: dict[str, FakeService]) -> Settings:
     return settings.model_copy(update={"servers": servers, "routes": routes})
 
 
+def connected(api: str, fake: FakeService) -> ModelServer:
+    options = ServerOptions(fake.url, api, fake.key, model=MODELS[api], profile=APIS[api].profile)
+    return ADAPTERS[api].connect(options, None)
+
+
 @pytest.mark.parametrize("way", ["native", "tools"])
 async def test_a_run_spills_from_each_api_to_each_other(
     temporal: Client, fakes: dict[str, FakeService], way: Way
@@ -94,10 +101,7 @@ async def test_a_run_spills_from_each_api_to_each_other(
         fake.received.clear()
         fake.refusals.clear()
         fake.script = turns.script(api)
-        options = ServerOptions(
-            fake.url, api, fake.key, model=MODELS[api], profile=APIS[api].profile
-        )
-        server = ADAPTERS[api].connect(options, None)
+        server = connected(api, fake)
         ways = (await server.probe()).ways
         endpoints[api] = Endpoint(server, 4_096, ways=(way, *(o for o in ways if o != way)))
     async with on_stage(temporal, endpoints, [clerk], settings=settings_for(fakes)) as stage:
@@ -114,3 +118,27 @@ async def test_a_run_spills_from_each_api_to_each_other(
     assert "openai-responses thinks" not in last
     assert "encrypted_content" not in last
     assert all(f"{api} {n}.2" in last for n, api in enumerate(ORDER[:-1], start=1))
+
+
+@pytest.mark.parametrize("api", MODELS)
+async def test_the_examples_run_unchanged(
+    temporal: Client, fakes: dict[str, FakeService], api: str
+) -> None:
+    fake = fakes[api]
+    fake.refusals.clear()
+    fake.script = lambda _body: Play(plausible=True)
+    server = connected(api, fake)
+    ways = (await server.probe()).ways
+    agents = [dependency_review.dependency_review, refund_desk.refund_desk]
+    for way in ways:
+        endpoint = Endpoint(server, 4_096, ways=(way,))
+        async with on_stage(temporal, {DEFAULT_SERVER: endpoint}, agents) as stage:
+            review = await stage.run("dependency-review", "rich")
+            assert (review.status, review.tool_calls) == ("completed", 2)
+            if (
+                way != "decision"
+            ):  # its schema may lead the fake to a refund, which a person must approve
+                refund = await stage.run("refund-desk", "My order A-1042 arrived broken.")
+                assert (refund.status, refund.tool_calls) == ("completed", 1)
+    await server.aclose()
+    assert fake.refusals == []
