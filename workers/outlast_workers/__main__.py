@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         "demand", help="tell KEDA and other autoscalers how many workers the task queues need"
     )
     gateway = commands.add_parser(
-        "gateway", help="serve agents over HTTP: MCP, OpenAI's Responses API, plain JSON and events"
+        "gateway", help="serve agents over HTTP: MCP, OpenAI's Responses API, AG-UI, plain JSON"
     )
     commands.add_parser("demo", help="run two example agents on this machine, then stop")
     for command in (run, dev, callback, demand, gateway):

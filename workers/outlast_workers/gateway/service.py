@@ -23,6 +23,7 @@ from outlast.text.texts import cut
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
 from outlast_workers.gateway.access import LOOPBACK
+from outlast_workers.gateway.agui_api import AguiApi
 from outlast_workers.gateway.front import Authenticated, Front
 from outlast_workers.gateway.http_messages import error_response, status_of
 from outlast_workers.gateway.mcp_api import McpApi
@@ -105,6 +106,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             Route("/healthz", _health),
             *RunsApi(front).routes(),
             *ResponsesApi(front).routes(),
+            *AguiApi(front).routes(),
             *mcp.app().routes,
         ],
         exception_handlers={HTTPException: _http_error, OutlastError: _error},

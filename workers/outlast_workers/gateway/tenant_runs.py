@@ -82,11 +82,7 @@ class TenantRuns:
 
         Raises `BadRequest` for an agent that is not served or for invalid values, and `KeyReused`.
         """
-        if agent not in self._agents:
-            known = ", ".join(sorted(self._agents)) or "none"
-            raise BadRequest(
-                f"agent: {cut(repr(agent), 80)} is not served; known agents: {cut(known, 500)}"
-            )
+        self._check_agent(agent)
         if key is not None and not re.fullmatch(KEY_PATTERN, key):
             raise BadRequest(
                 f"key: {cut(repr(key), 80)} must have 1 to 128 letters, digits and . _ ~ -"
@@ -114,6 +110,18 @@ class TenantRuns:
         except WorkflowAlreadyStartedError:
             return await self._existing(run_id, digest)
         return Run(handle)
+
+    def id_of(self, agent: str, key: str) -> str:
+        """Return the workflow id of an agent's run with a key. Raises `BadRequest` for an unknown agent."""
+        self._check_agent(agent)
+        return checked_run_id(f"{self._prefix}{agent}/{key}")
+
+    def _check_agent(self, agent: str) -> None:
+        if agent not in self._agents:
+            known = ", ".join(sorted(self._agents)) or "none"
+            raise BadRequest(
+                f"agent: {cut(repr(agent), 80)} is not served; known agents: {cut(known, 500)}"
+            )
 
     async def _existing(self, run_id: str, digest: str) -> Run:
         description = await self._describe(run_id)

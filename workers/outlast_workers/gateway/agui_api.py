@@ -1,0 +1,186 @@
+"""`/agui/AGENT`: conversations for chat front ends with AG-UI. A thread is one run.
+
+Each request begins with a snapshot of the messages, which the run keeps, and ends with another one. So a
+client that was away has the same messages as the run.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+
+from ag_ui.core import (
+    Interrupt,
+    MessagesSnapshotEvent,
+    RunAgentInput,
+    RunErrorEvent,
+    RunFinishedEvent,
+    RunFinishedInterruptOutcome,
+    RunFinishedSuccessOutcome,
+    RunStartedEvent,
+    UserMessage,
+)
+from pydantic import JsonValue, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from outlast.contracts.limits import Limits
+from outlast.contracts.messages import Message
+from outlast.contracts.requests import MAX_SAY_BYTES
+from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
+from outlast.runs import Run
+from outlast.validation import explain
+from outlast_workers.gateway.agui_messages import (
+    decision_of,
+    events_of,
+    interrupt,
+    last_user_message,
+    snapshot,
+    sse_text,
+)
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json
+from outlast_workers.gateway.run_events import EventReader
+from outlast_workers.gateway.tenant_runs import KEY_PATTERN, TenantRuns
+
+LOOK_S = 0.5
+"""Seconds between two looks whether a conversation has answered."""
+
+
+class AguiApi:
+    """The handler of `/agui`."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the interface."""
+        return [Route("/agui/{agent}", self.run, methods=["POST"])]
+
+    async def run(self, request: Request) -> Response:
+        """Send a message or decisions to the run of a thread, and stream what happens then."""
+        body = _body(await read_json(request))
+        runs, agent = self._front.runs(request), request.path_params["agent"]
+        run_id = runs.id_of(agent, _key(body.thread_id))
+        message: UserMessage | None = None
+        if body.resume:
+            run = runs.find(run_id)
+            pending = await run.pending_requests()
+            decisions = [decision_of(entry, pending) for entry in body.resume]
+            for decision in decisions:
+                await runs.decide(run, decision)
+        else:
+            message = last_user_message(body)
+            run = await self._say(runs, agent, run_id, message)
+        return event_stream(self._events(run, body, message))
+
+    async def _say(self, runs: TenantRuns, agent: str, run_id: str, message: UserMessage) -> Run:
+        """Send a message, which starts the conversation if there is none. Repeated, it is sent once."""
+        text = str(message.content)
+        if len(text.encode(errors="replace")) > MAX_SAY_BYTES:
+            raise BadRequest(f"messages: the last one has more than {MAX_SAY_BYTES:,} bytes")
+        digest = hashlib.sha256(message.id.encode(errors="replace")).hexdigest()[:32]
+        return await self._front.client.send(
+            run_id,
+            text,
+            agent=agent,
+            by=runs.principal.name,
+            update_id=f"agui-{digest}",
+            tenant=runs.principal.tenant,
+            limits=Limits(idle_s=self._front.settings.idle_s),
+        )
+
+    async def _events(
+        self, run: Run, body: RunAgentInput, message: UserMessage | None
+    ) -> AsyncGenerator[str, None]:
+        yield sse_text(RunStartedEvent(thread_id=body.thread_id, run_id=body.run_id))
+        try:
+            entries = await _transcript(run)
+            messages = snapshot(entries)
+            sent = [each.content for each in messages if isinstance(each, UserMessage)]
+            if message is not None and (not sent or sent[-1] != message.content):
+                messages.append(message)  # the run reads it with its next turn
+            yield sse_text(MessagesSnapshotEvent(messages=list(messages)))
+            interrupts: list[Interrupt] = []
+            async with aclosing(self._live(run, len(entries), interrupts)) as events:
+                async for text in events:
+                    yield text
+            yield sse_text(MessagesSnapshotEvent(messages=list(snapshot(await run.transcript()))))
+        except OutlastError as error:
+            yield sse_text(RunErrorEvent(message=str(error)))
+            return
+        outcome = (
+            RunFinishedInterruptOutcome(type="interrupt", interrupts=interrupts)
+            if interrupts
+            else RunFinishedSuccessOutcome(type="success")
+        )
+        finished = RunFinishedEvent(thread_id=body.thread_id, run_id=body.run_id, outcome=outcome)
+        yield sse_text(finished)
+
+    async def _live(
+        self, run: Run, since: int, interrupts: list[Interrupt]
+    ) -> AsyncGenerator[str, None]:
+        """Yield what happens until the run has answered, or waits for people; note its `interrupts`."""
+        answering = asyncio.create_task(run.reply())
+        quiet_s = 0.0
+        try:
+            async with aclosing(
+                self._front.feeds.follow(run, after=since, beat_s=LOOK_S)
+            ) as events:
+                async for event in events:
+                    if event is None:
+                        quiet_s += LOOK_S
+                        if answering.done() or await _waits(run, interrupts):
+                            return
+                        if quiet_s >= BEAT_S:
+                            quiet_s = 0.0
+                            yield ": waiting\n\n"
+                        continue
+                    for each in events_of(event):
+                        yield sse_text(each)
+                    if event.type in {"answer", "run_ended"}:
+                        return
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+
+async def _waits(run: Run, interrupts: list[Interrupt]) -> bool:
+    """Return whether a run waits for people, and note its requests as interrupts."""
+    try:
+        pending = await run.pending_requests()
+    except Unavailable:
+        return False
+    if not pending:
+        return False
+    reader = EventReader()
+    for entry in await run.transcript():
+        list(reader.read(entry))
+    interrupts += [interrupt(request, reader.call(request.request_id)) for request in pending]
+    return True
+
+
+async def _transcript(run: Run) -> list[Message]:
+    try:
+        return await run.transcript()
+    except RunNotFound:
+        raise
+    except Unavailable:
+        return []  # the run has not begun
+
+
+def _body(value: dict[str, JsonValue]) -> RunAgentInput:
+    try:
+        return RunAgentInput.model_validate(value)
+    except ValidationError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, explain(error)) from None
+
+
+def _key(thread_id: str) -> str:
+    if re.fullmatch(KEY_PATTERN, thread_id):
+        return thread_id
+    return hashlib.sha256(thread_id.encode(errors="replace")).hexdigest()[:32]

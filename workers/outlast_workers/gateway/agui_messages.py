@@ -1,0 +1,165 @@
+"""AG-UI's forms of a conversation: its messages, the calls of tools, and requests as interrupts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ag_ui.core import (
+    AssistantMessage,
+    BaseEvent,
+    FunctionCall,
+    Interrupt,
+    ResumeEntry,
+    RunAgentInput,
+    TextMessageContentEvent,
+    TextMessageEndEvent,
+    TextMessageStartEvent,
+    ToolCall,
+    ToolCallArgsEvent,
+    ToolCallEndEvent,
+    ToolCallResultEvent,
+    ToolCallStartEvent,
+    ToolMessage,
+    UserMessage,
+)
+from pydantic import JsonValue
+
+from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.messages import Message
+from outlast.errors import BadRequest
+from outlast.text.json_text import to_json
+from outlast.validation import validated
+from outlast.waiting import request_summary
+from outlast_workers.gateway.run_events import EventReader, RunEvent
+
+AguiMessage = UserMessage | AssistantMessage | ToolMessage
+
+
+def last_user_message(body: RunAgentInput) -> UserMessage:
+    """Return the new message of a person. The run keeps all earlier ones, so others are not read.
+
+    Raises `BadRequest` if the last message is not one of a person in text.
+    """
+    last = body.messages[-1] if body.messages else None
+    if not isinstance(last, UserMessage) or not isinstance(last.content, str) or not last.content:
+        raise BadRequest("messages: the last one must be a text of the role 'user'")
+    return last
+
+
+def snapshot(entries: Sequence[Message]) -> list[AguiMessage]:
+    """Return the entries of a transcript as messages."""
+    reader = EventReader()
+    return [message for entry in entries for message in _messages(list(reader.read(entry)))]
+
+
+def _messages(events: list[RunEvent]) -> Iterator[AguiMessage]:
+    calls = [event for event in events if event.type == "tool_call"]
+    if calls:
+        identifier = f"m{calls[-1].position}"
+        yield AssistantMessage(
+            id=identifier, role="assistant", tool_calls=[_call(event.data) for event in calls]
+        )
+    for event in events:
+        data: dict[str, Any] = event.data
+        identifier = f"m{event.position}"
+        if event.type == "message":
+            yield UserMessage(id=identifier, role="user", content=data["text"])
+        elif event.type == "answer":
+            text = answer_text(data["answer"])
+            yield AssistantMessage(id=identifier, role="assistant", content=text)
+        elif event.type == "tool_result":
+            content = to_json(data["result"])
+            yield ToolMessage(
+                id=identifier, role="tool", tool_call_id=data["call"], content=content
+            )
+
+
+def _call(data: dict[str, Any]) -> ToolCall:
+    function = FunctionCall(name=data["tool"], arguments=to_json(data["arguments"]))
+    return ToolCall(id=data["call"], type="function", function=function)
+
+
+def answer_text(answer: JsonValue) -> str:
+    """Return an answer as text: JSON, unless it is text."""
+    return answer if isinstance(answer, str) else to_json(answer)
+
+
+def events_of(event: RunEvent) -> Iterator[BaseEvent]:
+    """Yield the events of AG-UI for one event of a run."""
+    data: dict[str, Any] = event.data
+    identifier = f"m{event.position}"
+    if event.type == "tool_call":
+        yield ToolCallStartEvent(tool_call_id=data["call"], tool_call_name=data["tool"])
+        yield ToolCallArgsEvent(tool_call_id=data["call"], delta=to_json(data["arguments"]))
+        yield ToolCallEndEvent(tool_call_id=data["call"])
+    elif event.type == "tool_result":
+        content = to_json(data["result"])
+        yield ToolCallResultEvent(message_id=identifier, tool_call_id=data["call"], content=content)
+    elif event.type == "answer":
+        yield TextMessageStartEvent(message_id=identifier, role="assistant")
+        text = answer_text(data["answer"])
+        if text:
+            yield TextMessageContentEvent(message_id=identifier, delta=text)
+        yield TextMessageEndEvent(message_id=identifier)
+
+
+def interrupt(request: PendingRequest, call: str) -> Interrupt:
+    """Return a pending request as an interrupt."""
+    is_question = request.kind == "question"
+    schema: Any = request.answer_schema if is_question else _APPROVAL
+    return Interrupt(
+        id=request.request_id,
+        reason="input_required" if is_question else "tool_call",
+        message=request.question if is_question else request_summary(request),
+        tool_call_id=call,
+        response_schema=schema if isinstance(schema, dict) else None,
+        expires_at=request.expires_at.isoformat(),
+        metadata={
+            "tool": request.tool,
+            "arguments": request.arguments,
+            "arguments_hash": request.arguments_hash,
+        },
+    )
+
+
+_APPROVAL: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "approved": {"type": "boolean"},
+        "editedArgs": {"type": "object"},
+        "comment": {"type": "string"},
+    },
+    "required": ["approved"],
+}
+
+
+def decision_of(entry: ResumeEntry, pending: Sequence[PendingRequest]) -> HumanDecision:
+    """Return the decision in an entry of `resume`. Raises `BadRequest` if it is stale or wrong."""
+    request = next((each for each in pending if each.request_id == entry.interrupt_id), None)
+    if request is None:
+        raise BadRequest(f"resume: {entry.interrupt_id[:40]!r} is not an open interrupt")
+    metadata = entry.metadata or {}
+    fields: dict[str, Any] = {"request_id": request.request_id}
+    fields |= {name: metadata[name] for name in ("arguments_hash", "signature") if name in metadata}
+    payload = entry.payload
+    if entry.status == "cancelled":
+        return validated(HumanDecision, {**fields, "decision": "deny"})
+    if request.kind == "question":
+        return validated(HumanDecision, {**fields, "decision": "answer", "answer": payload})
+    if not isinstance(payload, dict) or not isinstance(payload.get("approved"), bool):
+        raise BadRequest(
+            f"resume: the payload of {request.request_id!r} needs approved: true or false"
+        )
+    fields["comment"] = str(payload.get("comment") or "")
+    edited = payload.get("editedArgs")
+    if not payload["approved"]:
+        return validated(HumanDecision, {**fields, "decision": "deny"})
+    if edited is None:
+        return validated(HumanDecision, {**fields, "decision": "approve"})
+    return validated(HumanDecision, {**fields, "decision": "edit", "arguments": edited})
+
+
+def sse_text(event: BaseEvent) -> str:
+    """Return an event as one event of an event stream."""
+    data = event.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return f"data: {json.dumps(data, separators=(',', ':'))}\n\n"
