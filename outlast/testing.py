@@ -1,18 +1,33 @@
-"""Fakes for tests of agents: a model that answers from a script, and helpers that write its decisions.
+"""Tests of agents without a model server and without a key.
 
-    model = ScriptedModel([call("look", place="Mars"), answer({"quiet": True})])
+    def test_the_desk_pays(agent_environment: AgentEnvironment) -> None:
+        model = ScriptedModel([call("pay", order_id="A-1"), answer({"refunded": True})])
+        result = agent_environment.run(desk, "My lamp is broken", model=model)
+        assert result.output.refunded
 
-The first model call of the run gets the first step, the next call the next step, and so on.
+The pytest fixture `agent_environment` serves the agent on a real Temporal server. The first model call of
+the run gets the first step of the script, the next call the next step, and so on. See docs/testing.md.
 """
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 from pydantic import JsonValue
 
-from outlast.model_server import Completion, OnTokens, Prompt, ServerFacts
-from outlast.text.json_text import to_json
+from outlast.agents import Agent
+from outlast.contracts.human import PendingRequest
+from outlast.contracts.limits import Limits
+from outlast.contracts.results import AgentResult, Answer
+from outlast.dependencies import Dependency
+from outlast.jsonschema.plausible_values import plausible_value
+from outlast.model_requests import VARIABLE
+from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
+from outlast.text.json_text import from_json, to_json
+from outlast.turns import CallsTurn
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
 """A decision, a raw text, an error to raise, or a function of the prompt that returns one of these."""
@@ -21,13 +36,22 @@ CHARACTERS_PER_TOKEN = 4
 """A scripted model counts tokens by characters."""
 
 
+_RECORDED_CHARACTERS = 200
+"""Characters of the end of a prompt that a recording keeps beside an answer."""
+
+
 class ScriptExhausted(AssertionError):
     """Raised when a scripted fake gets more calls than its script has steps."""
+
+
+class ScriptUnfinished(AssertionError):
+    """Raised when a run ended before it used all steps of a script."""
 
 
 class ScriptedModel:
     """A fake `ModelServer` that answers with the steps of a script, in order.
 
+    A step is a decision (`call`, `calls`, `answer`), a raw text, an error, or a function of the prompt.
     `prompts` holds the prompts that it received. With `repeat_last` the last step answers all later
     prompts; otherwise a further prompt raises `ScriptExhausted`. A token is four characters. An answer
     with more than the prompt's `max_tokens` is cut off, with `finish_reason` `length`.
@@ -37,6 +61,8 @@ class ScriptedModel:
         self._steps = list(steps)
         self._repeat_last = repeat_last
         self.prompts: list[Prompt] = []
+        self.is_raw = False
+        """Whether the last step was a raw text, which need not be a valid decision."""
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
         """Return the next step of the script as a completion, or raise it."""
@@ -54,6 +80,7 @@ class ScriptedModel:
             step = await step if hasattr(step, "__await__") else step
         if isinstance(step, Exception):
             raise step
+        self.is_raw = isinstance(step, str)
         text = step if isinstance(step, str) else to_json(step)
         is_cut = len(text) > CHARACTERS_PER_TOKEN * prompt.max_tokens
         text = text[: CHARACTERS_PER_TOKEN * prompt.max_tokens]
@@ -67,6 +94,14 @@ class ScriptedModel:
             completion_tokens=completion_tokens,
             model="scripted",
         )
+
+    def assert_complete(self) -> None:
+        """Raise `ScriptUnfinished` if steps are left. `AgentEnvironment.run` calls it."""
+        left = self._steps[len(self.prompts) :]
+        if left:
+            raise ScriptUnfinished(
+                f"{len(left)} of {len(self._steps)} steps were not used; the next one is {left[0]!r:.200}"
+            )
 
     async def count_prompt_tokens(self, prompt: Prompt) -> int:
         """Return the same count that `complete` reports."""
@@ -82,6 +117,147 @@ class ScriptedModel:
 
     async def aclose(self) -> None:
         """Do nothing: there are no connections."""
+
+
+class PlausibleModel(ScriptedModel):
+    """A fake `ModelServer` that calls each tool once, and then answers.
+
+    Arguments and answers are the smallest values of their schemas: defaults, the first value of an
+    enumeration, the smallest number. It cannot guess text that must match a pattern: use `ScriptedModel`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__([_plausible_decision], repeat_last=True)
+
+
+def _plausible_decision(prompt: Prompt) -> Any:
+    called = {
+        call.tool for turn in prompt.turns if isinstance(turn, CallsTurn) for call in turn.calls
+    }
+    for tool in prompt.allowed_tools:
+        if tool.name not in called or not prompt.may_answer:
+            return call(tool.name, **_arguments(plausible_value(dict(tool.parameters))))
+    options: list[Any] = [prompt.schema, *prompt.schema.get("anyOf", [])]
+    (answered,) = [entry for entry in options if "answer" in entry.get("properties", {})]
+    shared = {"$defs": prompt.schema.get("$defs", {})}
+    return answer(plausible_value({**answered["properties"]["answer"], **shared}))
+
+
+def _arguments(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
+
+
+class RecordedModel(ScriptedModel):
+    """A `ModelServer` that records the answers of a real one in a file, and replays them later.
+
+    With a `server`, it asks that server and writes the file anew. Without one, it replays the file: the
+    prompts must end as they did, in the same order. Record once with a key, and let tests replay.
+    """
+
+    def __init__(self, file: Path, server: ModelServer | None = None) -> None:
+        self._file = file
+        self._server = server
+        self._recorded: list[dict[str, Any]] = []
+        super().__init__([self._next], repeat_last=True)
+        if server is None:
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"{file}: there is no recording; pass server= once to record it"
+                )
+            self._recorded = json.loads(file.read_text())
+
+    async def _next(self, prompt: Prompt) -> Any:
+        position, key = len(self.prompts) - 1, _tail(prompt)
+        if self._server is not None:
+            completion = await self._server.complete(prompt)
+            self._recorded.append({"prompt": key, "answer": from_json(completion.text)})
+            self._file.write_text(json.dumps(self._recorded, indent=2, ensure_ascii=False) + "\n")
+            return from_json(completion.text)
+        if position >= len(self._recorded):
+            raise ScriptExhausted(
+                f"{self._file} has {len(self._recorded)} answers; prompt {position + 1} came:"
+                " record it again"
+            )
+        entry = self._recorded[position]
+        if entry["prompt"] != key:
+            raise ScriptExhausted(
+                f"prompt {position + 1} differs from {self._file}: it ends with {key!r}, and the"
+                f" recorded one with {entry['prompt']!r}: record it again"
+            )
+        return entry["answer"]
+
+    def assert_complete(self) -> None:
+        """Raise `ScriptUnfinished` if recorded answers are left."""
+        left = len(self._recorded) - len(self.prompts)
+        if left > 0:
+            raise ScriptUnfinished(f"{left} answers of {self._file} were not used")
+
+
+def _tail(prompt: Prompt) -> str:
+    return str(prompt.messages[-1]["content"])[-_RECORDED_CHARACTERS:]
+
+
+def allow_model_requests(allowed: bool) -> None:  # noqa: FBT001 reads well in a call
+    """Allow or forbid connections to real model servers, in this process and those that it starts.
+
+    If they are forbidden, a worker with a real model server raises `NotReady` at its start. Call
+    `allow_model_requests(False)` in `conftest.py`.
+    """
+    if allowed:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = "false"
+
+
+class AgentEnvironment:
+    """Runs agents in tests: on a real Temporal server of its own, and with a fake model.
+
+    The fixture `agent_environment` is one for all tests of a session. Otherwise use it as a context
+    manager. It needs the extra `outlast[workers]`. Raises `NotReady` if the server cannot start.
+    """
+
+    def __init__(self) -> None:
+        from outlast_workers.local.agent_environment import Environment  # noqa: PLC0415 an extra
+
+        self._environment: Environment = Environment()
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self._environment.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Stop the server."""
+        self._environment.stop()
+
+    def run(
+        self,
+        agent: Agent[Any, Answer],
+        input: JsonValue,  # noqa: A002 the contract's word
+        *,
+        model: ModelServer,
+        deps: Mapping[Dependency[Any], Any] | None = None,
+        decide: Callable[[PendingRequest], JsonValue] | None = None,
+        tenant: str = "default",
+        limits: Limits | None = None,
+    ) -> AgentResult[Answer]:
+        """Run an agent with its tools, and return the result.
+
+        `deps` are values in place of dependencies: `{shop: FakeShop()}`. `decide` decides about approvals
+        and questions: it returns True or False for an approval, and the answer for a question.
+
+        Raises `AssertionError` if the script of the model has too few or too many steps, if a step is not
+        possible in its turn, if a person must decide and there is no `decide`, or after a minute. Raises
+        `RunFailed` if the run fails.
+        """
+        return self._environment.run(
+            agent, input, model=model, deps=deps or {}, decide=decide, tenant=tenant, limits=limits
+        )
 
 
 def _tokens_of(prompt: Prompt) -> int:

@@ -82,7 +82,8 @@ NAMES: dict[str, set[str]] = {
     },
     "outlast.testing": {
         *("CHARACTERS_PER_TOKEN", "ScriptExhausted", "ScriptedModel", "Step"),
-        *("answer", "call", "calls"),
+        *("answer", "call", "calls", "AgentEnvironment", "PlausibleModel", "RecordedModel"),
+        *("ScriptUnfinished", "allow_model_requests"),
     },
 }
 
@@ -141,6 +142,10 @@ PARAMETERS = {
     "outlast.signing.SigningKey.save": "self file",
     "outlast.signing.SigningKey.sign": "self decision request run_id at",
     "outlast.testing.ScriptedModel": "steps repeat_last",
+    "outlast.testing.AgentEnvironment.run": "self agent input model deps decide tenant limits",
+    "outlast.testing.PlausibleModel": "",
+    "outlast.testing.RecordedModel": "file server",
+    "outlast.testing.allow_model_requests": "allowed",
     "outlast.testing.answer": "value",
     "outlast.testing.call": "tool arguments",
     "outlast.testing.calls": "decisions",

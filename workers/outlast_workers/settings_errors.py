@@ -13,12 +13,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
+from outlast import model_requests
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
 from outlast_workers.settings_sections import AudienceSettings
 
 PREFIX = "OUTLAST_"
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
+
+NO_SETTINGS = (CONFIG_VARIABLE, model_requests.VARIABLE)
+"""Variables that are not settings of a worker."""
 
 MAX_SHOWN_CHARS = 60
 """Characters of an invalid value that an error shows, so that the error stays one line."""
@@ -44,7 +48,7 @@ def reject_unknown_variables(settings: type[BaseModel]) -> None:
         name = variable.upper()
         key = name.removeprefix(PREFIX).partition("__")[0].lower()
         linked = _SERVICE_LINK.search(name) or (name.endswith("_PORT") and "://" in value)
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or linked:
+        if not name.startswith(PREFIX) or name in NO_SETTINGS or linked:
             continue
         if key not in settings.model_fields:
             raise NotReady(f"{variable}: unknown setting{_nearest_variable(name, settings)}")

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from outlast.errors import NotReady
+from outlast.model_requests import check_model_requests
 from outlast.model_server import ModelServer, ServerFacts, ServerOptions
 from outlast.text.hints import hint
 from outlast.text.texts import cut
@@ -139,6 +140,7 @@ def _loaded(point: EntryPoint) -> Adapter:
 
 def connected(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
     """Return the adapter of a server. Raises `NotReady` if its options cannot be used."""
+    check_model_requests(options.url)
     try:
         adapter = adapter_of(options.api)
     except ValueError as error:
