@@ -39,6 +39,9 @@ HPA_SYNC_S = 15 / FASTER
 STABILISATION_S = 300 / FASTER
 COOLDOWN_S = 300 / FASTER
 COLD_START_S = 30 / FASTER
+TOLERANCE = 0.1
+"""The HPA's default: it changes nothing for a deviation of the ratio by up to this."""
+
 SHORT_WORK_S = 60 / FASTER
 LONG_WORK_S = 360 / FASTER
 """Longer than the stabilisation window, as an agent's long tool or a batch on a GPU is."""
@@ -81,6 +84,15 @@ class Policy:
     drain_s: float = SHORT_DRAIN_S
     sets_costs: bool = False
     """Whether the demand service sets deletion costs."""
+    utilization: float = 0.9
+    """The share of slots that scaling aims at, as `scaling.targetUtilization` of the chart."""
+
+    def wanted(self, metric: int, replicas: int) -> int:
+        """Return how many replicas the HPA wants, by its documented formula with its tolerance."""
+        target = self.slots * self.utilization
+        if replicas and abs(metric / (replicas * target) - 1) <= TOLERANCE:
+            return replicas
+        return math.ceil(metric / target)
 
     def metric(self, reading: Reading) -> int:
         """Return what the trigger shows."""
@@ -137,7 +149,8 @@ class Scaler:
 
     def _recommended(self, metric: int, now: float) -> int:
         policy = self.policy
-        want = min(max(math.ceil(metric / policy.slots), policy.minimum, 1), policy.maximum)
+        ready = policy.wanted(metric, len(self.workers))
+        want = min(max(ready, policy.minimum, 1), policy.maximum)
         self.wanted.append((now, want))
         while self.wanted[0][0] < now - STABILISATION_S:
             self.wanted.popleft()

@@ -8,7 +8,7 @@ import pytest
 from outlast_workers.settings import Settings, load_settings
 
 from tests.deploy.arm import evaluated
-from tests.deploy.graces import fits
+from tests.deploy.graces import EXIT_S, fits
 from tests.deploy.placeholders import BUILD_ID
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
@@ -139,6 +139,9 @@ def test_a_jobs_settings_are_settings_of_ours_and_end_it_when_it_is_idle(kind: s
     assert container(job(kind))["image"].endswith(f":{BUILD_ID}")
     variables = {each["name"]: each for each in container(job(kind))["env"]}
     assert float(variables["OUTLAST_IDLE_EXIT_S"]["value"]) > 0
+    timeout_s = job(kind)["properties"]["configuration"]["replicaTimeout"]
+    assert settings.max_life_s is not None
+    assert settings.max_life_s + settings.drain_s + EXIT_S < timeout_s, "it ends before it is ended"
     assert "value" not in variables["TEMPORAL_API_KEY"]
 
 

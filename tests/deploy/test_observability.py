@@ -38,7 +38,7 @@ METRICS = {
 """What the dashboard may ask for, by the job of Prometheus that has it."""
 
 FUNCTIONS = {"by", "histogram_quantile", "max", "rate", "sum"}
-LABELS = {"le", "service_name", "span_name", "task_queue", "type"}
+LABELS = {"build_id", "deployment", "le", "service_name", "span_name", "task_queue", "type"}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_collector_sends_spans_to_tempo_and_counts_them(services: dict[str, 
         assert set(pipeline.get("processors", [])) <= known["processors"]
         assert set(pipeline["exporters"]) <= known["exporters"] | connectors
     assert "spanmetrics" in pipelines["traces"]["exporters"]
-    host, _, port = collector["exporters"]["otlp/tempo"]["endpoint"].partition(":")
+    host, _, port = collector["exporters"]["otlp_grpc/tempo"]["endpoint"].partition(":")
     assert host in services
     listening = read("tempo.yaml")["distributor"]["receivers"]["otlp"]["protocols"]
     assert listening["grpc"]["endpoint"].endswith(f":{port}")
@@ -173,3 +173,27 @@ def test_metrics_of_spans_are_those_that_the_collector_makes_of_ours() -> None:
     for query in dashboard_queries():
         if prefix in query:
             assert f'service_name="{SERVICE_NAME}"' in query
+
+
+def test_replicas_of_the_demand_service_do_not_double_what_a_panel_shows() -> None:
+    """Each replica is scraped and reports the same: the largest counts, and builds are added."""
+    text = (ROOT / "deploy/observability/grafana/dashboards/outlast.json").read_text()
+    for metric in (
+        "outlast_demand",
+        "outlast_backlog",
+        "outlast_busy_slots",
+        "outlast_desired_workers",
+    ):
+        shown = re.findall(rf"[a-z]+ by \(([^)]*)\) \({metric}\)", text)
+        assert shown
+        assert all("deployment, build_id" in labels for labels in shown), metric
+
+
+def test_every_pipeline_bounds_its_memory() -> None:
+    collector = yaml.safe_load((ROOT / "deploy/observability/otel-collector.yaml").read_text())
+    for pipeline in collector["service"]["pipelines"].values():
+        assert pipeline["processors"][0] == "memory_limiter"
+
+
+def test_health_checks_name_the_address_that_servers_listen_on() -> None:
+    assert '"localhost"' not in (ROOT / "docker-compose.yml").read_text()

@@ -11,7 +11,8 @@ PAGE = ROOT / "docs" / "generation.md"
 
 def page_flags() -> list[str]:
     """Return the words that the page puts behind the model."""
-    (command,) = re.findall(r"^vllm serve … (.+?)\n```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    every = re.findall(r"^vllm serve … (.+?)\n```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (command,) = (one for one in every if "--structured-outputs-config.backend" in one)
     return shlex.split(command.replace("\\\n", " "))
 
 

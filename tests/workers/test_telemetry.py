@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -163,6 +164,17 @@ async def test_a_collector_is_sent_the_metrics_of_the_sdk(
             while "temporal_request_latency" not in receiver.metrics:
                 await asyncio.sleep(0.1)
     assert receiver.paths == {"/v1/metrics"}
+
+
+def test_the_metrics_of_each_process_have_a_tag_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a collector merges the series of all pods into one."""
+    given: list[Any] = []
+    monkeypatch.setattr(telemetry, "Runtime", lambda telemetry, **_: given.append(telemetry))
+    core_runtime(Settings())
+    (one,) = given
+    assert str(os.getpid()) in one.global_tags["service_instance_id"]
 
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:

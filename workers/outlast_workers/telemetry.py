@@ -1,6 +1,8 @@
 """Logs, traces and metrics of a process: structlog for logs, OpenTelemetry if there is a collector."""
 
 import logging
+import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -111,9 +113,16 @@ def core_runtime(settings: Settings) -> Runtime:
             durations_as_seconds=True,
         )
     return Runtime(
-        telemetry=TelemetryConfig(logging=core_logging(settings), metrics=metrics),
+        telemetry=TelemetryConfig(
+            logging=core_logging(settings), metrics=metrics, global_tags=_instance_tags()
+        ),
         worker_heartbeat_interval=HEARTBEAT_INTERVAL,
     )
+
+
+def _instance_tags() -> dict[str, str]:
+    """Return the tag that tells processes apart: without it, a collector merges their series into one."""
+    return {"service_instance_id": f"{socket.gethostname()}-{os.getpid()}"}
 
 
 def core_logging(settings: Settings) -> LoggingConfig:
