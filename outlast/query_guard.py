@@ -16,8 +16,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 from temporalio.workflow import Info
 
-EARLY_EVENTS = "the run is about to go on: repeat the query"
-"""Why a query fails that brought events too early."""
+from outlast.queries import EARLY_EVENTS
 
 
 class QueryGuard(WorkflowRunner):

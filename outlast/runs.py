@@ -29,6 +29,7 @@ from outlast.errors import (
     Unavailable,
 )
 from outlast.output_types import parsed_output
+from outlast.queries import query
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
 from outlast.validation import check_size, validated
 from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
@@ -124,7 +125,7 @@ class Run(Generic[Answer]):
     async def _query(self, name: str, payload: dict[str, JsonValue] | None = None) -> Any:
         arguments = [] if payload is None else [payload]
         with outlast_errors(name, self.id):
-            return await self._handle.query(name, args=arguments, rpc_timeout=QUERY_TIMEOUT)
+            return await query(self._handle, name, arguments, rpc_timeout=QUERY_TIMEOUT)
 
     async def stream(
         self, interval: timedelta = POLL_INTERVAL

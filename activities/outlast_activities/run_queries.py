@@ -8,6 +8,7 @@ from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.requests import TranscriptQuery
+from outlast.queries import query
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 """The timeout of one query. After it the attempt of the activity fails, and Temporal retries it."""
@@ -22,8 +23,8 @@ class WorkflowQueries:
     async def agent(self, workflow_id: str, run_id: str) -> PinnedAgent:
         """Return the agent that the run pinned."""
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        agent: PinnedAgent = await handle.query(
-            "agent", result_type=PinnedAgent, rpc_timeout=QUERY_TIMEOUT
+        agent: PinnedAgent = await query(
+            handle, "agent", result_type=PinnedAgent, rpc_timeout=QUERY_TIMEOUT
         )
         return agent
 
@@ -43,9 +44,10 @@ class WorkflowQueries:
 
     async def _page(self, workflow_id: str, run_id: str, wanted: TranscriptQuery) -> TranscriptPage:
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        page: TranscriptPage = await handle.query(
+        page: TranscriptPage = await query(
+            handle,
             "transcript",
-            wanted.model_dump(exclude_defaults=True),
+            [wanted.model_dump(exclude_defaults=True)],
             result_type=TranscriptPage,
             rpc_timeout=QUERY_TIMEOUT,
         )
@@ -54,7 +56,7 @@ class WorkflowQueries:
     async def pending(self, workflow_id: str, run_id: str) -> list[PendingRequest]:
         """Return the pending requests of a run to people."""
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        requests: list[PendingRequest] = await handle.query(
-            "pending_requests", result_type=list[PendingRequest], rpc_timeout=QUERY_TIMEOUT
+        requests: list[PendingRequest] = await query(
+            handle, "pending_requests", result_type=list[PendingRequest], rpc_timeout=QUERY_TIMEOUT
         )
         return requests

@@ -1,12 +1,15 @@
 """A query that brings events of a task that has not started: it fails, and the run does not see them."""
 
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.client import WorkflowQueryFailedError
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from outlast.query_guard import EARLY_EVENTS, QueryGuard
+from outlast.queries import EARLY_EVENTS, EARLY_QUERY_TRIES, query
+from outlast.query_guard import QueryGuard
 
 
 class Recorder(WorkflowRunner):
@@ -54,3 +57,36 @@ def test_events_before_their_task_are_not_applied(
     failures = [one for one in completions if one != "activated"]
     assert all(one.failed.failure.message == EARLY_EVENTS for one in failures)
     assert len(failures) == len(activations) - len(seen)
+
+
+class EarlyHandle:
+    """A handle whose first queries come too early."""
+
+    def __init__(self, failures: list[str]) -> None:
+        self.failures = failures
+
+    async def query(self, name: str, **_: Any) -> str:
+        if self.failures:
+            raise WorkflowQueryFailedError(self.failures.pop(0))
+        return name
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_answered"),
+    [
+        ([EARLY_EVENTS] * 3, True),
+        ([EARLY_EVENTS] * EARLY_QUERY_TRIES, False),
+        ([EARLY_EVENTS, "the run is not open yet"], False),
+    ],
+)
+async def test_an_early_query_is_sent_again(
+    failures: list[str], is_answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast.queries.EARLY_QUERY_RETRY_S", 0.0)
+    handle: Any = EarlyHandle(failures)
+    asked = query(handle, "progress", rpc_timeout=timedelta(seconds=1))
+    if is_answered:
+        assert await asked == "progress"
+        return
+    with pytest.raises(WorkflowQueryFailedError):
+        await asked

@@ -36,6 +36,7 @@ from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decide_update_id, decisions_on
 from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
+from outlast.queries import query
 from outlast.text.safe_text import escaped, json_text, visible, visible_line
 from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
@@ -168,8 +169,11 @@ class CallbackPage:
     async def _pending(self, link: Link) -> PendingRequest | None:
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
         try:
-            requests: list[PendingRequest] = await handle.query(
-                "pending_requests", result_type=list[PendingRequest], rpc_timeout=RPC_TIMEOUT
+            requests: list[PendingRequest] = await query(
+                handle,
+                "pending_requests",
+                result_type=list[PendingRequest],
+                rpc_timeout=RPC_TIMEOUT,
             )
         except WorkflowQueryFailedError:
             return None
