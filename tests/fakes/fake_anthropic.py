@@ -69,6 +69,7 @@ MODELS = {
 class FakeAnthropic(FakeService):
     """Serves `/v1/messages`, `/v1/messages/count_tokens` and `/v1/models/…`."""
 
+    sdk = "anthropic"
     seal = "only the service knows it"
 
     def answer(self, request: Received) -> Answered:

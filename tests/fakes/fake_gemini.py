@@ -54,6 +54,7 @@ class FakeGemini(FakeService):
     """Serves `/v1beta/models/…` with `:streamGenerateContent` and `:countTokens`."""
 
     base_path = "/v1beta"
+    sdk = "google.genai"
     seal = "only the service knows it"
 
     def is_prompt(self, request: Received) -> bool:

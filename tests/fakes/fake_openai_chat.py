@@ -40,6 +40,8 @@ SAMPLING = (
 class FakeOpenAIChat(FakeService):
     """Serves `/v1/chat/completions` and `/v1/models`."""
 
+    sdk = "openai"
+
     def answer(self, request: Received) -> Answered:
         if request.headers.get("authorization") != f"Bearer {self.key}":
             raise Refused("Incorrect API key provided.", status=401, code="invalid_api_key")

@@ -48,6 +48,7 @@ MODELS = {
 class FakeOpenAIResponses(FakeService):
     """Serves `/v1/responses`, `/v1/responses/input_tokens` and `/v1/models/…`."""
 
+    sdk = "openai"
     seal = "only the service knows it"
 
     def is_prompt(self, request: Received) -> bool:

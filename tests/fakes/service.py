@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.fakes.sdk_types import installed
+
 NO_ANSWER: Any = object()
 
 
@@ -77,6 +79,8 @@ class FakeService:
     """A fake of one service. A subclass validates requests and writes answers in the service's form."""
 
     base_path = "/v1"
+    sdk = ""
+    """The SDK whose types validate the requests. Without it, tests of the fake are skipped."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -128,6 +132,8 @@ class FakeService:
 @contextlib.contextmanager
 def serving(fake: Any) -> Iterator[Any]:
     """Serve until the block is left."""
+    if fake.sdk:
+        installed(fake.sdk)
 
     class Requests(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
