@@ -20,6 +20,7 @@ PARAMETERS = {
     "buildId": BUILD_ID,
     "identityId": "/subscriptions/s/identity",
     "apiKeySecretUrl": "https://vault.example.com/secrets/temporal/1",
+    "demandToken": "x" * 32,
     "temporalAddress": "temporal.example.com:7233",
     "withGpu": True,
 }
@@ -91,7 +92,9 @@ def container(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(resource: dict[str, Any]) -> Settings:
-    return loaded({each["name"]: each.get("value", "…") for each in container(resource)["env"]})
+    return loaded(
+        {each["name"]: each.get("value", "x" * 16) for each in container(resource)["env"]}
+    )
 
 
 def test_every_resource_is_taken_by_azures_own_models() -> None:
@@ -168,6 +171,8 @@ def test_a_job_starts_for_the_demand_of_each_queue_that_it_polls(kind: str) -> N
         assert rule["type"] == "metrics-api"  # "temporal" is refused there
         assert rule["metadata"]["valueLocation"] == "demand"
         assert rule["metadata"]["targetValue"] == str(slots[rule["name"]])
+        assert rule["metadata"]["authMode"] == "bearer"
+        assert rule["auth"] == [{"secretRef": "demand-token", "triggerParameter": "token"}]
         assert url.path == f"/demand/{rule['name']}"
         assert parse_qs(url.query) == {
             "deployment": ["outlast"],
@@ -195,7 +200,8 @@ def test_the_cpu_job_sends_steps_to_queues_that_the_jobs_poll() -> None:
 @pytest.mark.parametrize("name", ["outlast-demand", f"outlast-cpu-{BUILD_ID}"])
 def test_a_server_without_a_key_is_spoken_to_in_plain_text(name: str) -> None:
     without = resources(apiKeySecretUrl="")[name]
-    assert without["properties"]["configuration"]["secrets"] == []
+    (secret,) = without["properties"]["configuration"]["secrets"]
+    assert secret["name"] == "demand-token"
     variables = {each["name"]: each for each in container(without)["env"]}
     assert "TEMPORAL_API_KEY" not in variables
     assert variables["TEMPORAL_TLS"]["value"] == "false"
@@ -212,6 +218,10 @@ def test_the_demand_service_is_always_there_and_only_inside() -> None:
     assert demand["configuration"]["ingress"]["targetPort"] == 8070
     assert demand["template"]["scale"] == {"minReplicas": 1, "maxReplicas": 1}
     assert container(resources()["outlast-demand"])["args"] == ["demand"]
+    token = {"name": "OUTLAST_DEMAND__TOKEN", "secretRef": "demand-token"}
+    assert token in container(resources()["outlast-demand"])["env"]
+    for secret in demand["configuration"]["secrets"]:
+        assert secret.get("value") == "x" * 32 or "keyVaultUrl" in secret
     settings_of(resources()["outlast-demand"])
     listens = {"name": "OUTLAST_DEMAND__HOST", "value": "0.0.0.0"}  # noqa: S104 of its container
     assert listens in container(resources()["outlast-demand"])["env"]
