@@ -143,6 +143,7 @@ async def test_the_first_way_of_a_server_is_the_configured_one() -> None:
         ),
         ({"profile": "mistral"}, r"\[servers\.far\]: .*needs the name of a model"),
         ({"profile": "mistral", "name": "m"}, r"\[servers\.far\]: .*needs an api_key"),
+        ({"api": "gemini"}, r"\[servers\.far\]: .*needs the name of a model"),
         ({"profile": "mistrl"}, r"\[servers\.far\]: profile: 'mistrl' is unknown; did you mean"),
         ({"name": "m", "api": "vllm"}, r"\[servers\.far\]: .*does not exist"),
     ],

@@ -313,11 +313,9 @@ def _check_service(options: ServerOptions, profile: Profile) -> None:
         return
     server = f"the model server at {options.url} (profile {profile.name!r})"
     if not options.model:
-        raise NotReady(
-            f"{server} needs the name of a model: a hosted service has many; set name (OUTLAST_MODEL__NAME)"
-        )
+        raise NotReady(f"{server} needs the name of a model, because it has many: set name")
     if not clean_api_key(options.api_key):
-        raise NotReady(f"{server} needs an api_key (OUTLAST_MODEL__API_KEY)")
+        raise NotReady(f"{server} needs an api_key: set it")
 
 
 def is_plain_text(answer_schema: dict[str, Any]) -> bool:

@@ -72,6 +72,16 @@ class HostedApi(Protocol):
         ...
 
 
+SERVICES = ("api.anthropic.com", "api.openai.com", "googleapis.com", "openai.azure.com")
+"""Hosts that answer nobody without a key. A gateway of one's own may."""
+
+
+def is_service(url: str) -> bool:
+    """Return whether a URL is that of a service, and of no gateway in front of it."""
+    host = urlsplit(url).hostname or ""
+    return any(host == known or host.endswith(f".{known}") for known in SERVICES)
+
+
 class HostedServer:
     """Implements `ModelServer` for one hosted service. It requires a named model."""
 
@@ -79,9 +89,11 @@ class HostedServer:
         del facts  # nothing of a request depends on them
         if not options.model:
             raise NotReady(
-                f"the model server at {options.url} (api {options.api!r}) needs the name of a model: a "
-                "hosted service has many; set name (OUTLAST_MODEL__NAME)"
+                f"the model server at {options.url} (api {options.api!r}) needs the name of a model, "
+                "because it has many: set name"
             )
+        if not clean_api_key(options.api_key) and is_service(options.url):
+            raise NotReady(f"the model server at {options.url} needs an api_key: set it")
         self.api = api
         self._options = options
         self._model = options.model

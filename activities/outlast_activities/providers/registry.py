@@ -14,7 +14,6 @@ from typing import Any, cast
 from outlast.errors import NotReady
 from outlast.model_requests import check_model_requests
 from outlast.model_server import ModelServer, ServerFacts, ServerOptions
-from outlast.text.hints import hint
 from outlast.text.texts import cut
 
 GROUP = "outlast.model_servers"
@@ -118,7 +117,7 @@ def adapter_of(api: str) -> Adapter:
     others = {point.name: point for point in entry_points(group=GROUP)}
     if api in others:
         return _loaded(others[api])
-    raise ValueError(f"{api!r} is unknown; {hint(api, known_apis())}")
+    raise ValueError(f"must be one of {', '.join(map(repr, known_apis()))}")
 
 
 def known_apis() -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.providers import gemini
-from outlast_activities.providers.registry import ADAPTERS
+from outlast_activities.providers.registry import ADAPTERS, connected
 
 import outlast
 from bench.engines.prompts import agent_of, is_of
@@ -360,3 +360,19 @@ async def test_bad_settings_are_one_line(fakes: dict[str, FakeService], api: str
     await server.aclose()
     assert denied.value.kind is ModelFailure.AUTHENTICATION
     assert "wrong-key" not in str(denied.value)
+
+
+@pytest.mark.parametrize(
+    ("api", "url"),
+    [
+        ("anthropic", "https://api.anthropic.com/v1"),
+        ("openai-responses", "https://me.openai.azure.com/openai/v1"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta"),
+        ("openai-chat", "https://api.mistral.ai/v1"),
+    ],
+)
+def test_a_service_needs_a_key_and_a_gateway_may_not(api: str, url: str) -> None:
+    options = ServerOptions(url, api=api, model="m")
+    with pytest.raises(NotReady, match="needs an api_key"):
+        connected(options, None)
+    connected(replace(options, url="https://gateway.example.com/v1"), None)
