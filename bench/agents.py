@@ -1,12 +1,16 @@
 """The agents of the benchmarks: one tool each, whose results have a known size."""
 
 import time
+from datetime import timedelta
 
 from bench.workload import INSTRUCTIONS, text_of
 from outlast import Agent, tool
 
+SHORT = timedelta(seconds=5)
+"""The timeout of the tools: the worker's setting decides whether they are local."""
 
-@tool(effect="read")
+
+@tool(effect="read", timeout=SHORT)
 async def read_500(page: int) -> str:  # noqa: ARG001 every page is alike
     """Read one page of the archive.
 
@@ -16,7 +20,7 @@ async def read_500(page: int) -> str:  # noqa: ARG001 every page is alike
     return text_of(500)
 
 
-@tool(effect="read")
+@tool(effect="read", timeout=SHORT)
 async def read_5000(page: int) -> str:  # noqa: ARG001 every page is alike
     """Read one page of the archive.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.measure import Bench, Timed, bench, history_size
+from bench.measure import Bench, Timed, actions_of, bench, history_size
 from bench.recovery import KILLED_AFTER_S
 from bench.recovery import recovery as recovery_after
 from bench.scaling import scaling as scaled
@@ -55,6 +55,7 @@ async def history(options: Options) -> list[Table]:
     async with bench() as stand, stand.workers(options.subjects):
         for size in RESULT_SIZES:
             tables += await _history_tables(stand, options.subjects, lengths, size)
+        tables.append(await _actions_table(stand, options.subjects))
         if OUTLAST in options.subjects:
             tables.append(await _long_run(stand, options.choose(LONG_RUN_TURNS, 60)))
     return tables
@@ -71,22 +72,34 @@ async def _history_tables(
         kilobytes[subject.name] = [found.bytes / 1_000 for found in sizes]
         events[subject.name] = [found.events for found in sizes]
     growth = f"growth {lengths[-2]} to {lengths[-1]}" if len(lengths) > 1 else "growth"
-    columns = ["subject", *(f"{count} turns" for count in lengths), growth, "x floor", "x naive"]
+    columns = ["subject", *(f"{count} turns" for count in lengths), growth, "a turn"]
+    columns += ["x floor", "x naive"]
     what = f"{size:,} characters a tool result; ratios at {lengths[-1]} turns"
     return [
-        Table(f"History, kB ({what})", columns, _growing(kilobytes)),
-        Table(f"History, events ({what})", columns, _growing(events)),
+        Table(f"History, kB ({what})", columns, _growing(kilobytes, lengths)),
+        Table(f"History, events ({what})", columns, _growing(events, lengths)),
     ]
 
 
+async def _actions_table(stand: Bench, subjects: Sequence[Subject]) -> Table:
+    turns = 10
+    rows: list[list[float | str | None]] = []
+    for subject in subjects:
+        run = await stand.run(subject, Load(turns))
+        rows.append([subject.name, await actions_of(run)])
+    title = f"Billable actions of a run of {turns} turns, with the rules of Temporal Cloud"
+    return Table(title, ["subject", "actions"], rows)
+
+
 def _growing(
-    found: dict[str, list[float]] | dict[str, list[int]],
+    found: dict[str, list[float]] | dict[str, list[int]], lengths: Sequence[int]
 ) -> list[list[float | str | None]]:
     return [
         [
             name,
             *values,
             ratio(values[-1], values[-2]) if len(values) > 1 else None,
+            (values[-1] - values[-2]) / (lengths[-1] - lengths[-2]) if len(values) > 1 else None,
             *_against(values[-1], {other: each[-1] for other, each in found.items()}),
         ]
         for name, values in found.items()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistoryEventFilterType
 
+from bench.actions import billable_actions
 from bench.processes import Measured, temporal_server, worker_process
 from bench.scripted_model_server import ScriptedModelServer, turns
 from bench.subjects import Handle, Load, Served, Subject
@@ -165,6 +166,11 @@ async def history_size(client: Client, handle: Handle) -> HistorySize:
         continued = described.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
         run_id = await _next_run(client, handle.id, run_id) if continued else None
     return HistorySize(size, events, runs)
+
+
+async def actions_of(handle: Handle) -> int:
+    """Return the billable actions of a run that did not continue as new."""
+    return billable_actions((await handle.fetch_history()).events)
 
 
 async def _next_run(client: Client, workflow_id: str, run_id: str) -> str:

@@ -94,14 +94,23 @@ class Naive:
 
 
 class Outlast:
-    """`AgentWorkflow` as a stranger starts it: a name, an input, and the worker's own command."""
+    """`AgentWorkflow` as a stranger starts it: a name, an input, and the worker's own command.
+
+    Each tool call is an ordinary activity.
+    """
 
     name = "outlast"
+    queue = AGENTS_QUEUE
+    is_local = "false"
 
     def worker(self, model_url: str) -> list[str]:
         """Return the command of the worker process."""
+        variables = [
+            f"OUTLAST_TOOLS__LOCAL={self.is_local}",
+            f"OUTLAST_QUEUES__WORKFLOWS={self.queue}",
+        ]
         worker = [sys.executable, "-m", "outlast_workers", "run"]
-        return [*worker, "--agents", "bench.agents", "--model-url", model_url]
+        return [*variables, *worker, "--agents", "bench.agents", "--model-url", model_url]
 
     async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:
         """Start a run."""
@@ -112,7 +121,7 @@ class Outlast:
             "mode": "conversation" if load.stay_open else "task",
         }
         return await client.start_workflow(
-            "AgentWorkflow", request, id=workflow_id, task_queue=AGENTS_QUEUE
+            "AgentWorkflow", request, id=workflow_id, task_queue=self.queue
         )
 
     def turns_of(self, result: Any) -> int:
@@ -122,5 +131,13 @@ class Outlast:
         return int(result["turns"])
 
 
-FLOOR, NAIVE, OUTLAST = Floor(), Naive(), Outlast()
-SUBJECTS: tuple[Subject, ...] = (FLOOR, NAIVE, OUTLAST)
+class OutlastLocal(Outlast):
+    """The same agents with local tools, which is the default of a worker."""
+
+    name = "outlast-local"
+    queue = "agents-local"
+    is_local = "true"
+
+
+FLOOR, NAIVE, OUTLAST, OUTLAST_LOCAL = Floor(), Naive(), Outlast(), OutlastLocal()
+SUBJECTS: tuple[Subject, ...] = (FLOOR, NAIVE, OUTLAST, OUTLAST_LOCAL)

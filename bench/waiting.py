@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from bench.measure import RUN_TIMEOUT_S, STARTED_AT_ONCE, Bench
 from bench.scripted_model_server import turns
-from bench.subjects import AGENTS_QUEUE, FLOOR, OUTLAST, Handle, Load, Served
+from bench.subjects import FLOOR, OUTLAST, Handle, Load, Served
 from bench.tables import Cell, Table, ratio
 from bench.workload import FLOOR_QUEUE, QUESTION
 
@@ -96,7 +96,7 @@ class OutlastWaiter:
         """Start a run."""
         request = {"agent": "bench-waiting", "input": QUESTION}
         return await client.start_workflow(
-            "AgentWorkflow", request, id=workflow_id, task_queue=AGENTS_QUEUE
+            "AgentWorkflow", request, id=workflow_id, task_queue=OUTLAST.queue
         )
 
 

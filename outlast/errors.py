@@ -16,6 +16,7 @@ OutlastError
     ├── AttemptLost       a frozen worker goes on with a call that another one may make
     ├── TooSlow           an attempt of a tool exceeded its timeout
     ├── WorkerShutdown    a worker stops, and returns an activity for another worker
+    ├── NotLocal          a worker does not run a local activity; the run schedules an ordinary one
     ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript is too large to continue in a new run
@@ -264,6 +265,13 @@ class WorkerShutdown(Failure):
     """Raised when a worker stops during an activity, so that another worker retries it at once.
 
     The Temporal SDK gives the same type to an activity that a stopping worker cancels.
+    """
+
+
+class NotLocal(Failure):
+    """Raised when a worker does not run a local activity, so that the run schedules an ordinary one.
+
+    If it is final, the later calls of the tool in the run are ordinary activities too.
     """
 
 

@@ -34,6 +34,7 @@ from temporalio.worker import (
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
+    StartLocalActivityInput,
     UnsandboxedWorkflowRunner,
     WorkerConfig,
     WorkflowInboundInterceptor,
@@ -49,6 +50,7 @@ from outlast.call_proof import CALL_PROOF
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
+from outlast.local_attempts import MAY_BE_REPEATED, REPEATED_HEADER
 from outlast.query_guard import QueryGuard
 from outlast.text.error_text import clean_text, error_text, type_name
 
@@ -96,25 +98,54 @@ class SingleInput(Interceptor):
 
 
 class _CallHeaderOutbound(WorkflowOutboundInterceptor):
-    """Sends the proof, the idempotency key and the tenant of a call in headers of its activity."""
+    """Sends the proof, the idempotency key and the tenant of a call in headers of its activity.
+
+    Headers of local activities are not in the history, so they may differ in a replay.
+    """
+
+    was_replayed = False
+    """Whether this process has the run from its history, and not from its start."""
+    _live_length = 0
 
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002
-        for name, variable in TEXT_HEADERS.items():
-            if text := variable.get():
-                input.headers = {**input.headers, name: text_payload(text)}
-        proof = CALL_PROOF.get()
-        if proof is not None:
-            data = proof.model_dump_json().encode()
-            header = Payload(metadata={"encoding": b"json/plain"}, data=data)
-            input.headers = {**input.headers, CALL_HEADER: header}
+        input.headers = {**input.headers, **_call_headers()}
         return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:  # noqa: A002
+        input.headers = {**input.headers, **_call_headers()}
+        if self._may_be_repeated():
+            input.headers = {**input.headers, REPEATED_HEADER: text_payload("yes")}
+        return super().start_local_activity(input)
+
+    def _may_be_repeated(self) -> bool:
+        """Tell whether this may be the first workflow task after a replay."""
+        if not self.was_replayed or workflow.unsafe.is_replaying():
+            return False
+        length = workflow.info().get_current_history_length()
+        self._live_length = self._live_length or length
+        return length == self._live_length
+
+
+def _call_headers() -> dict[str, Payload]:
+    headers = {
+        name: text_payload(text)
+        for name, variable in TEXT_HEADERS.items()
+        if (text := variable.get())
+    }
+    proof = CALL_PROOF.get()
+    if proof is not None:
+        data = proof.model_dump_json().encode()
+        headers[CALL_HEADER] = Payload(metadata={"encoding": b"json/plain"}, data=data)
+    return headers
 
 
 class _SingleInputInbound(WorkflowInboundInterceptor):
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-        super().init(_CallHeaderOutbound(outbound))
+        self._calls = _CallHeaderOutbound(outbound)
+        super().init(self._calls)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        self._calls.was_replayed = workflow.unsafe.is_replaying()
         if _has_several_inputs(input.args):
             raise BadRequest(f"input: give one JSON object, not {len(input.args)} inputs")
         return await super().execute_workflow(input)
@@ -161,6 +192,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         for name, variable in TEXT_HEADERS.items():
             variable.set(text_of(input.headers.get(name)))
+        MAY_BE_REPEATED.set(REPEATED_HEADER in input.headers)
         header = input.headers.get(CALL_HEADER)
         if header is not None:
             with contextlib.suppress(ValidationError):  # a call without a readable proof has none
@@ -175,6 +207,8 @@ class _ActivityOutbound(ActivityOutboundInterceptor):
         self._thread = threading.get_ident()
 
     def heartbeat(self, *details: Any) -> None:
+        if self.info().is_local:
+            return  # the server does not know the activity
         if threading.get_ident() == self._thread:
             super().heartbeat(*details)
         else:

@@ -11,12 +11,57 @@ it. The workflow task is not affected.
 
 from typing import Any
 
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 from temporalio.workflow import Info
 
 from outlast.queries import EARLY_EVENTS
+
+LATE_RESULT = "a query has delayed the result of a local activity: repeat the workflow task"
+"""Why a workflow task fails whose order of events could not be replayed."""
+
+
+UNREPLAYABLE = ("set_patch_marker", "cancel_timer", "request_cancel_activity")
+"""Commands after a delayed result that a replay, which has the result a task earlier, gives otherwise."""
+
+
+class LocalResults:
+    """The local activities of a run, and whether a query has delayed the result of one.
+
+    If a query comes with a workflow task, the SDK completes the task once the query is answered, also while
+    a local activity runs. If its result comes in that moment, the SDK records it in that task, but gives
+    it to the run in the next one, after the messages that arrived meanwhile. A replay has the result first.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+        self._is_queried = False
+
+    def is_late(self, act: WorkflowActivation, *, is_new_task: bool) -> bool:
+        """Return whether an activation has a result that a query may have delayed."""
+        was_queried = self._is_queried and is_new_task and not act.is_replaying
+        if is_new_task:
+            self._is_queried = False
+        return was_queried and any(map(self._is_result, act.jobs))
+
+    def is_alone(self, act: WorkflowActivation) -> bool:
+        """Return whether an activation has nothing else than results and queries."""
+        return all(self._is_result(job) or job.HasField("query_workflow") for job in act.jobs)
+
+    def note(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
+        """Note which local activities run, and whether there was a query meanwhile."""
+        if self._running and any(job.HasField("query_workflow") for job in act.jobs):
+            self._is_queried = True
+        for job in act.jobs:
+            if self._is_result(job):
+                self._running.discard(job.resolve_activity.seq)
+        for command in completion.successful.commands:
+            if command.HasField("schedule_local_activity"):
+                self._running.add(command.schedule_local_activity.seq)
+
+    def _is_result(self, job: WorkflowActivationJob) -> bool:
+        return job.HasField("resolve_activity") and job.resolve_activity.seq in self._running
 
 
 class QueryGuard(WorkflowRunner):
@@ -34,11 +79,18 @@ class QueryGuard(WorkflowRunner):
         return _GuardedInstance(self._runner.create_instance(det))
 
 
+def _late() -> WorkflowActivationCompletion:
+    completion = WorkflowActivationCompletion()
+    completion.failed.failure.message = LATE_RESULT
+    return completion
+
+
 class _GuardedInstance(WorkflowInstance):
     def __init__(self, instance: WorkflowInstance) -> None:
         self._instance = instance
         self._history_length = 0
         self._task_started_ns = 0
+        self._local = LocalResults()
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """Let the run go on, or fail the query that brought events too early.
@@ -56,8 +108,19 @@ class _GuardedInstance(WorkflowInstance):
             completion = WorkflowActivationCompletion()
             completion.failed.failure.message = EARLY_EVENTS
             return completion
+        is_new_task = act.history_length != self._history_length
         self._history_length, self._task_started_ns = act.history_length, started_ns
-        return self._instance.activate(act)
+        is_late = self._local.is_late(act, is_new_task=is_new_task)
+        if is_late and not self._local.is_alone(act):
+            return _late()
+        completion = self._instance.activate(act)
+        if is_late and any(
+            command.WhichOneof("variant") in UNREPLAYABLE
+            for command in completion.successful.commands
+        ):
+            return _late()
+        self._local.note(act, completion)
+        return completion
 
     def get_serialization_context(self, command_info: Any) -> Any:
         return self._instance.get_serialization_context(command_info)

@@ -222,7 +222,7 @@ def _explained(factory: Callable[_Options, _Made]) -> Callable[_Options, _Made]:
 
 
 @_explained
-def tool(
+def tool(  # noqa: PLR0913 the options of a tool, each by name
     *,
     effect: Effect,
     approval: str | Approval | Literal[False] | None = None,
@@ -232,6 +232,7 @@ def tool(
     tool_class: str | None = None,
     compensate: Tool[Any, ..., Any] | None = None,
     verify: Tool[Any, ..., Any] | None = None,
+    local: bool = True,
 ) -> ToolDecorator:
     """Make a function a tool: its type hints become schemas, and its docstring the description.
 
@@ -244,6 +245,8 @@ def tool(
     - `compensate` is the tool that undoes a call if the run does not complete.
     - `verify` is the tool that checks whether a call happened after its worker was lost. It returns the
       result of the call, or None or False.
+    - With `local=False`, each call is an ordinary activity. By default, a tool with a short `timeout` that
+      changes nothing can run in the process that has the run (docs/agents.md, "Local tools").
 
     `compensate` and `verify` receive the arguments of the call that they have parameters for; `compensate`
     can also take the `result`. A first parameter of the type `ToolContext` is not an argument: the worker
@@ -273,6 +276,7 @@ def tool(
                 tool_class=_class_name(tool_class, tool_name),
                 timeout_s=seconds(timeout, f"tool {tool_name!r}: timeout"),
                 heartbeats=True,
+                local=_checked_local(local, tool_name),
             )
             companions = tuple(other for other in (compensate, verify) if other is not None)
             return Tool(
@@ -326,6 +330,12 @@ def _checked_max_calls(max_calls: object, tool_name: str) -> int | None:
     raise DefinitionError(
         f"tool {tool_name!r}: max_calls {max_calls!r} must be a whole number of at least 1, or None"
     )
+
+
+def _checked_local(local: object, tool_name: str) -> bool:
+    if isinstance(local, bool):
+        return local
+    raise DefinitionError(f"tool {tool_name!r}: local {local!r} must be True or False")
 
 
 def _schema_of_arguments(arguments: type[BaseModel], name: str) -> Schema:

@@ -1,6 +1,7 @@
 """A stage for workflow tests: real workers on a real server, a scripted model, and a replay at the end."""
 
 import asyncio
+import json
 import threading
 import types
 import uuid
@@ -91,6 +92,16 @@ class Stage:
             if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
         ]
 
+    async def local(self, run: Run | None = None) -> list[str]:
+        """Return the types of the local activities in a run's history, in the order of their markers."""
+        return [
+            json.loads(attributes.details["data"].payloads[0].data)["activity_type"]
+            for history in await self.chain(run or self._started[-1])
+            for event in history.events
+            if (attributes := event.marker_recorded_event_attributes).marker_name
+            == "core_local_activity"
+        ]
+
     async def replay(self) -> None:
         replayer = Replayer(workflows=[AgentWorkflow], plugins=[OutlastPlugin()])
         for run in self._started:
@@ -145,6 +156,16 @@ def staged_settings(
             workflows=f"agents-{own}", generate=f"generate-{own}", tools=f"tools-{own}"
         ),
         routes=RoutesSettings(generate=route(generate, "generate"), tools=route(tools, "tools")),
+        concurrency=ConcurrencySettings(cached_workflows=cached),
+        drain_s=0,
+    )
+
+
+def local_settings(*, cached: int = 1000) -> Settings:
+    """Return settings with one queue for all roles, as a worker has it by default: tools can be local."""
+    own = f"all-{uuid.uuid4().hex[:8]}"
+    return Settings(
+        queues=QueuesSettings(workflows=own, generate=own, tools=own),
         concurrency=ConcurrencySettings(cached_workflows=cached),
         drain_s=0,
     )

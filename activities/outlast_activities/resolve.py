@@ -8,10 +8,11 @@ from temporalio import activity
 
 from outlast.agents import Agent, Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
-from outlast.errors import AgentFailed, BadRequest
+from outlast.errors import AgentFailed, BadRequest, NotLocal
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key
 from outlast_activities.instructions import InstructionWriter
+from outlast_activities.policies.local_tools import LocalTools
 from outlast_activities.policies.routes import Routes
 from outlast_activities.policies.spec_policy import SpecPolicy
 
@@ -62,6 +63,7 @@ class ResolveActivities:
         keys: Mapping[str, Mapping[str, str]] | None = None,
         has_search_attributes: bool = False,
         specs: SpecPolicy | None = None,
+        local: LocalTools | None = None,
     ) -> None:
         self._catalog = catalog
         self._tools = _tools_of(catalog)
@@ -71,6 +73,7 @@ class ResolveActivities:
         self._channels = dict(channels or {})
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
         self._has_search_attributes = has_search_attributes
+        self._local = local or LocalTools()
 
     @activity.defn(name="resolve_agent")
     async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
@@ -112,6 +115,9 @@ class ResolveActivities:
     async def _instructions_of(self, agent: Agent[Any, Any]) -> str:
         if isinstance(agent.instructions, str):
             return agent.instructions
+        if activity.in_activity() and activity.info().is_local:
+            # Code of a user may take long, or end the process: an ordinary activity counts its attempts.
+            raise NotLocal("a function writes the instructions", retryable=True)
         if self._instructions is None:
             raise AgentFailed(f"no worker here writes the instructions of agent {agent.name!r}")
         return await self._instructions.instructions_of(agent)
@@ -153,9 +159,10 @@ class ResolveActivities:
             )
 
     def _routed(self, tool: ToolSpec) -> ToolSpec:
-        if tool.kind != "activity" or tool.route is not None:
+        if tool.kind != "activity":
             return tool
-        return tool.model_copy(update={"route": self._routes.of_tool(tool)})
+        routed = tool.model_copy(update={"route": tool.route or self._routes.of_tool(tool)})
+        return routed.model_copy(update={"local": self._local.includes(routed)})
 
 
 def _tools_of(catalog: Catalog) -> dict[str, list[ToolSpec]]:

@@ -22,6 +22,7 @@ from outlast.text.texts import toml_key
 from outlast.tool_context import CallState, ToolContext
 from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
+from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
 from outlast_activities.tool_runner import ToolRunner
@@ -45,12 +46,15 @@ def tool_activity(
 
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
+        await check_local()
         encoded = await _run_attempt(tool, arguments.payload.data, runner)
         info = activity.info()
         if info.workflow_id is not None:
             run_id = info.workflow_run_id or ""
             results.keep_result(info.workflow_id, run_id, info.activity_id, encoded.decode())
-        metadata = {"encoding": b"json/plain", WAITED_HEADER: f"{waited_s():.3f}".encode()}
+        metadata = {"encoding": b"json/plain"}
+        if not info.is_local:
+            metadata[WAITED_HEADER] = f"{waited_s():.3f}".encode()
         return RawValue(Payload(metadata=metadata, data=encoded))
 
     return activity.defn(name=tool.name)(run_tool)

@@ -7,6 +7,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from outlast.errors import (
     ConnectionLost,
     InputRequired,
+    NotLocal,
     Retry,
     ToolError,
     ToolFailed,
@@ -18,7 +19,7 @@ from outlast.text.error_text import MAX_GROUP_ERRORS, clean_text, error_text, le
 MEANINGFUL_TYPES = frozenset(
     (
         *(kind.__name__ for kind in (ToolError, Retry, ToolFailed, TooSlow, WorkerShutdown)),
-        *(kind.__name__ for kind in (ConnectionLost, InputRequired)),
+        *(kind.__name__ for kind in (ConnectionLost, InputRequired, NotLocal)),
         *("ActivityPause", "ActivityReset"),
     )
 )

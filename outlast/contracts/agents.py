@@ -105,6 +105,8 @@ class ToolSpec(WireModel):
     route: Route | None = None
     pin: str = ""
     """The digest of a definition that can change elsewhere, such as on an MCP server."""
+    local: bool = False
+    """Whether calls may be local activities. In a run, `resolve_agent` has decided whether they are."""
 
     @property
     def must_end(self) -> bool:

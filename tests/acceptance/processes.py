@@ -45,6 +45,11 @@ class ProcessUnderTest:
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+        assert self._process is not None
+        await self._process.wait()
+
     async def terminate(self) -> int:
         """Ask it to end, and return its exit status."""
         assert self._process is not None

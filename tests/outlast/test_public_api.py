@@ -69,7 +69,7 @@ NAMES: dict[str, set[str]] = {
             "RunTooLarge",
             "ToolError",
         ),
-        *("ToolFailed", "TooManyWait", "TooSlow", "WorkerShutdown"),
+        *("NotLocal", "ToolFailed", "TooManyWait", "TooSlow", "WorkerShutdown"),
     },
     "outlast.model_server": {
         *("Completion", "DEFAULT_DECODING", "Decoding", "LOOP_TOKENS", "ModelServer", "OnTokens"),
@@ -130,7 +130,7 @@ PARAMETERS = {
     "outlast.ask_human": "answer audience name description max_calls expires remind escalate",
     "outlast.dependency": "function",
     "outlast.run_agent": "agent input spec limits tenant id task_queue",
-    "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify"),
+    "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify local"),
     "outlast.errors.ModelError": "message kind retryable retry_after tokens text",
     "outlast.model_server.ModelServer.aclose": "self",
     "outlast.model_server.ModelServer.complete": "self prompt on_tokens",

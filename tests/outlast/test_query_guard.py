@@ -4,12 +4,14 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from google.protobuf.json_format import ParseDict
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from outlast.queries import EARLY_EVENTS, EARLY_QUERY_TRIES, query
-from outlast.query_guard import QueryGuard
+from outlast.query_guard import LATE_RESULT, QueryGuard
 
 
 class Recorder(WorkflowRunner):
@@ -24,9 +26,9 @@ class Recorder(WorkflowRunner):
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         return cast("WorkflowInstance", self)
 
-    def activate(self, act: WorkflowActivation) -> str:
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         self.seen.append(act.history_length)
-        return "activated"
+        return WorkflowActivationCompletion()
 
 
 def activation(length: int, at_s: int, *, replaying: bool = False) -> WorkflowActivation:
@@ -54,7 +56,7 @@ def test_events_before_their_task_are_not_applied(
     guarded = QueryGuard(recorder).create_instance(cast("WorkflowInstanceDetails", None))
     completions = [guarded.activate(act) for act in activations]
     assert recorder.seen == seen
-    failures = [one for one in completions if one != "activated"]
+    failures = [one for one in completions if one.HasField("failed")]
     assert all(one.failed.failure.message == EARLY_EVENTS for one in failures)
     assert len(failures) == len(activations) - len(seen)
 
@@ -90,3 +92,61 @@ async def test_an_early_query_is_sent_again(
         return
     with pytest.raises(WorkflowQueryFailedError):
         await asked
+
+
+PATCHING = 20
+"""The length of a history at which the run uses a patch."""
+
+LOCAL = {"schedule_local_activity": {"seq": 4}}
+RESULT = {"resolve_activity": {"seq": 4}}
+OTHER = {"resolve_activity": {"seq": 3}}
+QUERY: dict[str, Any] = {"query_workflow": {"query_id": "q"}}
+UPDATE: dict[str, Any] = {"do_update": {"id": "u"}}
+SIGNAL: dict[str, Any] = {"signal_workflow": {"signal_name": "say"}}
+
+
+class Scheduler(Recorder):
+    """A runner whose instances schedule a local activity at the first activation."""
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        self.seen.append(act.history_length)
+        commands: list[dict[str, Any]] = [LOCAL] if len(self.seen) == 1 else []
+        if act.history_length == PATCHING:
+            commands.append({"set_patch_marker": {"patch_id": "new"}})
+        return ParseDict({"successful": {"commands": commands}}, WorkflowActivationCompletion())
+
+
+def with_jobs(length: int, at_s: int, *jobs: dict[str, Any]) -> WorkflowActivation:
+    act = activation(length, at_s)
+    for job in jobs:
+        act.jobs.append(ParseDict(job, WorkflowActivationJob()))
+    return act
+
+
+@pytest.mark.parametrize(
+    ("activations", "is_failed"),
+    [
+        # a query while the local activity runs; its result comes with something else in the next task
+        ([with_jobs(3, 1, QUERY), with_jobs(9, 2, UPDATE, RESULT)], True),
+        ([with_jobs(3, 1, QUERY), with_jobs(9, 2, SIGNAL, RESULT)], True),
+        ([with_jobs(3, 1, QUERY), with_jobs(9, 2, OTHER, RESULT, QUERY)], True),
+        # alone, the result is in the same order in a replay, but a patch is not found there
+        ([with_jobs(3, 1, QUERY), with_jobs(9, 2, RESULT)], False),
+        ([with_jobs(3, 1, QUERY), with_jobs(9, 2, QUERY, RESULT)], False),
+        ([with_jobs(3, 1, QUERY), with_jobs(PATCHING, 2, RESULT)], True),
+        ([with_jobs(3, 1, QUERY), with_jobs(3, 1, RESULT), with_jobs(PATCHING, 2, UPDATE)], False),
+        # without a query, or in the same task, the SDK keeps the order
+        ([with_jobs(3, 1, RESULT)], False),
+        ([with_jobs(9, 2, UPDATE, RESULT)], False),
+        ([with_jobs(3, 1, RESULT), with_jobs(3, 1, QUERY), with_jobs(9, 2, UPDATE, OTHER)], False),
+        ([with_jobs(3, 1, QUERY), with_jobs(3, 1, RESULT), with_jobs(9, 2, UPDATE)], False),
+    ],
+)
+def test_a_result_that_a_query_delayed_is_not_applied_with_other_events(
+    activations: list[WorkflowActivation], is_failed: bool
+) -> None:
+    scheduler = Scheduler()
+    guarded = QueryGuard(scheduler).create_instance(cast("WorkflowInstanceDetails", None))
+    completions = [guarded.activate(act) for act in [activation(3, 1), *activations]]
+    failed = [one.failed.failure.message for one in completions if one.HasField("failed")]
+    assert failed == ([LATE_RESULT] if is_failed else [])

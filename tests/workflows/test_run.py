@@ -50,7 +50,6 @@ async def test_a_run_calls_its_tools_and_ends_with_a_typed_answer(
         assert (result.turns, result.tool_calls) == (2, 1)
         assert result.usage.prompt_tokens > 0
         assert await stage.activities() == [
-            "resolve_agent",
             "generate",
             "read_metadata",
             "generate",
@@ -198,7 +197,7 @@ async def test_another_agent_is_a_tool_that_runs_as_a_child(temporal: Client, ca
     )
     async with on_stage(temporal, model, [lead], cached=cached) as stage:
         result = await stage.run("lead")
-        assert await stage.activities() == ["resolve_agent", "generate", "generate"]
+        assert await stage.activities() == ["generate", "generate"]
     assert result.output == "the reviewer says low"
     assert result.usage.prompt_tokens > 0
     assert '{"tool":"reviewer","result":{"risk":"low"}}' in model.prompts[2].messages[-1]["content"]

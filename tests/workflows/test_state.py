@@ -86,6 +86,7 @@ STATE = RunState(
         )
     ],
     cold={"generate": NOON},
+    not_local=["look"],
     legs={"generate": ServedLeg(task_queue="generate", steps=3)},
 )
 

@@ -51,6 +51,7 @@ from outlast_workers.settings_sections import (
     QueuesSettings,
     RoutesSettings,
     SpecsSettings,
+    ToolsSettings,
     Url,
     VersioningSettings,
     distinct,
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     """Base URL of the Temporal Web UI, for links in notifications."""
     specs: SpecsSettings = SpecsSettings()
     """What requests with a `spec` may ask for."""
+    tools: ToolsSettings = ToolsSettings()
     queues: QueuesSettings = QueuesSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     drain_s: float = Field(default=25, ge=0, le=MAX_SETTING_S)

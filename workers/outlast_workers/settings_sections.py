@@ -319,6 +319,13 @@ class RoutesSettings(InputModel):
 Names = Annotated[tuple[str, ...], BeforeValidator(split), AfterValidator(distinct)]
 
 
+class ToolsSettings(InputModel):
+    """How the tools of the runs that this process starts are called."""
+
+    local: bool = True
+    """Call short tools as local activities, if the process that has the run serves them."""
+
+
 class SpecsSettings(InputModel):
     """What a `spec` may ask for, on the workers of the role `workflows`. Unset, there is no limit.
 

@@ -12,8 +12,10 @@ from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.instructions import InstructionWriter
+from outlast_activities.local_calls import unregistered
 from outlast_activities.notify import NotifyActivities
 from outlast_activities.output_check import OutputActivities
+from outlast_activities.policies.local_tools import LocalTools
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.policies.spec_policy import SpecPolicy
 from outlast_activities.resolve import ResolveActivities
@@ -170,6 +172,7 @@ def _orchestration_activities(
         keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
         has_search_attributes=has_search_attributes,
         specs=SpecPolicy(**dict(settings.specs)),
+        local=_local_tools(settings, catalog),
     )
     output = OutputActivities(catalog, runner)
     return [
@@ -177,7 +180,16 @@ def _orchestration_activities(
         output.check_output,
         notify.notify,
         ChainActivities(client).check_chain,
+        unregistered,
     ]
+
+
+def _local_tools(settings: Settings, catalog: Catalog) -> LocalTools:
+    """Return the tools that the worker of this process's runs serves too."""
+    queue = settings.queue("workflows")
+    is_served = "tools" in settings.roles and settings.queue("tools") == queue
+    names = catalog.tools if settings.tools.local and is_served else ()
+    return LocalTools(task_queue=queue, names=frozenset(names))
 
 
 def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
@@ -186,6 +198,7 @@ def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
         workflows=polled.workflows,
         activities=polled.activities,
         max_concurrent_activities=polled.slots,
+        max_concurrent_local_activities=settings.concurrency.tools,
         max_concurrent_workflow_tasks=settings.concurrency.workflows,
         max_cached_workflows=settings.concurrency.cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,

@@ -9,11 +9,12 @@ from outlast_activities.policies.attempts import (
     TOOL_ATTEMPTS,
     max_attempts,
 )
+from outlast_activities.policies.local_tools import LOCAL_ATTEMPT_S, LOCAL_WAIT_S
 from outlast_activities.policies.recovery import is_model_failure, tries_next_leg
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 Temporal's word
-from temporalio.workflow import ActivityConfig
+from temporalio.workflow import ActivityConfig, LocalActivityConfig
 
 from outlast.contracts.agents import Leg, Route, ToolSpec
 
@@ -113,6 +114,17 @@ def tool_options(tool: ToolSpec, step: Step, leg: Leg, route: Route) -> Activity
         maximum_attempts=attempts,
     )
     return _options(step, leg, route, _Bounds(timeout, retry, heartbeat))
+
+
+def local_options(activity_id: str, summary: str, *, timeout_s: float) -> LocalActivityConfig:
+    """Return how a local activity is scheduled: one attempt within seconds."""
+    return LocalActivityConfig(
+        activity_id=activity_id,
+        start_to_close_timeout=timedelta(seconds=min(timeout_s, LOCAL_ATTEMPT_S)),
+        schedule_to_start_timeout=timedelta(seconds=LOCAL_WAIT_S),
+        retry_policy=RetryPolicy(maximum_attempts=1),
+        summary=f"{summary} · local",
+    )
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ class Legs:
                 return result
         raise NoWorker(f"{step}: no worker took it on {_description(route, tried)}")
 
+    def count_local(self, leg: Leg) -> None:
+        """Count a step that ran in the process of the run itself, which serves the first leg."""
+        self._count(leg, steps=1)
+
     def _note_cold(self, leg: Leg) -> None:
         self._count(leg, passed_on=1)
         until = workflow.now() + COLD_FOR

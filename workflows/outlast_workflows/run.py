@@ -66,6 +66,7 @@ class AgentRun:
             spending=state.spending,
             key_base=state.key_base,
             tenant=state.tenant,
+            not_local=state.not_local,
         )
         self._compensation = Compensation(state.undo, activities, requests, self.display)
         self._output_check = OutputCheck(state.agent)

@@ -1,30 +1,25 @@
 """Opening a run: from the request of a person, or from the state that the run before handed over."""
 
-import asyncio
 import json
-from datetime import timedelta
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.workflow import ActivityConfig
+from temporalio.common import RawValue
 
 from outlast.agents import in_opening_order
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
 from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import AgentRequest
-from outlast.errors import AgentFailed, BadRequest, NoWorker
+from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
 from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast.validation import explain
 from outlast.weighed_cache import WeighedCache
 from outlast_workflows.budget import tighter
+from outlast_workflows.lookups import LOOKUP_WAIT, Lookup, look_up
 from outlast_workflows.packing import unpack
 from outlast_workflows.payloads import json_of, result_of
 from outlast_workflows.state import Carried, InboundState, RunState
-from outlast_workflows.step_failures import cause_of
-from outlast_workflows.time_limits import DEADLINE_SUMMARY, time_limit
 
 MAX_SHARED_AGENT_BYTES = 64_000_000
 """Agents that the runs of a worker share, as JSON: a thousand runs of one agent keep one copy of it."""
@@ -32,13 +27,8 @@ MAX_SHARED_AGENT_BYTES = 64_000_000
 _SHARED_AGENTS: WeighedCache[str, PinnedAgent] = WeighedCache(max_bytes=MAX_SHARED_AGENT_BYTES)
 """Equal agents are equal values, so it makes no difference to a run whether its agent is here."""
 
-RESOLVE_TIMEOUT = timedelta(seconds=30)
 CHECK_CHAIN_PATCH = "state-handed-over-is-checked"
 CHECK_ID_PATCH = "workflow-ids-are-printable"
-
-RESOLVE_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
-RESOLVE_WAIT = timedelta(hours=1)
-"""All attempts of the lookup together. The lookup itself takes milliseconds."""
 
 
 def restored(request: RawValue) -> tuple[RunState, InboundState] | None:
@@ -73,10 +63,10 @@ async def check_restored(state: RunState) -> None:
     """
     if not workflow.patched(CHECK_CHAIN_PATCH):
         return
-    left = state.deadline - workflow.now() if state.deadline else RESOLVE_WAIT
-    async with time_limit(max(0.0, left.total_seconds()), DEADLINE_SUMMARY):
-        # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
-        await _execute("check_chain", None, "checks who handed the state over")
+    left = state.deadline - workflow.now() if state.deadline else LOOKUP_WAIT
+    lookup = Lookup("check_chain", "check_chain", "checks who handed the state over")
+    # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
+    await look_up(lookup, None, within_s=max(0.0, left.total_seconds()))
 
 
 async def open_run(request: RawValue) -> RunState:
@@ -91,9 +81,8 @@ async def open_run(request: RawValue) -> RunState:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
     checked = parse_request(data)
     wanted = checked.request
-    async with time_limit(wanted.limits.deadline_s, DEADLINE_SUMMARY):
-        # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
-        resolved = await _resolve(wanted)
+    # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
+    resolved = await _resolve(wanted)
     agent, digest = shared(pin(wanted, resolved))
     state = RunState(
         agent=agent,
@@ -161,45 +150,17 @@ def shared(agent: PinnedAgent) -> tuple[PinnedAgent, str]:
 
 async def _resolve(wanted: AgentRequest) -> Resolved:
     spec = wanted.spec
-    lookup = ResolveInput(
+    names = ResolveInput(
         agent=wanted.agent,
         tools=tuple(spec.tools) if spec else (),
         model=spec.model if spec else None,
     )
-    result = await _execute("resolve_agent", lookup, f"resolve {wanted.agent or 'spec'}", "resolve")
+    lookup = Lookup("resolve_agent", "resolve", f"resolve {wanted.agent or 'spec'}")
+    result = await look_up(lookup, names, within_s=wanted.limits.deadline_s)
     try:
         return result_of(Resolved, result)
     except ValueError as error:
         raise NoWorker(f"the lookup of the agent returned an invalid result: {error}") from None
-
-
-async def _execute(
-    activity: str, value: ResolveInput | None, summary: str, activity_id: str | None = None
-) -> RawValue:
-    """Run an activity of the role `workflows` on this run's own queue, and return its raw result."""
-    options = ActivityConfig(
-        activity_id=activity_id or activity,
-        start_to_close_timeout=RESOLVE_TIMEOUT,
-        schedule_to_close_timeout=RESOLVE_WAIT,
-        retry_policy=RESOLVE_RETRY,
-        summary=summary,
-    )
-    arguments = [] if value is None else [value]
-    try:
-        result: RawValue = await workflow.execute_activity(
-            activity, args=arguments, result_type=RawValue, **options
-        )
-    except ActivityError as error:
-        if is_cancelled_exception(error):
-            raise asyncio.CancelledError from error
-        cause = error.cause
-        if isinstance(cause, ApplicationError) and cause.type == BadRequest.__name__:
-            raise BadRequest(cause.message) from None
-        if isinstance(cause, ApplicationError) and cause.type == AgentFailed.__name__:
-            raise AgentFailed(cause.message) from None
-        what = "the lookup of the agent" if value else "the check of the run's origin"
-        raise NoWorker(f"{what} failed: {cause_of(error)}") from None
-    return result
 
 
 def _is_carried(data: bytes) -> bool:

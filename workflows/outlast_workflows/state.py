@@ -86,6 +86,8 @@ class RunState(BaseModel):
     cold: dict[str, datetime] = {}
     """Until when legs are skipped, by task queue."""
     legs: dict[str, ServedLeg] = {}
+    not_local: list[str] = []
+    """Local tools whose calls are ordinary activities from now on, because a local call failed to run."""
 
     @property
     def deadline(self) -> datetime | None:

@@ -15,13 +15,18 @@ DEADLINE_SUMMARY = "deadline: the run stops"
 """What the UI shows beside the timer of a run's deadline."""
 
 
+def are_named() -> bool:
+    """Return whether the timers of this run have names."""
+    return workflow.patched(NAMED_PATCH)
+
+
 @contextlib.asynccontextmanager
 async def time_limit(after_s: float | None, summary: str) -> AsyncIterator[None]:
     """Raise `TimeoutError` when a block takes longer; the UI shows `summary` beside the timer.
 
     `asyncio.timeout` cannot name its timer. So a task sleeps, and makes the timeout expire.
     """
-    if not after_s or not workflow.patched(NAMED_PATCH):
+    if not after_s or not are_named():
         async with asyncio.timeout(after_s):
             yield
         return

@@ -26,6 +26,7 @@ from outlast_workflows.budget import MAX_WAITED_S, Spending
 from outlast_workflows.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
+from outlast_workflows.local_calls import LocalCalls
 from outlast_workflows.payloads import result_text
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.run_display import RunDisplay
@@ -56,7 +57,7 @@ class UnreadableResult(ToolFailed):
 class ToolActivities:
     """Runs the tool calls of one run as activities; tools without a route use the agent's."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 parts of one run, each by name
         self,
         agent_route: Route,
         legs: Legs,
@@ -67,7 +68,9 @@ class ToolActivities:
         spending: Spending,
         key_base: str,
         tenant: str,
+        not_local: list[str],
     ) -> None:
+        self._local = LocalCalls(not_local)
         self._spending = spending
         self._key_base = key_base
         self._requests = requests
@@ -87,6 +90,10 @@ class ToolActivities:
     def route_of(self, tool: ToolSpec) -> Route:
         """Return the route of a tool."""
         return tool.route or self._agent_route
+
+    def is_local(self, tool: ToolSpec) -> bool:
+        """Tell whether calls of a tool are local activities first."""
+        return self._local.takes(tool)
 
     async def execute(self, call: PlannedCall) -> str:
         """Return the result of a call as JSON text. People answer what an MCP server asks meanwhile.
@@ -108,6 +115,11 @@ class ToolActivities:
         )
 
     async def _execute(self, call: PlannedCall) -> str:
+        if call.batch.is_local and self.is_local(call.tool):
+            result = await self._run_local(call)
+            if result is not None:
+                self._spending.retries.pop(call.tool.name, None)
+                return _json_of(result, call.tool)
         for _ in range(UNREGISTERED_TRIES):
             try:
                 # Other calls of the batch, and all handlers, run meanwhile. Nothing here is shared with
@@ -147,6 +159,22 @@ class ToolActivities:
                 f"{call.tool.name} (call {call.id}): it rejected the calls of {turns} turns in a row:"
                 f" {cause_of(error)}"
             )
+
+    async def _run_local(self, call: PlannedCall) -> RawValue | None:
+        """Return the result of a local call, or None if it must run as an ordinary activity."""
+        CALL_TENANT.set(self._tenant)
+        token = CALL_KEY.set(self._key_of(call))
+        try:
+            # See `LocalCalls` for what runs meanwhile.
+            result = await self._local.attempt(call)
+        except ActivityError as error:
+            self._note_retry(call, error)
+            raise
+        finally:
+            CALL_KEY.reset(token)
+        if result is not None:
+            self._legs.count_local(self.route_of(call.tool).legs[0])
+        return result
 
     async def _start(self, call: PlannedCall, leg: Leg) -> RawValue | None:
         tool = call.tool

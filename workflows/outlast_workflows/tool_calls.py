@@ -61,7 +61,8 @@ class ToolCalls:
         turn = self._spending.turns
         tools = [self._tools.get(call.tool) for call in calls]
         batch = CallBatch(
-            agent_calls=sum(tool is not None and tool.kind == "agent" for tool in tools)
+            agent_calls=sum(tool is not None and tool.kind == "agent" for tool in tools),
+            is_local=all(tool is None or self._activities.is_local(tool) for tool in tools),
         )
         # The calls interleave with each other and with all handlers at each of their awaits. Each call
         # changes the state of its own id only, or counts and records in one step without an await.

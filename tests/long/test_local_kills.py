@@ -1,0 +1,70 @@
+"""Workers that are killed during a local call: it is repeated as an ordinary activity, and counted."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bench.scripted_model_server import Request, Step
+from tests.long.site import ANSWER, Site, calling, reached, site
+
+
+def decided(request: Request) -> Step:
+    """Make the call that the input of the run holds, then answer."""
+    given = next(message for message in request.messages if message["role"] == "user")["content"]
+    text = json.loads(given)["said"] if given.startswith('{"said":') else given
+    return Step(ANSWER if request.assistant_messages else text)
+
+
+@contextlib.asynccontextmanager
+async def restarted(on: Site) -> AsyncIterator[None]:
+    """Start the worker again each time it ends."""
+
+    async def supervise() -> None:
+        while True:
+            await on.worker.ended()
+            await on.worker.start()
+
+    supervising = asyncio.create_task(supervise())
+    try:
+        yield
+    finally:
+        supervising.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervising
+
+
+def places(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.mark.timeout(120)
+async def test_a_read_whose_worker_is_killed_is_ordinary_afterwards(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    async with site(tmp_path, decided, agents="tests.long.local_tools") as on:
+        run = await on.client.start("short", calling("held", log=str(log)))
+        await reached(lambda: places(log) == ["local"])
+        await on.worker.kill()
+        killed = time.monotonic()
+        await on.worker.start()
+        result = await run.result()
+        took_s = time.monotonic() - killed
+    assert result.output == "done"
+    assert places(log) == ["local", "ordinary"]
+    assert took_s < 15, "the workflow task times out after 10 s"
+
+
+@pytest.mark.timeout(240)
+async def test_a_tool_that_kills_its_process_has_four_more_attempts(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    async with site(tmp_path, decided, agents="tests.long.local_tools") as on, restarted(on):
+        run = await on.client.start("short", calling("fatal", log=str(log), deaths=99))
+        result = await run.result()
+        transcript = await run.transcript()
+    assert result.output == "done"
+    assert "all attempts timed out or lost their workers" in str(transcript)
+    assert places(log) == ["local", *["ordinary"] * 4]
