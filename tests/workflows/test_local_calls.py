@@ -22,7 +22,6 @@ from temporalio.exceptions import (
 
 from outlast import Agent, AgentResult, ToolContext, ToolError, tool
 from outlast.errors import NotLocal, TooSlow
-from outlast.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import Flag, Stage, local_settings, on_stage
 
@@ -306,16 +305,14 @@ async def test_a_run_moves_to_a_worker_without_the_tool_and_back(
         async with asyncio.timeout(30):
             while "look" not in await lacking.activities():
                 await asyncio.sleep(0.1)
-        # A rolling deploy: the old worker and the new one serve the task queue together. A client has one
-        # worker for a task queue.
-        address, plugins = temporal.service_client.config.target_host, [OutlastPlugin()]
-        other = await Client.connect(address, plugins=plugins)
-        async with on_stage(other, model, [looker], settings=settings), asyncio.timeout(60):
+    async with on_stage(temporal, model, [looker], settings=settings) as stage:
+        moved = stage.started(run.id)
+        async with asyncio.timeout(40):
             assert await moved.reply() == "two"
             await moved.finish()
             assert (await moved.result()).output == "two"
-        assert await lacking.local() == ["resolve_agent", "look", "look"]
-        assert [name for name in await lacking.activities() if name == "look"] == ["look"]
+        assert await stage.local() == ["resolve_agent", "look", "look"]
+        assert (await stage.activities()).count("look") == 1
 
 
 def failed(cause: BaseException) -> ActivityError:
