@@ -89,6 +89,15 @@ class ToolRunner:
         Raises an `ApplicationError` for whatever the tool raises, and `CancelledError` only if the activity
         is cancelled.
         """
+        try:
+            return await self._run(tool, arguments, context)
+        except ApplicationError as error:
+            log.warning("tool.failed", tool=tool.name, error=error.message)
+            raise
+
+    async def _run(
+        self, tool: Tool[Any, ..., Any], arguments: bytes, context: ToolContext[Any] | None
+    ) -> bytes:
         CURRENT_TOOL.set(tool.name)
         dependency = self._dependencies.get(tool.name)
         if tool.is_async:
@@ -154,7 +163,7 @@ class ToolRunner:
                 return keep_result(result)  # type: ignore[return-value]  # the runner awaits it
             return values.append(result)
 
-        await self.run(as_tool(effect="read", name=name)(contained), b"{}")
+        await self._run(as_tool(effect="read", name=name)(contained), b"{}", None)
         return values[0]
 
     def blocked_text(self) -> str:
@@ -320,9 +329,7 @@ async def _value(
     outcome = ended.result()
     if outcome.error is None:
         return outcome.value
-    failure = as_failure(outcome.error)
-    log.warning("tool.failed", tool=tool.name, error=failure.message)
-    raise failure
+    raise as_failure(outcome.error)
 
 
 def _is_waited_for(tool: Tool[Any, ..., Any]) -> bool:
