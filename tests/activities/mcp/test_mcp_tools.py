@@ -101,7 +101,6 @@ async def test_a_run_calls_tools_of_a_server(
     async with stage_of(temporal, model, server) as stage:
         assert await results(stage) == [{"result": "added one"}, {"notes": ["one"]}]
         assert await stage.activities() == [
-            "resolve_agent",
             *("generate", "notes_add_note", "generate", "notes_read_notes", "generate"),
         ]
         specs = {spec.name: spec for spec in model.prompts[0].tools}
