@@ -433,7 +433,7 @@ def test_a_result_that_is_too_large_loses_comments_first() -> None:
     assert len(shorter.model_dump_json()) <= MAX_OUTCOME_BYTES
     assert shorter.output == result.output
     with pytest.raises(RunTooLarge):
-        carryable(result.model_copy(update={"output": "y" * 2_000_000}))
+        carryable(result.model_copy(update={"output_json": "y" * 2_000_000}))
 
 
 BOSS = Agent(name="boss", instructions="Lead.", tools=[plain, book])

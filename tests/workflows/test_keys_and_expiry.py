@@ -7,7 +7,6 @@ from typing import Literal
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
@@ -102,17 +101,17 @@ async def test_a_call_has_the_same_key_after_a_reset(temporal: Client) -> None:
         run = await stage.start("doer")
         await run.result()
         handle = temporal.get_workflow_handle(run.id)
-        tasks = [
-            event.event_id
+        (scheduled,) = [
+            event.activity_task_scheduled_event_attributes
             for event in (await handle.fetch_history()).events
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+            if event.activity_task_scheduled_event_attributes.activity_type.name == "write"
         ]
         described = await handle.describe()
         request = ResetWorkflowExecutionRequest(
             namespace=temporal.namespace,
             workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=described.run_id),
             reason="test",
-            workflow_task_finish_event_id=tasks[2],  # it scheduled the call
+            workflow_task_finish_event_id=scheduled.workflow_task_completed_event_id,
             request_id=str(uuid.uuid4()),
         )
         await temporal.workflow_service.reset_workflow_execution(request)

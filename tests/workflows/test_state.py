@@ -71,6 +71,7 @@ STATE = RunState(
         turns=3,
         tool_calls=2,
         calls={"refund": 2},
+        retries={"look": [3]},
         usage=Usage(prompt_tokens=10, cost_usd=Decimal("0.1")),
         last_usage=Usage(prompt_tokens=4),
         last_prompt_tokens=4,
