@@ -29,7 +29,7 @@ reaches the server is a billable action. A shorter timeout costs more; a longer 
 
 GENERATE_HEARTBEAT_TIMEOUT = timedelta(seconds=7)
 """How long a dead worker of a model call stays unnoticed. Its first heartbeat comes after 4.7 s, which most
-calls do not reach, and the next ones every 5.6 s: docs/decisions/0029-model-calls-heartbeat-late.md."""
+calls do not reach, and the next ones every 5.6 s: docs/decisions/0025-model-calls-heartbeat-late.md."""
 
 LAST_LEG_WAIT = timedelta(hours=24)
 """Wait for a worker on the last leg: longer than an outage, or a night with the laptop shut."""
