@@ -162,7 +162,7 @@ class ToolActivities:
 
     async def _run_local(self, call: PlannedCall) -> RawValue | None:
         """Return the result of a local call, or None if it must run as an ordinary activity."""
-        CALL_TENANT.set(self._tenant)
+        self._set_headers(call)
         token = CALL_KEY.set(self._key_of(call))
         try:
             # See `LocalCalls` for what runs meanwhile.
@@ -183,10 +183,7 @@ class ToolActivities:
         if tool.must_end:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
-        CALL_PROOF.set(call.proof)  # the plugin sends these in headers
-        CALL_TENANT.set(self._tenant)
-        CALL_PIN.set(tool.pin)
-        CALL_INPUT.set(call.input)
+        self._set_headers(call)
         token = CALL_KEY.set(self._key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(
@@ -199,6 +196,13 @@ class ToolActivities:
         finally:
             del self._in_flight[call.id]
         return result
+
+    def _set_headers(self, call: PlannedCall) -> None:
+        """Set what the plugin sends in headers of the call."""
+        CALL_PROOF.set(call.proof)
+        CALL_TENANT.set(self._tenant)
+        CALL_PIN.set(call.tool.pin)
+        CALL_INPUT.set(call.input)
 
     def _key_of(self, call: PlannedCall) -> str:
         """Return the idempotency key of a call, which its companions share."""

@@ -20,7 +20,13 @@ from temporalio.client import Client as TemporalClient
 from outlast import Agent, McpServer
 from outlast.errors import ConnectionLost, DefinitionError, NotReady
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, catalog_of, on_stage, pending, staged_settings
+from tests.stage import (
+    Stage,
+    catalog_of,
+    on_stage,
+    pending,
+    staged_settings,
+)
 
 PROGRAM = Path(__file__).with_name("notes_server.py")
 
