@@ -13,6 +13,7 @@ from outlast_workers.settings_sections import (
     ModelSettings,
     RoutesSettings,
     SpecsSettings,
+    ToolsSettings,
 )
 from pydantic import BaseModel
 
@@ -143,7 +144,8 @@ def test_values_that_do_not_fit_are_refused_with_a_sentence(
 def test_the_schema_knows_the_settings_and_no_others() -> None:
     schema = json.loads((ROOT / chart.CHART / "values.schema.json").read_text())["$defs"]
     tables = schema["settings"]["properties"]
-    assert set(tables) == set(Settings.model_fields) - CHART_SETS
+    assert set(tables) == set(Settings.model_fields) - CHART_SETS - {"gateway"}
+    assert _keys(tables["tools"]) == set(ToolsSettings.model_fields)
     assert _keys(schema["model"]) == set(ModelSettings.model_fields) - {"api_key"}
     assert _keys(tables["audiences"]["additionalProperties"]) == set(
         AudienceSettings.model_fields
