@@ -16,6 +16,12 @@ from outlast.text.json_text import checked_json, to_json
 MAX_INSTANT_S = 31_536_000
 """A year: the longest wait, timeout or deadline. Larger numbers would overflow a time."""
 
+MAX_SERVER_FORMS = 10
+"""Questions that an MCP server may ask at the same time."""
+
+MAX_SERVER_STATE = 65_536
+"""Characters of the state that an MCP server wants back: it is part of the run's history."""
+
 MAX_ID_CHARACTERS = 200
 """Characters of a name that a program makes: a request, a nonce, a model or a version."""
 

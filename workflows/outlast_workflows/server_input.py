@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from outlast.contracts.bounds import MAX_SERVER_FORMS, MAX_SERVER_STATE
 from outlast.errors import InputRequired
 from outlast.text.json_text import to_json
 from outlast_workflows.call_batch import PlannedCall
@@ -18,12 +19,6 @@ from outlast_workflows.people.human_requests import HumanRequests
 
 MAX_ROUNDS = 10
 """How often a server may ask about one call."""
-
-MAX_FORMS = 10
-"""Questions of a server at the same time."""
-
-MAX_STATE_CHARACTERS = 65_536
-"""Characters of the state of a server."""
 
 INPUT_SUFFIX = ".input"
 """What follows a call's id in that of the request to a person."""
@@ -41,8 +36,8 @@ class Form(BaseModel):
 class ServerQuestions(BaseModel):
     """What a server asks before it makes a call."""
 
-    state: str | None = Field(default=None, max_length=MAX_STATE_CHARACTERS)
-    forms: list[Form] = Field(default=[], max_length=MAX_FORMS)
+    state: str | None = Field(default=None, max_length=MAX_SERVER_STATE)
+    forms: list[Form] = Field(default=[], max_length=MAX_SERVER_FORMS)
 
 
 def questions_of(error: ActivityError) -> ServerQuestions | None:
@@ -57,11 +52,11 @@ def questions_of(error: ActivityError) -> ServerQuestions | None:
 
 
 async def with_input(
-    call: PlannedCall, asked: ServerQuestions, requests: HumanRequests, round_number: int
+    call: PlannedCall, questions: ServerQuestions, requests: HumanRequests, round_number: int
 ) -> PlannedCall:
     """Return the call with the answers of people. A question that expires or is declined is declined."""
     responses: dict[str, Any] = {}
-    for number, form in enumerate(asked.forms, 1):
+    for number, form in enumerate(questions.forms, 1):
         # Handlers run meanwhile; `HumanRequests` protects the request.
         settled, answer = await requests.ask_about(
             replace(call, id=f"{call.id}{INPUT_SUFFIX}.{round_number}.{number}"),
@@ -75,4 +70,4 @@ async def with_input(
         else:
             content = {} if form.is_link else {"content": answer}
             responses[form.key] = {"action": "accept", **content}
-    return replace(call, input=to_json({"state": asked.state, "responses": responses}))
+    return replace(call, input=to_json({"state": questions.state, "responses": responses}))

@@ -106,10 +106,10 @@ class ToolActivities:
             try:
                 return await self._execute(call)
             except ActivityError as error:
-                asked = questions_of(error)
-                if asked is None:
+                questions = questions_of(error)
+                if questions is None:
                     raise
-            call = await with_input(call, asked, self._requests, number)
+            call = await with_input(call, questions, self._requests, number)
         raise ToolFailed(
             f"{call.tool.name} (call {call.id}): its server asked {MAX_ROUNDS} times for input"
         )

@@ -12,15 +12,10 @@ from mcp_types import (
 from pydantic import JsonValue
 
 from outlast.call_headers import CALL_INPUT
+from outlast.contracts.bounds import MAX_SERVER_FORMS, MAX_SERVER_STATE
 from outlast.errors import InputRequired, ToolError
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.text.texts import cut
-
-MAX_FORMS = 10
-"""Questions of a server at the same time."""
-
-MAX_STATE_CHARACTERS = 65_536
-"""Characters of the state that a server wants back: it is part of the run's history."""
 
 MAX_QUESTION_BYTES = 2_000
 """Bytes of the question of a server."""
@@ -32,11 +27,11 @@ DONE: dict[str, JsonValue] = {"type": "string", "enum": ["done"]}
 def input_required(tool: str, result: InputRequiredResult) -> InputRequired:
     """Return the failure with which the run asks people. Raises `ToolError` for what nobody can answer."""
     requests = result.input_requests or {}
-    if not 0 < len(requests) <= MAX_FORMS:
+    if not 0 < len(requests) <= MAX_SERVER_FORMS:
         raise ToolError(f"{tool}: its server asks {len(requests)} questions at once")
-    if len(result.request_state or "") > MAX_STATE_CHARACTERS:
+    if len(result.request_state or "") > MAX_SERVER_STATE:
         raise ToolError(
-            f"{tool}: the state of its server has more than {MAX_STATE_CHARACTERS:,} characters"
+            f"{tool}: the state of its server has more than {MAX_SERVER_STATE:,} characters"
         )
     forms = [_form(tool, key, request) for key, request in requests.items()]
     details = {"state": result.request_state, "forms": forms}

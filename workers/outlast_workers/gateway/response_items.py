@@ -131,13 +131,13 @@ class ResponseBuilder:
     def _request_item(self, data: dict[str, Any]) -> dict[str, Any]:
         request = data["request"]
         if request["kind"] == "question":
-            asked = {"question": request["question"], "answer_schema": request["answer_schema"]}
+            question = {"question": request["question"], "answer_schema": request["answer_schema"]}
             return {
                 "id": f"fc_{data['call']}",
                 "type": "function_call",
                 "call_id": request["request_id"],
                 "name": request["tool"],
-                "arguments": json.dumps(asked),
+                "arguments": json.dumps(question),
                 "status": "completed",
             }
         return {
