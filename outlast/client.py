@@ -28,6 +28,7 @@ from outlast.server_errors import outlast_errors
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.text.safe_text import summary_line
 from outlast.text.texts import cut
+from outlast.updates import execute_update
 from outlast.validation import validated
 from outlast.waiting import Waiting
 
@@ -183,8 +184,12 @@ class Client:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
         payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
-        start = self._conversation_start(_name_of(agent), id, options)
-        await self._say_or_start(payload, start, update_id)
+        with outlast_errors("chat"):
+            await execute_update(
+                lambda: self._say_or_start(
+                    payload, self._conversation_start(_name_of(agent), id, options), update_id
+                )
+            )
         return self.get(id, agent)
 
     def _conversation_start(
@@ -217,10 +222,9 @@ class Client:
     ) -> None:
         started = asyncio.ensure_future(start.workflow_handle())
         try:
-            with outlast_errors("chat"):
-                await self.temporal.execute_update_with_start_workflow(
-                    "say", payload, start_workflow_operation=start, id=update_id
-                )
+            await self.temporal.execute_update_with_start_workflow(
+                "say", payload, start_workflow_operation=start, id=update_id
+            )
         finally:
             # Python logs an error that nobody has read, and the SDK keeps it here, too.
             started.cancel()

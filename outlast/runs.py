@@ -31,6 +31,7 @@ from outlast.errors import (
 from outlast.output_types import parsed_output
 from outlast.queries import query
 from outlast.server_errors import QueryRejected, outlast_errors, type_of
+from outlast.updates import execute_update
 from outlast.validation import check_size, validated
 from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
 
@@ -326,7 +327,9 @@ class Run(Generic[Answer]):
             try:
                 with outlast_errors("reply", self.id):
                     try:
-                        return await self._handle.execute_update("reply", id=update_id)  # type: ignore[no-any-return]
+                        return await execute_update(
+                            lambda: self._handle.execute_update("reply", id=update_id)
+                        )
                     except WorkflowUpdateFailedError as error:
                         if type_of(error) == TooManyWait.__name__:
                             await asyncio.sleep(REPLY_RETRY_S)
@@ -407,7 +410,11 @@ class Run(Generic[Answer]):
     ) -> str:
         check_size(name, payload)
         with outlast_errors(name, self.id):
-            return str(await self._handle.execute_update(name, payload, id=update_id))
+            return str(
+                await execute_update(
+                    lambda: self._handle.execute_update(name, payload, id=update_id)
+                )
+            )
 
 
 async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:

@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from outlast.connection import MAX_REASON_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
 from outlast.text.texts import cut
+from outlast.updates import is_lost
 
 _INVALID = (
     *(RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION),
@@ -35,9 +36,6 @@ _REMEDIES = {
     **dict.fromkeys(_AWAY, _SILENT),
 }
 
-_UNPROCESSED = "UnprocessedUpdate"
-"""The server rejects an update that a worker was sent and did not process: the SDK may lose one."""
-
 _QUERIES = ("progress", "pending_requests", "transcript")
 
 
@@ -53,7 +51,7 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
     except RPCError as error:
         raise _server_error(error, call, run_id) from None
     except WorkflowUpdateFailedError as error:
-        if type_of(error) == _UNPROCESSED:
+        if is_lost(error):
             raise Unavailable(f"{call}: the worker lost the update: repeat the call") from None
         raise BadRequest(" ".join(message_of(error).split())) from None
     except WorkflowQueryFailedError as error:

@@ -32,6 +32,7 @@ from outlast.errors import (
     RunNotFound,
     Unavailable,
 )
+from outlast.updates import MAX_UPDATE_ATTEMPTS
 
 
 def rpc(status: RPCStatusCode, message: str = "it\nfailed") -> RPCError:
@@ -113,6 +114,7 @@ async def test_an_error_of_the_sdk_is_one_line_of_one_family(
 ) -> None:
     monkeypatch.setattr("outlast.runs.MAX_SERVER_AWAY_S", 0.0)
     monkeypatch.setattr("outlast.runs.REPLY_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
     run = run_that_raises(ERRORS[name])
     if call == "stream" and isinstance(ERRORS[name], WorkflowQueryFailedError):
         pytest.skip("result() does not raise it")
@@ -124,6 +126,45 @@ async def test_an_error_of_the_sdk_is_one_line_of_one_family(
     assert type(raised.value).__name__ not in line
     shown = "".join(traceback.format_exception(raised.value))
     assert "temporalio" not in shown.replace("site-packages/temporalio", "")
+
+
+class LossyHandle(Handle):
+    """A workflow handle whose worker loses the first updates."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(ERRORS["lost by a worker"])
+        self.ids: list[str | None] = []
+        self._losses = losses
+
+    async def _answer(self, *_: Any, id: str | None = None, **__: Any) -> str:  # noqa: A002
+        self.ids.append(id)
+        if len(self.ids) <= self._losses:
+            raise self._error
+        return "done"
+
+    execute_update = _answer
+
+
+@pytest.mark.parametrize("call", ["say", "reply"])
+async def test_an_update_that_a_worker_lost_is_sent_again_under_its_id(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
+    handle = LossyHandle(MAX_UPDATE_ATTEMPTS - 1)
+    run: Run = Run(cast("WorkflowHandle[Any, Any]", handle))
+    sent = run.say("hello", update_id="m1") if call == "say" else run.reply(update_id="m1")
+    assert await sent == "done"
+    assert handle.ids == ["m1"] * MAX_UPDATE_ATTEMPTS
+
+
+async def test_an_update_that_every_worker_loses_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
+    handle = LossyHandle(100)
+    with pytest.raises(Unavailable, match="repeat the call"):
+        await Run(cast("WorkflowHandle[Any, Any]", handle)).say("hello")
+    assert len(handle.ids) == MAX_UPDATE_ATTEMPTS
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -236,4 +236,4 @@ async def test_a_mistyped_keyword_of_a_spec_is_a_warning_that_the_run_shows(
     assert slip in metadata.current_details
     logged = [record for record in caplog.records if "spec.warning" in record.message]
     assert len(logged) == 1
-    assert run.id in logged[0].message
+    assert vars(logged[0])["temporal_workflow"]["workflow_id"] == run.id

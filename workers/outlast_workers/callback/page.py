@@ -38,6 +38,7 @@ from outlast.errors import NotReady
 from outlast.plugin import OutlastPlugin
 from outlast.queries import query
 from outlast.text.safe_text import escaped, json_text, visible, visible_line
+from outlast.updates import execute_update
 from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect
@@ -140,13 +141,13 @@ class CallbackPage:
     ) -> str:
         """Send `decide` and return its answer; raises `ValueError` if the run rejects the decision."""
         handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
+        update_id = None if pending is None else decide_update_id(payload, pending)
         try:
             return str(
-                await handle.execute_update(
-                    "decide",
-                    payload,
-                    id=None if pending is None else decide_update_id(payload, pending),
-                    rpc_timeout=RPC_TIMEOUT,
+                await execute_update(
+                    lambda: handle.execute_update(
+                        "decide", payload, id=update_id, rpc_timeout=RPC_TIMEOUT
+                    )
                 )
             )
         except WorkflowUpdateFailedError as error:
