@@ -12,16 +12,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outlast.agents import Agent
-    from outlast.child_runs import run_agent
-    from outlast.client import Client
+    from outlast.agents.agent import Agent
+    from outlast.agents.dependencies import dependency
+    from outlast.agents.human_tools import ask_human
+    from outlast.agents.mcp_servers import McpServer
+    from outlast.agents.tool_context import ToolContext
+    from outlast.agents.tools import tool
+    from outlast.client.child_runs import run_agent
+    from outlast.client.client import Client
+    from outlast.client.runs import Run
+    from outlast.client.waiting import Waiting
     from outlast.contracts.agents import Leg, Route, ToolSpec
     from outlast.contracts.conditions import arguments
     from outlast.contracts.human import Approval, Escalation
     from outlast.contracts.limits import Limits
     from outlast.contracts.requests import AgentRequest
     from outlast.contracts.results import AgentResult, Progress, Usage
-    from outlast.dependencies import dependency
     from outlast.errors import (
         BadRequest,
         DefinitionError,
@@ -30,14 +36,8 @@ if TYPE_CHECKING:
         RunFailed,
         ToolError,
     )
-    from outlast.human_tools import ask_human
-    from outlast.mcp_servers import McpServer
-    from outlast.plugin import OutlastPlugin
-    from outlast.runs import Run
-    from outlast.tool_context import ToolContext
-    from outlast.tools import tool
+    from outlast.temporal.plugin import OutlastPlugin
     from outlast.version import __version__
-    from outlast.waiting import Waiting
 
 __all__ = [
     "Agent",
@@ -72,14 +72,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "McpServer": "outlast.mcp_servers",
+    "McpServer": "outlast.agents.mcp_servers",
     "AgentRequest": "outlast.contracts.requests",
     "Retry": "outlast.errors",
-    "dependency": "outlast.dependencies",
-    "ToolContext": "outlast.tool_context",
-    "Agent": "outlast.agents",
-    "run_agent": "outlast.child_runs",
-    "Client": "outlast.client",
+    "dependency": "outlast.agents.dependencies",
+    "ToolContext": "outlast.agents.tool_context",
+    "Agent": "outlast.agents.agent",
+    "run_agent": "outlast.client.child_runs",
+    "Client": "outlast.client.client",
     "Leg": "outlast.contracts.agents",
     "Route": "outlast.contracts.agents",
     "ToolSpec": "outlast.contracts.agents",
@@ -95,12 +95,12 @@ _MODULES = {
     "OutlastError": "outlast.errors",
     "RunFailed": "outlast.errors",
     "ToolError": "outlast.errors",
-    "ask_human": "outlast.human_tools",
-    "OutlastPlugin": "outlast.plugin",
-    "Run": "outlast.runs",
-    "tool": "outlast.tools",
+    "ask_human": "outlast.agents.human_tools",
+    "OutlastPlugin": "outlast.temporal.plugin",
+    "Run": "outlast.client.runs",
+    "tool": "outlast.agents.tools",
     "__version__": "outlast.version",
-    "Waiting": "outlast.waiting",
+    "Waiting": "outlast.client.waiting",
 }
 """The module of each public name. It is imported when the name is first used: a program that defines tools
 does not load the client, and a client does not load agents and tools."""

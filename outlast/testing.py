@@ -18,11 +18,11 @@ from typing import Any, Self, TypeAlias
 
 from pydantic import JsonValue
 
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
+from outlast.agents.dependencies import Dependency
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult, Answer
-from outlast.dependencies import Dependency
 from outlast.jsonschema.plausible_values import plausible_value
 from outlast.model_requests import VARIABLE
 from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts

@@ -10,7 +10,7 @@ from outlast_workers.local.servers import DYNAMIC_CONFIG, dynamic_config_options
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 
 DEV_SERVER_OPTIONS = dynamic_config_options(*DYNAMIC_CONFIG)
 

@@ -21,14 +21,14 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 import outlast
-from outlast.agents import Agent, Catalog
-from outlast.client import Client
+from outlast.agents.agent import Agent, Catalog
+from outlast.agents.tools import Tool
+from outlast.client.client import Client
+from outlast.client.runs import Run
 from outlast.contracts.agents import Leg, Route
 from outlast.contracts.human import PendingRequest
 from outlast.model_server import ModelServer
-from outlast.plugin import OutlastPlugin
-from outlast.runs import Run
-from outlast.tools import Tool
+from outlast.temporal.plugin import OutlastPlugin
 
 
 class Stage:

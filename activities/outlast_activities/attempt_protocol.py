@@ -31,9 +31,9 @@ from typing import Generic, Self, TypeVar
 from pydantic import ValidationError
 from temporalio import activity
 
+from outlast.agents.leases import Lease
 from outlast.contracts.heartbeats import AttemptProgress
 from outlast.errors import WorkerShutdown
-from outlast.leases import Lease
 
 HAND_BACK_DELAY = timedelta(milliseconds=1)
 """The shortest delay that Temporal takes: without one it would use the backoff of the retry policy."""

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from outlast.contracts.requests import AgentRequest, instructions_problem
 from outlast.errors import AgentFailed, BadRequest
 from outlast.start_requests import parse_request

@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from outlast.errors import NotLocal
-from outlast.local_attempts import MAY_BE_REPEATED
+from outlast.temporal.local_attempts import MAY_BE_REPEATED
 
 HISTORY_TIMEOUT = timedelta(seconds=2)
 """How long a worker waits for the newest events of a run: less than `LOCAL_ATTEMPT_S`."""

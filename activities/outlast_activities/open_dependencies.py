@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from outlast.dependencies import Dependency
+from outlast.agents.dependencies import Dependency
 from outlast.text.error_text import error_text, type_name
 
 log = structlog.get_logger("outlast.tools")

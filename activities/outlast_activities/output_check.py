@@ -11,13 +11,13 @@ from pydantic import JsonValue, ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from outlast.agents import Agent, Catalog
+from outlast.agents.agent import Agent, Catalog
+from outlast.agents.tool_parameters import name_of
 from outlast.contracts.agents import CheckedOutput, OutputToCheck
 from outlast.errors import AgentFailed, Retry
 from outlast.output_types import type_problem
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
-from outlast.tool_parameters import name_of
 from outlast_activities.tool_runner import ToolRunner
 
 OUTPUT_CHECK_S = 20.0

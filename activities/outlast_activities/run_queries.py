@@ -8,7 +8,7 @@ from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.requests import TranscriptQuery
-from outlast.queries import query
+from outlast.temporal.queries import query
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 """The timeout of one query. After it the attempt of the activity fails, and Temporal retries it."""

@@ -10,17 +10,17 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from outlast.call_headers import CALL_KEY, CALL_TENANT, root_call_id
-from outlast.call_proof import CALL_PROOF
+from outlast.agents.tool_context import CallState, ToolContext
+from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
 from outlast.errors import ToolError, ToolFailed, TooSlow
+from outlast.temporal.call_headers import CALL_KEY, CALL_TENANT, root_call_id
+from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json
 from outlast.text.texts import toml_key
-from outlast.tool_context import CallState, ToolContext
-from outlast.tools import Tool
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS

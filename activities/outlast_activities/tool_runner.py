@@ -20,11 +20,11 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from outlast.dependencies import Dependency
+from outlast.agents.dependencies import Dependency
+from outlast.agents.tool_context import ToolContext
+from outlast.agents.tools import Tool
+from outlast.agents.tools import tool as as_tool
 from outlast.errors import Failure, NotReady, ToolFailed
-from outlast.tool_context import ToolContext
-from outlast.tools import Tool
-from outlast.tools import tool as as_tool
 from outlast_activities.open_dependencies import OpenDependencies
 from outlast_activities.tool_failures import as_failure
 from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop

@@ -11,7 +11,7 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from pydantic import TypeAdapter, ValidationError
 
 from bench.engines.types import OutputType
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.messages import Message

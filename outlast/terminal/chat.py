@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from outlast.client.runs import REPLY_TIMEOUT, Run
+from outlast.client.waiting import WAITING_STATUSES, Waiting
 from outlast.contracts.human import PendingRequest
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
-from outlast.runs import REPLY_TIMEOUT, Run
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
     connection_options,
@@ -25,10 +26,9 @@ from outlast.terminal.decisions import DecisionInput, Verb, decision_from
 from outlast.terminal.request_text import request_lines
 from outlast.terminal.run_view import RunView
 from outlast.text.texts import cut
-from outlast.waiting import WAITING_STATUSES, Waiting
 
 if TYPE_CHECKING:
-    from outlast.client import Client
+    from outlast.client.client import Client
 
 HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
 

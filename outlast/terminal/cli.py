@@ -30,7 +30,7 @@ def _run_client_command(options: argparse.Namespace) -> int:
     # Imported here, because `--help` ends before it needs a client: it takes half the time.
     from temporalio.service import RPCError  # noqa: PLC0415
 
-    from outlast.client import Client  # noqa: PLC0415
+    from outlast.client.client import Client  # noqa: PLC0415
     from outlast.errors import OutlastError  # noqa: PLC0415
     from outlast.terminal.chat import chat  # noqa: PLC0415
     from outlast.terminal.console import client_options, print_lines  # noqa: PLC0415

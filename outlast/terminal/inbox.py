@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from temporalio.service import RPCError, RPCStatusCode
 
+from outlast.client.runs import Run
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
 from outlast.errors import BadRequest, NotReady, OutlastError
-from outlast.runs import Run
 from outlast.terminal.request_text import duration_text
 from outlast.text.safe_text import cut_line, visible_line
 from outlast.text.texts import call_text, cut
 
 if TYPE_CHECKING:
-    from outlast.client import Client
+    from outlast.client.client import Client
 
 MAX_RUNS = 200
 """Runs that one inbox queries. Each query is billed, and a person reads no more."""

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from outlast.client.runs import Run
 from outlast.contracts.human import (
     HumanDecision,
     PendingRequest,
@@ -15,7 +16,6 @@ from outlast.contracts.human import (
 )
 from outlast.decide_commands import decide_update_id
 from outlast.errors import BadRequest, NotReady, RunFailed, RunNotFound
-from outlast.runs import Run
 from outlast.terminal.console import os_user, print_lines
 from outlast.terminal.decisions import DecisionInput, decision_from, select_request
 from outlast.terminal.inbox import (

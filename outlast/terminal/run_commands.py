@@ -13,9 +13,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outlast.client.runs import Run
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
-from outlast.runs import Run
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
     connection_options,
@@ -26,7 +26,7 @@ from outlast.terminal.run_view import RunView, compensation_lines, failed_call_l
 from outlast.text.json_text import from_json
 
 if TYPE_CHECKING:
-    from outlast.client import Client
+    from outlast.client.client import Client
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from outlast.client.waiting import Waiting, decide_command_line, request_summary
 from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.terminal.request_text import duration_text
 from outlast.text.texts import call_text, cut
-from outlast.waiting import Waiting, decide_command_line, request_summary
 
 LABEL_WIDTH = 10
 """Columns of the label of a line, such as `turn 12`."""

@@ -19,8 +19,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.exceptions import CancelledError as TemporalCancelledError
 
 from outlast import ToolError, tool
-from outlast.plugin import OutlastPlugin
-from outlast.tools import Tool
+from outlast.agents.tools import Tool
+from outlast.temporal.plugin import OutlastPlugin
 
 CALM_S = 0.5
 """How long the worker's loop may wait on a busy machine of the tests."""

@@ -23,7 +23,7 @@ from temporalio.client import Client as TemporalClient
 from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast import Client
 from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 from tests.conftest import binary
 from tests.deploy import tools
 from tests.deploy.dockerfiles import Rehearsal, copied, stages

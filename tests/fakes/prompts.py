@@ -6,7 +6,7 @@ from typing import Any
 from outlast_activities.generation.prompts import tools_of
 
 from bench.engines.prompts import pinned
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from outlast.contracts.agents import Effort, PinnedAgent, Way
 from outlast.contracts.messages import Opaque
 from outlast.jsonschema.decision_schema import decision_schema

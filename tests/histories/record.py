@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from temporalio.testing import WorkflowEnvironment
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.plugin import OutlastPlugin
-from outlast.runs import Run
+from outlast.client.runs import Run
+from outlast.temporal.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.stage import Stage, on_stage

@@ -8,7 +8,7 @@ from outlast_workflows.agent import AgentWorkflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 
 RECORDED = sorted(Path(__file__).parent.glob("*/*.json"))
 

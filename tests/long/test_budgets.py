@@ -27,13 +27,13 @@ from temporalio.common import RetryPolicy
 from bench.scripted_model_server import Chaos, Request, ScriptedModelServer, Step, turns
 from bench.streams import Engine
 from outlast import Agent, Leg, RunFailed, tool
+from outlast.client.runs import Run
 from outlast.contracts.agents import Price, Route
 from outlast.contracts.generation import Tokens
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import Usage
 from outlast.errors import ModelFailure
 from outlast.model_server import ServerOptions
-from outlast.runs import Run
 from tests.stage import on_stage, staged_settings
 
 RUNS = 13

@@ -13,7 +13,7 @@ import pytest
 from bench.scripted_model_server import Request, Step
 from bench.tables import Cell, Table
 from outlast import BadRequest, Client
-from outlast.runs import Run
+from outlast.client.runs import Run
 from outlast.terminal.inbox import InboxEntry, read_inbox
 from tests.long.ledger import PLACES, Ledger, Place
 from tests.long.site import ANSWER, calling, reached, site

@@ -10,8 +10,8 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, OutlastError, tool
+from outlast.client.runs import Run
 from outlast.model_server import Prompt
-from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, local_settings, on_stage
 

@@ -40,11 +40,11 @@ from bench.scripted_model_server import (
     turns,
 )
 from outlast import Agent, Leg, RunFailed, tool
+from outlast.client.runs import Run
 from outlast.contracts.agents import Route
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Prompt, ServerOptions
-from outlast.plugin import OutlastPlugin
-from outlast.runs import Run
+from outlast.temporal.plugin import OutlastPlugin
 from outlast.turns import UserTurn
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.stage import Stage, on_stage, staged_settings

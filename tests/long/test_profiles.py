@@ -21,7 +21,7 @@ from temporalio.api.enums.v1 import EventType
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
-from outlast.runs import Run
+from outlast.client.runs import Run
 from outlast.testing import answer, call
 from tests.acceptance.processes import ROOT, WorkerUnderTest
 from tests.stage import pending

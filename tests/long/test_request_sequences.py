@@ -39,9 +39,9 @@ from outlast import (
     ask_human,
     tool,
 )
+from outlast.client.runs import Run
 from outlast.contracts.human import PendingRequest, hash_of
 from outlast.model_server import Prompt
-from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import Stage, on_stage, pending, staged_settings
 

@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from outlast import RunFailed
-from outlast.runs import Run
+from outlast.client.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
 from tests.long.ledger import PLACES, Ledger, Place
 from tests.long.site import Site, calling, reached, site

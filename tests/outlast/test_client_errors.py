@@ -32,7 +32,7 @@ from outlast.errors import (
     RunNotFound,
     Unavailable,
 )
-from outlast.updates import MAX_UPDATE_ATTEMPTS
+from outlast.temporal.updates import MAX_UPDATE_ATTEMPTS
 
 
 def rpc(status: RPCStatusCode, message: str = "it\nfailed") -> RPCError:
@@ -112,9 +112,9 @@ ERRORS: dict[str, BaseException] = {
 async def test_an_error_of_the_sdk_is_one_line_of_one_family(
     call: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast.runs.MAX_SERVER_AWAY_S", 0.0)
-    monkeypatch.setattr("outlast.runs.REPLY_RETRY_S", 0.001)
-    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.client.runs.MAX_SERVER_AWAY_S", 0.0)
+    monkeypatch.setattr("outlast.client.runs.REPLY_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.temporal.updates.UPDATE_RETRY_S", 0.001)
     run = run_that_raises(ERRORS[name])
     if call == "stream" and isinstance(ERRORS[name], WorkflowQueryFailedError):
         pytest.skip("result() does not raise it")
@@ -149,7 +149,7 @@ class LossyHandle(Handle):
 async def test_an_update_that_a_worker_lost_is_sent_again_under_its_id(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.temporal.updates.UPDATE_RETRY_S", 0.001)
     handle = LossyHandle(MAX_UPDATE_ATTEMPTS - 1)
     run: Run = Run(cast("WorkflowHandle[Any, Any]", handle))
     sent = run.say("hello", update_id="m1") if call == "say" else run.reply(update_id="m1")
@@ -160,7 +160,7 @@ async def test_an_update_that_a_worker_lost_is_sent_again_under_its_id(
 async def test_an_update_that_every_worker_loses_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("outlast.updates.UPDATE_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.temporal.updates.UPDATE_RETRY_S", 0.001)
     handle = LossyHandle(100)
     with pytest.raises(Unavailable, match="repeat the call"):
         await Run(cast("WorkflowHandle[Any, Any]", handle)).say("hello")

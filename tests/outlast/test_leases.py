@@ -8,12 +8,13 @@ from outlast_activities.attempt_protocol import ActivityAttempt
 from temporalio.api.common.v1 import Payload
 from temporalio.testing import ActivityEnvironment
 
-from outlast import ToolContext, leases
-from outlast.call_headers import root_call_id, text_of, text_payload
+from outlast import ToolContext
+from outlast.agents import leases
+from outlast.agents.leases import Lease
+from outlast.agents.tool_context import CallState
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.errors import AttemptLost
-from outlast.leases import Lease
-from outlast.tool_context import CallState
+from outlast.temporal.call_headers import root_call_id, text_of, text_payload
 
 
 class Clock:

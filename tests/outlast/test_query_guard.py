@@ -10,8 +10,8 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from outlast.queries import EARLY_EVENTS, EARLY_QUERY_TRIES, query
-from outlast.query_guard import LATE_RESULT, QueryGuard
+from outlast.temporal.queries import EARLY_EVENTS, EARLY_QUERY_TRIES, query
+from outlast.temporal.query_guard import LATE_RESULT, QueryGuard
 
 
 class Recorder(WorkflowRunner):
@@ -84,7 +84,7 @@ class EarlyHandle:
 async def test_an_early_query_is_sent_again(
     failures: list[str], is_answered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast.queries.EARLY_QUERY_RETRY_S", 0.0)
+    monkeypatch.setattr("outlast.temporal.queries.EARLY_QUERY_RETRY_S", 0.0)
     handle: Any = EarlyHandle(failures)
     asked = query(handle, "progress", rpc_timeout=timedelta(seconds=1))
     if is_answered:

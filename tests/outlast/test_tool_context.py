@@ -7,8 +7,8 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, DefinitionError, ToolContext, tool
+from outlast.agents.tool_context import MAX_CHECKPOINT_BYTES
 from outlast.testing import ScriptedModel, answer, call
-from outlast.tool_context import MAX_CHECKPOINT_BYTES
 from tests.stage import on_stage
 
 

@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from bench.scripted_model_server import Step, Steps, turns
-from outlast.runs import Run
+from outlast.client.runs import Run
 from tests.serverless.fake_lambda import FakeLambda
 from tests.serverless.fake_secrets import FakeSecrets
 from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, reached, register, site

@@ -12,7 +12,7 @@ from temporalio.client import Client
 import outlast
 from bench.engines.types import Word
 from bench.engines.vllm_server import MAX_NUM_SEQS, Endpoint
-from outlast.tools import Tool
+from outlast.agents.tools import Tool
 from tests.conformance.suite import ProbedServer
 from tests.stage import on_stage
 from tests.vllm.test_server import metric

@@ -25,7 +25,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from outlast.contracts.search_attributes import AGENT_NAME, SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 
 
 @pytest.fixture(autouse=True)

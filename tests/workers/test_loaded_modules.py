@@ -27,14 +27,28 @@ WORKER_LIBRARIES = frozenset(
 
 CLIENT_PROGRAMS = [
     # (arguments of Python, what it does not load besides the libraries of workers)
-    (("-c", "import outlast"), {"temporalio", "pydantic", "outlast.agents", "outlast.client"}),
+    (
+        ("-c", "import outlast"),
+        {"temporalio", "pydantic", "outlast.agents", "outlast.client"},
+    ),
     (
         ("-c", "from outlast import Agent, ToolError, tool"),
-        {"temporalio.client", "temporalio.worker", "outlast.client", "outlast.plugin"},
+        {
+            "temporalio.client",
+            "temporalio.worker",
+            "outlast.client",
+            "outlast.temporal.plugin",
+        },
     ),
-    (("-c", "from outlast import Client"), {"outlast.agents", "outlast.tools", "outlast.terminal"}),
+    (
+        ("-c", "from outlast import Client"),
+        {"outlast.agents", "outlast.terminal"},
+    ),
     (("-m", "outlast.terminal.cli", "--help"), {"temporalio.client", "outlast.client"}),
-    (("-m", "outlast.terminal.cli", "run", "--help"), {"temporalio.client", "outlast.client"}),
+    (
+        ("-m", "outlast.terminal.cli", "run", "--help"),
+        {"temporalio.client", "outlast.client"},
+    ),
 ]
 
 SIGNATURES = {"joserfc", "cryptography"}

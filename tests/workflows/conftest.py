@@ -4,7 +4,7 @@ import pytest_asyncio
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 
 

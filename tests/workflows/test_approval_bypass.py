@@ -21,12 +21,12 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from outlast import Agent, Approval, BadRequest, Escalation, ToolContext, tool
+from outlast.client.runs import Run
 from outlast.contracts.agents import Leg, PinnedAgent, Route, ToolSpec
 from outlast.contracts.human import HumanDecision
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
 from outlast.errors import RunFailed
-from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.conftest import binary

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, DefinitionError, RunFailed, ToolContext, tool
-from outlast.runs import Run
+from outlast.client.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, pending
 

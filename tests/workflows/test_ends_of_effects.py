@@ -13,10 +13,10 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from outlast import Agent, Approval, tool
+from outlast.agents.tools import Tool
+from outlast.client.runs import Run
 from outlast.contracts.results import AgentResult
-from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call, calls
-from outlast.tools import Tool
 from tests.stage import Flag, Stage, on_stage, pending, staged_settings
 
 EFFECTS: list[str] = []

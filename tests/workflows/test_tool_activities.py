@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, ToolError, ToolSpec, tool
-from outlast.runs import Run
+from outlast.client.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, staged_settings
 
@@ -150,7 +150,9 @@ async def test_a_call_that_no_worker_knows_waits_for_one_that_does(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker of other agents was started meanwhile: an irreversible call is not lost by it."""
-    monkeypatch.setattr("outlast_workflows.tool_activities.UNREGISTERED_WAIT", timedelta(seconds=1))
+    monkeypatch.setattr(
+        "outlast_workflows.calls.tool_activities.UNREGISTERED_WAIT", timedelta(seconds=1)
+    )
     done = []
 
     @tool(effect="irreversible", approval=False)

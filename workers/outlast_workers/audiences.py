@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from outlast_activities.channels import Command, LogLine, Webhook
 from outlast_activities.notify import ANY_AUDIENCE, Channel
 
-from outlast.agents import Catalog
-from outlast.tools import DEFAULT_AUDIENCE
+from outlast.agents.agent import Catalog
+from outlast.agents.tools import DEFAULT_AUDIENCE
 from outlast_workers.settings_sections import AudienceSettings
 
 

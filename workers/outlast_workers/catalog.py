@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from outlast.agents import Catalog
-from outlast.connection import MAX_REASON_BYTES
+from outlast.agents.agent import Catalog
 from outlast.errors import DefinitionError, NotReady
+from outlast.temporal.connection import MAX_REASON_BYTES
 from outlast.text.texts import cut
 
 

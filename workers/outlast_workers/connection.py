@@ -19,9 +19,14 @@ from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.connection import DEFAULT_ADDRESS, MAX_REASON_BYTES, connection_failure, load_profile
 from outlast.contracts.search_attributes import SEARCH_ATTRIBUTES
 from outlast.errors import NotReady
+from outlast.temporal.connection import (
+    DEFAULT_ADDRESS,
+    MAX_REASON_BYTES,
+    connection_failure,
+    load_profile,
+)
 from outlast.text.texts import cut
 
 CONNECT_WAIT_S = 30.0

@@ -11,7 +11,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.mcp_catalog import with_mcp_tools

@@ -17,6 +17,7 @@ from outlast.contracts.requests import ReplyPayload, TranscriptQuery
 from outlast.contracts.results import AgentResult, Progress, StopReason
 from outlast.errors import BadRequest, Failure
 from outlast.transcripts import page
+from outlast_workflows.calls.tool_calls import CallDenied
 from outlast_workflows.outcome import carryable, failure_of
 from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.commands import CommandTarget, takes_commands
@@ -24,7 +25,6 @@ from outlast_workflows.people.conversation import Answer, Replies
 from outlast_workflows.run import AgentRun
 from outlast_workflows.run_start import check_restored, open_run, restored
 from outlast_workflows.state import InboundState, RunState
-from outlast_workflows.tool_calls import CallDenied
 
 
 def _ignores_several_inputs(

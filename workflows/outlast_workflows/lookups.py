@@ -17,7 +17,7 @@ from temporalio.workflow import ActivityConfig
 from outlast.contracts.agents import ResolveInput
 from outlast.errors import AgentFailed, BadRequest, NoWorker
 from outlast_workflows.activity_options import local_options
-from outlast_workflows.local_calls import execute_local, fallback_after
+from outlast_workflows.calls.local_calls import execute_local, fallback_after
 from outlast_workflows.step_failures import cause_of
 from outlast_workflows.time_limits import DEADLINE_SUMMARY, are_named, time_limit
 

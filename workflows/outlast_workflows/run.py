@@ -14,8 +14,10 @@ from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
 from outlast.transcripts import decision_message, user_message
 from outlast_workflows.budget import StopRun, TakeTurn, plan_turn, share_of
-from outlast_workflows.child_agents import ChildAgents
-from outlast_workflows.compensation import Compensation
+from outlast_workflows.calls.child_agents import ChildAgents
+from outlast_workflows.calls.compensation import Compensation
+from outlast_workflows.calls.tool_activities import ToolActivities
+from outlast_workflows.calls.tool_calls import ToolCalls
 from outlast_workflows.display_text import call_summary, pause_text
 from outlast_workflows.legs import Legs
 from outlast_workflows.model_calls import ModelCalls
@@ -31,8 +33,6 @@ from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import InboundState, RunState
 from outlast_workflows.time_limits import DEADLINE_SUMMARY, time_limit
-from outlast_workflows.tool_activities import ToolActivities
-from outlast_workflows.tool_calls import ToolCalls
 
 PAUSE_TIMEOUT = timedelta(days=30)
 """How long a paused run waits for `resume` before it stops."""

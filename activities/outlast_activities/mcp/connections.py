@@ -16,8 +16,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, Implementation, InputRequiredResult, Tool
 
+from outlast.agents.mcp_servers import McpServer
 from outlast.errors import ConnectionLost, NotReady, ToolError
-from outlast.mcp_servers import McpServer
 from outlast.text.error_text import error_text
 from outlast.text.texts import cut
 from outlast.version import __version__

@@ -11,10 +11,10 @@ from mcp_types import (
 )
 from pydantic import JsonValue
 
-from outlast.call_headers import CALL_INPUT
 from outlast.contracts.bounds import MAX_SERVER_FORMS, MAX_SERVER_STATE
 from outlast.errors import InputRequired, ToolError
 from outlast.jsonschema.schema_checks import check_schema
+from outlast.temporal.call_headers import CALL_INPUT
 from outlast.text.texts import cut
 
 MAX_QUESTION_BYTES = 2_000

@@ -8,18 +8,18 @@ from mcp_types import CallToolResult, InputRequiredResult
 from mcp_types import Tool as ServerTool
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
-from outlast.call_headers import CALL_PIN
+from outlast.agents.mcp_servers import McpServer
+from outlast.agents.tool_context import ToolContext
+from outlast.agents.tools import DEFAULT_AUDIENCE, RESERVED, Tool
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import NotReady, ToolError
 from outlast.jsonschema.schema_checks import check_schema
-from outlast.mcp_servers import McpServer
+from outlast.temporal.call_headers import CALL_PIN
 from outlast.text.hints import hint
 from outlast.text.json_text import from_json
 from outlast.text.texts import cut
-from outlast.tool_context import ToolContext
-from outlast.tools import DEFAULT_AUDIENCE, RESERVED, Tool
 from outlast_activities.mcp.connections import McpConnection, pin_of
 from outlast_activities.mcp.server_input import answers_of_people, input_required
 

@@ -11,7 +11,7 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 
 from bench.engines.prompts import is_of, pinned
 from bench.engines.types import TYPES, OutputType
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import anthropic_problem, gemini_problem, openai_problem
 

@@ -15,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from outlast import Approval, Escalation, ToolContext, arguments, tool
-from outlast.call_proof import CALL_PROOF
 from outlast.contracts.human import HumanDecision, PendingRequest, hash_of
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CallProof, SignedVote, nonce_after, vote_of
 from outlast.signing import SigningKey
+from outlast.temporal.call_proof import CALL_PROOF
 
 ANN, BOB, EVE = (SigningKey.generate(name) for name in ("ann", "bob", "eve"))
 KEYS = {"leads": {"ann": ANN.public, "bob": BOB.public}, "board": {"eve": EVE.public}}

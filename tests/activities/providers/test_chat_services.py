@@ -14,7 +14,7 @@ from outlast_activities.providers.profiles import profile_names, profile_of
 import outlast
 from bench.engines.prompts import agent_of, is_of
 from bench.engines.types import TYPES
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from outlast.contracts.agents import Effort, Way
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Decoding, Prompt, ServerOptions

@@ -17,7 +17,7 @@ from outlast_activities.providers.registry import ADAPTERS, connected
 import outlast
 from bench.engines.prompts import agent_of, is_of
 from bench.engines.types import TYPES, OutputType
-from outlast.agents import Agent
+from outlast.agents.agent import Agent
 from outlast.contracts.agents import Effort, Way
 from outlast.contracts.messages import Opaque
 from outlast.errors import ModelError, ModelFailure, NotReady

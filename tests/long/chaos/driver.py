@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast import BadRequest, Client, OutlastError, RunFailed
 from outlast.errors import Unavailable
-from outlast.server_errors import QueryRejected
+from outlast.temporal.server_errors import QueryRejected
 from tests.long.chaos.mix import PlannedRun
 
 RETRY_S = 0.5

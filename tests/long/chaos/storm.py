@@ -19,7 +19,7 @@ from temporalio.worker import Replayer
 from bench.tables import Table
 from outlast import Client, OutlastPlugin, RunFailed
 from outlast.errors import RunNotFound
-from outlast.server_errors import QueryRejected
+from outlast.temporal.server_errors import QueryRejected
 from tests.long.chaos.driver import Driver, insist
 from tests.long.chaos.invariants import (
     KINDS,

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from outlast import Agent, Approval, ask_human, tool
+from outlast.client.runs import Run
 from outlast.contracts.human import PendingRequest
-from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, pending, staged_settings

@@ -14,7 +14,7 @@ from outlast_workers.web import open_listener, serve_in_background
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent
-from outlast.client import Client
+from outlast.client.client import Client
 from outlast.contracts.names import AGENTS_QUEUE
 from outlast.model_server import ModelServer
 from tests.stage import on_stage, staged_settings

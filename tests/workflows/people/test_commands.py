@@ -10,8 +10,8 @@ import pytest
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, ToolError, tool
+from outlast.client.runs import Run
 from outlast.model_server import Completion, OnTokens, Prompt
-from outlast.runs import Run
 from outlast.terminal.run_view import failed_call_lines
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Flag, on_stage, pending, staged_settings

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from outlast import Agent, Approval, Escalation, tool
+from outlast.client.runs import Run
 from outlast.errors import Unavailable
-from outlast.runs import Run
 from outlast.testing import ScriptedModel, answer, call
 from tests.long.test_request_sequences import jump
 from tests.stage import Stage, on_stage, pending, staged_settings

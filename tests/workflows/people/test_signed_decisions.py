@@ -10,8 +10,8 @@ from outlast_workers.settings_sections import AudienceSettings
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, RunFailed, tool
+from outlast.client.runs import Run
 from outlast.contracts.human import HumanDecision, PendingRequest
-from outlast.runs import Run
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, pending, staged_settings

@@ -35,10 +35,10 @@ from outlast.contracts.human import UNSEEN_HASH, PendingRequest, outcome_text
 from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decide_update_id, decisions_on
 from outlast.errors import NotReady
-from outlast.plugin import OutlastPlugin
-from outlast.queries import query
+from outlast.temporal.plugin import OutlastPlugin
+from outlast.temporal.queries import query
+from outlast.temporal.updates import execute_update
 from outlast.text.safe_text import escaped, json_text, visible, visible_line
-from outlast.updates import execute_update
 from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.connection import connect

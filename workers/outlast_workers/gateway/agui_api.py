@@ -28,11 +28,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from outlast.client.runs import Run
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.contracts.requests import MAX_SAY_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
-from outlast.runs import Run
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
     decision_of,

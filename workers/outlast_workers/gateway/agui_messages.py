@@ -24,12 +24,12 @@ from ag_ui.core import (
 )
 from pydantic import JsonValue
 
+from outlast.client.waiting import request_summary
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest
 from outlast.text.json_text import to_json
 from outlast.validation import validated
-from outlast.waiting import request_summary
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 AguiMessage = UserMessage | AssistantMessage | ToolMessage

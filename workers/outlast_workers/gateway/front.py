@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from outlast.client import Client
+from outlast.client.client import Client
 from outlast_workers.gateway.access import LOCAL, LOOPBACK, Principal, RateLimit, Tokens
 from outlast_workers.gateway.http_messages import error_response
 from outlast_workers.gateway.run_feeds import RunFeeds

@@ -34,14 +34,14 @@ from pydantic import Field, JsonValue
 from starlette.applications import Starlette
 from temporalio.client import WorkflowExecutionStatus
 
-from outlast.agents import AGENT_PARAMETERS
+from outlast.agents.agent import AGENT_PARAMETERS
+from outlast.client.runs import Run
+from outlast.client.waiting import request_summary
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, OutlastError, RunFailed, RunNotFound, Unavailable
-from outlast.runs import Run
 from outlast.text.json_text import from_json, to_json
 from outlast.version import __version__
-from outlast.waiting import request_summary
 from outlast_workers.gateway.front import PRINCIPAL, Front
 from outlast_workers.gateway.http_messages import MAX_BODY_BYTES
 from outlast_workers.gateway.mcp_requests import decisions, elicitations

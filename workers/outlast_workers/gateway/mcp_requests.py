@@ -9,11 +9,11 @@ from typing import Any
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequest
 
+from outlast.client.waiting import request_summary
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.errors import BadRequest
 from outlast.text.json_text import from_json, to_json
 from outlast.validation import validated
-from outlast.waiting import request_summary
 
 ANSWER = "answer"
 """The only field of a form for an answer that is not a flat object."""

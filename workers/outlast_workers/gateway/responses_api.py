@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
+from outlast.client.runs import Run
+from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunFailed, Unavailable
-from outlast.runs import Run
-from outlast.waiting import Waiting, waiting_entries
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.response_ids import read_response_id, response_id

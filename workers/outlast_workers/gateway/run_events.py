@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from outlast.client.waiting import Waiting
 from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
-from outlast.waiting import Waiting
 
 
 @dataclass(frozen=True)

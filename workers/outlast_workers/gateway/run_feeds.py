@@ -10,8 +10,8 @@ from contextlib import aclosing
 
 import structlog
 
+from outlast.client.runs import Run
 from outlast.errors import OutlastError, RunFailed, Unavailable
-from outlast.runs import Run
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 MAX_FEEDS = 1_000

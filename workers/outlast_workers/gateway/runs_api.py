@@ -24,13 +24,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
+from outlast.client.runs import Run
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
 from outlast.contracts.requests import Input, SayPayload
 from outlast.errors import BadRequest, OutlastError, RunFailed
-from outlast.runs import Run
 from outlast.validation import validated
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from outlast.agents import Agent
-from outlast.client import Client
+from outlast.agents.agent import Agent
+from outlast.client.client import Client
 from outlast.errors import NotReady, OutlastError
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 from outlast.text.texts import cut
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect

@@ -19,14 +19,14 @@ from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionSta
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from outlast.client import Client
+from outlast.client.client import Client
+from outlast.client.runs import Run
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.errors import BadRequest, OutlastError, RunNotFound
-from outlast.runs import Run
-from outlast.server_errors import outlast_errors
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
+from outlast.temporal.server_errors import outlast_errors
 from outlast.text.safe_text import summary_line
 from outlast.text.texts import cut
 from outlast_workers.gateway.access import Principal

@@ -17,16 +17,16 @@ from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.schema_checker import SchemaChecker
 from pydantic import JsonValue
 
-from outlast.agents import Agent, Catalog
-from outlast.client import Client
+from outlast.agents.agent import Agent, Catalog
+from outlast.agents.dependencies import Dependency
+from outlast.client.client import Client
+from outlast.client.runs import Run
 from outlast.contracts.agents import Leg, Route
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult
-from outlast.dependencies import Dependency
 from outlast.errors import ModelError, ModelFailure, RunFailed, Unavailable
 from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
-from outlast.runs import Run
 from outlast.testing import ScriptedModel
 from outlast.text.json_text import from_json
 from outlast_workers.local.ports import free_port

@@ -21,10 +21,10 @@ from temporalio.contrib.aws.lambda_worker import LambdaWorkerConfig, run_worker
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkerConfig
 
-from outlast.agents import Catalog
+from outlast.agents.agent import Catalog
 from outlast.errors import NotReady
 from outlast.model_server import ServerFacts
-from outlast.plugin import OutlastPlugin
+from outlast.temporal.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.idle import IdleExit

@@ -4,7 +4,7 @@ An update is validated before it is accepted, and returns a sentence. A signal c
 its update would be rejected, the signal is logged and dropped.
 
 To add a command: write its payload in `outlast/contracts/requests.py`, a row here, and a method of
-`outlast.runs.Run`.
+`outlast.client.runs.Run`.
 """
 
 from collections.abc import Callable

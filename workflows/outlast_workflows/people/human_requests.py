@@ -13,7 +13,7 @@ from outlast.contracts.proofs import CallProof
 from outlast.errors import ToolFailed
 from outlast.jsonschema.schemas import Schema
 from outlast.text.texts import cut
-from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.people.escalation import after_step, next_step
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay

@@ -8,7 +8,7 @@ from typing import Any, Generic, get_args, get_origin
 from pydantic import JsonValue
 from typing_extensions import TypeVar
 
-from outlast.leases import Lease
+from outlast.agents.leases import Lease
 
 MAX_CHECKPOINT_BYTES = 64_000
 """Size as JSON. Heartbeats carry the checkpoint, and the server stores each of them."""

@@ -13,8 +13,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from outlast.contracts.bounds import MAX_SERVER_FORMS, MAX_SERVER_STATE
 from outlast.errors import InputRequired
 from outlast.text.json_text import to_json
-from outlast_workflows.call_batch import PlannedCall
-from outlast_workflows.companion_calls import audience_of
+from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.companion_calls import audience_of
 from outlast_workflows.people.human_requests import HumanRequests
 
 MAX_ROUNDS = 10

@@ -16,7 +16,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 from temporalio.workflow import Info
 
-from outlast.queries import EARLY_EVENTS
+from outlast.temporal.queries import EARLY_EVENTS
 
 LATE_RESULT = "a query has delayed the result of a local activity: repeat the workflow task"
 """Why a workflow task fails whose order of events could not be replayed."""

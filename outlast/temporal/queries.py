@@ -8,7 +8,7 @@ from typing import Any
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
 
 EARLY_EVENTS = "the run is about to go on: repeat the query"
-"""Why a query fails that brought events of a workflow task that has not started (`outlast.query_guard`)."""
+"""Why a query fails that brought events of a workflow task that has not started: see `query_guard`."""
 
 EARLY_QUERY_TRIES = 20
 EARLY_QUERY_RETRY_S = 0.2

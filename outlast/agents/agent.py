@@ -12,19 +12,19 @@ from typing import Any, Generic, Protocol, TypeAlias, TypedDict, Unpack, get_arg
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypeForm, TypeVar
 
+from outlast.agents.dependencies import Dependency
+from outlast.agents.mcp_servers import McpServer
+from outlast.agents.tool_parameters import check_type
+from outlast.agents.tools import RESERVED, Tool, explained_errors
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import AgentRequest, instructions_problem, prompt_problem
-from outlast.dependencies import Dependency
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.type_schemas import schema_of
-from outlast.mcp_servers import McpServer
 from outlast.output_types import is_said_by_schema
-from outlast.tool_parameters import check_type
-from outlast.tools import RESERVED, Tool, explained_errors
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",

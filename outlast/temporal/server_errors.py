@@ -13,10 +13,10 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.connection import MAX_REASON_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
+from outlast.temporal.connection import MAX_REASON_BYTES
+from outlast.temporal.updates import is_lost
 from outlast.text.texts import cut
-from outlast.updates import is_lost
 
 _INVALID = (
     *(RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION),

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar, overload
 
+from outlast.agents.tool_parameters import name_of, place_of
 from outlast.errors import DefinitionError
-from outlast.tool_parameters import name_of, place_of
 
 _Provided = TypeVar("_Provided")
 _Provided_co = TypeVar("_Provided_co", covariant=True)

@@ -45,13 +45,13 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import ActivityHandle
 
-from outlast.call_headers import TEXT_HEADERS, text_of, text_payload
-from outlast.call_proof import CALL_PROOF
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
-from outlast.local_attempts import MAY_BE_REPEATED, REPEATED_HEADER
-from outlast.query_guard import QueryGuard
+from outlast.temporal.call_headers import TEXT_HEADERS, text_of, text_payload
+from outlast.temporal.call_proof import CALL_PROOF
+from outlast.temporal.local_attempts import MAY_BE_REPEATED, REPEATED_HEADER
+from outlast.temporal.query_guard import QueryGuard
 from outlast.text.error_text import clean_text, error_text, type_name
 
 PASSED_THROUGH = ("outlast", "outlast_activities", "pydantic", "pydantic_core", "annotated_types")

@@ -15,7 +15,7 @@ from outlast.errors import RunFailed
 from outlast.start_requests import checked_run_id, request_json
 
 if TYPE_CHECKING:
-    from outlast.agents import Agent
+    from outlast.agents.agent import Agent
 
 
 async def run_agent(

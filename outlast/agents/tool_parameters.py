@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
+from outlast.agents.tool_context import is_context
 from outlast.errors import DefinitionError
 from outlast.jsonschema.type_schemas import schema_of
-from outlast.tool_context import is_context
 
 MAX_LAYERS = 50
 """Decorators and partials around one function. A circle of them would have no end."""

@@ -13,16 +13,16 @@ from outlast.contracts.messages import Message, ToolCall
 from outlast.text.json_text import to_json
 from outlast.transcripts import tool_message
 from outlast_workflows.budget import Spending
-from outlast_workflows.call_batch import CallBatch, PlannedCall
-from outlast_workflows.child_agents import ChildAgents
-from outlast_workflows.compensation import MAX_UNDO, Compensation
-from outlast_workflows.effect_calls import EffectCalls
+from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
+from outlast_workflows.calls.child_agents import ChildAgents
+from outlast_workflows.calls.compensation import MAX_UNDO, Compensation
+from outlast_workflows.calls.effect_calls import EffectCalls
+from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
+from outlast_workflows.calls.unknown_outcomes import UnknownOutcomes
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.people.outcomes import decision_text, denial, question_result
 from outlast_workflows.state import Transcript
 from outlast_workflows.step_failures import error_result
-from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
-from outlast_workflows.unknown_outcomes import UnknownOutcomes
 
 
 class CallDenied(Exception):

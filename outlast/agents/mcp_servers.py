@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, get_args
 
+from outlast.agents.tools import seconds
 from outlast.contracts.effects import Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
-from outlast.tools import seconds
 
 CREDENTIALS = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 """A reference to an environment variable of the worker. The secret itself is in no definition."""

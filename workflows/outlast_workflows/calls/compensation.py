@@ -10,14 +10,14 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 from outlast.contracts.effects import RESULT
 from outlast.contracts.results import CompensationOutcome
 from outlast.jsonschema.schemas import Schema
-from outlast_workflows.call_batch import PlannedCall
-from outlast_workflows.companion_calls import arguments_for, audience_of, undo_call
+from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.companion_calls import arguments_for, audience_of, undo_call
+from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.people.outcomes import outcome_text
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import UndoStep
 from outlast_workflows.step_failures import cause_of
-from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
 
 MAX_UNDO = 100
 """Effects of one run that can be undone. Each one is carried until the run ends."""

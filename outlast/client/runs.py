@@ -14,6 +14,7 @@ from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from outlast.client.waiting import WAITING_STATUSES, Waiting, waiting_entries
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
 from outlast.contracts.proofs import Signer
@@ -29,11 +30,10 @@ from outlast.errors import (
     Unavailable,
 )
 from outlast.output_types import parsed_output
-from outlast.queries import query
-from outlast.server_errors import QueryRejected, outlast_errors, type_of
-from outlast.updates import execute_update
+from outlast.temporal.queries import query
+from outlast.temporal.server_errors import QueryRejected, outlast_errors, type_of
+from outlast.temporal.updates import execute_update
 from outlast.validation import check_size, validated
-from outlast.waiting import WAITING_STATUSES, Waiting, waiting_entries
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """The time between two queries of `stream`. Temporal Cloud bills each query."""

@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from outlast.agents.tool_parameters import check_type
+from outlast.agents.tools import DEFAULT_AUDIENCE, RESERVED, seconds
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval, Escalation
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived
 from outlast.jsonschema.schemas import Schema
 from outlast.jsonschema.type_schemas import schema_of
-from outlast.tool_parameters import check_type
-from outlast.tools import DEFAULT_AUDIENCE, RESERVED, seconds
 from outlast.validation import explain
 
 PARAMETERS: Schema = {

@@ -6,13 +6,13 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError
 
-from outlast.call_headers import CALL_INPUT, CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
-from outlast.call_proof import CALL_PROOF
+from outlast.agents.tools import MAX_RESULT_BYTES
 from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
+from outlast.temporal.call_headers import CALL_INPUT, CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
+from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
-from outlast.tools import MAX_RESULT_BYTES
 from outlast_workflows.activity_options import (
     UNREGISTERED_TRIES,
     UNREGISTERED_WAIT,
@@ -23,14 +23,14 @@ from outlast_workflows.activity_options import (
     was_not_started,
 )
 from outlast_workflows.budget import MAX_WAITED_S, Spending
-from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.local_calls import LocalCalls
+from outlast_workflows.calls.server_input import MAX_ROUNDS, questions_of, with_input
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.legs import Legs
-from outlast_workflows.local_calls import LocalCalls
 from outlast_workflows.payloads import result_text
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.run_display import RunDisplay
-from outlast_workflows.server_input import MAX_ROUNDS, questions_of, with_input
 from outlast_workflows.step_failures import asks_for_retry, cause_of
 
 MAX_RETRIES = 3

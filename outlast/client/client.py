@@ -16,24 +16,29 @@ from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from outlast.connection import DEFAULT_ADDRESS, connection_failure, load_profile, pause_at_exit
+from outlast.client.runs import REPLY_TIMEOUT, Run
+from outlast.client.waiting import Waiting
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.requests import SayPayload
 from outlast.contracts.results import AgentResult, Answer
 from outlast.errors import BadRequest, NoAnswer, Unavailable
-from outlast.plugin import OutlastPlugin
-from outlast.runs import REPLY_TIMEOUT, Run
-from outlast.server_errors import outlast_errors
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
+from outlast.temporal.connection import (
+    DEFAULT_ADDRESS,
+    connection_failure,
+    load_profile,
+    pause_at_exit,
+)
+from outlast.temporal.plugin import OutlastPlugin
+from outlast.temporal.server_errors import outlast_errors
+from outlast.temporal.updates import execute_update
 from outlast.text.safe_text import summary_line
 from outlast.text.texts import cut
-from outlast.updates import execute_update
 from outlast.validation import validated
-from outlast.waiting import Waiting
 
 if TYPE_CHECKING:
-    from outlast.agents import Agent
+    from outlast.agents.agent import Agent
 
 MAX_SUMMARY_BYTES = 120
 """A static summary. The server's limit is 400 encoded bytes, and one character can take six."""

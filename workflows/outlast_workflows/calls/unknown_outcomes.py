@@ -12,14 +12,14 @@ from outlast.contracts.effects import CompanionTool
 from outlast.errors import NoWorker, ToolFailed
 from outlast.jsonschema.schemas import Schema
 from outlast.text.json_text import to_json
-from outlast_workflows.call_batch import CallBatch, PlannedCall
-from outlast_workflows.companion_calls import audience_of, verify_call
-from outlast_workflows.compensation import Compensation
+from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
+from outlast_workflows.calls.companion_calls import audience_of, verify_call
+from outlast_workflows.calls.compensation import Compensation
+from outlast_workflows.calls.tool_activities import ToolActivities
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.people.outcomes import outcome_text
 from outlast_workflows.step_failures import cause_of, failure_line
-from outlast_workflows.tool_activities import ToolActivities
 
 NOT_HAPPENED = ("null", "false")
 """What a `verify` tool returns, as JSON, for a call that did not happen."""

@@ -9,11 +9,11 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from outlast.contracts.effects import EFFECTFUL
 from outlast.errors import ToolFailed
-from outlast_workflows.call_batch import PlannedCall
-from outlast_workflows.compensation import Compensation
+from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.compensation import Compensation
+from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
+from outlast_workflows.calls.unknown_outcomes import UnknownOutcomes
 from outlast_workflows.step_failures import error_result, is_unknown, was_never_begun
-from outlast_workflows.tool_activities import ToolActivities, UnreadableResult
-from outlast_workflows.unknown_outcomes import UnknownOutcomes
 
 MAX_REPEATS = 3
 """How often a call is repeated that did not happen, because its worker was lost each time."""

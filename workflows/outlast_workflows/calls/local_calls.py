@@ -23,7 +23,7 @@ from temporalio.workflow import LocalActivityConfig
 from outlast.contracts.agents import ToolSpec
 from outlast.errors import NotLocal, TooSlow
 from outlast_workflows.activity_options import local_options, was_not_registered
-from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 
 

@@ -25,6 +25,18 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from outlast.agents.tool_context import ToolContext, deps_type_of
+from outlast.agents.tool_parameters import (
+    arguments_model,
+    check_type,
+    checked_function,
+    context_parameter,
+    description_of,
+    hints_of,
+    is_async,
+    name_of,
+    place_of,
+)
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.effects import EFFECTFUL, RESULT, CompanionTool, Effect
 from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
@@ -37,18 +49,6 @@ from outlast.text.error_text import clean_text, error_text
 from outlast.text.hints import hint
 from outlast.text.json_text import to_json
 from outlast.text.json_values import carried, with_clean_text
-from outlast.tool_context import ToolContext, deps_type_of
-from outlast.tool_parameters import (
-    arguments_model,
-    check_type,
-    checked_function,
-    context_parameter,
-    description_of,
-    hints_of,
-    is_async,
-    name_of,
-    place_of,
-)
 from outlast.validation import explain
 
 MAX_RESULT_BYTES = 256_000

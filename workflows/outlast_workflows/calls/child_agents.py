@@ -15,7 +15,7 @@ from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
 from outlast.text.json_text import to_json
 from outlast_workflows.budget import Spending, usage_problem
-from outlast_workflows.call_batch import PlannedCall
+from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.payloads import result_of
 from outlast_workflows.step_failures import cause_of

@@ -2,13 +2,13 @@
 
 from pydantic import JsonValue
 
-from outlast.call_headers import UNDO_SUFFIX, VERIFY_SUFFIX
+from outlast.agents.tools import DEFAULT_AUDIENCE
 from outlast.contracts.agents import Route, ToolSpec
 from outlast.contracts.effects import CompanionTool
 from outlast.contracts.messages import ToolCall
 from outlast.contracts.proofs import CallProof
-from outlast.tools import DEFAULT_AUDIENCE
-from outlast_workflows.call_batch import CallBatch, PlannedCall
+from outlast.temporal.call_headers import UNDO_SUFFIX, VERIFY_SUFFIX
+from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
 from outlast_workflows.state import UndoStep
 
 

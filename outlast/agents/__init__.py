@@ -1,0 +1,1 @@
+"""Definitions of agents and tools, and what a tool receives when it runs."""

@@ -1,0 +1,1 @@
+"""The client: start runs, follow and steer them, and decide their requests."""

@@ -1,0 +1,1 @@
+"""The calls of a decision: tools, called agents, local calls, effects and their compensation."""
