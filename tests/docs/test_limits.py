@@ -15,7 +15,7 @@ from tests.docs.bounds import PAGE, Row, constants, numbers, rows
 INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
         "api_containers.MAX_NAME",
-        "hosted_prompts.MAX_NAME",
+        "prompts.MAX_NAME",
         "api_nodes.MAX_DESCRIPTION",
         "api_references.MAX_NAME",
         "attempt.MAX_PROBLEM",
@@ -94,9 +94,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "validation.MAX_REASONS",
     ),
     "bounds a cache that is filled again": (
-        "anthropic_messages.MAX_SCHEMAS_BYTES",
-        "gemini.MAX_SCHEMAS_BYTES",
-        "openai_responses.MAX_SCHEMAS_BYTES",
+        "prompts.MAX_SCHEMAS_BYTES",
         "activity.MAX_MEMORIES",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",
@@ -115,7 +113,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "transcript_cache.MAX_AGENT_BYTES",
     ),
     "estimates tokens or prices": (
-        "hosted_server.MESSAGE_TOKENS",
+        "server.MESSAGE_TOKENS",
         "prompt_memory.TEMPLATE_TOKENS",
         "chat_completions.MESSAGE_TOKENS",
         "packing.ENTRY_BYTES",

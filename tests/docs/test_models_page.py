@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from outlast_activities.providers.gemini import Gemini
+from outlast_activities.providers.hosted.gemini import Gemini
 from outlast_activities.providers.profiles import UNKNOWN, profile_names, profile_of
 from outlast_activities.providers.registry import ADAPTERS
 

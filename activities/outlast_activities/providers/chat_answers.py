@@ -11,7 +11,7 @@ from typing import Any
 
 from outlast_activities.providers.error_bodies import error_in
 from outlast_activities.providers.finish_reasons import finish_reason_in
-from outlast_activities.providers.hosted_answers import HostedAnswer, StreamedCall
+from outlast_activities.providers.hosted.answers import HostedAnswer, StreamedCall
 from outlast_activities.providers.streams import (
     MAX_MODEL_NAME,
     REASONING,

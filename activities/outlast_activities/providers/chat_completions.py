@@ -33,7 +33,7 @@ from outlast_activities.providers.chat_prompts import (
     request_body,
     sent_schemas,
 )
-from outlast_activities.providers.hosted_prompts import SentSchemas
+from outlast_activities.providers.hosted.prompts import SentSchemas
 from outlast_activities.providers.http_errors import QUERY_ERRORS, ErrorStatus, model_error
 from outlast_activities.providers.profiles import Profile, profile_of
 from outlast_activities.providers.redaction import Redactor, clean_api_key

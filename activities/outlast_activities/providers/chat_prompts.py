@@ -19,8 +19,8 @@ from outlast_activities.constraints.api_dialects import OPENAI
 from outlast_activities.constraints.api_schemas import ApiSchema
 from outlast_activities.constraints.constraints import constraint_for
 from outlast_activities.constraints.engines import VLLM, Engine
-from outlast_activities.providers.hosted_answers import Restoration
-from outlast_activities.providers.hosted_prompts import (
+from outlast_activities.providers.hosted.answers import Restoration
+from outlast_activities.providers.hosted.prompts import (
     ANSWER_TOOL_TEXT,
     SentSchemas,
     SentTool,

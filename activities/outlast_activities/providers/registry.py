@@ -49,19 +49,19 @@ def _chat_completions(options: ServerOptions, facts: ServerFacts | None) -> Mode
 
 
 def _anthropic(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
-    from outlast_activities.providers import anthropic_messages  # noqa: PLC0415
+    from outlast_activities.providers.hosted import anthropic_messages  # noqa: PLC0415
 
     return anthropic_messages.connect(options, facts)
 
 
 def _openai_responses(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
-    from outlast_activities.providers import openai_responses  # noqa: PLC0415
+    from outlast_activities.providers.hosted import openai_responses  # noqa: PLC0415
 
     return openai_responses.connect(options, facts)
 
 
 def _gemini(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
-    from outlast_activities.providers import gemini  # noqa: PLC0415
+    from outlast_activities.providers.hosted import gemini  # noqa: PLC0415
 
     return gemini.connect(options, facts)
 

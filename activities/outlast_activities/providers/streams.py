@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from outlast.contracts.messages import Opaque
 from outlast.errors import ModelFailure
 from outlast.model_server import Completion, OnTokens
 from outlast.text.texts import cut
@@ -164,35 +165,59 @@ class Answer:
 
     def completion(self, model: str) -> Completion:
         """Return an answer that was read to its end. Raises `AnswerAborted` if it has no end."""
-        if self.refusal:
-            reason = self.refusal[:MAX_QUOTED_CHARACTERS]
-            raise AnswerAborted(f"the model refused: {reason}", ModelFailure.REFUSAL)
-        if self.finish_reason is None and self.pieces:
-            message = f"disconnected after {self.completion_tokens} tokens"
-            raise AnswerAborted(message, ModelFailure.CONNECTION)
-        if self.finish_reason is None:
-            raise AnswerAborted("answered without a choice", ModelFailure.SERVER_ERROR)
-        failure = failure_of_finish(self.finish_reason)
-        if failure is ModelFailure.REFUSAL:
-            reason = self.finish_reason.replace("_", " ")
-            raise AnswerAborted(f"the model refused: {reason}", failure)
-        if failure is not None and failure is not ModelFailure.TRUNCATED:
-            raise AnswerAborted(
-                f"ended its answer after {self.completion_tokens} tokens with the reason "
-                f"{self.finish_reason!r}",
-                failure,
-            )
-        usage = self.tokens()
-        return Completion(
-            text=self.text,
-            finish_reason="stop" if failure is None else "length",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
-            model=self.model or model,
-            cached_prompt_tokens=usage.get("cached_prompt_tokens", 0),
-            cache_write_tokens=usage.get("cache_write_tokens", 0),
-            reasoning_tokens=usage.get("reasoning_tokens", 0),
+        failure = failure_of_end(
+            self.finish_reason,
+            refusal=self.refusal,
+            tokens=self.completion_tokens,
+            is_begun=bool(self.pieces),
         )
+        return completion_of(self.text, self.tokens(), failure, self.model or model)
+
+
+def failure_of_end(
+    finish_reason: str | None, *, refusal: str, tokens: int, is_begun: bool
+) -> ModelFailure | None:
+    """Return `TRUNCATED` for an answer that was cut off, else None. Raises `AnswerAborted` otherwise.
+
+    An answer without a reason was cut off if it has begun. Otherwise the server sent none.
+    """
+    if refusal:
+        reason = cut(refusal, MAX_QUOTED_CHARACTERS)
+        raise AnswerAborted(f"the model refused: {reason}", ModelFailure.REFUSAL)
+    if finish_reason is None and is_begun:
+        raise AnswerAborted(f"disconnected after {tokens} tokens", ModelFailure.CONNECTION)
+    if finish_reason is None:
+        raise AnswerAborted("answered without a choice", ModelFailure.SERVER_ERROR)
+    failure = failure_of_finish(finish_reason)
+    if failure is None or failure is ModelFailure.TRUNCATED:
+        return failure
+    if failure is ModelFailure.REFUSAL:
+        reason = finish_reason.replace("_", " ")
+        raise AnswerAborted(f"the model refused: {reason}", failure)
+    raise AnswerAborted(
+        f"ended its answer after {tokens} tokens with the reason {finish_reason!r}", failure
+    )
+
+
+def completion_of(
+    text: str,
+    usage: Mapping[str, int],
+    failure: ModelFailure | None,
+    model: str,
+    opaque: Opaque | None = None,
+) -> Completion:
+    """Return a completion, with the parts of its usage. `failure` is `TRUNCATED` or None."""
+    return Completion(
+        text=text,
+        finish_reason="stop" if failure is None else "length",
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        model=model,
+        cached_prompt_tokens=usage.get("cached_prompt_tokens", 0),
+        cache_write_tokens=usage.get("cache_write_tokens", 0),
+        reasoning_tokens=usage.get("reasoning_tokens", 0),
+        opaque=opaque,
+    )
 
 
 def bounded_parts(usage: dict[str, int]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from outlast_activities.providers.chat_answers import ChatAnswer
 from outlast_activities.providers.chat_completions import ChatCompletions
-from outlast_activities.providers.hosted_answers import Restoration
+from outlast_activities.providers.hosted.answers import Restoration
 from outlast_activities.providers.profiles import profile_names, profile_of
 from outlast_activities.providers.special_tokens import JOINER, harmless
 

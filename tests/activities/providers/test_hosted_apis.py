@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 import pytest_asyncio
 from outlast_activities.policies.schema_checker import SchemaChecker
-from outlast_activities.providers import gemini
+from outlast_activities.providers.hosted import gemini
 from outlast_activities.providers.registry import ADAPTERS, connected
 
 import outlast

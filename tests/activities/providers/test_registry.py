@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 import pytest
 from outlast_activities.providers import registry
 from outlast_activities.providers.chat_completions import ChatCompletions
-from outlast_activities.providers.hosted_server import HostedServer
+from outlast_activities.providers.hosted.server import HostedServer
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_workers.__main__ import main
 from outlast_workers.settings_sections import ModelSettings

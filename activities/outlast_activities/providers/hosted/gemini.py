@@ -16,30 +16,24 @@ from outlast.contracts.agents import Effort, Way
 from outlast.errors import ModelFailure
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
 from outlast.turns import AnswerTurn, CallsTurn, PromptResult, Turn, UserTurn
-from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.api_dialects import GEMINI
 from outlast_activities.providers.finish_reasons import finish_reason_in
-from outlast_activities.providers.hosted_answers import (
+from outlast_activities.providers.hosted.answers import (
     HostedAnswer,
     StreamedCall,
-    raise_stream_error,
 )
-from outlast_activities.providers.hosted_prompts import (
+from outlast_activities.providers.hosted.prompts import (
+    SchemaCache,
     SentSchemas,
     Step,
     choice_of,
     notes_of,
     safe_id,
-    sent_schemas,
     steps_of,
-    strict_form,
 )
-from outlast_activities.providers.hosted_server import ApiRequest, HostedServer, PreparedPrompt
-from outlast_activities.providers.streams import AnswerAborted
+from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.streams import AnswerAborted, raise_error
 from outlast_activities.providers.token_counts import count_in
-
-MAX_SCHEMAS_BYTES = 16_000_000
-"""Converted schemas in the cache as JSON: those of an agent, for each set of tools that is allowed."""
 
 NO_SIGNATURE = base64.b64encode(b"skip_thought_signature_validator").decode()
 """Google's documented signature for a call that another model made."""
@@ -83,9 +77,7 @@ class Gemini:
     headers: Mapping[str, str] = {}
 
     def __init__(self) -> None:
-        self._sent_schemas: WeighedCache[tuple[str, str], SentSchemas] = WeighedCache(
-            max_bytes=MAX_SCHEMAS_BYTES
-        )
+        self._schemas = SchemaCache()
 
     def prepare(self, prompt: Prompt, model: str, issuer: str) -> PreparedPrompt:
         """Return the request for a prompt. Raises `ModelError` if the API has no form for it."""
@@ -125,13 +117,7 @@ class Gemini:
         return body.get("totalTokens")
 
     def _sent(self, prompt: Prompt) -> SentSchemas:
-        key = (prompt.schema_key, prompt.way)
-
-        def make() -> tuple[SentSchemas, int]:
-            sent = sent_schemas(prompt, GEMINI, lambda schema: strict_form(schema, GEMINI))
-            return sent, sent.size
-
-        return self._sent_schemas.get_or_make(key, make)
+        return self._schemas.get(prompt, GEMINI)
 
 
 def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> dict[str, Any]:
@@ -268,7 +254,7 @@ class GeminiAnswer(HostedAnswer):
         self.is_reasoning = False
         self.is_alive = True
         if chunk.get("error"):
-            raise_stream_error(chunk["error"])
+            raise_error(chunk["error"])
         self.model = str(chunk.get("modelVersion") or self.model)
         self._count(chunk.get("usageMetadata"))
         feedback = chunk.get("promptFeedback") or {}

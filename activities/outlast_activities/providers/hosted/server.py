@@ -17,7 +17,7 @@ from outlast_activities.constraints.api_dialects import SchemaDialect
 from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import ChatClient
-from outlast_activities.providers.hosted_answers import HostedAnswer
+from outlast_activities.providers.hosted.answers import HostedAnswer
 from outlast_activities.providers.http_errors import QUERY_ERRORS, model_error
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 from outlast_activities.providers.streams import AnswerAborted, TokenTimeouts, read_answer

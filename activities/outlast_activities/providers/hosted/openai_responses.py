@@ -15,29 +15,24 @@ from urllib.parse import quote, urlsplit
 from outlast.contracts.agents import Effort
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
 from outlast.turns import AnswerTurn, CallsTurn, Turn, UserTurn
-from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.api_dialects import OPENAI
-from outlast_activities.providers.hosted_answers import (
+from outlast_activities.providers.hosted.answers import (
     HostedAnswer,
     StreamedCall,
-    raise_stream_error,
 )
-from outlast_activities.providers.hosted_prompts import (
+from outlast_activities.providers.hosted.prompts import (
+    SchemaCache,
     SentSchemas,
     SentTool,
     Step,
     choice_of,
     notes_of,
     safe_id,
-    sent_schemas,
     steps_of,
-    strict_form,
 )
-from outlast_activities.providers.hosted_server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.streams import raise_error
 from outlast_activities.providers.token_counts import count_in
-
-MAX_SCHEMAS_BYTES = 16_000_000
-"""Converted schemas in the cache as JSON: those of an agent, for each set of tools that is allowed."""
 
 AZURE = ".azure.com"
 """The end of the host of an Azure resource."""
@@ -84,9 +79,7 @@ class OpenAIResponses:
 
     def __init__(self, url: str) -> None:
         self._is_azure = str(urlsplit(url).hostname).endswith(AZURE)
-        self._sent_schemas: WeighedCache[tuple[str, str], SentSchemas] = WeighedCache(
-            max_bytes=MAX_SCHEMAS_BYTES
-        )
+        self._schemas = SchemaCache()
 
     def prepare(self, prompt: Prompt, model: str, issuer: str) -> PreparedPrompt:
         """Return the request for a prompt. Raises `ModelError` if the API has no form for it."""
@@ -134,13 +127,7 @@ class OpenAIResponses:
         return body.get("input_tokens")
 
     def _sent(self, prompt: Prompt) -> SentSchemas:
-        key = (prompt.schema_key, prompt.way)
-
-        def make() -> tuple[SentSchemas, int]:
-            sent = sent_schemas(prompt, OPENAI, lambda schema: strict_form(schema, OPENAI))
-            return sent, sent.size
-
-        return self._sent_schemas.get_or_make(key, make)
+        return self._schemas.get(prompt, OPENAI)
 
 
 def _efforts(model: str) -> tuple[Effort, ...]:
@@ -261,7 +248,7 @@ class ResponsesAnswer(HostedAnswer):
         self.is_reasoning = self.is_alive = False
         kind = str(chunk.get("type") or "")
         if kind == "error" or "error" in chunk:
-            raise_stream_error(chunk.get("error") or chunk)
+            raise_error(chunk.get("error") or chunk)
         if kind == "response.output_item.added":
             self._start(chunk.get("item") or {}, chunk.get("output_index"))
         elif kind in TEXT:
@@ -319,7 +306,7 @@ class ResponsesAnswer(HostedAnswer):
         self.model = str(response.get("model") or "")
         self._count(response.get("usage"))
         if response.get("error"):
-            raise_stream_error(response["error"])
+            raise_error(response["error"])
         details = response.get("incomplete_details") or {}
         self.finish_reason = str(details.get("reason") or response.get("status") or "completed")
 

@@ -11,17 +11,21 @@ from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.schemas import Schema
 from outlast.model_server import Prompt
 from outlast.turns import CallsTurn, PromptCall, PromptResult, ResultsTurn, ToolDefinition, Turn
+from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.api_dialects import SchemaDialect
 from outlast_activities.constraints.api_parts import NotExpressible
 from outlast_activities.constraints.api_schemas import ApiSchema, api_schema
 from outlast_activities.constraints.api_values import VALUE, unchanged, unwrapped
-from outlast_activities.providers.hosted_answers import Restoration
+from outlast_activities.providers.hosted.answers import Restoration
 
 ANSWER_TOOL = "final_answer"
 ANSWER_TOOL_TEXT = "Give the final answer. Call this tool once, alone, when the work is done."
 
 NO_RESULT = '{"error":"there is no result"}'
 """Stands for the result of a call that has none: each API rejects a call without a result."""
+
+MAX_SCHEMAS_BYTES = 16_000_000
+"""Converted schemas in the cache as JSON: those of an agent, for each set of tools that is allowed."""
 
 MAX_NAME = 64
 """Characters of the name of a tool, in every API."""
@@ -105,6 +109,30 @@ def sent_schemas(
     name, form = answer_tool_name(names), answer or plain_form(prompt.answer_schema)
     tools.append(SentTool(name, ANSWER_TOOL_TEXT, form.schema, answer is not None))
     return SentSchemas(tuple(tools), names, None, Restoration(calls, form.restore, name))
+
+
+class SchemaCache:
+    """What is sent of the schemas of agents, for each way. An API converts them once."""
+
+    def __init__(self) -> None:
+        self._sent: WeighedCache[tuple[str, str], SentSchemas] = WeighedCache(
+            max_bytes=MAX_SCHEMAS_BYTES
+        )
+
+    def get(
+        self,
+        prompt: Prompt,
+        dialect: SchemaDialect,
+        strict: Callable[[Schema], ApiSchema | None] | None = None,
+    ) -> SentSchemas:
+        """Return the schemas for a prompt, as `sent_schemas` does. `strict` is `strict_form` by default."""
+
+        def make() -> tuple[SentSchemas, int]:
+            form = strict or (lambda schema: strict_form(schema, dialect))
+            sent = sent_schemas(prompt, dialect, form)
+            return sent, sent.size
+
+        return self._sent.get_or_make((prompt.schema_key, prompt.way), make)
 
 
 def strict_form(schema: Schema, dialect: SchemaDialect) -> ApiSchema | None:

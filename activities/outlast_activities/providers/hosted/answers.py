@@ -4,25 +4,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import JsonValue
 
 from outlast.contracts.messages import Opaque
-from outlast.errors import ModelFailure
 from outlast.model_server import Completion
 from outlast.text.json_text import to_json
-from outlast.text.texts import cut
 from outlast_activities.generation.decision_text import well_formed
-from outlast_activities.providers.error_bodies import words_of
-from outlast_activities.providers.error_classes import failure_of_answer
-from outlast_activities.providers.finish_reasons import failure_of_finish
 from outlast_activities.providers.streams import (
     BYTES_PER_TOKEN,
     IN_FLIGHT_TOKENS,
-    MAX_QUOTED_CHARACTERS,
-    AnswerAborted,
+    completion_of,
+    failure_of_end,
 )
 
 
@@ -142,40 +136,15 @@ class HostedAnswer(ABC):
 
     def completion(self, model: str, issuer: str) -> Completion:
         """Return an answer that was read to its end. Raises `AnswerAborted` if it has no end."""
-        failure = self._failure()
-        usage = self.tokens()
+        failure = failure_of_end(
+            self.finish_reason,
+            refusal=self.refusal,
+            tokens=self.completion_tokens,
+            is_begun=True,
+        )
         content = self.opaque_content() if self.calls and failure is None else None
-        return Completion(
-            text=self.text,
-            finish_reason="stop" if failure is None else "length",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
-            model=self.model or model,
-            cached_prompt_tokens=usage.get("cached_prompt_tokens", 0),
-            cache_write_tokens=usage.get("cache_write_tokens", 0),
-            reasoning_tokens=usage.get("reasoning_tokens", 0),
-            opaque=None if content is None else Opaque(issuer=issuer, content=content),
-        )
-
-    def _failure(self) -> ModelFailure | None:
-        """Return `TRUNCATED` for an answer that was cut off, or None. Raises all other failures."""
-        if self.refusal:
-            reason = cut(self.refusal, MAX_QUOTED_CHARACTERS)
-            raise AnswerAborted(f"the model refused: {reason}", ModelFailure.REFUSAL)
-        if self.finish_reason is None:
-            message = f"disconnected after {self.completion_tokens} tokens"
-            raise AnswerAborted(message, ModelFailure.CONNECTION)
-        failure = failure_of_finish(self.finish_reason)
-        if failure is None or failure is ModelFailure.TRUNCATED:
-            return failure
-        if failure is ModelFailure.REFUSAL:
-            reason = self.finish_reason.replace("_", " ")
-            raise AnswerAborted(f"the model refused: {reason}", failure)
-        raise AnswerAborted(
-            f"ended its answer after {self.completion_tokens} tokens with the reason "
-            f"{self.finish_reason!r}",
-            failure,
-        )
+        opaque = None if content is None else Opaque(issuer=issuer, content=content)
+        return completion_of(self.text, self.tokens(), failure, self.model or model, opaque)
 
 
 def _restored(text: str, restore: Callable[[JsonValue], JsonValue]) -> str:
@@ -184,10 +153,3 @@ def _restored(text: str, restore: Callable[[JsonValue], JsonValue]) -> str:
         return to_json(restore(json.loads(text)))
     except (ValueError, TypeError, RecursionError):
         return text
-
-
-def raise_stream_error(error: object) -> None:
-    """Raise an error that came inside of a stream, as `AnswerAborted`."""
-    words = words_of(error) or "an error without words"
-    failure = failure_of_answer(HTTPStatus.OK, error, words)
-    raise AnswerAborted(f"answered with an error: {cut(words, MAX_QUOTED_CHARACTERS)}", failure)

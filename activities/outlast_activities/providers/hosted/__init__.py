@@ -1,0 +1,1 @@
+"""Adapters of hosted APIs, and what they share: server, prompts and answers."""
