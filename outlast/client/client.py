@@ -16,7 +16,8 @@ from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from outlast.client.runs import REPLY_TIMEOUT, Run
+from outlast.client.replies import REPLY_TIMEOUT
+from outlast.client.runs import Run
 from outlast.client.waiting import Waiting
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from outlast.client.runs import REPLY_TIMEOUT, Run
+from outlast.client.replies import REPLY_TIMEOUT
+from outlast.client.runs import Run
 from outlast.client.waiting import WAITING_STATUSES, Waiting
 from outlast.contracts.human import PendingRequest
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound

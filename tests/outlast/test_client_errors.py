@@ -112,8 +112,9 @@ ERRORS: dict[str, BaseException] = {
 async def test_an_error_of_the_sdk_is_one_line_of_one_family(
     call: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast.client.runs.MAX_SERVER_AWAY_S", 0.0)
-    monkeypatch.setattr("outlast.client.runs.REPLY_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.client.streams.MAX_SERVER_AWAY_S", 0.0)
+    monkeypatch.setattr("outlast.client.streams.RESULT_RETRY_S", 0.001)
+    monkeypatch.setattr("outlast.client.replies.REPLY_RETRY_S", 0.001)
     monkeypatch.setattr("outlast.temporal.updates.UPDATE_RETRY_S", 0.001)
     run = run_that_raises(ERRORS[name])
     if call == "stream" and isinstance(ERRORS[name], WorkflowQueryFailedError):

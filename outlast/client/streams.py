@@ -1,0 +1,104 @@
+"""The stream of a run: the entries of its transcript as they appear, and what it waits for."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+from outlast.client.run_connection import RunConnection
+from outlast.client.waiting import Waiting
+from outlast.contracts.messages import Message
+from outlast.errors import BadRequest, RunFailed, Unavailable
+from outlast.temporal.server_errors import QueryRejected
+
+POLL_INTERVAL = timedelta(milliseconds=300)
+"""The time between two queries of `stream`. Temporal Cloud bills each query."""
+
+MAX_STREAM_FAILURES = 20
+"""Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
+
+MAX_SERVER_AWAY_S = 300.0
+"""How long `stream` waits for a server that does not answer: a restart or a failover takes less."""
+
+AWAY_AFTER_S = 3.0
+"""How long queries fail before `stream` says so: a run needs less to start."""
+
+IDLE_POLLS = 3
+"""Polls of `stream` without a new entry, from one look at what the run waits for to the next."""
+
+RESULT_RETRY_S = 1.0
+"""The time until the stream asks a server again for the result that did not answer."""
+
+
+async def stream_entries(
+    run: RunConnection, interval: timedelta
+) -> AsyncGenerator[Message | Waiting, None]:
+    """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`."""
+    seen, idle_polls, failures = 0, 0, 0
+    failing_since: float | None = None
+    shown: list[Waiting] = []
+    ended = asyncio.create_task(_ended(run))
+    try:
+        while True:  # ends with the run, or after `MAX_STREAM_FAILURES`
+            has_ended = ended.done()
+            try:
+                # What the run waits for is read first: its call is then in the transcript.
+                is_due = not has_ended and idle_polls % IDLE_POLLS == 1
+                waiting = await run.waiting() if is_due else shown
+                messages = await run.transcript(seen)
+                failing_since = None
+            except Unavailable as error:
+                # The run has not started yet, or its worker is away: query again.
+                if has_ended and isinstance(error, QueryRejected):
+                    return  # it ended before it was open, and has no transcript
+                failures += has_ended
+                if failures >= MAX_STREAM_FAILURES:
+                    raise
+                failing_since = failing_since or time.monotonic()
+                is_long = time.monotonic() - failing_since >= AWAY_AFTER_S
+                waiting, messages = [Waiting(content=str(error))] if is_long else shown, []
+                has_ended = False
+            for message in messages:
+                seen += 1
+                yield message
+            for entry in waiting if not has_ended else ():
+                if entry not in shown:
+                    yield entry
+            # A pause, or a wait for a message, is over when a message arrives.
+            shown = [entry for entry in waiting if entry.request or not messages]
+            if has_ended:
+                ended.result()
+                return
+            idle_polls = 0 if messages else idle_polls + 1
+            await _pause(ended, interval)
+    finally:
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+
+
+async def _ended(run: RunConnection) -> None:
+    """Wait for the end of the run; raises `Unavailable` if the server stays away."""
+    loop = asyncio.get_running_loop()
+    away_since = 0.0
+    while True:  # ends with the run, or after `MAX_SERVER_AWAY_S`
+        started = loop.time()
+        try:
+            await run.result()
+        except (RunFailed, BadRequest):
+            return
+        except Unavailable:
+            is_first = not away_since or started - away_since > 2 * MAX_SERVER_AWAY_S
+            away_since = started if is_first else away_since
+            if loop.time() - away_since > MAX_SERVER_AWAY_S:
+                raise
+            await asyncio.sleep(RESULT_RETRY_S)
+        else:
+            return
+
+
+async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:
+    """Wait for the interval, or until the run ends; an ended run is queried at the interval, too."""
+    if ended.done():
+        await asyncio.sleep(interval.total_seconds())
+    else:
+        await asyncio.wait([ended], timeout=interval.total_seconds())
