@@ -1,4 +1,5 @@
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from outlast.temporal.plugin import OutlastPlugin
+
+# A script starts its background processes with Ctrl-C ignored, and all that they start inherits this.
+# The tests press Ctrl-C in processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEV_SERVER_OPTIONS = dynamic_config_options(*DYNAMIC_CONFIG)
 

@@ -43,6 +43,17 @@ AGENT = Agent(name="scout", instructions="Look.", tools=[look, land, colour])
 LOOK, LAND = call("look", place="Mars"), call("land", place="Mars")
 
 
+WITHIN_S = 60
+"""A command starts, shows what a test waits for, and ends in this time on a busy machine."""
+
+
+async def until_shown(process: asyncio.subprocess.Process, words: str) -> str:
+    """Return the progress that a command has shown once it shows these words."""
+    assert process.stderr is not None
+    async with asyncio.timeout(WITHIN_S):
+        return (await process.stderr.readuntil(words.encode())).decode()
+
+
 class Shell(Terminal):
     """A terminal whose commands start runs on the task queue of a stage."""
 
@@ -89,17 +100,19 @@ async def test_a_run_shows_its_progress_and_prints_its_answer(shell: Shell) -> N
 @pytest.mark.parametrize("steps", [[LAND, answer("landed")]])
 async def test_who_is_waited_for_is_shown_with_the_commands(shell: Shell) -> None:
     run_id = f"w-{shell.stage.task_queue}"
-    running = asyncio.create_task(shell.scout("scout", "Land.", "--id", run_id))
+    process = await shell.start(
+        *("run", "scout", "Land.", "--id", run_id, "--task-queue", shell.stage.task_queue)
+    )
+    shown = await until_shown(process, f"outlast deny {run_id} 1.1\n")
     request = await pending(shell.stage.client.get(run_id))
-    await asyncio.sleep(3)
     await shell.stage.client.get(run_id).approve(request)
-    output = await running
-    lines = output.err.splitlines()
+    out, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    lines = shown.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("waits"))
     assert lines[at] == "waits     pilots must approve land(place=Mars), expires in 23 h 59 min:"
     assert lines[at + 1] == f"          outlast approve {run_id} 1.1"
     assert lines[at + 2] == f"          outlast deny {run_id} 1.1"
-    assert (output.out, output.status) == ("landed\n", 0)
+    assert (out, process.returncode) == (b"landed\n", 0)
 
 
 @pytest.mark.parametrize("steps", [[LAND] * 3])
@@ -109,10 +122,9 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell) -> None
         *("run", "scout", "Land.", "--id", run_id, "--task-queue", shell.stage.task_queue),
         *("--address", shell.address),
     )
-    await pending(shell.stage.client.get(run_id))
-    await asyncio.sleep(1)
+    await until_shown(process, "outlast deny ")
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
     assert process.returncode == 130
     shown = err.decode()
     assert "The run goes on" in shown
@@ -171,12 +183,10 @@ async def test_a_spec_and_a_json_input(shell: Shell, tmp_path: Path) -> None:
 async def test_without_a_worker_the_view_says_so(temporal: TemporalClient) -> None:
     terminal = Terminal(temporal)
     process = await terminal.start("run", "scout", "x", "--task-queue", "nobody-polls-this")
-    assert process.stderr is not None
-    async with asyncio.timeout(60):
-        shown = await process.stderr.readuntil(b"is one running")
+    shown = await until_shown(process, "is one running")
     process.send_signal(signal.SIGINT)
-    await process.communicate()
-    assert b"waits     no worker answers for the run 'scout-" in shown
+    await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert "waits     no worker answers for the run 'scout-" in shown
 
 
 class Chat:
@@ -199,14 +209,14 @@ class Chat:
 
     async def until(self, words: str) -> str:
         assert self.process.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(WITHIN_S):
             return (await self.process.stdout.readuntil(words.encode())).decode()
 
     def type(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
     async def close(self) -> str:
-        out, _ = await asyncio.wait_for(self.process.communicate(), 30)
+        out, _ = await asyncio.wait_for(self.process.communicate(), WITHIN_S)
         os.close(self._terminal)
         return out.decode()
 
@@ -267,7 +277,7 @@ async def test_a_chat_reads_lines_from_a_pipe(shell: Shell) -> None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    out, _ = await asyncio.wait_for(process.communicate(b"look\n/finish\n"), 40)
+    out, _ = await asyncio.wait_for(process.communicate(b"look\n/finish\n"), WITHIN_S)
     assert (out, process.returncode) == (b"quiet\n", 0)
 
 
