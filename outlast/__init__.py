@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
     from outlast.agents.tool_context import ToolContext
-    from outlast.agents.tools import tool
+    from outlast.agents.tool_decorator import tool
     from outlast.client.child_runs import run_agent
     from outlast.client.client import Client
     from outlast.client.runs import Run
@@ -98,7 +98,7 @@ _MODULES = {
     "ask_human": "outlast.agents.human_tools",
     "OutlastPlugin": "outlast.temporal.plugin",
     "Run": "outlast.client.runs",
-    "tool": "outlast.agents.tools",
+    "tool": "outlast.agents.tool_decorator",
     "__version__": "outlast.version",
     "Waiting": "outlast.client.waiting",
 }

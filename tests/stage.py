@@ -12,7 +12,11 @@ from typing import Any
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ConcurrencySettings, QueuesSettings, RoutesSettings
+from outlast_workers.settings_sections.workers import (
+    ConcurrencySettings,
+    QueuesSettings,
+    RoutesSettings,
+)
 from outlast_workers.task_queues import build_workers, run_workers, tool_runner
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.api.enums.v1 import EventType
@@ -21,7 +25,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 import outlast
-from outlast.agents.agent import Agent, Catalog
+from outlast.agents.agent import Agent
+from outlast.agents.catalog import Catalog
 from outlast.agents.tools import Tool
 from outlast.client.client import Client
 from outlast.client.runs import Run

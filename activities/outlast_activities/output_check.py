@@ -11,7 +11,8 @@ from pydantic import JsonValue, ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from outlast.agents.agent import Agent, Catalog
+from outlast.agents.agent import Agent
+from outlast.agents.catalog import Catalog
 from outlast.agents.tool_parameters import name_of
 from outlast.contracts.agents import CheckedOutput, OutputToCheck
 from outlast.errors import AgentFailed, Retry

@@ -6,7 +6,8 @@ from typing import Any
 
 from temporalio import activity
 
-from outlast.agents.agent import Agent, Catalog
+from outlast.agents.agent import Agent
+from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
 from outlast.errors import AgentFailed, BadRequest, NotLocal
 from outlast.text.hints import hint

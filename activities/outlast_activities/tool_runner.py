@@ -22,8 +22,8 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.agents.dependencies import Dependency
 from outlast.agents.tool_context import ToolContext
+from outlast.agents.tool_decorator import tool as as_tool
 from outlast.agents.tools import Tool
-from outlast.agents.tools import tool as as_tool
 from outlast.errors import Failure, NotReady, ToolFailed
 from outlast_activities.open_dependencies import OpenDependencies
 from outlast_activities.tool_failures import as_failure

@@ -4,9 +4,7 @@ import copy
 import inspect
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import ModuleType
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from pydantic import JsonValue, TypeAdapter
@@ -14,8 +12,9 @@ from typing_extensions import TypeForm, TypeVar
 
 from outlast.agents.dependencies import Dependency
 from outlast.agents.mcp_servers import McpServer
+from outlast.agents.tool_options import RESERVED, explained_errors
 from outlast.agents.tool_parameters import check_type
-from outlast.agents.tools import RESERVED, Tool, explained_errors
+from outlast.agents.tools import Tool
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
@@ -34,13 +33,11 @@ AGENT_PARAMETERS: Schema = {
 }
 """The parameters of an agent that is a tool of another agent."""
 
-
 Deps_contra = TypeVar("Deps_contra", contravariant=True, default=None)
 """The type of the dependencies that an agent needs; None without any."""
 
 Output_co = TypeVar("Output_co", covariant=True, default=str)
 """The type of the answers of an agent."""
-
 
 Instructions: TypeAlias = str | Callable[[AgentRequest], str | Awaitable[str]]
 """Instructions of an agent: text, or a function of the request that returns it."""
@@ -262,15 +259,15 @@ def _check_deps(agent: Agent[Any, Any]) -> None:
             f"agent {agent.name!r}: deps {agent.deps!r} is not a dependency; decorate its function with"
             " @outlast.dependency"
         )
-    for tool in _own_tools(agent):
+    for tool in own_tools(agent):
         if agent.deps is None and tool.needs_deps:
             raise DefinitionError(
                 f"agent {agent.name!r}: its tool {tool.name!r} needs dependencies of the type"
-                f" {_type_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
+                f" {type_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
             )
 
 
-def _own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:
+def own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:
     """Yield the tools of an agent that are functions, and those that undo and verify their calls."""
     waiting = [entry for entry in agent.tools if isinstance(entry, Tool)]
     while waiting:
@@ -279,7 +276,8 @@ def _own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:
         waiting.extend(tool.companions)
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """Return the name of a type, for messages."""
     return getattr(annotation, "__name__", None) or repr(annotation)
 
 
@@ -319,111 +317,3 @@ def _check_parameters(spec: ToolSpec) -> None:
             check_derived(spec.answer_schema, f"the answer of tool {spec.name!r}")
     except ValueError as error:
         raise DefinitionError(str(error)) from None
-
-
-@dataclass(frozen=True)
-class Catalog:
-    """The agents and tools that a worker serves, by name.
-
-    `dependencies` are those of its tools, by the name of the tool.
-    """
-
-    agents: dict[str, Agent[Any, Any]]
-    tools: dict[str, Tool[Any, ..., Any]]
-    dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
-        """Collect the agents and tools of modules and agents; raises `DefinitionError` for a name clash."""
-        agents: dict[str, tuple[Agent[Any, Any], str]] = {}
-        tools: dict[str, tuple[Tool[Any, ..., Any], str]] = {}
-        waiting = [
-            (value, module.__name__) for module in modules for value in vars(module).values()
-        ]
-        while waiting:
-            entry, module = waiting.pop()
-            if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents", module):
-                waiting.extend((used, module) for used in entry.tools)
-            elif isinstance(entry, Tool) and _add_new(
-                tools, entry.name, entry, "tools", entry.place
-            ):
-                waiting.extend((companion, module) for companion in entry.companions)
-        both = sorted(agents.keys() & tools.keys())
-        if both:
-            agent_place, tool_place = agents[both[0]][1], tools[both[0]][1]
-            raise DefinitionError(
-                f"{both[0]!r} is the name of both an agent and a tool: {agent_place}, and {tool_place}"
-            )
-        return cls(
-            {name: agent for name, (agent, _) in agents.items()},
-            {name: tool for name, (tool, _) in tools.items()},
-            _dependencies_of(agent for agent, _ in agents.values()),
-        )
-
-    @property
-    def mcp_servers(self) -> dict[str, McpServer]:
-        """The MCP servers of all agents by name; raises `DefinitionError` for two of one name."""
-        servers: dict[str, McpServer] = {}
-        for server in (each for agent in self.agents.values() for each in agent.mcp):
-            if servers.setdefault(server.name, server) != server:
-                raise DefinitionError(
-                    f"two MCP servers are named {server.name!r}, with different definitions"
-                )
-        return servers
-
-    def with_mcp_tools(self, tools: Mapping[str, Sequence[Tool[Any, ..., Any]]]) -> "Catalog":
-        """Return the catalog with the tools of its MCP servers, which are listed by server."""
-        added = {tool.name: tool for listed in tools.values() for tool in listed}
-        for name in sorted(added.keys() & (self.tools.keys() | self.agents.keys())):
-            raise DefinitionError(f"two tools are named {name!r}: one is {added[name].place}")
-        agents = {
-            name: agent.with_specs(
-                tool.spec for server in agent.mcp for tool in tools.get(server.name, ())
-            )
-            for name, agent in self.agents.items()
-        }
-        return replace(self, agents=agents, tools={**self.tools, **added})
-
-    def check_dependencies(self) -> None:
-        """Raise `DefinitionError` for a tool that needs dependencies which no agent here has."""
-        for name, tool in self.tools.items():
-            if tool.needs_deps and name not in self.dependencies:
-                raise DefinitionError(
-                    f"tool {name!r} needs dependencies of the type {_type_name(tool.deps_type)}, but no"
-                    " agent here with deps= uses it: name the module of its agent too"
-                )
-
-
-def _dependencies_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Dependency[Any]]:
-    """Return the dependency of each tool that needs one: all agents with the tool have the same."""
-    found: dict[str, tuple[Dependency[Any], str]] = {}
-    names: dict[str, Dependency[Any]] = {}
-    for agent in agents:
-        for tool in _own_tools(agent):
-            if agent.deps is None or not tool.needs_deps:
-                continue
-            known, user = found.setdefault(tool.name, (agent.deps, agent.name))
-            if known is not agent.deps:
-                raise DefinitionError(
-                    f"tool {tool.name!r} gets the dependency {known.name!r} in agent {user!r}, and"
-                    f" {agent.deps.name!r} in agent {agent.name!r}; it can have only one"
-                )
-            if names.setdefault(known.name, known) is not known:
-                raise DefinitionError(
-                    f"two dependencies are named {known.name!r}: {names[known.name].place}, and"
-                    f" {known.place}"
-                )
-    return {name: dependency for name, (dependency, _) in found.items()}
-
-
-def _add_new(
-    known: dict[str, tuple[Any, str]], name: str, entry: object, kind: str, place: str
-) -> bool:
-    if name not in known:
-        known[name] = (entry, place)
-        return True
-    known_entry, known_place = known[name]
-    if known_entry is entry:
-        return False
-    places = ", and ".join(sorted((known_place, place)))
-    raise DefinitionError(f"two {kind} are named {name!r}: {places}")

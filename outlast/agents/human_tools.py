@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from outlast.agents.tool_options import DEFAULT_AUDIENCE, RESERVED, seconds
 from outlast.agents.tool_parameters import check_type
-from outlast.agents.tools import DEFAULT_AUDIENCE, RESERVED, seconds
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval, Escalation
 from outlast.errors import DefinitionError

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, get_args
 
-from outlast.agents.tools import seconds
+from outlast.agents.tool_options import seconds
 from outlast.contracts.effects import Effect
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 from pydantic import BaseModel
 from temporalio.client import Client
 

@@ -14,7 +14,7 @@ from outlast_workers.task_queues import tool_runner
 from temporalio.client import Client
 
 from outlast import Agent, DefinitionError, ToolContext, dependency, tool
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import NotReady
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import catalog_of, on_stage, staged_settings

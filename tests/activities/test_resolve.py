@@ -9,7 +9,7 @@ from outlast_activities.policies.spec_policy import SpecPolicy
 from outlast_activities.resolve import ResolveActivities
 
 from outlast import Agent, Approval, BadRequest, tool
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import Leg, Resolved, ResolveInput, Route
 from outlast.contracts.human import Escalation
 

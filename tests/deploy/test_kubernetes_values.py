@@ -7,14 +7,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 from outlast_workers.settings import Role, Settings
-from outlast_workers.settings_sections import (
-    AudienceSettings,
-    CallbackSettings,
-    ModelSettings,
-    RoutesSettings,
-    SpecsSettings,
-    ToolsSettings,
-)
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
+from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings, ToolsSettings
 from pydantic import BaseModel
 
 from outlast.contracts.agents import Leg, Price

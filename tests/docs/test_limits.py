@@ -71,7 +71,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "plugin.MAX_STACK_TRACE",
         "request_fields.MAX_REASON",
         "registry.MAX_REASON",
-        "settings_sections.MAX_PROFILE_NAME",
+        "model_servers.MAX_PROFILE_NAME",
         "run_display.MAX_DESCRIPTION",
         "run_display.MAX_DOING",
         "run_display.MAX_USER_MESSAGE",

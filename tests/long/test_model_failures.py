@@ -22,7 +22,7 @@ from outlast_activities.providers.breaker import FIRST_REST_S
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ConcurrencySettings
+from outlast_workers.settings_sections.workers import ConcurrencySettings
 from outlast_workflows import activity_options
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client

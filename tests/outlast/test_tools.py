@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from outlast import Agent, Approval, DefinitionError, ToolError, ToolSpec, tool
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from tests.stage import catalog_of
 
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from typing_extensions import TypedDict
 
 from outlast import Agent, DefinitionError, ToolError, ask_human, tool
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import ToolFailed
 from tests.stage import catalog_of
 

@@ -13,7 +13,7 @@ from outlast_workers.__main__ import main
 from outlast_workers.catalog import load_catalog
 from outlast_workers.local.ports import free_port
 from outlast_workers.settings import Settings, load_settings
-from outlast_workers.settings_sections import RoutesSettings, SpecsSettings
+from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings
 from outlast_workers.start_warnings import unused_routes, warn_at_start
 from pydantic import BaseModel
 from structlog.testing import capture_logs

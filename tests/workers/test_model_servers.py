@@ -7,7 +7,7 @@ from outlast_workers import model_servers
 from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 from structlog.testing import capture_logs
 
 from bench.scripted_model_server import ScriptedModelServer, turns

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from outlast_workers.settings import Role, Settings, load_settings
-from outlast_workers.settings_sections import ModelSettings, RoutesSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.workers import RoutesSettings
 
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady

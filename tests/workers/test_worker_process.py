@@ -12,7 +12,8 @@ import pytest
 from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import HealthSettings, ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.workers import HealthSettings
 from outlast_workers.worker_process import run_process
 
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps, turns

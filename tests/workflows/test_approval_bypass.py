@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 from outlast_workflows.packing import pack
 from outlast_workflows.state import Carried, InboundState, RunState
 from temporalio import workflow

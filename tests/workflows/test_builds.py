@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import VersioningSettings
+from outlast_workers.settings_sections.workers import VersioningSettings
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client

@@ -11,7 +11,7 @@ from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_examples import dependency_review, refund_desk
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 from temporalio.client import Client
 
 import outlast

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ToolsSettings
+from outlast_workers.settings_sections.workers import ToolsSettings
 from outlast_workflows.calls.local_calls import Fallback, fallback_after
 from temporalio import activity
 from temporalio.client import Client

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from outlast_activities.channels import Command, LogLine, Webhook
 from outlast_activities.notify import ANY_AUDIENCE, Channel
 
-from outlast.agents.agent import Catalog
-from outlast.agents.tools import DEFAULT_AUDIENCE
-from outlast_workers.settings_sections import AudienceSettings
+from outlast.agents.catalog import Catalog
+from outlast.agents.tool_options import DEFAULT_AUDIENCE
+from outlast_workers.settings_sections.people import AudienceSettings
 
 
 def channels_by_audience(audiences: Mapping[str, AudienceSettings]) -> dict[str, list[Channel]]:

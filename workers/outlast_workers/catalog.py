@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
 from outlast.temporal.connection import MAX_REASON_BYTES
 from outlast.text.texts import cut

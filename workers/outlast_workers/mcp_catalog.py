@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
 
 log = structlog.get_logger("outlast.mcp")

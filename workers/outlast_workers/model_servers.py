@@ -21,7 +21,7 @@ from outlast.model_server import (
     ServerOptions,
 )
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 
 REPORT_EVERY_S = 30.0
 """The interval between two warnings that a process still waits for a model server."""

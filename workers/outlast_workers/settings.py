@@ -36,27 +36,27 @@ from outlast_workers.settings_errors import (
     invalid_settings,
     reject_unknown_variables,
 )
-from outlast_workers.settings_sections import (
+from outlast_workers.settings_sections.demand import DemandSettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.settings_sections.model_servers import ModelSettings, NamedServer
+from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
+from outlast_workers.settings_sections.setting_types import (
     MAX_SETTING_S,
-    VERSION_VARIABLES,
-    AudienceSettings,
-    CallbackSettings,
-    ConcurrencySettings,
-    DemandSettings,
-    GatewaySettings,
-    HealthSettings,
-    ModelSettings,
     Module,
-    NamedServer,
+    Url,
+    distinct,
+    lower,
+    split,
+)
+from outlast_workers.settings_sections.workers import (
+    VERSION_VARIABLES,
+    ConcurrencySettings,
+    HealthSettings,
     QueuesSettings,
     RoutesSettings,
     SpecsSettings,
     ToolsSettings,
-    Url,
     VersioningSettings,
-    distinct,
-    lower,
-    split,
 )
 
 DEFAULT_FILE = Path("outlast.toml")

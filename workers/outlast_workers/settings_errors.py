@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError
 from outlast import model_requests
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 
 PREFIX = "OUTLAST_"
 CONFIG_VARIABLE = "OUTLAST_CONFIG"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import ToolSpec
 from outlast.text.hints import hint
 from outlast_workers.settings import Settings

@@ -26,7 +26,7 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
 from outlast_workers.audiences import channels_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to

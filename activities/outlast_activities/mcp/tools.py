@@ -10,7 +10,8 @@ from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from outlast.agents.mcp_servers import McpServer
 from outlast.agents.tool_context import ToolContext
-from outlast.agents.tools import DEFAULT_AUDIENCE, RESERVED, Tool
+from outlast.agents.tool_options import DEFAULT_AUDIENCE, RESERVED
+from outlast.agents.tools import Tool
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN

@@ -10,7 +10,7 @@ from outlast_activities.providers.chat_completions import (
 )
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Prompt, ServerOptions

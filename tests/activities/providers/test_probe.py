@@ -7,7 +7,7 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.chat_probe import PROBE_WORD
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 
 from bench.scripted_model_server import ScriptedModelServer, turns
 from bench.scripts import Step as ScriptedStep

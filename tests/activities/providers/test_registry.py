@@ -8,7 +8,7 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.hosted.server import HostedServer
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_workers.__main__ import main
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 from pydantic import ValidationError
 
 from outlast.model_server import ServerFacts, ServerOptions

@@ -14,7 +14,7 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.redaction import Redactor
 from outlast_workers.settings import Settings
 from outlast_workers.settings_errors import invalid_settings
-from outlast_workers.settings_sections import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
 from pydantic import SecretStr, ValidationError
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter

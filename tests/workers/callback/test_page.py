@@ -9,7 +9,7 @@ import pytest
 from outlast_workers.callback.links import Links
 from outlast_workers.callback.page import callback_app
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 from pydantic import BaseModel
 from temporalio.client import Client
 

@@ -19,7 +19,7 @@ from outlast_workers.demand import keda_protocol as keda
 from outlast_workers.demand.service import run_demand
 from outlast_workers.local.ports import HOST, free_port
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import DemandSettings, TlsSettings
+from outlast_workers.settings_sections.demand import DemandSettings, TlsSettings
 from pydantic import SecretStr
 from temporalio.client import Client
 

@@ -17,7 +17,7 @@ from outlast_workers.demand.deletion_costs import (
 from outlast_workers.demand.demand_query import Reading, Target, WorkerLoad
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import PodSettings
+from outlast_workers.settings_sections.demand import PodSettings
 from structlog.testing import capture_logs
 
 from outlast.errors import NotReady

@@ -4,12 +4,11 @@ import pytest
 from outlast_workers.demand.demand_query import Target
 from outlast_workers.demand.service import slots_of, watched_targets
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import (
+from outlast_workers.settings_sections.demand import DemandSettings, WatchedVersion
+from outlast_workers.settings_sections.workers import (
     ConcurrencySettings,
-    DemandSettings,
     QueuesSettings,
     RoutesSettings,
-    WatchedVersion,
 )
 
 from outlast.contracts.agents import Leg, Route

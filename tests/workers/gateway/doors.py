@@ -9,7 +9,7 @@ import httpx2
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.service import gateway_app, served_agents
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 from outlast_workers.web import open_listener, serve_in_background
 from temporalio.client import Client as TemporalClient
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from outlast_workers.gateway.access import RateLimit
 from outlast_workers.gateway.service import check_tokens, served_agents
-from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 from pydantic import ValidationError
 from temporalio.client import Client as TemporalClient
 

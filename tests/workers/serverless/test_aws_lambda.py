@@ -11,7 +11,8 @@ from outlast_workers.serverless.aws_lambda import (
     _task_queue,
 )
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import ModelSettings, QueuesSettings, VersioningSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.workers import QueuesSettings, VersioningSettings
 
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import NotReady

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 from temporalio.client import Client
 
 from outlast import Agent, Approval, Escalation, tool

@@ -6,7 +6,7 @@ import base64
 import pytest
 from outlast_workers.public_keys import SMALL_ORDER_KEYS
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import AudienceSettings
+from outlast_workers.settings_sections.people import AudienceSettings
 from temporalio.client import Client
 
 from outlast import Agent, Approval, BadRequest, Escalation, RunFailed, tool

@@ -6,7 +6,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from outlast_activities.notify import DecisionLink
 
 from outlast.contracts.human import PendingRequest
-from outlast_workers.settings_sections import CallbackSettings
+from outlast_workers.settings_sections.people import CallbackSettings
 
 SALT = "outlast.decide"
 

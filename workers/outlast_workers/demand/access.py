@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.errors import NotReady
-from outlast_workers.settings_sections import TlsSettings
+from outlast_workers.settings_sections.demand import TlsSettings
 
 OPEN_PATHS = frozenset({"/healthz"})
 """Paths that need no token: probes have none, and the answer is only that the process runs."""

@@ -21,7 +21,7 @@ from outlast.errors import NotReady, OutlastError
 from outlast.text.texts import cut
 from outlast_workers.demand.demand_query import Reading
 from outlast_workers.demand.reading_cache import ReadingCache
-from outlast_workers.settings_sections import PodSettings
+from outlast_workers.settings_sections.demand import PodSettings
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 

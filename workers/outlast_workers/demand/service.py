@@ -21,7 +21,7 @@ from outlast_workers.demand.keda_scaler import DemandScaler
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import TemporalSource
 from outlast_workers.settings import Role, Settings
-from outlast_workers.settings_sections import DemandSettings, PodSettings
+from outlast_workers.settings_sections.demand import DemandSettings, PodSettings
 from outlast_workers.telemetry import start_telemetry
 from outlast_workers.web import open_listener, serve
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 
 ANY_AUDIENCE = "*"
 

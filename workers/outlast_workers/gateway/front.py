@@ -15,7 +15,7 @@ from outlast_workers.gateway.access import LOCAL, LOOPBACK, Principal, RateLimit
 from outlast_workers.gateway.http_messages import error_response
 from outlast_workers.gateway.run_feeds import RunFeeds
 from outlast_workers.gateway.tenant_runs import TenantRuns
-from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 
 OPEN_PATHS = frozenset({"/healthz"})
 """Paths that need no token."""

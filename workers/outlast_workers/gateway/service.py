@@ -30,7 +30,7 @@ from outlast_workers.gateway.mcp_api import McpApi
 from outlast_workers.gateway.responses_api import ResponsesApi
 from outlast_workers.gateway.runs_api import RunsApi
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import GatewaySettings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 from outlast_workers.telemetry import start_telemetry
 from outlast_workers.web import WithHeaders, open_listener, serve
 

@@ -17,7 +17,8 @@ from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.schema_checker import SchemaChecker
 from pydantic import JsonValue
 
-from outlast.agents.agent import Agent, Catalog
+from outlast.agents.agent import Agent
+from outlast.agents.catalog import Catalog
 from outlast.agents.dependencies import Dependency
 from outlast.client.client import Client
 from outlast.client.runs import Run
@@ -32,7 +33,7 @@ from outlast.text.json_text import from_json
 from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections import QueuesSettings, RoutesSettings
+from outlast_workers.settings_sections.workers import QueuesSettings, RoutesSettings
 from outlast_workers.task_queues import build_workers, run_workers, tool_runner
 
 POLL_S = 0.05

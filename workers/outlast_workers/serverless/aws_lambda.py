@@ -21,7 +21,7 @@ from temporalio.contrib.aws.lambda_worker import LambdaWorkerConfig, run_worker
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkerConfig
 
-from outlast.agents.agent import Catalog
+from outlast.agents.catalog import Catalog
 from outlast.errors import NotReady
 from outlast.model_server import ServerFacts
 from outlast.temporal.plugin import OutlastPlugin
@@ -31,7 +31,8 @@ from outlast_workers.idle import IdleExit
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.serverless.secret_values import SecretVariables
 from outlast_workers.settings import Settings, load_settings
-from outlast_workers.settings_sections import VERSION_VARIABLES, ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.workers import VERSION_VARIABLES
 from outlast_workers.task_queues import CANCEL_S, polled_queues, tool_runner, worker_options
 from outlast_workers.telemetry import FLUSH_S, core_runtime, start_telemetry
 

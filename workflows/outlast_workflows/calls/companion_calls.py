@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from outlast.agents.tools import DEFAULT_AUDIENCE
+from outlast.agents.tool_options import DEFAULT_AUDIENCE
 from outlast.contracts.agents import Route, ToolSpec
 from outlast.contracts.effects import CompanionTool
 from outlast.contracts.messages import ToolCall

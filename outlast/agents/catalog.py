@@ -1,0 +1,120 @@
+"""The catalog: all agents, tools, dependencies and MCP servers of a worker, by name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+from outlast.agents.agent import Agent, own_tools, type_name
+from outlast.agents.dependencies import Dependency
+from outlast.agents.mcp_servers import McpServer
+from outlast.agents.tools import Tool
+from outlast.errors import DefinitionError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The agents and tools that a worker serves, by name.
+
+    `dependencies` are those of its tools, by the name of the tool.
+    """
+
+    agents: dict[str, Agent[Any, Any]]
+    tools: dict[str, Tool[Any, ..., Any]]
+    dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
+        """Collect the agents and tools of modules and agents; raises `DefinitionError` for a name clash."""
+        agents: dict[str, tuple[Agent[Any, Any], str]] = {}
+        tools: dict[str, tuple[Tool[Any, ..., Any], str]] = {}
+        waiting = [
+            (value, module.__name__) for module in modules for value in vars(module).values()
+        ]
+        while waiting:
+            entry, module = waiting.pop()
+            if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents", module):
+                waiting.extend((used, module) for used in entry.tools)
+            elif isinstance(entry, Tool) and _add_new(
+                tools, entry.name, entry, "tools", entry.place
+            ):
+                waiting.extend((companion, module) for companion in entry.companions)
+        both = sorted(agents.keys() & tools.keys())
+        if both:
+            agent_place, tool_place = agents[both[0]][1], tools[both[0]][1]
+            raise DefinitionError(
+                f"{both[0]!r} is the name of both an agent and a tool: {agent_place}, and {tool_place}"
+            )
+        return cls(
+            {name: agent for name, (agent, _) in agents.items()},
+            {name: tool for name, (tool, _) in tools.items()},
+            _dependencies_of(agent for agent, _ in agents.values()),
+        )
+
+    @property
+    def mcp_servers(self) -> dict[str, McpServer]:
+        """The MCP servers of all agents by name; raises `DefinitionError` for two of one name."""
+        servers: dict[str, McpServer] = {}
+        for server in (each for agent in self.agents.values() for each in agent.mcp):
+            if servers.setdefault(server.name, server) != server:
+                raise DefinitionError(
+                    f"two MCP servers are named {server.name!r}, with different definitions"
+                )
+        return servers
+
+    def with_mcp_tools(self, tools: Mapping[str, Sequence[Tool[Any, ..., Any]]]) -> "Catalog":
+        """Return the catalog with the tools of its MCP servers, which are listed by server."""
+        added = {tool.name: tool for listed in tools.values() for tool in listed}
+        for name in sorted(added.keys() & (self.tools.keys() | self.agents.keys())):
+            raise DefinitionError(f"two tools are named {name!r}: one is {added[name].place}")
+        agents = {
+            name: agent.with_specs(
+                tool.spec for server in agent.mcp for tool in tools.get(server.name, ())
+            )
+            for name, agent in self.agents.items()
+        }
+        return replace(self, agents=agents, tools={**self.tools, **added})
+
+    def check_dependencies(self) -> None:
+        """Raise `DefinitionError` for a tool that needs dependencies which no agent here has."""
+        for name, tool in self.tools.items():
+            if tool.needs_deps and name not in self.dependencies:
+                raise DefinitionError(
+                    f"tool {name!r} needs dependencies of the type {type_name(tool.deps_type)}, but no"
+                    " agent here with deps= uses it: name the module of its agent too"
+                )
+
+
+def _dependencies_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Dependency[Any]]:
+    """Return the dependency of each tool that needs one: all agents with the tool have the same."""
+    found: dict[str, tuple[Dependency[Any], str]] = {}
+    names: dict[str, Dependency[Any]] = {}
+    for agent in agents:
+        for tool in own_tools(agent):
+            if agent.deps is None or not tool.needs_deps:
+                continue
+            known, user = found.setdefault(tool.name, (agent.deps, agent.name))
+            if known is not agent.deps:
+                raise DefinitionError(
+                    f"tool {tool.name!r} gets the dependency {known.name!r} in agent {user!r}, and"
+                    f" {agent.deps.name!r} in agent {agent.name!r}; it can have only one"
+                )
+            if names.setdefault(known.name, known) is not known:
+                raise DefinitionError(
+                    f"two dependencies are named {known.name!r}: {names[known.name].place}, and"
+                    f" {known.place}"
+                )
+    return {name: dependency for name, (dependency, _) in found.items()}
+
+
+def _add_new(
+    known: dict[str, tuple[Any, str]], name: str, entry: object, kind: str, place: str
+) -> bool:
+    if name not in known:
+        known[name] = (entry, place)
+        return True
+    known_entry, known_place = known[name]
+    if known_entry is entry:
+        return False
+    places = ", and ".join(sorted((known_place, place)))
+    raise DefinitionError(f"two {kind} are named {name!r}: {places}")
