@@ -1,10 +1,9 @@
 """Workers on Modal: a CPU function that is a worker, and a GPU class with vLLM in the same container.
 
     IMAGE_REGISTRY=… TEMPORAL_WORKER_BUILD_ID=… modal deploy deploy/modal/app.py
-    DEMAND_URL=… TEMPORAL_WORKER_BUILD_ID=… python deploy/modal/app.py     # the dispatcher
 
-One input is the life of one worker. The dispatcher starts as many inputs as the demand asks for. Each
-worker ends when it is idle, or before its deadline.
+One input is the life of one worker. The dispatcher, a function of the same app, starts as many inputs as
+the demand asks for. Each worker ends when it is idle, or before its deadline.
 """
 
 import os
@@ -35,7 +34,8 @@ VLLM = (
     # What fits on an L4 together with the weights.
     *("--max-model-len", "16384", "--max-num-seqs", str(GENERATE.slots)),
 )
-WORKER = ("/opt/outlast/bin/python", "-m", "outlast_workers", "run")
+OUTLAST = ("/opt/outlast/bin/python", "-m", "outlast_workers")
+WORKER = (*OUTLAST, "run")
 
 LIFE_S = 3600.0
 """Maximum life of a worker: long enough that cold starts do not matter."""
@@ -45,7 +45,13 @@ TIMEOUT_S = 3630
 
 CPU_STARTUP_S = 120
 GPU_STARTUP_S = 900
-"""The time for loading the weights: the first time from the hub, later from the volume."""
+"""The time for loading the weights from the volume."""
+
+FETCH_S = 3600
+"""The time for downloading the weights into the volume, once for each model."""
+
+DISPATCH_S = 50.0
+"""How long one run of the dispatcher lasts. Modal starts the next one a minute after it."""
 
 VLLM_EXIT_S = 5.0
 
@@ -82,6 +88,9 @@ GPU_SETTINGS = {
     "OUTLAST_MODEL__API": "vllm",
     "OUTLAST_MODEL__ENGINE": "guidance",
     "OUTLAST_MODEL__NAME": MODEL,
+    # Workers only read the volume. Compiled kernels stay in the container, because several write them.
+    "HF_HUB_CACHE": "/weights/hub",
+    "HF_HUB_OFFLINE": "1",
 }
 
 
@@ -96,11 +105,11 @@ app = modal.App(modal_dispatch.app_name(BUILD_ID))
 
 # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY
 temporal = modal.Secret.from_name("outlast-temporal", required_keys=["TEMPORAL_ADDRESS"])
-# DEMAND_URL
-demand = modal.Secret.from_name("outlast-demand", required_keys=["DEMAND_URL"])
 weights = modal.Volume.from_name("outlast-weights", create_if_missing=True)
+read_only_weights = weights.with_mount_options(read_only=True)
 
 cpu_image = _image("outlast-worker", CPU_SETTINGS)
+gpu_image = _image("outlast-worker-vllm", GPU_SETTINGS)
 
 
 # No retries: Temporal retries what was in flight, and new demand starts a new worker.
@@ -125,9 +134,9 @@ def worker() -> None:
 
 # No memory snapshots: vLLM is a separate process, and a snapshot does not save its slow start.
 @app.cls(
-    image=_image("outlast-worker-vllm", GPU_SETTINGS),
+    image=gpu_image,
     secrets=[temporal],
-    volumes={"/home/outlast/.cache": weights},
+    volumes={"/weights": read_only_weights},
     gpu="L4",
     timeout=TIMEOUT_S,
     startup_timeout=GPU_STARTUP_S,
@@ -144,7 +153,7 @@ class GpuWorker:
         """Start vLLM, and wait until it answers."""
         self.vllm = subprocess.Popen(VLLM, process_group=0)
         deadline = time.monotonic() + GPU_STARTUP_S
-        check = (*WORKER[:2], "outlast_workers.healthcheck", "8000", "/health")
+        check = (*OUTLAST[:2], "outlast_workers.healthcheck", "8000", "/health")
         while subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode:
             if self.vllm.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"vLLM did not start (status {self.vllm.poll()})")
@@ -166,19 +175,31 @@ class GpuWorker:
 
 
 @app.function(
-    image=cpu_image,
-    secrets=[demand],
-    schedule=modal.Period(minutes=1),
-    timeout=50,
+    image=gpu_image,
+    volumes={"/weights": weights},
+    timeout=FETCH_S,
     max_containers=1,
     retries=0,
 )
-def safety_net() -> None:
-    """Run one round of the dispatcher, in case it is down."""
-    modal_dispatch.dispatch_once((CPU, GPU), demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID)
+def fetch_weights() -> None:
+    """Download the weights into the volume. Run it before the first worker of a model."""
+    online = {**os.environ, "HF_HUB_OFFLINE": "0"}
+    subprocess.run(("hf", "download", MODEL), env=online, check=True)
+    weights.commit()
 
 
-if __name__ == "__main__":
-    modal_dispatch.dispatch_forever(
-        (CPU, GPU), demand_url=os.environ["DEMAND_URL"], build_id=BUILD_ID
+@app.function(
+    image=cpu_image,
+    secrets=[temporal],
+    schedule=modal.Period(minutes=1),
+    cpu=0.25,
+    memory=512,
+    timeout=90,
+    max_containers=1,
+    retries=0,
+)
+def dispatcher() -> None:
+    """Start the workers that are missing, every 5 s, by a demand service in the same container."""
+    modal_dispatch.dispatch_for(
+        (CPU, GPU), (*OUTLAST, "demand"), build_id=BUILD_ID, life_s=DISPATCH_S
     )

@@ -27,14 +27,18 @@ def evaluated(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> lis
         return node
 
     def _call(expression: str) -> Any:
-        # An expression of these functions is one of Python too, but for the keyword.
-        code = re.sub(r"\bif\(", "if_(", expression)
+        # An expression of these functions is one of Python too, but for the keywords.
+        code = re.sub(r"\b(if|and|not)\(", r"\1_(", expression)
         return eval(code, {"__builtins__": {}}, functions)  # noqa: S307 our own file
 
     ingress = SimpleNamespace(ingress=SimpleNamespace(fqdn=_FQDN))
     functions = {
         "empty": lambda value: not value,
-        "concat": lambda *parts: "".join(parts),
+        "concat": lambda *parts: (
+            "".join(parts) if isinstance(parts[0], str) else [one for part in parts for one in part]
+        ),
+        "and_": lambda *conditions: all(conditions),
+        "not_": lambda condition: not condition,
         "if_": lambda condition, yes, no: yes if condition else no,
         "parameters": values.__getitem__,
         "variables": template["variables"].__getitem__,

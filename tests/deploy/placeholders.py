@@ -10,6 +10,7 @@ VALUES = {
     "DEMAND_URL": "http://demand:8070",
     "GROUP": "a-group",
     "IMAGE_REGISTRY": "registry.example.com/outlast",
+    "OLD_BUILD_ID": "2026-11-10",
     "PROJECT": "a-project",
     "REGION": "europe-west1",
     "REGISTRY": "registry.example.com/outlast",

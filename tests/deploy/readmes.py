@@ -3,12 +3,14 @@
 import asyncio
 import re
 import shlex
+import time
 from pathlib import Path
 
 from tests.conftest import binary
 from tests.deploy.placeholders import filled
 
 RAN_WITHIN_S = 60
+MADE_WITHIN_S = 30
 
 
 def blocks(readme: Path, section: str = "") -> list[str]:
@@ -37,3 +39,14 @@ async def ran(command: list[str], address: str) -> tuple[int | None, str]:
     )
     output, _ = await asyncio.wait_for(process.communicate(), RAN_WITHIN_S)
     return process.returncode, output.decode()
+
+
+async def made(address: str, *words: str) -> None:
+    """Run a command about worker deployments until the server has applied the commands before it."""
+    until = time.monotonic() + MADE_WITHIN_S
+    while True:
+        status, output = await ran(["temporal", "worker", "deployment", *words], address)
+        if status == 0:
+            return
+        assert time.monotonic() < until, output
+        await asyncio.sleep(0.2)

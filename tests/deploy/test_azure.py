@@ -19,7 +19,7 @@ PARAMETERS = {
     "registry": "example.azurecr.io",
     "buildId": BUILD_ID,
     "identityId": "/subscriptions/s/identity",
-    "apiKeySecretUrl": "https://vault.example.com/secrets/temporal/1",
+    "apiKeySecretUrl": "https://vault.example.com/secrets/temporal",
     "demandToken": "x" * 32,
     "temporalAddress": "temporal.example.com:7233",
     "withGpu": True,
@@ -76,13 +76,22 @@ for resource in json.loads(sys.argv[1]):
 """
 
 
+WITHOUT_GPU = {
+    "withGpu": False,
+    "modelUrl": "https://models.example.com/v1",
+    "modelApiKeySecretUrl": "https://vault.example.com/secrets/model",
+}
+"""What a subscription without a GPU quota deploys."""
+
+
 def resources(**changes: Any) -> dict[str, dict[str, Any]]:
     template = json.loads(TEMPLATE.read_text())
     return {each["name"]: each for each in evaluated(template, {**PARAMETERS, **changes})}
 
 
 def job(kind: str) -> dict[str, Any]:
-    return resources()[f"outlast-{kind}-{BUILD_ID}"]
+    changes = WITHOUT_GPU if kind == "model" else {}
+    return resources(**changes)[f"outlast-{kind}-{BUILD_ID}"]
 
 
 def container(resource: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +107,8 @@ def settings_of(resource: dict[str, Any]) -> Settings:
 
 
 def test_every_resource_is_taken_by_azures_own_models() -> None:
-    deployed = [*resources().values(), *resources(apiKeySecretUrl="").values()]
+    changes: list[dict[str, Any]] = [{}, {"apiKeySecretUrl": ""}, WITHOUT_GPU]
+    deployed = [one for change in changes for one in resources(**change).values()]
     done = run_python("azure-mgmt-appcontainers", STRICT, json.dumps(deployed))
     assert done.returncode == 0, done.stderr
 
@@ -133,7 +143,7 @@ def test_there_is_a_gpu_only_where_one_is_wanted() -> None:
     assert job("gpu")["properties"]["workloadProfileName"] == "gpu"
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "model"])
 def test_a_jobs_settings_are_settings_of_ours_and_end_it_when_it_is_idle(kind: str) -> None:
     settings = settings_of(job(kind))
     assert fits("Azure", settings.drain_s)
@@ -148,7 +158,7 @@ def test_a_jobs_settings_are_settings_of_ours_and_end_it_when_it_is_idle(kind: s
     assert "value" not in variables["TEMPORAL_API_KEY"]
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "model"])
 def test_a_job_is_bounded_and_repeats_nothing_by_itself(kind: str) -> None:
     configuration = job(kind)["properties"]["configuration"]
     scale = configuration["eventTriggerConfig"]["scale"]
@@ -160,7 +170,7 @@ def test_a_job_is_bounded_and_repeats_nothing_by_itself(kind: str) -> None:
     assert set(container(job(kind))["resources"]) == {"cpu", "memory"}
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "model"])
 def test_a_job_starts_for_the_demand_of_each_queue_that_it_polls(kind: str) -> None:
     settings = settings_of(job(kind))
     scale = job(kind)["properties"]["configuration"]["eventTriggerConfig"]["scale"]
@@ -181,7 +191,7 @@ def test_a_job_starts_for_the_demand_of_each_queue_that_it_polls(kind: str) -> N
         }
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "model"])
 def test_a_job_polls_queues_of_the_serverless_route(kind: str) -> None:
     settings = settings_of(job(kind))
     routes = load_settings(ROOT / "deploy" / "routes" / "serverless.toml")
@@ -195,6 +205,28 @@ def test_the_cpu_job_sends_steps_to_queues_that_the_jobs_poll() -> None:
     cpu, gpu = settings_of(job("cpu")), settings_of(job("gpu"))
     assert [leg.task_queue for leg in cpu.route("generate").legs] == [gpu.queue("generate")]
     assert [leg.task_queue for leg in cpu.route("tools").legs] == [cpu.queue("tools")]
+
+
+def test_without_a_gpu_a_job_asks_a_model_server_elsewhere() -> None:
+    settings = settings_of(job("model"))
+    assert settings.roles == ("generate",)
+    assert settings.model.url == "https://models.example.com/v1"
+    assert settings.queue("generate") == settings_of(job("gpu")).queue("generate")
+    variables = {each["name"]: each for each in container(job("model"))["env"]}
+    assert variables["OUTLAST_MODEL__API_KEY"]["secretRef"] == "model-api-key"
+    secrets = job("model")["properties"]["configuration"]["secrets"]
+    assert {each["name"] for each in secrets} >= {"model-api-key", "demand-token"}
+    assert f"outlast-model-{BUILD_ID}" not in resources(), "one queue has one kind of worker"
+    keyless = resources(**WITHOUT_GPU | {"modelApiKeySecretUrl": "", "apiKeySecretUrl": ""})
+    names = {each["name"] for each in container(keyless[f"outlast-model-{BUILD_ID}"])["env"]}
+    assert "OUTLAST_MODEL__API_KEY" not in names
+    assert "TEMPORAL_API_KEY" not in names
+
+
+def test_the_readme_names_secrets_without_a_version_so_that_azure_rotates_them() -> None:
+    readme = (TEMPLATE.parent / "README.md").read_text()
+    assert "apiKeySecretUrl=${SECRET%/*}" in readme
+    assert "modelApiKeySecretUrl=https://$VAULT.vault.azure.net/secrets/model" in readme
 
 
 @pytest.mark.parametrize("name", ["outlast-demand", f"outlast-cpu-{BUILD_ID}"])

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -116,12 +117,39 @@ class Metadata(Strict):
     url: str
     valueLocation: Literal["demand"]  # noqa: N815 KEDA's name
     targetValue: str  # noqa: N815 KEDA's name; its metadata are strings
+    authMode: Literal["bearer"]  # noqa: N815
+
+
+class Named(Strict):
+    name: str
+
+
+class SecretKey(Strict):
+    parameter: Literal["token"]
+    id: str
+    version: str
+
+
+class Secrets(Strict):
+    secrets: list[SecretKey]
+
+
+class AuthenticationSpec(Strict):
+    """What CREMA takes of a TriggerAuthentication: secrets of Secret Manager, or an identity."""
+
+    gcpSecretManager: Secrets  # noqa: N815
+
+
+class Authentication(Strict):
+    metadata: Named
+    spec: AuthenticationSpec
 
 
 class Trigger(Strict):
     type: Literal["metrics-api"]
     name: str
     metadata: Metadata
+    authenticationRef: Named  # noqa: N815
 
 
 class Target(Strict):
@@ -167,7 +195,7 @@ class Scaled(Strict):
 
 class CremaSpec(Strict):
     pollingInterval: int  # noqa: N815
-    triggerAuthentications: list[str]  # noqa: N815
+    triggerAuthentications: list[Authentication]  # noqa: N815
     scaledObjects: list[Scaled]  # noqa: N815
 
 
@@ -179,12 +207,25 @@ class CremaConfig(Strict):
     spec: CremaSpec
 
 
-def test_crema_scales_each_pool_by_the_demand_of_the_queues_that_it_polls() -> None:
-    config = CremaConfig.model_validate(yaml.safe_load(filled((FOLDER / "crema.yaml").read_text())))
+def crema(*builds: str) -> CremaConfig:
+    (first, second) = commands(README, "python3 deploy/cloudrun/crema.py")
+    options = first[: first.index(BUILD_ID)]
+    assert second[: len(options)] == options
+    done = subprocess.run(
+        [sys.executable, *options[1:], *builds],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return CremaConfig.model_validate(yaml.safe_load(done.stdout))
+
+
+def test_crema_scales_each_pool_of_each_build_by_the_demand_of_the_queues_that_it_polls() -> None:
+    builds = ["2026-11-10", BUILD_ID]
+    config = crema(*builds)
     assert config.spec.pollingInterval >= 5  # the server's numbers are as old
-    for kind, scaled in zip(POOLS, config.spec.scaledObjects, strict=True):
+    wanted = [(build, kind) for build in builds for kind in POOLS]
+    for (build, kind), scaled in zip(wanted, config.spec.scaledObjects, strict=True):
         settings = settings_of(kind)
-        assert scaled.spec.scaleTargetRef.name.endswith(f"/workerpools/outlast-{kind}-{BUILD_ID}")
+        assert scaled.spec.scaleTargetRef.name.endswith(f"/workerpools/outlast-{kind}-{build}")
         slots = {
             settings.queue(role): getattr(settings.concurrency, role) for role in settings.roles
         }
@@ -194,10 +235,56 @@ def test_crema_scales_each_pool_by_the_demand_of_the_queues_that_it_polls() -> N
             assert url.path == f"/demand/{trigger.name}"
             assert parse_qs(url.query) == {
                 "deployment": ["outlast"],
-                "build_id": [BUILD_ID],
+                "build_id": [build],
                 "slots": [str(slots[trigger.name])],
             }
             assert trigger.metadata.targetValue == str(slots[trigger.name])
+
+
+def test_crema_sends_the_token_that_the_demand_service_asks_for() -> None:
+    config = crema(BUILD_ID)
+    (authentication,) = config.spec.triggerAuthentications
+    (key,) = authentication.spec.gcpSecretManager.secrets
+    for scaled in config.spec.scaledObjects:
+        for trigger in scaled.spec.triggers:
+            assert trigger.authenticationRef.name == authentication.metadata.name
+    (demand,) = commands(README, "gcloud run deploy outlast-demand")
+    secrets = dict(one.split("=") for one in deployed(demand)["set-secrets"].split(","))
+    assert secrets["OUTLAST_DEMAND__TOKEN"] == f"{key.id}:{key.version}"
+    granted = "\n".join(blocks(README))
+    assert f"gcloud secrets add-iam-policy-binding {key.id}" in granted
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("2026/11", "'2026/11' is not a build id"),
+        ("A", "'A' is not a build id"),
+        ("", "not a build"),
+    ],
+)
+def test_a_build_that_no_pool_can_be_named_after_is_rejected(word: str, sentence: str) -> None:
+    options = ["--project", "p", "--region", "r", "--demand-url", "https://d.example", word]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "crema.py", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_gpu_pool_reads_its_weights_from_a_bucket_that_the_readme_fills() -> None:
+    (volume,) = pool("gpu")["template"]["volumes"]
+    (mount,) = container("gpu")["volumeMounts"]
+    assert volume["gcs"]["readOnly"] is True
+    model = container("gpu")["args"][0]
+    assert model.startswith(f"{mount['mountPath']}/")
+    (copied,) = commands(README, "gcloud storage cp")
+    assert copied[-1] == f"gs://{volume['gcs']['bucket']}/"
+    assert copied[-2].rpartition("/")[2] == model.rpartition("/")[2]
+    names = {one["name"]: one.get("value") for one in container("gpu")["env"]}
+    assert names["HF_HUB_OFFLINE"] == "1"
+    assert names["OUTLAST_MODEL__NAME"] in container("gpu")["args"]
 
 
 def deployed(command: list[str]) -> dict[str, str]:
@@ -210,14 +297,17 @@ def test_the_demand_service_is_one_of_ours_and_only_inside() -> None:
     (command,) = commands(README, "gcloud run deploy outlast-demand")
     options = deployed(command)
     variables = dict(each.split("=") for each in options["set-env-vars"].split(","))
-    settings = loaded({**variables, "TEMPORAL_API_KEY": "secret"})
+    secrets = dict(one.split("=") for one in options["set-secrets"].split(","))
+    settings = loaded({**variables, **dict.fromkeys(secrets, "a secret of 16 or more")})
+    assert settings.demand.token
     assert options["args"] == "demand"
     assert options["port"] == str(settings.demand.port)
     assert settings.demand.host == "0.0.0.0"  # noqa: S104 of its container
     assert options["ingress"] == "internal"
+    assert "allow-unauthenticated" not in options, "organisation policies refuse allUsers"
     assert options["min-instances"] == options["max-instances"] == "1"
-    (crema,) = commands(README, "gcloud run deploy outlast-crema")
-    assert deployed(crema)["vpc-egress"] == "all-traffic"  # or internal ingress refuses it
+    (scaler,) = commands(README, "gcloud run deploy outlast-crema")
+    assert deployed(scaler)["vpc-egress"] == "all-traffic"  # or internal ingress refuses it
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the README's command needs jq")

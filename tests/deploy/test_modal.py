@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ from outlast_workers.settings import load_settings
 from bench.scripted_model_server import ScriptedModelServer, Step, Steps
 from outlast import Client
 from tests.deploy.graces import EXIT_S, GRACE_S
-from tests.deploy.readmes import blocks, commands
+from tests.deploy.readmes import blocks, made
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 
@@ -47,12 +48,13 @@ import json, sys, warnings
 import modal, modal.exception
 warnings.filterwarnings("error", category=modal.exception.DeprecationError)
 sys.path.insert(0, sys.argv[1])
-seen = {}
+seen, mounted = {}, {}
 def recording(kind):
     original = getattr(modal.App, kind)
     def recorded(self, **options):
         decorate = original(self, **options)
         def named(it):
+            mounted[getattr(it, "__name__", "?")] = options.get("volumes", {})
             seen[getattr(it, "__name__", "?")] = {
                 key: value if isinstance(value, (int, float, str)) else repr(value)
                 for key, value in options.items()
@@ -65,7 +67,8 @@ recording("cls")
 import app
 print(json.dumps({
     "functions": seen, "cpu": app.CPU_SETTINGS, "gpu": app.GPU_SETTINGS, "life": app.LIFE_S,
-    "startup": app.GPU_STARTUP_S, "vllm": app.VLLM,
+    "startup": app.GPU_STARTUP_S, "vllm": app.VLLM, "dispatch": app.DISPATCH_S,
+    "writers": [name for name, volumes in mounted.items() if app.weights in volumes.values()],
     "fleets": {fleet.function: {
         "max_workers": fleet.max_workers, "slots": {queue.name: queue.slots for queue in fleet.queues},
     } for fleet in (app.CPU, app.GPU)},
@@ -88,7 +91,7 @@ def app() -> dict[str, Any]:
 
 
 def test_modal_accepts_the_app_without_deprecations(app: dict[str, Any]) -> None:
-    assert set(app["functions"]) == {"worker", "GpuWorker", "safety_net"}
+    assert set(app["functions"]) == {"worker", "GpuWorker", "fetch_weights", "dispatcher"}
 
 
 def test_the_readme_exports_what_its_commands_read() -> None:
@@ -107,9 +110,6 @@ def test_the_readme_exports_what_its_commands_read() -> None:
     exported = {line.partition("=")[0] for line in done.stdout.splitlines()}
     source = (FOLDER / "app.py").read_text()
     assert set(re.findall(r'os\.environ\["(\w+)"\]', source)) <= exported
-    (demand,) = commands(FOLDER / "README.md", "docker run")
-    passed = {demand[at + 1] for at, word in enumerate(demand) if word == "--env"}
-    assert {name for name in passed if "=" not in name} <= exported
 
 
 def test_a_deprecated_parameter_is_rejected(tmp_path: Path) -> None:
@@ -132,6 +132,20 @@ def test_every_function_is_bounded_and_never_retried_by_modal(app: dict[str, Any
         app["functions"]["GpuWorker"]["max_containers"] == app["fleets"]["GpuWorker"]["max_workers"]
     )
     assert app["functions"]["GpuWorker"]["startup_timeout"] == app["startup"]
+
+
+def test_a_run_of_the_dispatcher_ends_before_the_next_one_starts(app: dict[str, Any]) -> None:
+    assert "Period(minutes=1)" in (FOLDER / "app.py").read_text()
+    longest_round_s = 3 * modal_dispatch.DEMAND_TIMEOUT_S
+    ending_s = modal_dispatch.INTERVAL_S + modal_dispatch.DEMAND_STOP_S
+    assert app["dispatch"] + ending_s <= 60
+    assert app["dispatch"] + longest_round_s + ending_s <= app["functions"]["dispatcher"]["timeout"]
+
+
+def test_workers_only_read_the_weights_and_never_download(app: dict[str, Any]) -> None:
+    assert app["gpu"]["HF_HUB_OFFLINE"] == "1"
+    assert app["gpu"]["HF_HUB_CACHE"].startswith("/weights/")
+    assert app["writers"] == ["fetch_weights"]
 
 
 def test_the_drain_and_its_exit_fit_in_the_grace() -> None:
@@ -291,6 +305,58 @@ def test_rounds_reach_the_demand_and_a_restarted_dispatcher_starts_nothing(
     for queue, slots in (("agents", 100), ("tools-serverless", 10)):
         path = f"/demand/{queue}?deployment=outlast&build_id={BUILD_ID}&slots={slots}"
         assert path in DemandEndpoint.paths
+
+
+class EndsAtFirstSpawn(FakeModal):
+    """Ends the dispatcher as Modal ends a function, as soon as a worker is started."""
+
+    def spawn(self) -> None:
+        super().spawn()
+        raise KeyboardInterrupt
+
+
+async def test_the_dispatcher_starts_a_worker_for_a_run_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real server and a real demand service, which it starts and ends itself."""
+    fake, port = EndsAtFirstSpawn(), free_port()
+    monkeypatch.setattr(
+        modal_dispatch, "find_fleet", lambda *_: FleetOnModal(fake.count, fake.spawn)
+    )
+    demand = [sys.executable, "-m", "outlast_workers", "demand"]
+    async with TemporalServer(
+        log_dir=tmp_path, port=free_port(), dynamic_config=("workercontroller.enabled=true",)
+    ) as temporal:
+        await made(temporal.address, "create", "--name", "outlast")
+        version = ("--deployment-name", "outlast", "--build-id", BUILD_ID)
+        await made(temporal.address, "set-current-version", *version, "--allow-no-pollers", "--yes")
+        client = await Client.connect(target_host=temporal.address)
+        await client.start("reader", "go")
+        monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.address)
+        monkeypatch.setenv("OUTLAST_DEMAND__PORT", str(port))
+        monkeypatch.setenv("OUTLAST_DEMAND__GRPC_PORT", str(free_port()))
+        with pytest.raises(KeyboardInterrupt):
+            modal_dispatch.dispatch_for(
+                (Fleet("worker", (TaskQueue("agents", 100),), 20),),
+                demand,
+                build_id=BUILD_ID,
+                life_s=60,
+                demand_url=f"http://127.0.0.1:{port}",
+            )
+    assert fake.spawned == 1
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port)):
+        pass
+
+
+def test_a_demand_service_that_ends_fails_the_run_of_the_dispatcher() -> None:
+    with pytest.raises(RuntimeError, match=r"did not start \(status 3\)"):
+        modal_dispatch.dispatch_for(
+            (),
+            [sys.executable, "-c", "raise SystemExit(3)"],
+            build_id=BUILD_ID,
+            life_s=60,
+            demand_url=f"http://127.0.0.1:{free_port()}",
+        )
 
 
 RUN_WORKER = """

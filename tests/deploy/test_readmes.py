@@ -1,7 +1,5 @@
 """What the READMEs of the serverless targets tell people, tried on a real server where it can be."""
 
-import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
 
 from tests.deploy.placeholders import BUILD_ID
-from tests.deploy.readmes import commands, ran
+from tests.deploy.readmes import commands, made, ran
 from tests.deploy.tools import ROOT
 
 README_OF = {
@@ -23,22 +21,9 @@ VERSION = ("--deployment-name", "outlast", "--build-id", BUILD_ID)
 CONTROLLER = ("workercontroller.enabled=true",)
 """Without it a version is made by a worker that polls it, and by no command."""
 
-MADE_WITHIN_S = 10
-
 
 def teardown(target: str) -> list[list[str]]:
     return commands(README_OF[target], "temporal", "Teardown")
-
-
-async def made(address: str, *words: str) -> None:
-    """Run a command about worker deployments until the server has applied the commands before it."""
-    until = time.monotonic() + MADE_WITHIN_S
-    while True:
-        status, output = await ran(["temporal", "worker", "deployment", *words], address)
-        if status == 0:
-            return
-        assert time.monotonic() < until, output
-        await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("target", README_OF)
@@ -77,5 +62,5 @@ def test_both_kinds_of_workers_are_started_once_where_demand_starts_them() -> No
     jobs = commands(README_OF["azure"], "az containerapp job start", START)
     assert [job[-1] for job in jobs] == [f"outlast-cpu-{BUILD_ID}", f"outlast-gpu-{BUILD_ID}"]
     functions = commands(README_OF["modal"], "modal run", START)
-    named = [command[3].partition("::")[2] for command in functions]
-    assert named == ["worker", "GpuWorker.serve"]
+    named = [word.partition("::")[2] for command in functions for word in command if "::" in word]
+    assert named == ["fetch_weights", "worker", "GpuWorker.serve"]

@@ -1,8 +1,8 @@
 """The dispatcher for Modal: it starts as many workers as the demand service asks for.
 
-`deploy/modal/app.py` defines the fleets and runs the dispatcher. The dispatcher keeps no important state:
-each round reads the running workers from Modal. It can be restarted, or run twice. A surplus worker ends
-when it is idle.
+`deploy/modal/app.py` defines the fleets and runs the dispatcher, with its own demand service on loopback.
+The dispatcher keeps no important state: each round reads the running workers from Modal. It can be
+restarted, or run twice. A surplus worker ends when it is idle.
 
 This module imports only the standard library, because Modal's containers import it without outlast.
 """
@@ -10,18 +10,30 @@ This module imports only the standard library, because Modal's containers import
 import importlib
 import json
 import logging
+import subprocess
 import time
 import urllib.parse
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from outlast_workers.serverless.modal_lease import CHECK_INTERVAL_S, stop
 
 INTERVAL_S = 5.0
 """The server's numbers are up to 5 s old, so a shorter interval shows nothing new."""
 
 DEMAND_TIMEOUT_S = 10.0
+
+DEMAND_URL = "http://127.0.0.1:8070"
+"""The dispatcher's own demand service. It listens on loopback, so it needs no token."""
+
+DEMAND_START_S = 30.0
+"""A demand service that does not answer after this time fails the run of the dispatcher."""
+
+DEMAND_STOP_S = 5.0
+"""A demand service that does not exit this long after SIGTERM is killed."""
 
 SETTLE_S = 15.0
 """Seconds for which a started worker counts, even if Modal does not count it yet."""
@@ -165,22 +177,43 @@ def dispatch(
     return starts
 
 
-def dispatch_once(fleets: Iterable[Fleet], *, demand_url: str, build_id: str) -> None:
-    """Run one round for every fleet."""
-    for fleet in fleets:
-        _dispatch_logged(
-            fleet, find_fleet(fleet, build_id), ExpectedWorkers(), demand_url, build_id
-        )
+def dispatch_for(
+    fleets: Iterable[Fleet],
+    demand_command: Sequence[str],
+    *,
+    build_id: str,
+    life_s: float,
+    demand_url: str = DEMAND_URL,
+) -> None:
+    """Run the demand service, and rounds for every fleet, until `life_s` are over.
 
-
-def dispatch_forever(fleets: Iterable[Fleet], *, demand_url: str, build_id: str) -> None:
-    """Run rounds for every fleet until the process ends."""
+    Raises `RuntimeError` if the demand service does not start, and kills it at the end.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    deployed = [(fleet, find_fleet(fleet, build_id), ExpectedWorkers()) for fleet in fleets]
-    while True:  # ends with the process
-        for fleet, on_modal, expected in deployed:
-            _dispatch_logged(fleet, on_modal, expected, demand_url, build_id)
-        time.sleep(INTERVAL_S)
+    deadline = time.monotonic() + life_s
+    # In its own process group, so that an interrupt of this process does not reach it.
+    demand = subprocess.Popen(demand_command, process_group=0)
+    try:
+        _await_demand(demand, demand_url)
+        deployed = [(fleet, find_fleet(fleet, build_id), ExpectedWorkers()) for fleet in fleets]
+        while time.monotonic() < deadline:
+            for fleet, on_modal, expected in deployed:
+                _dispatch_logged(fleet, on_modal, expected, demand_url, build_id)
+            time.sleep(INTERVAL_S)
+    finally:
+        stop(demand, within_s=DEMAND_STOP_S)
+
+
+def _await_demand(demand: subprocess.Popen[bytes], demand_url: str) -> None:
+    """Wait until the demand service answers; raises `RuntimeError` if it ends, or is too slow."""
+    deadline = time.monotonic() + DEMAND_START_S
+    while demand.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{demand_url}/healthz", timeout=DEMAND_TIMEOUT_S):  # noqa: S310
+                return
+        except OSError:
+            time.sleep(CHECK_INTERVAL_S)
+    raise RuntimeError(f"the demand service did not start (status {demand.poll()}): see its log")
 
 
 def _dispatch_logged(
