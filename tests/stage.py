@@ -220,11 +220,11 @@ async def on_stage(
 
 async def pending(run: Run) -> PendingRequest:
     """Return the request that a run waits for."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 # The test server loses queries of a run that continues as new.
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(5):
                     requests = await run.pending_requests()
             except Exception:  # noqa: BLE001 the run has not begun
                 requests = []

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -148,20 +147,18 @@ async def temporal_cli(client: Client, *arguments: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
 
 
 async def execute(stage: Stage, *typed: str) -> str:
-    began = time.monotonic()
     status, output = await temporal_cli(
         stage.client.temporal,
         *("workflow", "execute", "--type", "AgentWorkflow", "--task-queue", stage.task_queue),
         *typed,
     )
     assert status != 0, output
-    assert time.monotonic() - began < 10
     assert "StackTrace" not in output
     return output
 

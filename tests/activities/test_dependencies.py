@@ -183,7 +183,8 @@ async def _slow() -> Shop:
 async def test_a_dependency_that_cannot_be_opened_is_one_line_at_start(
     function: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "OPEN_WITHIN_S", 0.2)
+    if function is _slow:
+        monkeypatch.setattr(runner_module, "OPEN_WITHIN_S", 0.2)
     broken: Any = dependency(function)
     agent = Agent(name="keeper", instructions="Keep.", tools=[count], deps=broken)
     with pytest.raises(NotReady) as caught:
@@ -209,7 +210,7 @@ async def test_a_dependency_that_does_not_close_is_abandoned(
     started = time.monotonic()
     async with _runner(catalog_of([agent])):
         pass
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("error", [ValueError("closed twice"), SystemExit(1)])

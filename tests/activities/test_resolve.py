@@ -101,11 +101,11 @@ async def test_64_tools_of_a_large_catalog_are_found_at_once() -> None:
     activities = ResolveActivities(
         Catalog(agents={}, tools=tools), routes=Routes(generate=ROUTE, tools=ROUTE)
     )
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(BadRequest, match="is not registered"):
         await activities.resolve_agent(ResolveInput(tools=tuple(f"x{n}" for n in range(64))))
     await activities.resolve_agent(ResolveInput(tools=("look",) * 64))
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(

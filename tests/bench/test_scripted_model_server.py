@@ -247,19 +247,19 @@ class TestServer:
 
     def test_process_ends_with_its_parent(self) -> None:
         command = [sys.executable, "-m", "bench.scripted_model_server"]
-        starter = f"import subprocess as s; p = s.Popen({command!r}); print(p.pid, flush=True)"
+        starter = f"import subprocess as s; p = s.Popen({command!r}, stdout=s.PIPE, text=True)"
         parent = subprocess.run(
-            [sys.executable, "-c", f"{starter}; import time; time.sleep(0.5)"],
+            [sys.executable, "-c", f"{starter}; print(p.pid, p.stdout.readline())"],
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=True,
         )
         pid, url = parent.stdout.split()
         try:
             assert url.startswith("http://127.0.0.1:")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while alive(int(pid)) and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert not alive(int(pid))
@@ -269,7 +269,7 @@ class TestServer:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.01)
 

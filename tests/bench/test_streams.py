@@ -166,10 +166,11 @@ class TestLeaving:
             connection = await connected(server)
             connection.send(streaming())
             await until(lambda: server.sent_pieces > 0)
-            await asyncio.sleep(0.2)
-            held = server.sent_pieces
-            await asyncio.sleep(0.1)
-            assert server.sent_pieces == held
+            async with asyncio.timeout(30):
+                held = 0
+                while server.sent_pieces != held:
+                    held = server.sent_pieces
+                    await asyncio.sleep(0.2)
             connection.writer.transport.abort()
             await until(lambda: server.running == 0)
 

@@ -33,7 +33,7 @@ def group_is_gone(group: int) -> bool:
 
 
 async def gone(group: int) -> bool:
-    for _ in range(100):
+    for _ in range(600):
         if group_is_gone(group):
             return True
         await asyncio.sleep(0.05)

@@ -100,6 +100,6 @@ async def sent(server: ScriptedModelServer, body: dict[str, Any]) -> Sent:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.005)

@@ -30,7 +30,7 @@ def test_f4_no_pattern_takes_long(length: int) -> None:
         assert problem(text, {"type": "string", "pattern": key})
         schema = {"patternProperties": {key: {"type": "string"}}, "additionalProperties": False}
         assert problem({text: 1}, {"type": "object", **schema})
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -124,17 +124,17 @@ def test_what_no_linear_engine_matches_is_rejected_with_a_reason(pattern: str, r
     ],
 )
 def test_matching_takes_linear_time(pattern: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     for text in ("a" * 50_000 + "!", "x" * 50_000):
         matches(pattern, text)
-    assert time.process_time() - started < MAX_MATCH_S
+    assert time.thread_time() - started < MAX_MATCH_S
 
 
 def test_many_patterns_are_parsed_in_time_and_few_are_kept() -> None:
-    started = time.process_time()
+    started = time.thread_time()
     for number in range(200):
         pattern_of(f"(?i)[a-z]{{1,9}}{number}").compiled()
-    assert time.process_time() - started < MAX_MATCH_S
+    assert time.thread_time() - started < MAX_MATCH_S
     assert len(patterns._CACHE) <= MAX_CACHED_PATTERNS
 
 

@@ -322,10 +322,10 @@ def _star(length: int) -> dict[str, Any]:
     ],
 )
 def test_hostile_schemas_are_checked_in_time(schema: Any) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with contextlib.suppress(ValueError):
         check_schema(schema, "out")
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_a_list_that_contains_itself_is_no_schema() -> None:
@@ -489,10 +489,10 @@ def hostile_schemas() -> list[Any]:
 
 @pytest.mark.parametrize("schema", hostile_schemas())
 def test_a_schema_of_a_stranger_is_checked_in_time(schema: Any) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     with contextlib.suppress(ValueError):
         check_schema(schema, "out")
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 class Fuzzer:

@@ -89,7 +89,7 @@ async def test_an_invalid_request_is_rejected_and_the_connection_closed() -> Non
 
 
 async def test_an_incomplete_request_does_not_delay_the_end() -> None:
-    async with asyncio.timeout(5), serving(READY) as port:
+    async with asyncio.timeout(9), serving(READY) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\n")
         await writer.drain()

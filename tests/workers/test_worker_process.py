@@ -30,6 +30,16 @@ def look(port: int) -> tuple[int, dict[str, Any]]:
             return refused.code, json.load(refused)
 
 
+async def until_health(port: int, *, model_reachable: bool) -> tuple[int, dict[str, Any]]:
+    """Return what a process reports once it knows whether it reaches its model server."""
+    async with asyncio.timeout(30):
+        while True:
+            status, body = await asyncio.to_thread(look, port)
+            if body["model_reachable"] is model_reachable:
+                return status, body
+            await asyncio.sleep(0.05)
+
+
 async def test_health_reports_what_a_process_can_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,13 +59,11 @@ async def test_health_reports_what_a_process_can_reach(
                 run_process(settings, stop=stop, address=temporal.address, ready=ready.set)
             )
             await ready.wait()
-            await asyncio.sleep(0.5)
-            status, body = await asyncio.to_thread(look, port)
-            assert (status, body["status"], body["model_reachable"]) == (200, "ready", True)
+            status, body = await until_health(port, model_reachable=True)
+            assert (status, body["status"]) == (200, "ready")
             assert body["queues"]["tools"] == "agents"
-        await asyncio.sleep(1)
-        status, body = await asyncio.to_thread(look, port)
-        assert (status, body["model_reachable"], body["temporal_reachable"]) == (503, False, True)
+        status, body = await until_health(port, model_reachable=False)
+        assert (status, body["temporal_reachable"]) == (503, True)
         stop.set()
         await process
 
@@ -83,12 +91,12 @@ async def test_a_life_ends_while_tasks_keep_coming_and_the_task_in_flight_comple
         )
         await ready.wait()
         trickle = asyncio.create_task(_start_runs(client))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await process
         life_s = time.monotonic() - started_at
         trickle.cancel()
         attempts = await _attempts(client)
-    assert 4 <= life_s < 12
+    assert 4 <= life_s < 30
     assert attempts == {1}, "the drain completed what was in flight"
 
 

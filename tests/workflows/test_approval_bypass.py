@@ -221,7 +221,7 @@ async def test_a_workflow_of_somebody_else_makes_no_call(
             task_queue=queue,
         )
         with pytest.raises(WorkflowFailureError) as failed:
-            await asyncio.wait_for(handle.result(), 20)
+            await asyncio.wait_for(handle.result(), 40)
     assert isinstance(failed.value.cause, ActivityError)
     assert isinstance(failed.value.cause.cause, ApplicationError)
     assert reason in failed.value.cause.cause.message
@@ -271,7 +271,7 @@ async def test_a_reset_to_the_time_before_a_request_asks_again(stage: Stage) -> 
     assert second.nonce != first.nonce
     assert len(PAYMENTS) == 1
     await again.deny(second, signer=ANN)
-    await asyncio.wait_for(again.result(), 20)
+    await asyncio.wait_for(again.result(), 40)
     assert len(PAYMENTS) == 1
 
 

@@ -60,7 +60,7 @@ BOTH = [call("book_flight", seat="1A"), call("book_flight", seat="2B", meal="fis
 
 async def cancelled_after_booking(run: Run) -> None:
     """Cancel a run that has booked, in its next turn."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not world or (await run.progress()).turn < 2:
             await asyncio.sleep(0.1)
     await run.cancel()
@@ -153,7 +153,7 @@ async def test_a_call_that_may_have_happened_is_put_to_a_person_and_not_repeated
     async with on_stage(temporal, model, [bank]) as stage:
         run = await stage.start("bank")
         await run.approve(await pending(run), by="ann")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not (await run.pending_requests()):
                 await asyncio.sleep(0.1)
         request = await pending(run)

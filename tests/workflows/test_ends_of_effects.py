@@ -181,7 +181,7 @@ def house(temporal: Client, *script: Any, cached: int = 1000) -> House:
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not await look():
             await asyncio.sleep(0.05)
 
@@ -212,7 +212,7 @@ async def test_an_effect_that_completes_as_its_run_ends_is_undone(
         async with at.serve("workflows", "generate") as stage:
             limits = {"deadline_s": deadline_s} if deadline_s else {}
             run = await stage.start("doer", limits=limits)
-            await asyncio.wait_for(BEGUN.wait(), 20)
+            await asyncio.wait_for(BEGUN.wait(), 40)
         # Nobody works on the run now, so both events wait for one workflow task.
         if end == "cancelled before":
             await run.cancel()
@@ -236,7 +236,7 @@ async def test_an_effect_under_way_is_waited_for_and_undone(
     async with at.serve("workflows", "generate", "tools") as stage:
         limits = {"deadline_s": 2} if end == "deadline" else {}
         run = await stage.start("doer", limits=limits)
-        await asyncio.wait_for(BEGUN.wait(), 20)
+        await asyncio.wait_for(BEGUN.wait(), 40)
         if end == "cancel":
             await run.cancel()
         await asyncio.sleep(3)  # a heartbeat brings the cancellation to the worker
@@ -258,7 +258,7 @@ async def test_a_call_that_no_worker_has_taken_is_not_waited_for(
             await run.approve(await pending(run), by="ann")
         await has_event(temporal, run, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, 2)
         await run.cancel()
-        result = await asyncio.wait_for(run.result(), 10)
+        result = await asyncio.wait_for(run.result(), 40)
     assert result.status == "stopped"
     assert [(each.call_id, each.outcome) for each in result.compensations] == (
         [("1.1", "not_made")] if used is pay else []
@@ -307,7 +307,7 @@ async def test_a_call_that_is_being_verified_as_its_run_ends_is_not_forgotten(
     at = house(temporal, call("reserve_lost", ref="r"), cached=0)
     async with at.serve("workflows", "generate", "tools") as stage:
         run = await stage.start("doer", limits=limits_of(end))
-        await asyncio.wait_for(VERIFYING.wait(), 20)
+        await asyncio.wait_for(VERIFYING.wait(), 40)
         if not happened:
             EFFECTS.clear()
         await ended(run, end)
@@ -350,7 +350,7 @@ async def test_a_call_that_nothing_undoes_is_named_and_not_waited_for(
         run = await stage.start("doer", limits=limits_of(end))
         await pending(run)
         await ended(run, end)
-        result = await asyncio.wait_for(run.result(), 10)
+        result = await asyncio.wait_for(run.result(), 40)
     (outcome,) = result.compensations
     assert (outcome.call_id, outcome.outcome) == ("1.1", "unknown")
     assert "it is unknown whether it happened" in outcome.detail
@@ -370,7 +370,7 @@ async def test_several_calls_end_in_their_own_ways(temporal: Client, cached: int
         async def both_pend() -> bool:
             return len(await run.pending_requests()) == 2
 
-        await asyncio.wait_for(BEGUN.wait(), 20)
+        await asyncio.wait_for(BEGUN.wait(), 40)
         await until(both_pend)
         await run.cancel()
         await asyncio.sleep(1)

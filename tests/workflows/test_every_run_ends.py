@@ -67,7 +67,7 @@ def payload(data: bytes, encoding: bytes = b"json/plain") -> RawValue:
 
 async def fails(handle: Any) -> ApplicationError:
     with pytest.raises(WorkflowFailureError) as failed:
-        await asyncio.wait_for(handle.result(), 15)
+        await asyncio.wait_for(handle.result(), 40)
     assert isinstance(failed.value.cause, ApplicationError)
     return failed.value.cause
 
@@ -146,7 +146,7 @@ async def test_each_run_of_a_cron_schedule_reads_its_input_as_a_request(temporal
             cron_schedule="@every 1s",
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while (
                     len([one async for one in temporal.list_workflows(f"WorkflowId = '{run_id}'")])
                     < 3
@@ -257,7 +257,7 @@ async def test_a_tool_result_that_is_not_json_fails_the_run_and_is_undone(
         ),
     ):
         with pytest.raises(RunFailed, match="the result of foreign cannot be read") as failed:
-            await asyncio.wait_for(stage.run("user"), 20)
+            await asyncio.wait_for(stage.run("user"), 40)
     assert failed.value.cause_type == "ToolFailed"
     assert "foreign (call 1.1): undone" in failed.value.message
 
@@ -292,7 +292,7 @@ async def test_other_results_are_for_the_model(
         ),
     ):
         run = await stage.start("user")
-        assert (await asyncio.wait_for(run.result(), 20)).output == "done"
+        assert (await asyncio.wait_for(run.result(), 40)).output == "done"
         (entry,) = [entry for entry in await run.transcript() if entry.role == "tool"]
     assert shown in (entry.content or "")
     assert "\n" not in (entry.content or "")
@@ -335,7 +335,7 @@ async def test_a_decision_that_no_right_worker_returns_fails_the_run(
         ),
     ):
         with pytest.raises(RunFailed) as failed:
-            await asyncio.wait_for(stage.run("plain", limits={"max_tokens": 10_000}), 20)
+            await asyncio.wait_for(stage.run("plain", limits={"max_tokens": 10_000}), 40)
     assert failed.value.cause_type.startswith("Model")
 
 
@@ -367,7 +367,7 @@ async def test_impossible_numbers_of_a_worker_do_not_enlarge_the_budget(
         ),
     ):
         run = await stage.start("plain", limits={"max_tokens": 10_000})
-        (ended,) = await asyncio.gather(asyncio.wait_for(run.result(), 20), return_exceptions=True)
+        (ended,) = await asyncio.gather(asyncio.wait_for(run.result(), 40), return_exceptions=True)
     if isinstance(ended, AgentResult):
         assert ended.usage.tokens >= 0
         assert all(0 <= leg.waited_s < 1e9 for leg in ended.legs)
@@ -388,7 +388,7 @@ async def test_a_bug_fails_the_run_and_undoes_its_effects(
         monkeypatch.setattr("outlast_workflows.run.decision_message", broken)
         monkeypatch.setattr("outlast_workflows.run.call_summary", broken)
         with pytest.raises(RunFailed, match="KeyError") as failed:
-            await asyncio.wait_for(stage.run("plain"), 20)
+            await asyncio.wait_for(stage.run("plain"), 40)
     assert failed.value.cause_type == InternalError.__name__
 
 
@@ -444,5 +444,5 @@ async def test_an_agent_is_called_from_a_run_with_any_id(temporal: Client, lengt
     model = ScriptedModel([call("plain", input="go"), answer("small"), answer("big")])
     run_id = (uuid.uuid4().hex + "y" * 1_000)[: max(length, 32)]
     async with on_stage(temporal, model, [BOSS]) as stage:
-        result = await asyncio.wait_for(stage.run("boss", id=run_id), 20)
+        result = await asyncio.wait_for(stage.run("boss", id=run_id), 40)
     assert result.output == "big"

@@ -133,7 +133,7 @@ async def test_each_run_of_a_cron_schedule_has_keys_of_its_own(temporal: Client)
             task_queue=stage.task_queue,
             cron_schedule="@every 1s",
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(KEYS) < 2:
                 await asyncio.sleep(0.1)
         await temporal.get_workflow_handle(run_id).terminate()
@@ -151,7 +151,7 @@ async def test_what_has_expired_is_not_approved_on_a_worker_that_replays(
     async with on_stage(temporal, ScriptedModel([batch]), [doer], settings=settings) as stage:
         run = await stage.start("doer")
         await pending(run)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while [each.request_id for each in await run.pending_requests()] != ["1.2"]:
                 await asyncio.sleep(0.1)
     # The next worker does not have the run in its cache.
@@ -165,7 +165,7 @@ async def test_what_has_expired_is_not_approved_on_a_worker_that_replays(
             await again.approve("1.1", by="ann")
         if other == "left":
             await again.approve("1.2", by="ann")
-        result = await asyncio.wait_for(again.result(), 20)
+        result = await asyncio.wait_for(again.result(), 40)
     assert result.output == "done"
     assert PAID == ["paid"]
 
@@ -183,7 +183,7 @@ async def test_a_message_on_the_last_turn_is_rejected(
 
     async with on_stage(temporal, ScriptedModel([slowly]), [doer], cached=cached) as stage:
         run = await stage.start("doer", limits={"max_turns": 1})
-        await asyncio.wait_for(is_prompted.wait(), 20)
+        await asyncio.wait_for(is_prompted.wait(), 40)
         with pytest.raises(BadRequest, match="takes its last turn"):
             await run.say("wait", when=when)
         await temporal.get_workflow_handle(run.id).signal("say", {"text": "wait", "when": when})
@@ -196,7 +196,7 @@ async def test_messages_that_nobody_read_are_counted(temporal: Client, cached: i
     model = ScriptedModel([call("wait")])
     async with on_stage(temporal, model, [doer], cached=cached) as stage:
         run = await stage.start("doer")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not WAITS.is_set():
                 await asyncio.sleep(0.05)
         await run.say("first")

@@ -36,7 +36,7 @@ async def test_a_step_whose_first_leg_has_no_worker_is_served_by_the_second(
         began = time.monotonic()
         result = await stage.run("looker")
         assert result.output == "seen"
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
         activities = await stage.activities()
         assert activities == ["generate", "generate", "look", "generate"]
 

@@ -94,7 +94,7 @@ async def test_local_calls_of_one_decision_run_side_by_side(temporal: Client) ->
     @tool(effect="read", timeout=SHORT)
     async def meet(who: str) -> str:
         """Wait for the other."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await together.wait()
         return who
 
@@ -109,7 +109,7 @@ async def test_a_local_call_does_not_delay_other_calls_of_its_decision(temporal:
     @tool(effect="read", timeout=SHORT)
     async def short() -> str:
         """Wait for the other call."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await begun.wait()
         return "short"
 
@@ -159,18 +159,18 @@ async def test_a_call_that_outlives_its_bound_is_ordinary_from_then_on(
 ) -> None:
     seen: list[bool] = []
 
-    @tool(effect="read", timeout=timedelta(milliseconds=400), name="slow")
+    @tool(effect="read", timeout=timedelta(seconds=1), name="slow")
     async def slow_async() -> str:
         """Hang at first."""
         seen.append(activity.info().is_local)
-        await asyncio.sleep(2 if len(seen) == 1 else 0)
+        await asyncio.sleep(3 if len(seen) == 1 else 0)
         return "fine"
 
-    @tool(effect="read", timeout=timedelta(milliseconds=400), name="slow")
+    @tool(effect="read", timeout=timedelta(seconds=1), name="slow")
     def slow_plain() -> str:
         """Hang at first."""
         seen.append(activity.info().is_local)
-        time.sleep(2 if len(seen) == 1 else 0)
+        time.sleep(3 if len(seen) == 1 else 0)
         return "fine"
 
     made = slow_async if kind == "async" else slow_plain

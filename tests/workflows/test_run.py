@@ -63,7 +63,7 @@ async def test_calls_of_one_decision_run_side_by_side(temporal: Client, cached: 
     @tool(effect="read")
     async def meet(who: str) -> str:
         """Wait for the other."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await together.wait()
         return who
 

@@ -109,7 +109,7 @@ def test_a_text_without_one_decision_is_a_value_error(text: str) -> None:
 )
 def test_no_text_takes_long(part: str) -> None:
     text = part * (1_000_000 // len(part))
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ValueError, match=r".+"):
         decision_value(text + "!")
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2

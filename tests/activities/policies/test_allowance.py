@@ -99,10 +99,10 @@ def test_no_number_of_dollars_blocks_the_event_loop(cost: str, price: str) -> No
     priced = Price.model_construct(prompt_usd=Decimal(price), completion_usd=Decimal(price))
     allowance = Allowance(cost_usd=Decimal(cost), price=priced)
 
-    began = time.perf_counter()
+    began = time.thread_time()
     tokens = allowance.completion_tokens(100, Tokens(prompt_tokens=10**12), most=500)
 
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 1
     assert tokens in (500, "cost")
 
 

@@ -108,9 +108,9 @@ def test_a_format_says_nothing_of_what_is_no_text() -> None:
     ],
 )
 def test_formats_take_linear_time(form: str, text: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     problem(text, {"type": "string", "format": form})
-    assert time.process_time() - started < MAX_CHECK_S
+    assert time.thread_time() - started < MAX_CHECK_S
 
 
 def chain(levels: int, link: Any, last: Any) -> dict[str, Any]:
@@ -185,9 +185,9 @@ BOMBS: list[tuple[Any, Any]] = [
 )
 def test_every_check_ends_soon_with_a_result(schema: Any, value: Any, draft: str | None) -> None:
     declared = schema if draft is None else {"$schema": draft, **schema}
-    started = time.process_time()
+    started = time.thread_time()
     result = problem(value, declared)
-    assert time.process_time() - started < MAX_CHECK_S
+    assert time.thread_time() - started < MAX_CHECK_S
     assert result is None or "\n" not in result
 
 

@@ -54,7 +54,7 @@ def serve(temporal: Client, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 async def _listening(port: int, process: "asyncio.Task[int]") -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not process.done():
             try:
                 _, writer = await asyncio.open_connection(HOST, port)
@@ -96,7 +96,7 @@ async def _call(
         f"/{keda.SERVICE}/{method}",
         request_serializer=type(request).SerializeToString,
         response_deserializer=bytes,
-    )(request, metadata=tuple((headers or {}).items()), timeout=5)
+    )(request, metadata=tuple((headers or {}).items()), timeout=30)
     try:
         await (call.read() if is_stream else call)
     except grpc.aio.AioRpcError as error:
@@ -129,7 +129,7 @@ async def _is_ok(path: str, demand: DemandSettings, headers: Mapping[str, str]) 
 
 
 async def _reached(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not await condition():
             await asyncio.sleep(0.1)
 

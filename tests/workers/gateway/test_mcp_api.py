@@ -102,7 +102,7 @@ async def send(client: McpClient, method: str, params: RequestParams) -> dict[st
 
 
 async def until(client: McpClient, task_id: str, *statuses: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             task = await send(client, "tasks/get", TaskParams(taskId=task_id))
             if task["status"] in statuses:
@@ -246,12 +246,12 @@ async def test_an_old_client_gets_the_id_of_a_long_run(
     ):
         text = text_of(await client.call_tool("desk", {"input": "Refund 7"}))
         run_id = text.split("Its id is ")[1].split(". ")[0]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while "waits for a person" not in text:
                 text = text_of(await client.call_tool("run_status", {"run": run_id}))
         body = {"request_id": "1.1", "decision": "approve"}
         assert (await http.post(f"/runs/{run_id}/decide", json=body)).status_code == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while text != "Done.":
                 text = text_of(await client.call_tool("run_status", {"run": run_id}))
 

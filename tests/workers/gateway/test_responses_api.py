@@ -48,7 +48,7 @@ async def client_of(gateway: Doors, name: str = "ann") -> AsyncIterator[openai.A
 
 
 async def finished(client: openai.AsyncOpenAI, identifier: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             response = await client.responses.retrieve(identifier)
             if response.status not in {"queued", "in_progress"}:

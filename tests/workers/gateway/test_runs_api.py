@@ -46,7 +46,7 @@ async def started(client: httpx2.AsyncClient, **body: Any) -> str:
 
 
 async def until(client: httpx2.AsyncClient, run_id: str, status: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             response = await client.get(f"/runs/{run_id}")
             if response.status_code == 200 and response.json()["status"] == status:
@@ -124,7 +124,7 @@ async def test_two_readers_share_one_feed(temporal: TemporalClient) -> None:
             raise AssertionError
 
         assert await asyncio.gather(*(first_request() for _ in range(20))) == ["1.1"] * 20
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while gateway.front.feeds.count:
                 await asyncio.sleep(0.02)
         await ann.post(f"/runs/{run_id}/cancel")

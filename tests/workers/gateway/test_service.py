@@ -72,7 +72,7 @@ async def test_a_killed_gateway_loses_no_run(temporal: TemporalClient) -> None:
                         await client.post(f"/runs/{run_id}/decide", json=decision)
             assert (await client.get(f"/runs/{run_id}")).json()["output"] == "Done."
             second.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(second.wait(), 10) == 0
+            assert await asyncio.wait_for(second.wait(), 40) == 0
 
 
 async def test_a_stopped_gateway_ends_its_streams(temporal: TemporalClient) -> None:
@@ -87,5 +87,5 @@ async def test_a_stopped_gateway_ends_its_streams(temporal: TemporalClient) -> N
                 async for line in stream.aiter_lines():
                     if line == "event: request_opened":
                         process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 10) == 0
+            assert await asyncio.wait_for(process.wait(), 40) == 0
         await temporal.get_workflow_handle(run_id).cancel()

@@ -59,7 +59,7 @@ def exists(pid: int) -> bool:
 
 
 async def is_soon_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while exists(pid) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     return not exists(pid)

@@ -207,7 +207,7 @@ async def test_callers_who_wait_leave_room_for_who_decides(temporal: Client) -> 
         waiting = [asyncio.create_task(run.reply()) for _ in range(12)]
         request = await pending(run)
         await asyncio.sleep(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await run.approve(request, by="ann")
         assert await asyncio.gather(*waiting) == ["done"] * 12
         await run.finish()
@@ -249,7 +249,7 @@ async def test_what_is_said_while_a_run_ends_is_refused(temporal: Client) -> Non
         run = await stage.start("booker", None, mode="conversation")
         await run.say("book")
         waiting = asyncio.create_task(run.reply())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(model.prompts) < 2:
                 await asyncio.sleep(0.1)
         await run.cancel()

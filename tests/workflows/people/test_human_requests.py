@@ -314,7 +314,7 @@ async def test_what_waits_for_a_team_is_found_by_its_name(temporal: Client) -> N
         await pending(run)
         for audience in ("first", "second"):
             query = f"AgentAudience = '{audience}' AND WorkflowId = '{run.id}'"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while not [one async for one in stage.client.temporal.list_workflows(query)]:
                     await asyncio.sleep(0.1)
         await run.deny("1.1")

@@ -86,7 +86,7 @@ async def test_each_audience_is_told_as_its_turn_comes(temporal: Client, tmp_pat
         )
         async with on_stage(temporal, model(), [desk], settings=settings) as stage:
             run = await stage.start("desk")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while not other.got:
                     await asyncio.sleep(0.1)
             await run.approve(await pending(run), by="ann")
@@ -110,7 +110,7 @@ async def test_a_broken_channel_holds_nothing_up_and_is_tried_again(temporal: Cl
         settings = settings_with(first={"webhook": flaky.url, "command": ["/bin/false"]})
         async with on_stage(temporal, model(), [desk], settings=settings) as stage:
             run = await stage.start("desk")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while len(flaky.got) < 2:
                     await asyncio.sleep(0.1)
             keys = {headers["webhook-id"] for headers, _ in flaky.got}
