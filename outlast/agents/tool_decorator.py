@@ -18,7 +18,6 @@ from outlast.agents.tool_options import (
     checked_max_calls,
     checked_name,
     checked_tool_class,
-    companion_call,
     explained_errors,
     seconds,
 )
@@ -33,7 +32,7 @@ from outlast.agents.tool_parameters import (
 )
 from outlast.agents.tools import Tool
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.effects import RESULT, Effect
+from outlast.contracts.effects import RESULT, CompanionTool, Effect
 from outlast.contracts.human import Approval
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived
@@ -130,8 +129,8 @@ def tool(  # noqa: PLR0913 the options of a tool, each by name
                 parameters=parameters,
                 effect=known_effect,
                 approval=checked_approval(approval, known_effect, parameters, tool_name),
-                compensate=companion_call(compensate, arguments, tool_name, also=(RESULT,)),
-                verify=companion_call(verify, arguments, tool_name),
+                compensate=_companion_call(compensate, arguments, tool_name, also=(RESULT,)),
+                verify=_companion_call(verify, arguments, tool_name),
                 max_calls=checked_max_calls(max_calls, tool_name),
                 tool_class=checked_tool_class(tool_class, tool_name),
                 timeout_s=seconds(timeout, f"tool {tool_name!r}: timeout"),
@@ -174,3 +173,34 @@ def _result_adapter(returns: Any) -> TypeAdapter[Any]:
         return TypeAdapter(returns, config=ConfigDict(ser_json_inf_nan="constants"))
     except PydanticUserError:
         return TypeAdapter(returns)  # a model has its own configuration
+
+
+def _companion_call(
+    companion: Tool[Any, ..., Any] | None,
+    arguments: type[BaseModel],
+    name: str,
+    *,
+    also: tuple[str, ...] = (),
+) -> CompanionTool | None:
+    """Return how a companion is called; raises `DefinitionError` if it needs other arguments."""
+    if companion is None:
+        return None
+    if not isinstance(companion, Tool):
+        raise DefinitionError(f"tool {name!r}: {companion!r} is not a tool; decorate it with @tool")
+    if companion.spec.approval is not None and companion.spec.approval.signed:
+        raise DefinitionError(
+            f"tool {name!r}: {companion.name} needs signatures, so a run cannot call it by itself"
+        )
+    offered = {*arguments.model_fields, *also}
+    takes = companion.arguments.model_fields
+    missing = [field for field in takes if takes[field].is_required() and field not in offered]
+    if missing:
+        raise DefinitionError(
+            f"tool {name!r}: {companion.name} needs {missing[0]!r}, which is not an argument of {name!r}"
+        )
+    return CompanionTool(
+        tool=companion.name,
+        takes=tuple(field for field in takes if field in offered),
+        effect=companion.spec.effect,
+        timeout_s=companion.spec.timeout_s,
+    )

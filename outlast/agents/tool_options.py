@@ -4,12 +4,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from pydantic import BaseModel
-
-from outlast.agents.tools import Tool
-from outlast.contracts.effects import CompanionTool, Effect
+from outlast.contracts.effects import Effect
 from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import DefinitionError
@@ -96,37 +93,6 @@ def checked_tool_class(name: str | None, tool_name: str) -> str | None:
     if name is None or re.fullmatch(NAME_PATTERN, name):
         return name
     raise DefinitionError(f"tool {tool_name!r}: tool_class {name!r} is not a name such as 'gpu'")
-
-
-def companion_call(
-    companion: Tool[Any, ..., Any] | None,
-    arguments: type[BaseModel],
-    name: str,
-    *,
-    also: tuple[str, ...] = (),
-) -> CompanionTool | None:
-    """Return how a companion is called; raises `DefinitionError` if it needs other arguments."""
-    if companion is None:
-        return None
-    if not isinstance(companion, Tool):
-        raise DefinitionError(f"tool {name!r}: {companion!r} is not a tool; decorate it with @tool")
-    if companion.spec.approval is not None and companion.spec.approval.signed:
-        raise DefinitionError(
-            f"tool {name!r}: {companion.name} needs signatures, so a run cannot call it by itself"
-        )
-    offered = {*arguments.model_fields, *also}
-    takes = companion.arguments.model_fields
-    missing = [field for field in takes if takes[field].is_required() and field not in offered]
-    if missing:
-        raise DefinitionError(
-            f"tool {name!r}: {companion.name} needs {missing[0]!r}, which is not an argument of {name!r}"
-        )
-    return CompanionTool(
-        tool=companion.name,
-        takes=tuple(field for field in takes if field in offered),
-        effect=companion.spec.effect,
-        timeout_s=companion.spec.timeout_s,
-    )
 
 
 def checked_approval(

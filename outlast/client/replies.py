@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from temporalio.client import WorkflowUpdateFailedError
 
-from outlast.client.run_connection import RunConnection
 from outlast.client.waiting import WAITING_STATUSES, Waiting, waiting_entries
 from outlast.errors import (
     BadRequest,
@@ -21,6 +21,9 @@ from outlast.errors import (
     Unavailable,
 )
 from outlast.temporal.server_errors import QueryRejected, outlast_errors, type_of
+
+if TYPE_CHECKING:
+    from outlast.client.run_connection import RunConnection
 
 REPLY_TIMEOUT = timedelta(minutes=5)
 """The default time that `reply` and `chat` wait for an answer."""
@@ -36,7 +39,7 @@ LAST_LOOK_S = 3.0
 
 
 async def wait_for_answer(
-    run: RunConnection,
+    run: "RunConnection",
     *,
     within: timedelta,
     update_id: str | None,
@@ -58,7 +61,7 @@ async def wait_for_answer(
         await asyncio.gather(answering, return_exceptions=True)
 
 
-async def _answer(run: RunConnection, update_id: str | None) -> JsonValue:
+async def _answer(run: "RunConnection", update_id: str | None) -> JsonValue:
     while True:  # repeated if the run continues as new, or too many callers wait
         try:
             with outlast_errors("reply", run.id):
@@ -74,7 +77,7 @@ async def _answer(run: RunConnection, update_id: str | None) -> JsonValue:
 
 
 async def _notify_until(
-    run: RunConnection,
+    run: "RunConnection",
     answering: "asyncio.Task[JsonValue]",
     on_waiting: Callable[[Waiting], None],
 ) -> None:
@@ -99,7 +102,7 @@ async def _notify_until(
         shown = waiting
 
 
-async def _no_answer(run: RunConnection, within: timedelta) -> NoAnswer:
+async def _no_answer(run: "RunConnection", within: timedelta) -> NoAnswer:
     waiting: list[Waiting] = []
     with contextlib.suppress(TimeoutError, OutlastError):
         async with asyncio.timeout(LAST_LOOK_S):
@@ -112,7 +115,7 @@ async def _no_answer(run: RunConnection, within: timedelta) -> NoAnswer:
     )
 
 
-async def _last_answer(run: RunConnection) -> JsonValue:
+async def _last_answer(run: "RunConnection") -> JsonValue:
     """Return the output of an ended run; raises `BadRequest` if it has none."""
     try:
         result = await run.result()

@@ -4,12 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from outlast.client.run_connection import RunConnection
 from outlast.client.waiting import Waiting
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, RunFailed, Unavailable
 from outlast.temporal.server_errors import QueryRejected
+
+if TYPE_CHECKING:
+    from outlast.client.run_connection import RunConnection
 
 POLL_INTERVAL = timedelta(milliseconds=300)
 """The time between two queries of `stream`. Temporal Cloud bills each query."""
@@ -31,7 +34,7 @@ RESULT_RETRY_S = 1.0
 
 
 async def stream_entries(
-    run: RunConnection, interval: timedelta
+    run: "RunConnection", interval: timedelta
 ) -> AsyncGenerator[Message | Waiting, None]:
     """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`."""
     seen, idle_polls, failures = 0, 0, 0
@@ -76,7 +79,7 @@ async def stream_entries(
         await asyncio.gather(ended, return_exceptions=True)
 
 
-async def _ended(run: RunConnection) -> None:
+async def _ended(run: "RunConnection") -> None:
     """Wait for the end of the run; raises `Unavailable` if the server stays away."""
     loop = asyncio.get_running_loop()
     away_since = 0.0

@@ -1,6 +1,6 @@
 """Bounds of fields that people and programs fill: each text, number, list and JSON value has one.
 
-`tests/outlast/test_contract_bounds.py` fails for a field without a bound.
+`tests/outlast/contracts/test_contract_bounds.py` fails for a field without a bound.
 """
 
 from collections.abc import Hashable, Sequence

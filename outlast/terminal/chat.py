@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from outlast.client.replies import REPLY_TIMEOUT
-from outlast.client.runs import Run
 from outlast.client.waiting import WAITING_STATUSES, Waiting
 from outlast.contracts.human import PendingRequest
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
@@ -30,6 +29,7 @@ from outlast.text.texts import cut
 
 if TYPE_CHECKING:
     from outlast.client.client import Client
+    from outlast.client.runs import Run
 
 HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
 
@@ -61,7 +61,7 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 class _Conversation:
     def __init__(
-        self, client: "Client", run: Run, options: argparse.Namespace, runner: asyncio.Runner
+        self, client: "Client", run: "Run", options: argparse.Namespace, runner: asyncio.Runner
     ) -> None:
         self.is_over = False
         self._client = client

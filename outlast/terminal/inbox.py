@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.client.runs import Run
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
@@ -20,6 +19,7 @@ from outlast.text.texts import call_text, cut
 
 if TYPE_CHECKING:
     from outlast.client.client import Client
+    from outlast.client.runs import Run
 
 MAX_RUNS = 200
 """Runs that one inbox queries. Each query is billed, and a person reads no more."""
@@ -105,7 +105,7 @@ async def read_inbox(
     )
 
 
-async def query_pending(run: Run) -> list[PendingRequest] | UnreachableRun:
+async def query_pending(run: "Run") -> list[PendingRequest] | UnreachableRun:
     """Return the pending requests of a run, or the reason why they are unknown."""
     try:
         async with asyncio.timeout(QUERY_TIMEOUT_S):

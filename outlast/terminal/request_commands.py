@@ -5,9 +5,8 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from outlast.client.runs import Run
 from outlast.contracts.human import (
     HumanDecision,
     PendingRequest,
@@ -28,6 +27,9 @@ from outlast.terminal.inbox import (
 )
 from outlast.terminal.request_text import decision_lines, printable, request_lines
 from outlast.text.texts import toml_key
+
+if TYPE_CHECKING:
+    from outlast.client.runs import Run
 
 DECIDE_TIMEOUT_S = 30.0
 """A worker has just answered a query of the same run, so a longer wait is an outage."""
@@ -106,7 +108,7 @@ def create_key(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     return 0
 
 
-async def _find_run(options: argparse.Namespace) -> tuple[Run, list[PendingRequest]]:
+async def _find_run(options: argparse.Namespace) -> "tuple[Run, list[PendingRequest]]":
     run = (await options.connect()).get(options.run)
     pending = await query_pending(run)
     if isinstance(pending, UnreachableRun):
@@ -122,7 +124,7 @@ def _is_confirmed(question: str) -> bool:
         return False
 
 
-async def _send(run: Run, decision: HumanDecision, request: PendingRequest | None) -> str:
+async def _send(run: "Run", decision: HumanDecision, request: PendingRequest | None) -> str:
     payload = decision.model_dump(mode="json")
     update_id = None if request is None else decide_update_id(payload, request)
     try:
@@ -141,7 +143,7 @@ async def _send(run: Run, decision: HumanDecision, request: PendingRequest | Non
         ) from None
 
 
-async def _settled(run: Run, decision: HumanDecision) -> SettledRequest | None:
+async def _settled(run: "Run", decision: HumanDecision) -> SettledRequest | None:
     """Return what an ended run recorded about a decision that is repeated, or None."""
     try:
         settled = (await run.result()).decisions

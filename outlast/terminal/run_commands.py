@@ -13,7 +13,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outlast.client.runs import Run
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
 from outlast.terminal.console import (
@@ -27,6 +26,7 @@ from outlast.text.json_text import from_json
 
 if TYPE_CHECKING:
     from outlast.client.client import Client
+    from outlast.client.runs import Run
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
@@ -38,7 +38,7 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     text = sys.stdin.read() if options.text == "-" else options.text
     spec = _read_spec(options.spec) if options.spec else None
 
-    async def start() -> Run:
+    async def start() -> "Run":
         client: Client = await options.connect()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -67,7 +67,7 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Follow a run that exists, from its first entry to its end."""
 
-    async def find() -> Run:
+    async def find() -> "Run":
         client: Client = await options.connect()
         return client.get(options.run)
 
@@ -86,7 +86,7 @@ def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     return 0
 
 
-def _follow(run: Run, options: argparse.Namespace, runner: asyncio.Runner) -> int:
+def _follow(run: "Run", options: argparse.Namespace, runner: asyncio.Runner) -> int:
     connection = connection_options(options)
     try:
         result = runner.run(_print_to_end(run, RunView(run.id, connection=connection)))
@@ -109,7 +109,7 @@ def _follow(run: Run, options: argparse.Namespace, runner: asyncio.Runner) -> in
     return _print_result(run, result, is_json=options.json)
 
 
-async def _print_to_end(run: Run, view: RunView) -> AgentResult:
+async def _print_to_end(run: "Run", view: RunView) -> AgentResult:
     try:
         async for entry in run.stream():
             print_lines(*view.lines(entry), to_error=True)
@@ -119,7 +119,7 @@ async def _print_to_end(run: Run, view: RunView) -> AgentResult:
     return await run.result()
 
 
-def _print_result(run: Run, result: AgentResult, *, is_json: bool) -> int:
+def _print_result(run: "Run", result: AgentResult, *, is_json: bool) -> int:
     lines = [result_line(result), *failed_call_lines(result), *compensation_lines(result)]
     print_lines(*lines, to_error=True)
     if is_json:

@@ -36,8 +36,8 @@ from outlast.terminal.inbox import Inbox, InboxEntry, UnreachableRun, inbox_line
 from outlast.terminal.request_text import printable, request_lines
 from outlast.text.safe_text import decoded
 from outlast.transcripts import decision_message, user_message
-from tests.outlast.hostile_texts import HOSTILE
-from tests.outlast.test_safe_text import ACTIVE, ACTIVE_IN_CHAT, assert_seen
+from tests.outlast.text.hostile_texts import HOSTILE
+from tests.outlast.text.test_safe_text import ACTIVE, ACTIVE_IN_CHAT, assert_seen
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHORT = {name: text for name, text in HOSTILE.items() if len(text) < 500}

@@ -24,7 +24,7 @@ from outlast.text.safe_text import (
     visible_line,
 )
 from outlast.text.texts import call_text, cut, excerpt
-from tests.outlast.hostile_texts import BENIGN, HOSTILE
+from tests.outlast.text.hostile_texts import BENIGN, HOSTILE
 
 ENOUGH = 10_000_000
 
