@@ -36,6 +36,11 @@ class Decoding:
 
 DEFAULT_DECODING = Decoding()
 
+OnText = Callable[[str], None]
+"""Called with each piece of the text of a final answer while it is generated, and with an empty text while
+the model thinks. A piece is text, also if the model writes it as JSON. It may turn out not to be part of
+the decision."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -54,7 +59,7 @@ class Prompt:
     its thoughts. `model` is None for the server's configured model. All prompts of one run have the same
     `session`. `rejected` is the wrong answer that this prompt asks to correct: it comes last, so all that
     is before stays the same. The messages contain `shown_schema`, which is the schema of the answer alone,
-    for servers that do not enforce it.
+    for servers that do not enforce it. An adapter may call `on_text` while it reads an answer.
     """
 
     turns: tuple[Turn, ...]
@@ -74,6 +79,7 @@ class Prompt:
     session: str = ""
     decoding: Decoding = DEFAULT_DECODING
     rejected: RejectedText | None = None
+    on_text: OnText | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def messages(self) -> list[dict[str, str]]:

@@ -18,13 +18,12 @@ MAX_MARKS = 20_000
 
 DECISION_KEYS = ("answer", "tool_calls")
 
-_BEGIN_OF_THOUGHTS = re.compile(
+BEGIN_OF_THOUGHTS = re.compile(
     r"\s*(?:<think(?:ing)?>|<thought>|<reasoning>|\[THINK\]|<\|channel\|>analysis)", re.IGNORECASE
 )
-_END_OF_THOUGHTS = (
-    r"</think(?:ing)?>|</thought>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>"
-)
-_MARK = re.compile(rf"[{{}}]|(?P<end>{_END_OF_THOUGHTS})", re.IGNORECASE)
+_END = r"</think(?:ing)?>|</thought>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>"
+END_OF_THOUGHTS = re.compile(_END, re.IGNORECASE)
+_MARK = re.compile(rf"[{{}}]|(?P<end>{_END})", re.IGNORECASE)
 
 
 def well_formed(text: str) -> str:
@@ -38,8 +37,8 @@ def well_formed(text: str) -> str:
 
 def has_open_thoughts(text: str) -> bool:
     """Return whether a text begins with thoughts that do not end."""
-    is_thinking = _BEGIN_OF_THOUGHTS.match(text) is not None
-    return is_thinking and re.search(_END_OF_THOUGHTS, text, re.IGNORECASE) is None
+    is_thinking = BEGIN_OF_THOUGHTS.match(text) is not None
+    return is_thinking and END_OF_THOUGHTS.search(text) is None
 
 
 def decision_value(text: str) -> Any:
@@ -74,7 +73,7 @@ def _loads(text: str) -> Any:
 def _objects(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects after the thoughts in a text that are in no other braces."""
     objects: list[dict[str, Any]] = []
-    is_thinking = _BEGIN_OF_THOUGHTS.match(text) is not None
+    is_thinking = BEGIN_OF_THOUGHTS.match(text) is not None
     position = depth = attempts = marks = 0
     while match := _MARK.search(text, position):
         position, marks = match.end(), marks + 1

@@ -61,6 +61,11 @@ class ChatAnswer(HostedAnswer):
         pieces = [text, *map(self._add_call, _calls_in(delta))]
         return self.note_piece("".join(pieces))
 
+    @property
+    def is_prose(self) -> bool:
+        """Whether the final answer is the text itself, and not JSON."""
+        return self.answers_in_text and not self.calls
+
     def opaque_content(self) -> str | None:
         """Return the thoughts and the ids of the calls, which the service needs back."""
         if not self.thoughts_field:

@@ -189,7 +189,12 @@ class ChatCompletions:
             async with self._client.stream(body, self._headers(prompt, engine)) as chunks:
                 watch = LoopWatch(prompt.decoding.loop_tokens)
                 await read_answer(
-                    chunks, answer, timeouts=self._timeouts, watch=watch, on_tokens=on_tokens
+                    chunks,
+                    answer,
+                    timeouts=self._timeouts,
+                    watch=watch,
+                    on_tokens=on_tokens,
+                    on_text=prompt.on_text,
                 )
             completion = (
                 answer.completion(model)

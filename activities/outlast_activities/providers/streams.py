@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from outlast.contracts.messages import Opaque
 from outlast.errors import ModelFailure
-from outlast.model_server import Completion, OnTokens
+from outlast.model_server import Completion, OnText, OnTokens
 from outlast.text.texts import cut
+from outlast_activities.generation.answer_text import AnswerText
 from outlast_activities.generation.decision_text import well_formed
 from outlast_activities.generation.loops import LoopWatch
 from outlast_activities.providers.error_bodies import error_in, words_of
@@ -83,8 +84,17 @@ class StreamedAnswer(Protocol):
         """The tokens of the answer so far."""
         ...
 
+    @property
+    def is_prose(self) -> bool:
+        """Whether the final answer is the text itself, and not JSON."""
+        ...
+
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Add a chunk. Return its text. Raises `AnswerAborted` for an error in the chunk."""
+        ...
+
+    def new_answer_text(self) -> str:
+        """Return what was added to the final answer since the last call. It is empty in tool calls."""
         ...
 
 
@@ -102,6 +112,8 @@ class Answer:
     reasoning_pieces: int = 0
     reasoning_characters: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
+    _read_pieces: int = 0
+    is_prose = False
 
     @property
     def text(self) -> str:
@@ -143,6 +155,11 @@ class Answer:
         if piece:
             self.pieces.append(piece)
         return piece
+
+    def new_answer_text(self) -> str:
+        """Return the text since the last call. It is the decision, so it can hold tool calls instead."""
+        new, self._read_pieces = self.pieces[self._read_pieces :], len(self.pieces)
+        return "".join(new)
 
     def tokens(self, *, max_tokens: int | None = None) -> dict[str, int]:
         """Return the usage: as the server counts it, or an upper estimate.
@@ -284,11 +301,13 @@ async def read_answer(
     timeouts: TokenTimeouts,
     watch: LoopWatch,
     on_tokens: OnTokens | None,
+    on_text: OnText | None = None,
 ) -> None:
-    """Read a stream to its end into `answer`.
+    """Read a stream to its end into `answer`. `on_text` gets the text of a final answer piece by piece.
 
     Raises `AnswerAborted` for a loop, a timeout between tokens, or a broken chunk.
     """
+    shown: AnswerText | None = None
     now = asyncio.get_running_loop().time
     size = 0
     try:
@@ -307,6 +326,11 @@ async def read_answer(
                 size += len(piece)
                 if piece and on_tokens is not None:
                     on_tokens(answer.completion_tokens)
+                if on_text is not None:
+                    shown = shown or _begun(answer)
+                    text = shown.add(answer.new_answer_text()) if shown else ""
+                    if text or answer.is_reasoning:
+                        on_text(text)
                 _abort_loop(watch.add(piece), answer, size + answer.reasoning_characters)
     except TimeoutError:
         is_first = not answer.has_begun
@@ -315,6 +339,11 @@ async def read_answer(
         raise AnswerAborted(
             f"did not send {token} within {waited_s:g} s", ModelFailure.TIMEOUT
         ) from None
+
+
+def _begun(answer: StreamedAnswer) -> AnswerText | None:
+    """Return a reader of the final answer, once it is known whether it is JSON."""
+    return AnswerText(is_prose=answer.is_prose) if answer.has_begun else None
 
 
 def _abort_loop(loop: ModelFailure | None, answer: StreamedAnswer, size: int) -> None:

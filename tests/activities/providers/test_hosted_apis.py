@@ -184,6 +184,26 @@ async def test_calls_and_an_answer(service: tuple[str, str, FakeService], way: W
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_the_text_of_an_answer_is_shown_while_it_is_written(
+    service: tuple[str, str, FakeService], way: Way
+) -> None:
+    _, model, _ = service
+    skip_impossible(model, way)
+    shown: list[str] = []
+    prompt = replace(prompt_for(clerk, way), on_text=shown.append)
+    text = 'He said "a \\ b",\nand left 🙂 and more.'
+    done = await complete(service, prompt, in_way(way, Play(answer=text, thoughts="Hm, hm, hm.")))
+    assert decision_in(done) == {"answer": text}
+    assert "".join(shown) == text
+    # Gemini sends the arguments of a call in one piece.
+    assert len(list(filter(None, shown))) > 1 or (model.startswith("gemini") and way == "tools")
+    calling = Play(calls=[("search", {"query": "answer"})])
+    shown.clear()
+    await complete(service, prompt, in_way(way, calling))
+    assert "".join(shown) == ""
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("api", APIS)
 async def test_a_value_of_each_type_comes_back(
     fakes: dict[str, FakeService], api: str, way: Way

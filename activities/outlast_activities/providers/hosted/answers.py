@@ -63,6 +63,8 @@ class HostedAnswer(ABC):
     reasoning_characters: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     _characters: int = 0
+    _read_texts: int = 0
+    _read_arguments: int = 0
 
     @abstractmethod
     def add(self, chunk: Mapping[str, Any]) -> str:
@@ -93,6 +95,25 @@ class HostedAnswer(ABC):
         self.is_reasoning = True
         self.reasoning_pieces += 1
         self.reasoning_characters += len(text)
+
+    @property
+    def is_prose(self) -> bool:
+        """Whether the final answer is the text itself, and not JSON."""
+        return False
+
+    def new_answer_text(self) -> str:
+        """Return what was added to the final answer since the last call. It is empty in tool calls."""
+        tool = self.restoration.answer_tool
+        if self.calls:
+            if self._read_texts or any(call.name != tool for call in self.calls):
+                return ""
+            arguments, start = self.calls[0].arguments, self._read_arguments
+            self._read_arguments = len(arguments)
+            return arguments[start:]
+        if tool is not None and not self.is_prose:
+            return ""
+        new, self._read_texts = self.texts[self._read_texts :], len(self.texts)
+        return "".join(new)
 
     @property
     def text(self) -> str:

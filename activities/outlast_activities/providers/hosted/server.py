@@ -169,7 +169,12 @@ class HostedServer:
             async with self._client.stream(request.body, headers, request.path) as chunks:
                 watch = LoopWatch(prompt.decoding.loop_tokens)
                 await read_answer(
-                    chunks, answer, timeouts=self._timeouts, watch=watch, on_tokens=on_tokens
+                    chunks,
+                    answer,
+                    timeouts=self._timeouts,
+                    watch=watch,
+                    on_tokens=on_tokens,
+                    on_text=prompt.on_text,
                 )
             completion = answer.completion(model, issuer)
             return replace(completion, model=self._redactor.clean(completion.model))
