@@ -72,8 +72,8 @@ NAMES: dict[str, set[str]] = {
         *("NotLocal", "ToolFailed", "TooManyWait", "TooSlow", "WorkerShutdown"),
     },
     "outlast.model_server": {
-        *("Completion", "DEFAULT_DECODING", "Decoding", "LOOP_TOKENS", "ModelServer", "OnTokens"),
-        *("Prompt", "ServerFacts", "ServerOptions"),
+        *("Completion", "DEFAULT_DECODING", "Decoding", "LOOP_TOKENS", "ModelServer", "OnText"),
+        *("OnTokens", "Prompt", "ServerFacts", "ServerOptions"),
     },
     "outlast.signing": {"SigningKey"},
     "outlast.turns": {
