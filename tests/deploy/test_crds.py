@@ -97,6 +97,7 @@ def test_the_readme_and_the_chart_have_the_versions_of_the_table() -> None:
         "kubernetes": "Kubernetes",
         "keda": "KEDA",
         "workerController": "Temporal worker controller",
+        "gatewayApi": "Gateway API",
         "prometheusOperator": "Prometheus operator",
         "temporalServer": "Temporal server",
         "helm": "Helm",

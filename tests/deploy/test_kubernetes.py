@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from outlast_workers.demand.deletion_costs import ACCOUNT
+from outlast_workers.gateway.service import check_tokens
 from outlast_workers.settings import OWN_QUEUES, Settings
 from temporalio.envconfig import ClientConfig
 
@@ -362,7 +363,7 @@ def test_claims_that_a_set_names_are_those_that_the_readme_makes_and_fills(tmp_p
 
 def test_the_readme_makes_every_key_of_a_secret_that_a_set_names() -> None:
     readme = (ROOT / "deploy/kubernetes/README.md").read_text()
-    for one in ("cpu", "gpu", "gpus", "worker-controller"):
+    for one in ("cpu", "gpu", "gpus", "worker-controller", "gateway"):
         release = rendered(one)
         keys = {(key["name"], key["key"]) for pod in release.pods for key in pod.secrets.values()}
         for connection in release.of("Connection"):
@@ -580,6 +581,50 @@ def test_the_callback_page_is_probed_by_what_it_answers() -> None:
         assert pod.main[probe]["httpGet"]["path"] == "/healthz"
 
 
+def test_the_gateway_has_its_tokens_from_a_secret_and_is_exposed(
+    no_variables: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    release = rendered("gateway")
+    (pod,) = (one for one in release.pods if one.name == "outlast-gateway")
+    assert pod.secrets["OUTLAST_GATEWAY__TOKENS"] == {"name": "outlast-gateway", "key": "tokens"}
+    tokens = {"ann": {"token": "x" * 32, "tenant": "acme", "audiences": ["support-leads"]}}
+    settings = _loaded(
+        pod, release, no_variables, tmp_path, OUTLAST_GATEWAY__TOKENS=json.dumps(tokens)
+    )
+    assert settings.gateway.tokens["ann"].tenant == "acme"
+    assert settings.gateway.agents == ("refund-desk",)
+    assert settings.gateway.host == "0.0.0.0"  # noqa: S104 of its container
+    assert settings.gateway.port == pod.main["ports"][0]["containerPort"]
+    assert settings.agents
+    assert "OUTLAST_CALLBACK__SECRET" not in pod.secrets
+    check_tokens(settings.gateway)
+    (route,) = release.of("HTTPRoute")
+    assert route["spec"]["hostnames"] == ["agents.example.com"]
+    (ingress,) = release.of("Ingress")
+    assert ingress["spec"]["tls"] == [{"hosts": ["requests.example.com"]}]
+    services = {
+        one["metadata"]["name"]: one["spec"]["ports"][0]["port"] for one in release.of("Service")
+    }
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert services[backend["name"]] == backend["port"]
+    target = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert services[target["name"]] == target["port"]["number"]
+
+
+def test_only_the_gateway_reads_its_own_settings() -> None:
+    (settings,) = rendered("gateway").of("ConfigMap")
+    holders = {key for key, text in settings["data"].items() if "gateway" in tomllib.loads(text)}
+    assert holders == {"gateway.toml"}
+
+
+def test_servers_answer_while_services_still_send_requests(release: Release) -> None:
+    for pod in release.pods:
+        if pod.is_worker or pod.main["name"] == "vllm" or "ports" not in pod.main:
+            continue
+        wait_s = pod.main["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert 0 < wait_s < pod.spec["terminationGracePeriodSeconds"] / 2
+
+
 def test_gitops_tools_do_not_take_what_keda_makes_for_their_own() -> None:
     own = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart"}
     for kind, key in (
@@ -650,7 +695,9 @@ def _lifted(release: Release) -> Iterator[Mapping[str, Any]]:
             }
 
 
-def _loaded(pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path) -> Settings:
+def _loaded(
+    pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path, **values: str
+) -> Settings:
     """Load the settings as the pod does: from its variables, and from its file where it is mounted."""
     (volume,) = (one for one in pod.spec["volumes"] if one["name"] == "settings")
     (item,) = volume["configMap"]["items"]
@@ -660,5 +707,6 @@ def _loaded(pod: Pod, release: Release, patch: pytest.MonkeyPatch, folder: Path)
     assert volume["configMap"]["name"] == f"outlast-{BUILD}"
     (folder / "outlast.toml").write_text(made["data"][item["key"]])
     patch.chdir(folder)
-    variables = {**pod.variables, **dict.fromkeys(pod.secrets, SECRET)}
+    secrets = {name: SECRET for name in pod.secrets if name != "OUTLAST_GATEWAY__TOKENS"}
+    variables = {**pod.variables, **secrets, **values}
     return loaded({**variables, "OUTLAST_CONFIG": str(folder / "outlast.toml")})

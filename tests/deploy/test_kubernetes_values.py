@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from outlast_workers.settings import Role, Settings
+from outlast_workers.settings_sections.gateway import GatewaySettings
 from outlast_workers.settings_sections.model_servers import ModelSettings
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
 from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings, ToolsSettings
@@ -121,6 +122,28 @@ REFUSED = [
         "workers.generate-gpu.maxLifeS=5",
         "at '/workers/generate-gpu/maxLifeS': minimum: got 5, want 60",
     ),
+    ("cpu", "gateway.enabled=true", "gateway.tokensSecret is empty: name a Secret"),
+    (
+        "cpu",
+        "gateway.enabled=true,gateway.tokensSecret=a,workers.workflows.queue=mine",
+        "no worker here polls the task queue agents",
+    ),
+    (
+        "cpu",
+        "gateway.enabled=true,gateway.tokensSecret=a,gateway.expose.kind=Ingress",
+        "gateway.expose.host is empty",
+    ),
+    (
+        "gpus",
+        "callback.expose.kind=HTTPRoute",
+        "callback.expose.kind is HTTPRoute and parentRefs is empty",
+    ),
+    (
+        "cpu",
+        "gateway.expose.kind=Ingress",
+        "gateway.expose.kind is Ingress and gateway.enabled is false",
+    ),
+    ("cpu", "settings.gateway.tokens.ann=x", "at '/settings/gateway': additional properties 'tokens'"),
     ("cpu", "priorityClass.create=true", "priorityClass.create needs priorityClass.name"),
 ]  # fmt: skip
 
@@ -139,7 +162,7 @@ def test_values_that_do_not_fit_are_refused_with_a_sentence(
 def test_the_schema_knows_the_settings_and_no_others() -> None:
     schema = json.loads((ROOT / chart.CHART / "values.schema.json").read_text())["$defs"]
     tables = schema["settings"]["properties"]
-    assert set(tables) == set(Settings.model_fields) - CHART_SETS - {"gateway"}
+    assert set(tables) == set(Settings.model_fields) - CHART_SETS
     assert _keys(tables["tools"]) == set(ToolsSettings.model_fields)
     assert _keys(schema["model"]) == set(ModelSettings.model_fields) - {"api_key"}
     assert _keys(tables["audiences"]["additionalProperties"]) == set(
@@ -149,6 +172,11 @@ def test_the_schema_knows_the_settings_and_no_others() -> None:
         "secret",
         "host",
         "port",
+    }
+    assert _keys(tables["gateway"]) == set(GatewaySettings.model_fields) - {
+        "host",
+        "port",
+        "tokens",
     }
     assert _keys(tables["specs"]) == set(SpecsSettings.model_fields)
     assert _keys(tables["routes"]) == set(RoutesSettings.model_fields)

@@ -40,6 +40,10 @@ spec:
             - {name: {{ $port }}, containerPort: {{ $number }}}
             {{- end }}
           {{- end }}
+          {{- if .ports }}
+          # Services need this long to stop sending requests here.
+          lifecycle: {preStop: {sleep: {seconds: 5}}}
+          {{- end }}
           startupProbe:
             {{- toYaml .probe | nindent 12 }}
             periodSeconds: 2

@@ -1,9 +1,12 @@
-{{/* outlast.toml of a part of the release: (list $ part), a role, "callback" or "demand". What tells and asks people is
+{{/* outlast.toml of a part of the release: (list $ part), a role, "callback", "gateway" or "demand". What tells and asks people is
      for the parts that do it: a tool could sign a decision otherwise. */}}
 {{- define "outlast.settings" -}}
 {{- $settings := deepCopy (index . 0).Values.settings -}}
 {{- if not (has (index . 1) (list "workflows" "all" "callback")) -}}
 {{- $settings = omit $settings "audiences" "callback" -}}
+{{- end -}}
+{{- if ne (index . 1) "gateway" -}}
+{{- $settings = omit $settings "gateway" -}}
 {{- end -}}
 {{- toToml $settings -}}
 {{- end }}
