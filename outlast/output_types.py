@@ -1,4 +1,4 @@
-"""Output types: whether a JSON Schema says all of a type, and what is wrong with an answer."""
+"""Answers as values of the output type of their agent."""
 
 from typing import Any
 
@@ -8,41 +8,6 @@ from outlast.errors import OutputMismatch
 from outlast.text.error_text import error_text
 from outlast.text.json_text import to_json
 from outlast.validation import explain
-
-SAID_BY_SCHEMA = frozenset(
-    (
-        *("any", "none", "bool", "int", "float", "str", "literal", "list", "dict", "nullable"),
-        *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field"),
-        *("dataclass", "dataclass-args", "dataclass-field", "definitions", "definition-ref"),
-        *("default", "enum", "union", "tagged-union", "tuple", "json-or-python", "chain"),
-    )
-)
-"""Kinds of types that their JSON Schema describes fully. All others are validated by the type itself."""
-
-
-def is_said_by_schema(adapter: TypeAdapter[Any]) -> bool:
-    """Tell whether each value that the JSON Schema allows is one of the type."""
-    waiting: list[Any] = [adapter.core_schema]
-    seen: set[int] = set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, dict):
-            kind = node.get("type")
-            if isinstance(kind, str) and kind not in SAID_BY_SCHEMA:
-                return False
-            if any(node.get(key) is True for key in ("strict", "custom_init")) or node.get(
-                "post_init"
-            ):
-                return False
-            waiting.extend(
-                value for key, value in node.items() if key not in ("metadata", "serialization")
-            )
-        elif isinstance(node, list | tuple):
-            waiting.extend(node)
-    return True
 
 
 def parsed_output(adapter: TypeAdapter[Any], output: JsonValue) -> Any:

@@ -83,15 +83,7 @@ class ResolveActivities:
             self._specs.check_names(input.tools, input.model)
             tools = self._signable(self._tool(name) for name in input.tools)
             self._specs.check_audiences(tools)
-            return Resolved(
-                tools=tools,
-                route=self._routes.of_model(input.model),
-                channels=self._channels,
-                keys=self._keys,
-                has_search_attributes=self._has_search_attributes,
-                cold=COLD_LEGS.current(datetime.now(UTC)),
-                has_audience_attribute=self._has_search_attributes,
-            )
+            return Resolved(tools=tools, route=self._routes.of_model(input.model), **self._facts())
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
             raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
@@ -106,12 +98,18 @@ class ResolveActivities:
             way=agent.way,
             effort=agent.effort,
             limits=agent.limits,
-            channels=self._channels,
-            keys=self._keys,
-            has_search_attributes=self._has_search_attributes,
-            cold=COLD_LEGS.current(datetime.now(UTC)),
-            has_audience_attribute=self._has_search_attributes,
+            **self._facts(),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """Return the fields of `Resolved` that are the same for all runs of this worker."""
+        return {
+            "channels": self._channels,
+            "keys": self._keys,
+            "has_search_attributes": self._has_search_attributes,
+            "cold": COLD_LEGS.current(datetime.now(UTC)),
+            "has_audience_attribute": self._has_search_attributes,
+        }
 
     async def _instructions_of(self, agent: Agent[Any, Any]) -> str:
         if isinstance(agent.instructions, str):

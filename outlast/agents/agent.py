@@ -22,8 +22,7 @@ from outlast.contracts.requests import AgentRequest, instructions_problem, promp
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
-from outlast.jsonschema.type_schemas import schema_of
-from outlast.output_types import is_said_by_schema
+from outlast.jsonschema.type_schemas import is_said_by_schema, schema_of
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",
@@ -174,10 +173,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         """
         more = copy.copy(self)
         more.tool_specs = (*self.tool_specs, *specs)
-        names = [spec.name for spec in more.tool_specs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DefinitionError(f"agent {self.name!r}: two of its tools are named {twice[0]!r}")
+        _unique_names(more.tool_specs, self.name)
         return more
 
     @property
@@ -236,10 +232,7 @@ def _warn(remarks: tuple[str, ...]) -> None:
 
 def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
     specs = tuple(_tool_spec(entry, agent.name) for entry in agent.tools)
-    names = [spec.name for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DefinitionError(f"agent {agent.name!r}: two of its tools are named {twice[0]!r}")
+    names = _unique_names(specs, agent.name)
     for name in RESERVED & set(names):
         raise DefinitionError(
             f"agent {agent.name!r}: {name!r} is the name of an activity of outlast"
@@ -250,6 +243,14 @@ def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
                 f"agent {agent.name!r}: begin_with names {name!r}, which is not one of its tools"
             )
     return in_opening_order(specs, agent.begin_with)
+
+
+def _unique_names(specs: Sequence[ToolSpec], agent_name: str) -> list[str]:
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DefinitionError(f"agent {agent_name!r}: two of its tools are named {twice[0]!r}")
+    return names
 
 
 def _check_deps(agent: Agent[Any, Any]) -> None:

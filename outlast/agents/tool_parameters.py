@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from outlast.agents.tool_context import is_context
 from outlast.errors import DefinitionError
-from outlast.jsonschema.type_schemas import schema_of
+from outlast.jsonschema.type_schemas import core_nodes, schema_of
 
 MAX_LAYERS = 50
 """Decorators and partials around one function. A circle of them would have no end."""
@@ -207,20 +207,7 @@ def _check_values(annotation: Any, what: str) -> None:
 
 def _enumerations(schema: Any) -> list[Any]:
     """Return the enumerations in a core schema of pydantic."""
-    found: list[Any] = []
-    waiting, seen = [schema], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, dict):
-            if node.get("type") == "enum":
-                found.append(node["cls"])
-            waiting.extend(node.values())
-        elif isinstance(node, list | tuple):
-            waiting.extend(node)
-    return found
+    return [node["cls"] for node in core_nodes(schema) if node.get("type") == "enum"]
 
 
 def _docstring(function: Callable[..., Any]) -> str:

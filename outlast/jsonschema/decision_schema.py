@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from outlast.contracts.agents import PinnedAgent, ToolSpec
 from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.keywords import with_children
-from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.schemas import Schema, closed_object
 
 MAX_CALLS_PER_TURN = 8
 """Tool calls of one decision: it limits the calls in parallel to what a person can follow."""
@@ -36,7 +36,7 @@ def decision_schema(
         return _with_definitions(_answer_schema(agent, definitions), definitions)
     calls = [_call_schema(tool, definitions) for tool in allowed]
     item: Schema = calls[0] if len(calls) == 1 else {"anyOf": list(calls)}
-    tool_calls = _closed(
+    tool_calls = closed_object(
         {"tool_calls": {"type": "array", "minItems": 1, "maxItems": most, "items": item}}
     )
     if not answer:
@@ -46,23 +46,14 @@ def decision_schema(
 
 
 def _answer_schema(agent: PinnedAgent, definitions: Schema) -> Schema:
-    return _closed({"answer": _hoisted(agent.output_schema, ANSWER_PREFIX, definitions)})
+    return closed_object({"answer": _hoisted(agent.output_schema, ANSWER_PREFIX, definitions)})
 
 
 def _call_schema(tool: ToolSpec, definitions: Schema) -> Schema:
     arguments = _hoisted(tool.parameters, tool.name, definitions)
     if "$ref" not in arguments:
         arguments.setdefault("type", "object")  # a call has no other arguments
-    return _closed({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments})
-
-
-def _closed(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return closed_object({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments})
 
 
 def _with_definitions(schema: Schema, definitions: Schema) -> Schema:

@@ -1,5 +1,6 @@
-"""JSON Schemas of Python types."""
+"""JSON Schemas of Python types, and whether such a schema says all of its type."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -9,6 +10,16 @@ from pydantic_core import SchemaError
 
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
+
+SAID_BY_SCHEMA = frozenset(
+    (
+        *("any", "none", "bool", "int", "float", "str", "literal", "list", "dict", "nullable"),
+        *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field"),
+        *("dataclass", "dataclass-args", "dataclass-field", "definitions", "definition-ref"),
+        *("default", "enum", "union", "tagged-union", "tuple", "json-or-python", "chain"),
+    )
+)
+"""Kinds of types that their JSON Schema describes fully. All others are validated by the type itself."""
 
 
 def schema_of(annotation: Any, *, what: str, mode: JsonSchemaMode = "validation") -> Schema:
@@ -23,6 +34,37 @@ def schema_of(annotation: Any, *, what: str, mode: JsonSchemaMode = "validation"
     ) as error:
         reason = _reason(error)
         raise DefinitionError(f"{what}: {annotation!r} has no JSON Schema: {reason}") from None
+
+
+def core_nodes(core_schema: Any, *, skip: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Yield each dictionary in a core schema of pydantic once, without those below the keys in `skip`."""
+    waiting, seen = [core_schema], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(value for key, value in node.items() if key not in skip)
+        elif isinstance(node, list | tuple):
+            waiting.extend(node)
+
+
+def is_said_by_schema(adapter: TypeAdapter[Any]) -> bool:
+    """Tell whether each value that the JSON Schema allows is one of the type."""
+    return all(
+        _is_said(node)
+        for node in core_nodes(adapter.core_schema, skip=("metadata", "serialization"))
+    )
+
+
+def _is_said(node: dict[str, Any]) -> bool:
+    kind = node.get("type")
+    if isinstance(kind, str) and kind not in SAID_BY_SCHEMA:
+        return False
+    is_changed = any(node.get(key) is True for key in ("strict", "custom_init"))
+    return not (is_changed or node.get("post_init"))
 
 
 def _reason(error: Exception) -> str:

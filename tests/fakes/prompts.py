@@ -5,6 +5,7 @@ from typing import Any
 
 from outlast_activities.generation.prompts import tools_of
 
+import outlast
 from bench.engines.prompts import pinned
 from outlast.agents.agent import Agent
 from outlast.contracts.agents import Effort, PinnedAgent, Way
@@ -23,6 +24,18 @@ from outlast.turns import (
 )
 
 GO = UserTurn("Begin.")
+
+
+@outlast.tool(effect="read")
+def search(query: str, limit: int = 3) -> list[str]:
+    """Search the documents."""
+    return [query] * limit
+
+
+@outlast.tool(effect="read")
+def open_file(path: str, options: dict[str, int] | None = None) -> str:
+    """Read a file."""
+    return f"{path} {options}"
 
 
 def prompt_for(

@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
 from outlast_workers.local.ports import HOST, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,12 +25,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.acceptance.processes import ROOT
+from tests.loopback import listening
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:outlast:1"
 
 RUNTIME = "/environments/{environment}/2018-06-01/runtime"
-
-LISTENS_WITHIN_S = 10
 
 
 @dataclass
@@ -79,21 +77,13 @@ class FakeLambda:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["FakeLambda"]:
-        config = uvicorn.Config(self._app(), host=HOST, port=self.port, log_level="error")
-        server = uvicorn.Server(config)
-        # Not serve(), which takes the signals for itself.
-        serving = asyncio.create_task(server._serve())
-        try:
-            async with asyncio.timeout(LISTENS_WITHIN_S):
-                while not server.started:
-                    await asyncio.sleep(0.01)
-            yield self
-        finally:
-            await self.cool_down()
-            for task in self._watching:
-                task.cancel()
-            server.should_exit = True
-            await serving
+        async with listening(self._app(), self.port):
+            try:
+                yield self
+            finally:
+                await self.cool_down()
+                for task in self._watching:
+                    task.cancel()
 
     async def cool_down(self) -> None:
         """End all environments, as Lambda does with those that it has kept for a while."""

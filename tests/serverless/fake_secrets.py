@@ -4,19 +4,17 @@ The protocol is AWS's JSON 1.1: the action is in the header `X-Amz-Target`, and 
 ResourceNotFoundException (API reference of Secrets Manager). Signatures are not checked.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from outlast_workers.local.ports import HOST, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-LISTENS_WITHIN_S = 10
+from tests.loopback import listening
 
 
 class FakeSecrets:
@@ -41,15 +39,5 @@ class FakeSecrets:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["FakeSecrets"]:
         app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
-        server = uvicorn.Server(
-            uvicorn.Config(app, host=HOST, port=self.port, log_level="error", lifespan="off")
-        )
-        serving = asyncio.create_task(server._serve())
-        try:
-            async with asyncio.timeout(LISTENS_WITHIN_S):
-                while not server.started:
-                    await asyncio.sleep(0.01)
+        async with listening(app, self.port):
             yield self
-        finally:
-            server.should_exit = True
-            await serving

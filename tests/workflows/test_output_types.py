@@ -19,7 +19,8 @@ from temporalio.client import Client
 
 from outlast import Agent, RunFailed
 from outlast.errors import OutputMismatch
-from outlast.output_types import is_said_by_schema, parsed_output
+from outlast.jsonschema.type_schemas import is_said_by_schema
+from outlast.output_types import parsed_output
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage
 

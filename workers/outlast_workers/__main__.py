@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,15 +66,24 @@ async def _run_to_exit(command: Coroutine[Any, Any, int]) -> int:
 
 
 def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    # Each process is imported when it starts: none needs the libraries of the others.
     if options.command == "run":
-        return _run(_settings(options))
-    # Imported here, because a worker in production does not need them.
+        from outlast_workers.worker_process import run_process  # noqa: PLC0415
+
+        return _until_signal(run_process, _settings(options))
     if options.command == "callback":
-        return _callback(load_settings(options.config))
+        from outlast_workers.callback.page import run_callback  # noqa: PLC0415
+
+        return _until_signal(run_callback, load_settings(options.config))
     if options.command == "demand":
-        return _demand(load_settings(options.config))
+        from outlast_workers.demand.service import run_demand  # noqa: PLC0415
+
+        return _until_signal(run_demand, load_settings(options.config))
     if options.command == "gateway":
-        return _gateway(_with_agents(load_settings(options.config), options))
+        from outlast_workers.gateway.service import run_gateway  # noqa: PLC0415
+
+        settings = _with_agents(load_settings(options.config), options)
+        return _until_signal(run_gateway, settings)
     if options.command == "dev":
         from outlast_workers.local.dev import run_dev  # noqa: PLC0415
 
@@ -84,38 +93,11 @@ def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     return run_demo()
 
 
-async def _callback(settings: Settings) -> int:
-    from outlast_workers.callback.page import run_callback  # noqa: PLC0415
-
+async def _until_signal(run: Callable[..., Awaitable[int | None]], settings: Settings) -> int:
+    """Run a process until it ends or a signal stops it, and return its exit status."""
     stop = asyncio.Event()
     stop_on_signals(stop)
-    return await run_callback(settings, stop=stop)
-
-
-async def _demand(settings: Settings) -> int:
-    from outlast_workers.demand.service import run_demand  # noqa: PLC0415
-
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    return await run_demand(settings, stop=stop)
-
-
-async def _gateway(settings: Settings) -> int:
-    from outlast_workers.gateway.service import run_gateway  # noqa: PLC0415
-
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    return await run_gateway(settings, stop=stop)
-
-
-async def _run(settings: Settings) -> int:
-    # Imported here, because the other processes run no workflows and no activities.
-    from outlast_workers.worker_process import run_process  # noqa: PLC0415
-
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    await run_process(settings, stop=stop)
-    return 0
+    return await run(settings, stop=stop) or 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:

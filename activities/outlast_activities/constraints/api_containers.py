@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from outlast.jsonschema.schemas import Schema
-from outlast_activities.constraints.api_nodes import closed_object, described, nullable
+from outlast.jsonschema.schemas import Schema, closed_object
+from outlast_activities.constraints.api_nodes import described, nullable
 from outlast_activities.constraints.api_parts import (
     Converter,
     Impossible,

@@ -29,16 +29,6 @@ SHAPES = frozenset(("type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf"))
 }
 
 
-def closed_object(properties: Schema) -> Schema:
-    """Return the schema of a closed object with these properties, all of them required."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def nullable(schema: Schema) -> Schema:
     """Return a schema that also allows null."""
     branches: Any = schema.get("anyOf")

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.contradictions import contradiction_in
-from outlast.jsonschema.schemas import Schema
+from outlast.jsonschema.schemas import Schema, closed_object
 from outlast_activities.constraints.api_containers import array_part, object_part
 from outlast_activities.constraints.api_dialects import SchemaDialect
 from outlast_activities.constraints.api_enums import enum_part
@@ -22,7 +22,6 @@ from outlast_activities.constraints.api_nodes import (
     KEYWORDS_OF,
     MAX_MERGES,
     SHAPES,
-    closed_object,
     declared_types,
     described,
     description_of,

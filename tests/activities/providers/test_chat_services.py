@@ -11,7 +11,6 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.profiles import profile_names, profile_of
 
-import outlast
 from bench.engines.prompts import agent_of, is_of
 from bench.engines.types import TYPES
 from outlast.agents.agent import Agent
@@ -20,7 +19,7 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Decoding, Prompt, ServerOptions
 from outlast.turns import RejectedText
 from tests.fakes.fake_chat_services import SERVICES, FakeChatService
-from tests.fakes.prompts import GO, prompt_for, step
+from tests.fakes.prompts import GO, open_file, prompt_for, search, step
 from tests.fakes.service import Play, serving
 
 WAYS = [
@@ -28,18 +27,6 @@ WAYS = [
     for service, rules in SERVICES.items()
     for way in profile_of("", rules.model, service).ways
 ]
-
-
-@outlast.tool(effect="read")
-def search(query: str, limit: int = 3) -> list[str]:
-    """Search the documents."""
-    return [query] * limit
-
-
-@outlast.tool(effect="read")
-def open_file(path: str, options: dict[str, int] | None = None) -> str:
-    """Read a file."""
-    return f"{path} {options}"
 
 
 clerk = Agent(

@@ -14,7 +14,6 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.providers.hosted import gemini
 from outlast_activities.providers.registry import ADAPTERS, connected
 
-import outlast
 from bench.engines.prompts import agent_of, is_of
 from bench.engines.types import TYPES, OutputType
 from outlast.agents.agent import Agent
@@ -27,7 +26,7 @@ from tests.fakes.fake_anthropic import FakeAnthropic
 from tests.fakes.fake_gemini import FakeGemini
 from tests.fakes.fake_openai_chat import FakeOpenAIChat
 from tests.fakes.fake_openai_responses import FakeOpenAIResponses
-from tests.fakes.prompts import GO, prompt_for, step
+from tests.fakes.prompts import GO, open_file, prompt_for, search, step
 from tests.fakes.service import FakeService, Play, serving
 
 
@@ -70,18 +69,6 @@ MODELS = [(api, model) for api, row in APIS.items() for model in row.models]
 WITHOUT_NATIVE = ("gemini-2.5-flash", "gemini-2.5-pro")
 WITHOUT_THOUGHTS = ("gpt-4.1",)
 WAYS: tuple[Way, ...] = ("native", "tools", "decision")
-
-
-@outlast.tool(effect="read")
-def search(query: str, limit: int = 3) -> list[str]:
-    """Search the documents."""
-    return [query] * limit
-
-
-@outlast.tool(effect="read")
-def open_file(path: str, options: dict[str, int] | None = None) -> str:
-    """Read a file."""
-    return f"{path} {options}"
 
 
 clerk = Agent(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.loopback import listening
+
 NAMESPACE = "agents"
-STARTS_WITHIN_S = 10
 
 
 class FakeKubernetes:
@@ -85,26 +85,10 @@ async def serving(fake: FakeKubernetes, account: Path) -> AsyncIterator[FakeKube
     (account / "namespace").write_text(NAMESPACE)
     fake.write_token(account)
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{{pod}}"
-    config = uvicorn.Config(
-        Starlette(routes=[Route(path, fake.patch, methods=["PATCH"])]),
-        host=HOST,
-        port=fake.port,
-        ssl_certfile=account / "ca.crt",
-        ssl_keyfile=key_file,
-        log_config=None,
-        lifespan="off",
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(STARTS_WITHIN_S):
-            while not server.started:
-                await asyncio.sleep(0.01)
+    app = Starlette(routes=[Route(path, fake.patch, methods=["PATCH"])])
+    tls = {"ssl_certfile": account / "ca.crt", "ssl_keyfile": key_file}
+    async with listening(app, fake.port, timeout_graceful_shutdown=1, **tls):
         yield fake
-    finally:
-        server.should_exit = True
-        await running
 
 
 def _write_certificate(account: Path) -> Path:
