@@ -25,6 +25,7 @@ from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
+from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_runner import ToolRunner
 
 TIMEOUT_MARGIN_S = 0.5
@@ -40,14 +41,22 @@ class ResultCache(Protocol):
 
 
 def tool_activity(
-    tool: Tool[Any, ..., Any], results: ResultCache, runner: ToolRunner, keys: Keys
+    tool: Tool[Any, ..., Any],
+    results: ResultCache,
+    runner: ToolRunner,
+    keys: Keys,
+    spans: ActivitySpans | None = None,
 ) -> Callable[..., Any]:
     """Return the activity that runs a tool. `keys` verify calls that people must sign."""
+    spans = spans or ActivitySpans()
 
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
         await check_local()
-        encoded = await _run_attempt(tool, arguments.payload.data, runner)
+        spans.record_queue_wait("tool")
+        with spans.tool(tool.name, arguments.payload.data) as span:
+            encoded = await _run_attempt(tool, arguments.payload.data, runner)
+            span.complete(encoded)
         info = activity.info()
         if info.workflow_id is not None:
             run_id = info.workflow_run_id or ""

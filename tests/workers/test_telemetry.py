@@ -9,21 +9,14 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import structlog
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from outlast_workers import telemetry
 from outlast_workers.settings import Settings
 from outlast_workers.telemetry import (
-    SERVICE_NAME,
     VERBOSE_LOGGERS,
     Telemetry,
     core_logging,
@@ -35,6 +28,7 @@ from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
 
 from tests.acceptance.processes import ROOT
+from tests.fakes.otlp_receiver import receiving
 
 NOTHING_IMPORTED = """
 import sys
@@ -61,66 +55,12 @@ def logging_as_before() -> Iterator[None]:
         logging.getLogger(name).setLevel("NOTSET")
 
 
-class Receiver(ThreadingHTTPServer):
-    """An OTLP/HTTP collector that keeps what it is sent; `delay_s` makes it one that hangs."""
-
-    def __init__(self, delay_s: float = 0) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.delay_s = delay_s
-        self.paths: set[str] = set()
-        self.spans: list[tuple[str, str, str]] = []
-        self.metrics: set[str] = set()
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def keep_metrics(self, body: bytes) -> None:
-        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-            self.metrics |= {m.name for scope in resource.scope_metrics for m in scope.metrics}
-
-    def keep(self, body: bytes) -> None:
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
-            self.spans += [
-                (attributes["service.name"], span.trace_id.hex(), span.name)
-                for scope in resource.scope_spans
-                for span in scope.spans
-            ]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        self.server.paths.add(self.path)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        (self.server.keep_metrics if self.path == "/v1/metrics" else self.server.keep)(body)
-        time.sleep(self.server.delay_s)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def receiving(delay_s: float = 0) -> Iterator[Receiver]:
-    with Receiver(delay_s) as receiver:
-        thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            receiver.shutdown()
-            thread.join()
-
-
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> None:
+async def test_lines_carry_the_trace_of_the_caller(temporal: Client) -> None:
+    """Also those of a workflow that is none of outlast's, in a sandbox and without a cache."""
     address = temporal.service_client.config.target_host
     with receiving() as receiver:
         process = await asyncio.create_subprocess_exec(
@@ -131,15 +71,8 @@ async def test_a_run_is_one_trace_and_its_lines_carry_it(temporal: Client) -> No
         _, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
 
-    assert receiver.paths == {"/v1/traces"}
-    spans = [name for service, _, name in receiver.spans if service == SERVICE_NAME]
-    assert sorted(spans) == [
-        "RunActivity:weigh",
-        "RunWorkflow:Parcel",
-        "StartActivity:weigh",
-        "StartWorkflow:Parcel",
-    ]
-    [trace_id] = {trace_id for _, trace_id, _ in receiver.spans}
+    (caller,) = receiver.spans
+    trace_id = caller.trace_id
 
     logged = {line["event"]: line for line in lines(errors.decode()) if "." in line["event"]}
     assert list(logged) == ["process.started", "parcel.received", "parcel.weighed", "parcel.sent"]
@@ -260,7 +193,7 @@ def test_shutdown_gives_a_hanging_collector_up() -> None:
     out = io.StringIO()
     start_telemetry(Settings(), stream=out)
     started = time.monotonic()
-    Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
+    Telemetry(_providers=(Hanging(),)).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
     assert time.monotonic() - started < 30
     is_over.set()
     assert lines(out.getvalue())[0]["event"] == "telemetry.flush_abandoned"

@@ -10,6 +10,7 @@ from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     import structlog
+    from opentelemetry import trace
     from outlast_workers.connection import connect
     from outlast_workers.settings import Settings
     from outlast_workers.telemetry import core_logging, start_telemetry
@@ -47,7 +48,8 @@ async def main(address: str, otlp_endpoint: str) -> None:
     async with Worker(
         client, task_queue="traced", workflows=[Parcel], activities=[weigh], max_cached_workflows=0
     ):
-        await client.execute_workflow(Parcel.run, id="parcel-1", task_queue="traced")
+        with trace.get_tracer("caller").start_as_current_span("order"):
+            await client.execute_workflow(Parcel.run, id="parcel-1", task_queue="traced")
     telemetry.shutdown()
 
 

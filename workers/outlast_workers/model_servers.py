@@ -9,6 +9,7 @@ from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.recovery import RULES
 from outlast_activities.providers.registry import adapter_of, connected
+from outlast_activities.providers.targets import model_target
 
 from outlast.contracts.agents import Way
 from outlast.errors import ModelError, NotReady
@@ -213,6 +214,8 @@ class ModelServers:
             constrained=facts.constrained,
             ways=_ways(name, settings, facts),
             effort=settings.effort,
+            target=model_target(name, settings.api, settings.url or "", facts.engine),
+            model=settings.name or facts.model or None,
         )
 
 

@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: Url | None = None
     """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
+    trace_content: bool = False
+    """Whether spans hold the text of prompts, answers, and arguments and results of tools."""
     versioning: VersioningSettings = VersioningSettings()
     transcript_cache_bytes: int = Field(default=64_000_000, ge=0, le=2**48)
 

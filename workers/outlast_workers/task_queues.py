@@ -20,6 +20,7 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.policies.spec_policy import SpecPolicy
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
+from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_activity import tool_activity
 from outlast_activities.tool_runner import ToolRunner
 from temporalio.client import Client
@@ -111,6 +112,7 @@ def polled_queues(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
     queues: dict[str, PolledQueue] = {}
+    spans = ActivitySpans(records_content=settings.trace_content)
 
     def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:
         polled = queues.setdefault(queue, PolledQueue())
@@ -133,11 +135,14 @@ def polled_queues(
             SchemaChecker(),
             transcripts,
             max_concurrent=settings.concurrency.generate,
+            spans=spans,
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         keys = {name: entry.keys for name, entry in settings.audiences.items() if entry.keys}
-        tools = [tool_activity(tool, transcripts, runner, keys) for tool in catalog.tools.values()]
+        tools = [
+            tool_activity(tool, transcripts, runner, keys, spans) for tool in catalog.tools.values()
+        ]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:
         raise NotReady(

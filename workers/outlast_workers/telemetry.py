@@ -5,10 +5,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -27,7 +28,7 @@ from outlast.text.safe_text import escaped
 from outlast_workers.settings import Settings
 
 if TYPE_CHECKING:
-    from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
+    from starlette.types import ASGIApp
 
 SERVICE_NAME = "outlast-worker"
 
@@ -37,11 +38,8 @@ HEARTBEAT_INTERVAL = timedelta(seconds=5)
 METRICS_INTERVAL = timedelta(seconds=10)
 """How often a process exports metrics to the collector."""
 
-EXPORT_TIMEOUT_S = 5.0
-"""Bounds one export with its retries. While the collector is down, spans are dropped."""
-
 FLUSH_S = 5.0
-"""Bounds the export of the last spans when a process ends."""
+"""Bounds the export of the last spans and metrics when a process ends."""
 
 # These libraries log every model call at level info, and URLs, headers and prompts at level debug. URLs of
 # webhooks are secrets.
@@ -63,29 +61,53 @@ class Telemetry:
     """The telemetry of a process. Pass `plugins` to the Temporal client."""
 
     plugins: tuple[Plugin, ...] = ()
-    _provider: "ReplaySafeTracerProvider | None" = None
+    _providers: "tuple[_Provider, ...]" = ()
+
+    def with_spans(self, app: "ASGIApp") -> "ASGIApp":
+        """Return an application that makes a span of each request, if there is a collector."""
+        if not self._providers:
+            return app
+        # Imported here, because only a collector needs it.
+        from outlast_workers.http_spans import HttpSpans  # noqa: PLC0415
+
+        return HttpSpans(app)
 
     def shutdown(self, *, within_s: float = FLUSH_S) -> None:
-        """Export the remaining spans, for at most `within_s`."""
-        if self._provider is not None:
-            self._run_bounded(self._provider.shutdown, within_s)
+        """Export the remaining spans and metrics, for at most `within_s`."""
+        self._run_bounded([provider.shutdown for provider in self._providers], within_s)
 
     def flush(self, *, within_s: float = FLUSH_S) -> None:
-        """Export the spans so far, for at most `within_s`. For platforms that can freeze the process."""
-        if self._provider is not None:
-            self._run_bounded(self._provider.force_flush, within_s)
+        """Export what there is, for at most `within_s`. For platforms that can freeze the process."""
+        self._run_bounded([provider.force_flush for provider in self._providers], within_s)
 
-    def _run_bounded(self, send: Callable[[], object], within_s: float) -> None:
-        # The SDK does not apply its own timeout to an export in progress, so use a daemon thread.
-        flush = threading.Thread(target=send, name="otel-flush", daemon=True)
-        flush.start()
-        flush.join(within_s)
-        if flush.is_alive():
+    def _run_bounded(self, sends: Sequence[Callable[[], object]], within_s: float) -> None:
+        # The SDK does not apply its own timeout to an export in progress, so use daemon threads.
+        flushes = [threading.Thread(target=send, name="otel-flush", daemon=True) for send in sends]
+        for flush in flushes:
+            flush.start()
+        deadline = time.monotonic() + within_s
+        for flush in flushes:
+            flush.join(max(0.0, deadline - time.monotonic()))
+        if any(flush.is_alive() for flush in flushes):
             log.warning("telemetry.flush_abandoned", within_s=within_s)
 
 
-def start_telemetry(settings: Settings, *, stream: TextIO | None = None) -> Telemetry:
-    """Set up logging for the whole process, and tracing if `otlp_endpoint` is set.
+class _Provider(Protocol):
+    """A provider of tracers or meters."""
+
+    def shutdown(self) -> Any:
+        """Export what is left."""
+        ...
+
+    def force_flush(self) -> Any:
+        """Export what there is."""
+        ...
+
+
+def start_telemetry(
+    settings: Settings, *, stream: TextIO | None = None, service_name: str = SERVICE_NAME
+) -> Telemetry:
+    """Set up logging for the whole process, and traces and metrics if `otlp_endpoint` is set.
 
     Call it once, before the client connects. Without an endpoint, OpenTelemetry is not imported. Log
     lines go to `stream`, by default standard error, and are JSON unless the stream is a terminal.
@@ -95,7 +117,9 @@ def start_telemetry(settings: Settings, *, stream: TextIO | None = None) -> Tele
     extra = [_trace_id_adder()] if settings.otlp_endpoint else []
     processors = [*_common(as_json=as_json), *extra, *_rendering(out, as_json=as_json)]
     _route_logging(out, settings.log_level, processors)
-    return _start_tracing(settings.otlp_endpoint) if settings.otlp_endpoint else Telemetry()
+    if not settings.otlp_endpoint:
+        return Telemetry()
+    return _start_tracing(settings.otlp_endpoint, service_name)
 
 
 def core_runtime(settings: Settings) -> Runtime:
@@ -220,30 +244,11 @@ def _drop_hidden_keys(_logger: Any, _method: str, event: EventDict) -> EventDict
     return event
 
 
-def _start_tracing(otlp_endpoint: str) -> Telemetry:
+def _start_tracing(otlp_endpoint: str, service_name: str) -> Telemetry:
     # Imported here, because the imports take time and only a collector needs them.
-    from opentelemetry import trace  # noqa: PLC0415
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-        OTLPSpanExporter,
-    )
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    from temporalio.contrib.opentelemetry import (  # noqa: PLC0415
-        OpenTelemetryPlugin,
-        create_tracer_provider,
-    )
+    from outlast_workers.tracing import open_providers, plugins  # noqa: PLC0415
 
-    provider = create_tracer_provider(
-        resource=Resource.create({"service.name": SERVICE_NAME}),
-        shutdown_on_exit=False,
-    )
-    exporter = OTLPSpanExporter(
-        endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
-    )
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    # The plugin requires a global provider.
-    trace.set_tracer_provider(provider)
-    return Telemetry(plugins=(OpenTelemetryPlugin(add_temporal_spans=True),), _provider=provider)
+    return Telemetry(plugins=plugins(), _providers=open_providers(otlp_endpoint, service_name))
 
 
 def _trace_id_adder() -> Processor:
@@ -253,6 +258,7 @@ def _trace_id_adder() -> Processor:
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             event["trace_id"] = trace.format_trace_id(context.trace_id)
+            event["span_id"] = trace.format_span_id(context.span_id)
         return event
 
     return add_trace_id

@@ -24,6 +24,7 @@ from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS
 from outlast_activities.policies.recovery import retry_decision
+from outlast_activities.telemetry.spans import ActivitySpans
 
 DEFAULT_SERVER = ""
 """The name of the server for legs without a `server`."""
@@ -48,7 +49,9 @@ class ModelActivities:
         transcripts: TranscriptCache,
         *,
         max_concurrent: int,
+        spans: ActivitySpans | None = None,
     ) -> None:
+        self._spans = spans or ActivitySpans()
         self._endpoints = endpoints
         self._checker = checker
         self._transcripts = transcripts
@@ -63,6 +66,7 @@ class ModelActivities:
         describes. If that fails, raises `ModelError`. Temporal may retry the call: the tokens of each
         attempt are counted.
         """
+        self._spans.record_queue_wait("generate")
         own_attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
         attempt = ActivityAttempt(
             GenerationProgress, own_attempts=own_attempts, first_beat=FIRST_BEAT
@@ -140,6 +144,7 @@ class ModelActivities:
             way=way,
             effort=wanted.effort or agent.effort or endpoint.effort,
             answer_schema={} if way == "decision" else decision_schema(agent, ()),
+            turn=wanted.turn,
         )
         return GenerationAttempt(
             source,
@@ -148,6 +153,7 @@ class ModelActivities:
             Allowance(wanted.tokens_left, wanted.cost_left_usd, wanted.price),
             spent=spent,
             memory=self._memory(wanted),
+            spans=self._spans,
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:

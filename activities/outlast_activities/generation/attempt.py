@@ -22,6 +22,12 @@ from outlast_activities.generation.prompts import tools_of, trim_results, turns_
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
+from outlast_activities.telemetry.spans import (
+    UNKNOWN_TARGET,
+    ActivitySpans,
+    ChatCall,
+    ModelTarget,
+)
 
 MAX_TOKENS_FACTOR = 4
 """After a truncated answer `max_tokens` is doubled, up to this many times the configured value."""
@@ -54,7 +60,8 @@ class Endpoint:
 
     `max_tokens` limits the first answer of an attempt. `constrained` is False if the server ignores
     JSON Schemas: the prompt then contains the schema. `ways` are the ways in which the server can be
-    used, the default first. `effort` is the default.
+    used, the default first. `effort` is the default. Spans name the server as `target`, and the model as
+    `model` if a prompt names none.
     """
 
     server: ModelServer
@@ -62,6 +69,8 @@ class Endpoint:
     constrained: bool = True
     ways: tuple[Way, ...] = ("decision",)
     effort: Effort | None = None
+    target: ModelTarget = UNKNOWN_TARGET
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class PromptSource:
     way: Way = "decision"
     effort: Effort | None = None
     answer_schema: dict[str, Any] = field(default_factory=dict)
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class GenerationAttempt:
         *,
         spent: Tokens,
         memory: PromptMemory | None = None,
+        spans: ActivitySpans | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
@@ -119,6 +130,7 @@ class GenerationAttempt:
         self._completions = 0
         self._answer_tokens = 0
         self._prompt_tokens = 0
+        self._spans = spans or ActivitySpans()
         self.spent = spent
         self.memory = replace(memory or PromptMemory())
 
@@ -157,7 +169,7 @@ class GenerationAttempt:
     async def _complete(self, prompt: Prompt) -> Generation | RejectedAnswer:
         self._completions += 1
         try:
-            completion = await self._endpoint.server.complete(prompt, on_tokens=self._on_tokens)
+            completion = await self._complete_in_span(prompt)
         except ModelError as error:
             self._spend(Tokens.model_validate(error.tokens))
             # An answer that failed after a complete decision, such as one that looped, is still valid.
@@ -169,6 +181,21 @@ class GenerationAttempt:
         if self._reask is None and not self.memory.trimmed:
             self.memory.size = PromptSize(prompt.text_bytes, completion.prompt_tokens)
         return self._judge(completion, prompt)
+
+    async def _complete_in_span(self, prompt: Prompt) -> Completion:
+        source, endpoint = self._source, self._endpoint
+        call = ChatCall(
+            endpoint.target,
+            agent=source.agent.name,
+            model=prompt.model or endpoint.model,
+            prompt=prompt,
+            number=self._completions,
+            turn=source.turn,
+        )
+        with self._spans.chat(call) as span:
+            completion = await endpoint.server.complete(prompt, on_tokens=self._on_tokens)
+            span.complete(completion)
+        return completion
 
     def _judge(self, completion: Completion, prompt: Prompt) -> Generation | RejectedAnswer:
         decision = self._parse(completion.text)
@@ -290,6 +317,7 @@ class GenerationAttempt:
                 "completions": self._completions,
             },
         )
+        self._spans.count_repeated_prompt(failure=rejected.failure, remedy=remedy)
         decoding = self._decoding
         match remedy:
             case "more_tokens":

@@ -37,6 +37,9 @@ from outlast_workers.web import WithHeaders, open_listener, serve
 MAX_DESCRIPTION_BYTES = 300
 """Bytes of the description of an agent without one: the beginning of its instructions."""
 
+SERVICE_NAME = "outlast-gateway"
+"""The name of the gateway in traces."""
+
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 log = structlog.get_logger("outlast.gateway")
@@ -47,16 +50,16 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
     gateway = settings.gateway
     agents = served_agents(load_catalog(settings.agents).agents, gateway)
     check_tokens(gateway)
-    telemetry = start_telemetry(settings)
+    telemetry = start_telemetry(settings, service_name=SERVICE_NAME)
     try:
         listener = open_listener(gateway.host, gateway.port, name="the gateway", key="gateway.port")
         with contextlib.closing(listener):
-            client = Client(await connect(plugins=[OutlastPlugin()]))
+            client = Client(await connect(plugins=[OutlastPlugin(), *telemetry.plugins]))
             front = Front(client, gateway, agents)
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))
             async with gateway_app(front) as app:
-                await serve(app, listener, stop=stop)
+                await serve(telemetry.with_spans(app), listener, stop=stop)
             stopping.cancel()
         log.info("gateway.stopped")
     finally:

@@ -1,0 +1,342 @@
+"""Spans and metrics of a worker's activities: `chat` for a prompt, `execute_tool` for an attempt of a call.
+
+They hold no text of prompts, results or errors, unless the worker records content. Without a collector,
+the API of OpenTelemetry does nothing.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from outlast.contracts.generation import Tokens
+from outlast.errors import ModelError
+from outlast.model_server import Completion, Prompt
+from outlast.text.texts import cut
+from outlast_activities.attempt_protocol import waited_s
+from outlast_activities.telemetry import conventions as names
+
+MAX_CONTENT_BYTES = 65_536
+"""Bytes of one attribute with content. More is cut off, because collectors reject large spans."""
+
+MAX_ERROR_TYPE_BYTES = 100
+"""Bytes of `error.type`, which is also a label of metrics."""
+
+DURATION_BUCKETS = (
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+    0.64,
+    1.28,
+    2.56,
+    5.12,
+    10.24,
+    20.48,
+    40.96,
+    81.92,
+)
+"""Bounds in seconds, as the conventions advise."""
+
+TOKEN_BUCKETS = (
+    1,
+    4,
+    16,
+    64,
+    256,
+    1024,
+    4096,
+    16384,
+    65536,
+    262144,
+    1048576,
+    4194304,
+    16777216,
+    67108864,
+)
+"""Bounds of token counts, as the conventions advise."""
+
+Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelTarget:
+    """Where the prompts of a model server go, as spans name it."""
+
+    provider: str = "unknown"
+    address: str | None = None
+    port: int | None = None
+    server: str = ""
+
+    def attributes(self) -> Attributes:
+        """Return the attributes that spans and metrics have in common."""
+        known = {
+            names.PROVIDER: self.provider,
+            names.SERVER_ADDRESS: self.address,
+            names.SERVER_PORT: self.port,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ChatCall:
+    """One prompt, as its span describes it. `number` is its number in the attempt."""
+
+    target: ModelTarget
+    agent: str
+    model: str | None
+    prompt: Prompt
+    number: int
+    turn: int
+
+
+class ChatSpan:
+    """The span of one prompt, with the tokens that it used."""
+
+    def __init__(self, span: Span, *, records_content: bool) -> None:
+        self._span = span
+        self._records_content = records_content
+        self.tokens = Tokens()
+        self.response_model: str | None = None
+
+    def complete(self, completion: Completion) -> None:
+        """Add what the model answered."""
+        self.tokens = completion.tokens
+        self.response_model = completion.model
+        self._span.set_attributes(
+            {
+                names.RESPONSE_MODEL: completion.model,
+                names.FINISH_REASONS: [completion.finish_reason],
+            }
+        )
+        if self._records_content:
+            self._span.set_attributes({names.OUTPUT_MESSAGES: _output_messages(completion)})
+
+
+UNKNOWN_TARGET = ModelTarget()
+"""The target of a server that nobody described, as in tests."""
+
+
+class ActivitySpans:
+    """Makes the spans and metrics of the activities of one worker."""
+
+    def __init__(self, *, records_content: bool = False) -> None:
+        self._records_content = records_content
+        self._tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
+        meter = metrics.get_meter(names.SCOPE, schema_url=names.SCHEMA_URL)
+        self._duration = meter.create_histogram(
+            names.OPERATION_DURATION,
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+        )
+        self._tokens = meter.create_histogram(
+            names.TOKEN_USAGE,
+            unit="{token}",
+            description="Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=TOKEN_BUCKETS,
+        )
+        self._tool_duration = meter.create_histogram(
+            names.TOOL_DURATION,
+            unit="s",
+            description="Duration of one attempt of a tool call.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+        )
+        self._queue_wait = meter.create_histogram(
+            names.QUEUE_WAIT,
+            unit="s",
+            description="Time that an attempt of a step waited for a worker.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+        )
+        self._repeated = meter.create_counter(
+            names.PROMPTS_REPEATED,
+            description="Prompts that followed a wrong answer, by the class of the failure.",
+        )
+
+    @contextmanager
+    def chat(self, call: ChatCall) -> Iterator[ChatSpan]:
+        """Make the span of one prompt, and record its duration and tokens."""
+        common = {names.OPERATION: names.CHAT, **call.target.attributes()}
+        if call.model is not None:
+            common[names.REQUEST_MODEL] = call.model
+        attributes = {
+            **common,
+            **_attempt_attributes(),
+            names.AGENT_NAME: call.agent,
+            names.OUTPUT_TYPE: "json",
+            names.REQUEST_MAX_TOKENS: call.prompt.max_tokens,
+            names.TURN: call.turn,
+            names.PROMPT_NUMBER: call.number,
+            names.MODEL_SERVER: call.target.server,
+        }
+        if self._records_content:
+            attributes |= _prompt_content(call.prompt)
+        name = f"{names.CHAT} {call.model}" if call.model else names.CHAT
+        began = time.perf_counter()
+        try:
+            with self._span(name, SpanKind.CLIENT, attributes, common) as span:
+                chat = ChatSpan(span, records_content=self._records_content)
+                try:
+                    yield chat
+                except ModelError as error:
+                    chat.tokens = Tokens.model_validate(error.tokens)
+                    raise
+                finally:
+                    span.set_attributes(_usage(chat.tokens))
+                    self._record_tokens(common, chat)
+        finally:
+            self._duration.record(time.perf_counter() - began, common)
+
+    @contextmanager
+    def tool(self, name: str, arguments: bytes) -> Iterator["ToolSpan"]:
+        """Make the span of one attempt of a tool call, and record its duration."""
+        info = activity.info()
+        labels: Attributes = {names.TOOL_NAME: name}
+        attributes = {
+            names.OPERATION: names.EXECUTE_TOOL,
+            names.TOOL_NAME: name,
+            names.TOOL_TYPE: "function",
+            names.TOOL_CALL_ID: info.activity_id,
+            names.IS_LOCAL: info.is_local,
+            **_attempt_attributes(),
+        }
+        if self._records_content:
+            attributes[names.TOOL_ARGUMENTS] = _content(arguments.decode(errors="replace"))
+        began = time.perf_counter()
+        span_name = f"{names.EXECUTE_TOOL} {name}"
+        try:
+            with self._span(span_name, SpanKind.INTERNAL, attributes, labels) as span:
+                yield ToolSpan(span, records_content=self._records_content)
+        finally:
+            self._tool_duration.record(time.perf_counter() - began, labels)
+
+    def count_repeated_prompt(self, *, failure: str, remedy: str) -> None:
+        """Count a prompt that follows a wrong answer."""
+        self._repeated.add(1, {names.ERROR_TYPE: failure, names.REMEDY: remedy})
+
+    def record_queue_wait(self, step: str) -> None:
+        """Record how long this attempt waited for a worker; `step` is `generate` or `tool`."""
+        info = activity.info()
+        if not info.is_local:
+            labels = {names.STEP: step, names.TASK_QUEUE: info.task_queue}
+            self._queue_wait.record(waited_s(), labels)
+
+    @contextmanager
+    def _span(
+        self, name: str, kind: SpanKind, attributes: Attributes, labels: Attributes
+    ) -> Iterator[Span]:
+        """Make a span; an error adds `error.type` to it and to `labels`. Its text may hold content."""
+        with self._tracer.start_as_current_span(
+            name,
+            kind=kind,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except BaseException as error:
+                labels[names.ERROR_TYPE] = error_type(error)
+                span.set_attribute(names.ERROR_TYPE, labels[names.ERROR_TYPE])
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    def _record_tokens(self, common: Mapping[str, Any], chat: ChatSpan) -> None:
+        if not chat.tokens.total:
+            return
+        labels = dict(common)
+        if chat.response_model:
+            labels[names.RESPONSE_MODEL] = chat.response_model
+        self._tokens.record(chat.tokens.prompt_tokens, {**labels, names.TOKEN_TYPE: "input"})
+        self._tokens.record(chat.tokens.completion_tokens, {**labels, names.TOKEN_TYPE: "output"})
+
+
+class ToolSpan:
+    """The span of one attempt of a tool call."""
+
+    def __init__(self, span: Span, *, records_content: bool) -> None:
+        self._span = span
+        self._records_content = records_content
+
+    def complete(self, result: bytes) -> None:
+        """Add the result, if the worker records content."""
+        if self._records_content:
+            self._span.set_attribute(names.TOOL_RESULT, _content(result.decode(errors="replace")))
+
+
+def error_type(error: BaseException) -> str:
+    """Return the class of an error: of few values, and without a text that may hold content."""
+    if isinstance(error, asyncio.CancelledError):
+        details = activity.cancellation_details() if activity.in_activity() else None
+        is_shutdown = details is not None and details.worker_shutdown
+        return "worker_shutdown" if is_shutdown else "cancelled"
+    if isinstance(error, ModelError):
+        return str(error.kind)
+    kind = error.type if isinstance(error, ApplicationError) and error.type else None
+    return cut(kind or type(error).__name__, MAX_ERROR_TYPE_BYTES)
+
+
+def _attempt_attributes() -> Attributes:
+    if not activity.in_activity():
+        return {}
+    info = activity.info()
+    attributes: Attributes = {
+        names.CONVERSATION: info.workflow_id or "",
+        names.WORKFLOW_ID: info.workflow_id or "",
+        names.WORKFLOW_RUN_ID: info.workflow_run_id or "",
+        names.ACTIVITY_ID: info.activity_id,
+        names.ATTEMPT: info.attempt,
+    }
+    if not info.is_local:
+        attributes[names.QUEUE_WAIT_S] = round(waited_s(), 3)
+    return attributes
+
+
+def _usage(tokens: Tokens) -> Attributes:
+    if not tokens.total:
+        return {}
+    usage: Attributes = {
+        names.INPUT_TOKENS: tokens.prompt_tokens,
+        names.OUTPUT_TOKENS: tokens.completion_tokens,
+    }
+    if tokens.cached_prompt_tokens:
+        usage[names.CACHED_TOKENS] = tokens.cached_prompt_tokens
+    if tokens.reasoning_tokens:
+        usage[names.REASONING_TOKENS] = tokens.reasoning_tokens
+    return usage
+
+
+def _prompt_content(prompt: Prompt) -> Attributes:
+    messages = [_message(each["role"], each["content"]) for each in prompt.messages]
+    system = [part for each in messages if each["role"] == "system" for part in each["parts"]]
+    others = [each for each in messages if each["role"] != "system"]
+    return {
+        names.SYSTEM_INSTRUCTIONS: _content(json.dumps(system)),
+        names.INPUT_MESSAGES: _content(json.dumps(others)),
+    }
+
+
+def _output_messages(completion: Completion) -> str:
+    message = _message("assistant", completion.text)
+    return _content(json.dumps([{**message, "finish_reason": completion.finish_reason}]))
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
+
+
+def _content(text: str) -> str:
+    data = text.encode(errors="replace")
+    return (
+        text if len(data) <= MAX_CONTENT_BYTES else data[:MAX_CONTENT_BYTES].decode(errors="ignore")
+    )

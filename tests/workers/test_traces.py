@@ -1,0 +1,261 @@
+"""The trace of a run, as a collector receives it from a real worker process."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from opentelemetry import trace
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from outlast_activities.telemetry.run_traces import span_id_of, trace_id_of
+from outlast_workers.local.ports import free_port
+from temporalio.client import Client as TemporalClient
+
+from bench.scripted_model_server import Script, ScriptedModelServer, Steps
+from outlast import Client
+from outlast.contracts.names import AGENTS_QUEUE
+from tests.acceptance.processes import ProcessUnderTest, WorkerUnderTest
+from tests.fakes.otlp_receiver import ReceivedSpan, Receiver, receiving
+
+OTHERS = {
+    "error.type",
+    "server.address",
+    "server.port",
+    "http.request.method",
+    "http.response.status_code",
+    "http.route",
+}
+"""The stable names of OpenTelemetry's general conventions."""
+
+KNOWN = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
+
+
+def calling(tool: str, **arguments: object) -> str:
+    return json.dumps({"tool_calls": [{"tool": tool, "arguments": arguments}]})
+
+
+ANSWER = '{"answer":"CANARY-ANSWER"}'
+
+
+@asynccontextmanager
+async def worker(
+    temporal: TemporalClient,
+    tmp_path: Path,
+    receiver: Receiver,
+    script: Script,
+    settings: Mapping[str, str],
+    *,
+    queue: str,
+) -> AsyncIterator[ScriptedModelServer]:
+    """Run a worker process, and yield its model server."""
+    async with ScriptedModelServer(script) as model:
+        process = WorkerUnderTest(
+            address=temporal.service_client.config.target_host,
+            model_url=model.url,
+            agents="tests.workers.traced_agents",
+            log=tmp_path / "worker.log",
+            settings={
+                **{f"OUTLAST_QUEUES__{role}": queue for role in ("WORKFLOWS", "GENERATE", "TOOLS")},
+                "OUTLAST_OTLP_ENDPOINT": receiver.endpoint,
+                **settings,
+            },
+        )
+        await process.start()
+        try:
+            yield model
+        finally:
+            await process.terminate()
+
+
+async def reached(condition: Callable[[], Any], within_s: float = 30) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+CALLER = "00-000000000000000000000000c0ffee00-000000000000beef-01"
+"""The span of a program that starts a run through the gateway."""
+
+
+@asynccontextmanager
+async def gateway(
+    temporal: TemporalClient, tmp_path: Path, receiver: Receiver
+) -> AsyncIterator[str]:
+    """Run a gateway process, and yield its URL."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": temporal.service_client.config.target_host,
+        "OUTLAST_AGENTS": "tests.workers.traced_agents",
+        "OUTLAST_GATEWAY__PORT": str(port),
+        "OUTLAST_OTLP_ENDPOINT": receiver.endpoint,
+        "OUTLAST_LOG_FORMAT": "json",
+    }
+    log = tmp_path / "gateway.log"
+    process = ProcessUnderTest("gateway", environment, log=log, ready="gateway.started")
+    await process.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await process.terminate()
+
+
+def check_names(spans: list[ReceivedSpan]) -> None:
+    """Assert that each attribute has a name of the conventions, of Temporal's SDKs, or of ours."""
+    for span in spans:
+        others = {name for name in span.attributes if not name.startswith(("outlast.", "temporal"))}
+        assert others <= KNOWN | OTHERS, span
+
+
+def check_tree(spans: list[ReceivedSpan], root_parent: str = "") -> None:
+    """Assert that spans are one trace, each of them once, with all parents."""
+    assert len({span.trace_id for span in spans}) == 1
+    known = {span.span_id for span in spans}
+    assert len(known) == len(spans)
+    assert {span.parent_id for span in spans} <= known | {root_parent}
+
+
+def parent_name(spans: list[ReceivedSpan], span: ReceivedSpan) -> str:
+    return next((each.name for each in spans if each.span_id == span.parent_id), span.parent_id)
+
+
+SCRIPT = (
+    calling("look_up", order="A1"),
+    calling("lose", order="A2"),
+    calling("helper", input="help"),
+    calling("look_up", order="A3"),
+    ANSWER,
+    calling("refund", order="A4"),
+    ANSWER,
+)
+
+
+async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    """Through the gateway, with a failing tool, a called agent, a wait for a person, without a cache."""
+    no_cache = {"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS": "0"}
+    with receiving() as receiver:
+        async with (
+            worker(
+                temporal, tmp_path, receiver, Steps(*SCRIPT), no_cache, queue=AGENTS_QUEUE
+            ) as model,
+            gateway(temporal, tmp_path, receiver) as url,
+            httpx2.AsyncClient(base_url=url) as http,
+        ):
+            body = {"agent": "clerk", "input": "go CANARY-PROMPT"}
+            started = await http.post("/runs", json=body, headers={"traceparent": CALLER})
+            # What a person sees while the run waits for them, perhaps for days.
+            await reached(lambda: len(receiver.named("chat")) == 6 and receiver.named("POST"))
+            check_tree(receiver.spans, "000000000000beef")
+            run = Client(temporal).get(started.json()["id"])
+            (request,) = await run.pending_requests()
+            await run.approve(request, by="ann")
+            result = await run.result()
+        requests = list(model.requests)
+    assert result.output == "CANARY-ANSWER"
+    spans = receiver.spans
+    check_tree(spans, "000000000000beef")
+    assert spans[0].trace_id == "000000000000000000000000c0ffee00"
+    assert sorted((span.name, parent_name(spans, span)) for span in spans) == sorted(
+        [
+            ("POST /runs", "000000000000beef"),
+            ("invoke_agent clerk", "POST /runs"),
+            ("invoke_agent helper", "invoke_agent clerk"),
+            *[("chat scripted", "invoke_agent clerk")] * 5,
+            *[("chat scripted", "invoke_agent helper")] * 2,
+            ("execute_tool look_up", "invoke_agent clerk"),
+            ("execute_tool lose", "invoke_agent clerk"),
+            ("execute_tool refund", "invoke_agent clerk"),
+            ("execute_tool look_up", "invoke_agent helper"),
+        ]
+    )
+    check_names(spans)
+    assert "CANARY" not in repr([(span.attributes, span.message, span.events) for span in spans])
+
+    chat = receiver.named("chat")[0].attributes
+    assert chat["gen_ai.operation.name"] == "chat"
+    assert chat["gen_ai.agent.name"] == "clerk"
+    assert chat["gen_ai.conversation.id"] == chat["temporalWorkflowID"] == run.id
+    assert chat["gen_ai.response.finish_reasons"] == ["stop"]
+    assert chat["gen_ai.usage.input_tokens"] > 0
+    assert chat["gen_ai.usage.output_tokens"] > 0
+    assert chat["server.address"] == "127.0.0.1"
+    assert f":{chat['server.port']}" in model.url
+    assert {span.service for span in spans} == {"outlast-gateway", "outlast-worker"}
+    assert len({span.instance for span in spans}) == 2
+    (lost,) = receiver.named("execute_tool lose")
+    assert lost.failed
+    assert lost.attributes["error.type"] == "ToolError"
+    assert lost.attributes["gen_ai.tool.call.id"] == "2.1"
+
+    # The spans of a model server, such as vLLM's, are children of the prompts.
+    sent = {
+        request.headers["traceparent"] for request in requests if "traceparent" in request.headers
+    }
+    prompts = {f"00-{span.trace_id}-{span.span_id}-01" for span in receiver.named("chat")}
+    assert sent == prompts
+
+
+async def test_a_run_without_a_caller_has_a_trace_that_its_id_gives(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    """Also for a client without tracing, such as the `temporal` CLI. Here, spans hold content."""
+    content = {"OUTLAST_TRACE_CONTENT": "true"}
+    steps = Steps(calling("look_up", order="A1"), "no json", ANSWER)
+    with receiving() as receiver:
+        async with worker(temporal, tmp_path, receiver, steps, content, queue="traced"):
+            run = await Client(temporal).start("clerk", "go CANARY-PROMPT", task_queue="traced")
+            await run.result()
+    spans = receiver.spans
+    run_id = run.first_execution_run_id or ""
+    check_tree(spans)
+    check_names(spans)
+    (root,) = receiver.named("invoke_agent")
+    assert root.trace_id == trace.format_trace_id(trace_id_of(run_id))
+    assert root.span_id == trace.format_span_id(span_id_of(run_id))
+    assert (root.parent_id, root.links) == ("", ())
+    first, second, third = sorted(receiver.named("chat"), key=lambda span: span.started_ns)
+    assert [each.attributes["outlast.prompt_number"] for each in (first, second, third)] == [
+        1,
+        1,
+        2,
+    ]
+    assert "CANARY-INSTRUCTIONS" in first.attributes["gen_ai.system_instructions"]
+    assert "CANARY-PROMPT" in first.attributes["gen_ai.input.messages"]
+    (answer,) = json.loads(third.attributes["gen_ai.output.messages"])
+    assert answer["parts"] == [{"type": "text", "content": ANSWER}]
+    (called,) = receiver.named("execute_tool")
+    assert called.attributes["gen_ai.tool.call.arguments"] == '{"order":"A1"}'
+    assert called.attributes["gen_ai.tool.call.result"] == '"A1 CANARY-RESULT"'
+    check_metrics(receiver)
+
+
+def check_metrics(receiver: Receiver) -> None:
+    """Assert that the metrics arrived, and that no label has a value for each run or tenant."""
+    ours = {name for name in receiver.metrics if name.startswith(("gen_ai.", "outlast."))}
+    assert ours == {
+        "gen_ai.client.operation.duration",
+        "gen_ai.client.token.usage",
+        "outlast.prompts.repeated",
+        "outlast.queue.wait",
+        "outlast.tool.duration",
+    }
+    assert set().union(*(receiver.labels[name] for name in ours)) == {
+        "error.type",
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.token.type",
+        "gen_ai.tool.name",
+        "outlast.remedy",
+        "outlast.step",
+        "outlast.task_queue",
+        "server.address",
+        "server.port",
+    }
