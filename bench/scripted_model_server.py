@@ -22,11 +22,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 
-from bench.chaos import Chaos
-from bench.dialects import Overflow, ServerIdentity, Takes, constraint_fields, object_in
-from bench.http_connection import HttpConnection, Parts, Reply
-from bench.minimal import UnsatisfiableError, minimal_instance
-from bench.scripts import (
+from bench.scripted_model.chaos import Chaos
+from bench.scripted_model.dialects import (
+    Overflow,
+    ServerIdentity,
+    Takes,
+    constraint_fields,
+    object_in,
+)
+from bench.scripted_model.http_connection import HttpConnection, Parts, Reply
+from bench.scripted_model.minimal import UnsatisfiableError, minimal_instance
+from bench.scripted_model.scripts import (
     Generation,
     Request,
     Script,
@@ -37,7 +43,7 @@ from bench.scripts import (
     pieces_of,
     turns,
 )
-from bench.streams import Answer, Engine, streamed, whole
+from bench.scripted_model.streams import Answer, Engine, streamed, whole
 
 __all__ = [
     "Chaos",

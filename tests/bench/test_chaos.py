@@ -6,7 +6,7 @@ import httpx2
 import jsonschema
 import pytest
 
-from bench.chaos import BLANK, FAULTS, REPEATED
+from bench.scripted_model.chaos import BLANK, FAULTS, REPEATED
 from bench.scripted_model_server import Chaos, Request, ScriptedModelServer, Step, Steps, turns
 from tests.bench.wire import Sent, asking, connected, sent, streaming, until
 

@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from bench.minimal import UnsatisfiableError
+from bench.scripted_model.minimal import UnsatisfiableError
 from bench.scripted_model_server import (
     ScriptedModelServer,
     Step,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bench.scripts import Step
+from bench.scripted_model.scripts import Step
 from outlast import Agent, Approval, tool
 
 SSE = "text/event-stream"

@@ -24,8 +24,8 @@ from outlast_workflows import activity_options
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 
+from bench.scripted_model.streams import Engine
 from bench.scripted_model_server import Chaos, Request, ScriptedModelServer, Step, turns
-from bench.streams import Engine
 from outlast import Agent, Leg, RunFailed, tool
 from outlast.client.runs import Run
 from outlast.contracts.agents import Price, Route

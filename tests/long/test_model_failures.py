@@ -29,7 +29,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.testing import WorkflowEnvironment
 
-from bench.chaos import BAD_GATEWAY, BLANK, MAINTENANCE, REPEATED
+from bench.scripted_model.chaos import BAD_GATEWAY, BLANK, MAINTENANCE, REPEATED
 from bench.scripted_model_server import (
     Request,
     Script,

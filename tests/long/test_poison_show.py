@@ -23,8 +23,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from bench.scripted_model.scripts import Request, Step
 from bench.scripted_model_server import ScriptedModelServer
-from bench.scripts import Request, Step
 from outlast import Client, OutlastError, Run, RunFailed
 from outlast.errors import ModelFailure
 from tests.acceptance.processes import ROOT, CallbackUnderTest, WorkerUnderTest

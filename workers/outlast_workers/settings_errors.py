@@ -39,7 +39,7 @@ _REASONS = {
     "tuple_type": "must be a list",
 }
 
-_SECRETS = {"api_key", "secret", "token"}
+_SECRETS = frozenset({"api_key", "secret", "token"})
 
 
 def reject_unknown_variables(settings: type[BaseModel]) -> None:

@@ -59,7 +59,7 @@ _OBJECT_KEYWORDS = (
     *("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
     *("maxProperties", "propertyNames"),
 )
-_OTHER_TYPES = ["string", "number", "boolean", "null", "array"]
+_OTHER_TYPES = ("string", "number", "boolean", "null", "array")
 _NO_LLAMA_NAME = frozenset(']\\^-"[')
 """Characters that llama.cpp does not write correctly when it excludes the names of an open object."""
 _PROPERTY_CONDITIONS = ("patternProperties", "if", "dependentSchemas", "unevaluatedProperties")
@@ -192,7 +192,7 @@ class _Division:
     def _with_values(self, node: Schema, path: str) -> Schema:
         if "enum" not in node and "type" not in node and node.keys() & {*_OBJECT_KEYWORDS}:
             # Engines take it for an object. But other values are valid too.
-            branches: list[Any] = [{"type": "object", **node}, {"type": _OTHER_TYPES}]
+            branches: list[Any] = [{"type": "object", **node}, {"type": [*_OTHER_TYPES]}]
             return {"anyOf": [self._with_keywords(branch, path) for branch in branches]}
         node = node if "enum" in node else self._rewritten(with_any_name(node))
         if "enum" in node:

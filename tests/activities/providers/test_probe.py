@@ -9,8 +9,8 @@ from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.model_servers import ModelSettings
 
+from bench.scripted_model.scripts import Step as ScriptedStep
 from bench.scripted_model_server import ScriptedModelServer, turns
-from bench.scripts import Step as ScriptedStep
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerFacts, ServerOptions
 

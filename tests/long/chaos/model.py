@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from bench.chaos import Chaos
+from bench.scripted_model.chaos import Chaos
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 
 FAULTS = (

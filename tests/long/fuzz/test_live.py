@@ -28,7 +28,7 @@ from temporalio.common import RawValue
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from bench.minimal import UnsatisfiableError, minimal_instance
+from bench.scripted_model.minimal import UnsatisfiableError, minimal_instance
 from outlast import Agent, Leg, Route, Run, ToolSpec, tool
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Prompt

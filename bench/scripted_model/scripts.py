@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
 
-from bench.minimal import Schema, minimal_instance, resolved
+from bench.scripted_model.minimal import Schema, minimal_instance, resolved
 
 CHARACTERS_A_TOKEN = 4
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bench.scripts import Generation, Request, Script, Step, pieces_of, turns
+from bench.scripted_model.scripts import Generation, Request, Script, Step, pieces_of, turns
 
 LOOP_PIECES = 4096
 """How far a loop goes for a client that does not say `max_tokens`."""

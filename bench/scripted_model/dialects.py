@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
-from bench.http_connection import Reply
-from bench.scripts import Constraint, Request, prompt_of, tokens_of
-from bench.streams import Engine
+from bench.scripted_model.http_connection import Reply
+from bench.scripted_model.scripts import Constraint, Request, prompt_of, tokens_of
+from bench.scripted_model.streams import Engine
 
 DEFAULT_CONTEXT_TOKENS = 8192
 """The context that a server reports if none is configured."""

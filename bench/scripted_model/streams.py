@@ -12,8 +12,8 @@ from itertools import cycle, islice
 from math import inf
 from typing import Any, Literal
 
-from bench.http_connection import HangUp, Parts, Pause, head
-from bench.scripts import Request, Step, tokens_of
+from bench.scripted_model.http_connection import HangUp, Parts, Pause, head
+from bench.scripted_model.scripts import Request, Step, tokens_of
 
 MAX_PIECES = 100_000
 """The limit of an unbounded answer: more than any client reads, and less than fills the memory."""
