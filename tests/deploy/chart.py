@@ -188,6 +188,12 @@ class Release:
         return [one for one in self.objects if one["kind"] in kinds]
 
     @property
+    def settings(self) -> Object:
+        """Return the ConfigMap with the settings of the build."""
+        (found,) = (one for one in self.of("ConfigMap") if "workflows.toml" in one["data"])
+        return found
+
+    @property
     def pods(self) -> list[Pod]:
         """Return every template of pods, of whatever makes them."""
         return list(_pods(self.objects))

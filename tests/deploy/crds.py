@@ -33,6 +33,7 @@ SCHEMAS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "1.10.1": ("worker-controller-1.10.1", "worker-controller-1.8.1"),
     },
     "gatewayApi": {"1.0.0": ("gateway-api-1.0.0",), "1.6.1": ("gateway-api-1.6.1",)},
+    "externalSecrets": {"v1": ("external-secrets-v1",)},
     "prometheusOperator": {"0.93.0": ("prometheus-operator-0.93.0",)},
 }
 """By operator and version: the folders with its schemas. The first that has a kind counts."""
@@ -41,6 +42,7 @@ GROUPS = {
     "keda.sh": "keda",
     "temporal.io": "workerController",
     "gateway.networking.k8s.io": "gatewayApi",
+    "external-secrets.io": "externalSecrets",
     "monitoring.coreos.com": "prometheusOperator",
 }
 
@@ -52,6 +54,7 @@ UNVERIFIED = {
         "its webhooks; WorkerDeployment and WorkerResourceTemplate of 1.10.1, read as of 1.8.1"
     ),
     "gatewayApi": "no controller accepted a route; the experimental channel",
+    "externalSecrets": "the example of ExternalSecrets was not synced with a store",
     "prometheusOperator": "nothing reconciled these objects",
     "x-kubernetes-validations": "CEL rules are in the files, and run in the API server alone",
 }

@@ -20,7 +20,7 @@ from tests.deploy.tools import ROOT
 
 CHART_SETS = {
     *("agents", "roles", "queues", "drain_s", "health", "versioning", "idle_exit_s", "max_life_s"),
-    "demand",
+    *("demand", "metrics"),
 }
 """Settings that the chart makes of values of its own."""
 

@@ -17,7 +17,7 @@ from tests.deploy.compose import composed
 from tests.deploy.tools import ROOT
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
-DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))
+DASHBOARDS = sorted((ROOT / "deploy/kubernetes/chart/dashboards").glob("*.json"))
 
 METRICS = {
     "outlast_demand": "demand",
@@ -34,11 +34,26 @@ METRICS = {
     "vllm:generation_tokens_total": "vllm",
     "vllm:time_to_first_token_seconds_bucket": "vllm",
     "vllm:kv_cache_usage_perc": "vllm",
+    "temporal_worker_task_slots_used": "sdk",
+    "temporal_worker_task_slots_available": "sdk",
+    "temporal_activity_execution_failed_total": "sdk",
+    "temporal_activity_schedule_to_start_latency_seconds_bucket": "sdk",
+    "temporal_sticky_cache_size": "sdk",
 }
 """What the dashboard may ask for, by the job of Prometheus that has it."""
 
 FUNCTIONS = {"by", "histogram_quantile", "max", "rate", "sum"}
-LABELS = {"build_id", "deployment", "le", "service_name", "span_name", "task_queue", "type"}
+LABELS = {
+    "activity_type",
+    "worker_type",
+    "build_id",
+    "deployment",
+    "le",
+    "service_name",
+    "span_name",
+    "task_queue",
+    "type",
+}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +125,16 @@ def test_grafana_finds_its_sources_and_dashboards(services: dict[str, Any]) -> N
     (provider,) = read("grafana/provisioning/dashboards/outlast.yaml")["providers"]
     targets = {volume["target"] for volume in services["grafana"]["volumes"]}
     assert provider["options"]["path"] in targets
-    assert {panel["datasource"]["uid"] for panel in panels()} <= uids
+    mounts = {
+        Path(volume["source"]).resolve()
+        for volume in services["grafana"]["volumes"]
+        if volume["type"] == "bind"
+    }
+    assert DASHBOARDS[0].parent in mounts
+    variables = json.loads(DASHBOARDS[0].read_text())["templating"]["list"]
+    assert [(one["name"], one["query"]) for one in variables] == [("datasource", "prometheus")]
+    assert {panel["datasource"]["uid"] for panel in panels()} == {"${datasource}"}
+    assert "prometheus" in uids
 
 
 def panels() -> list[Any]:
@@ -177,7 +201,7 @@ def test_metrics_of_spans_are_those_that_the_collector_makes_of_ours() -> None:
 
 def test_replicas_of_the_demand_service_do_not_double_what_a_panel_shows() -> None:
     """Each replica is scraped and reports the same: the largest counts, and builds are added."""
-    text = (ROOT / "deploy/observability/grafana/dashboards/outlast.json").read_text()
+    text = DASHBOARDS[0].read_text()
     for metric in (
         "outlast_demand",
         "outlast_backlog",

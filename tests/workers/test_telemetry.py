@@ -3,10 +3,12 @@ import io
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 import structlog
 from outlast_workers import telemetry
+from outlast_workers.local.ports import free_port
 from outlast_workers.settings import Settings
 from outlast_workers.telemetry import (
     VERBOSE_LOGGERS,
@@ -27,6 +30,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
 
+from outlast.errors import NotReady
 from tests.acceptance.processes import ROOT
 from tests.fakes.otlp_receiver import receiving
 
@@ -108,6 +112,34 @@ def test_the_metrics_of_each_process_have_a_tag_of_their_own(
     core_runtime(Settings())
     (one,) = given
     assert str(os.getpid()) in one.global_tags["service_instance_id"]
+
+
+async def test_prometheus_scrapes_the_metrics_that_dashboards_and_alerts_read(
+    temporal: Client,
+) -> None:
+    port = free_port()
+    runtime = core_runtime(Settings.model_validate({"metrics": {"port": port}}))
+    address = temporal.service_client.config.target_host
+    await Client.connect(address, runtime=runtime)
+    page = await asyncio.to_thread(_read, f"http://127.0.0.1:{port}/metrics")
+    assert "temporal_request_total{" in page
+    assert "temporal_request_latency_seconds_bucket{" in page
+    assert f'-{os.getpid()}"' in page
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 on loopback
+        text: str = response.read().decode()
+    return text
+
+
+def test_a_metrics_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NotReady) as error:
+            core_runtime(Settings.model_validate({"metrics": {"port": port}}))
+    assert f"127.0.0.1:{port}" in str(error.value)
+    assert "set metrics.port (OUTLAST_METRICS__PORT)" in str(error.value)
 
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:

@@ -52,6 +52,7 @@ from outlast_workers.settings_sections.workers import (
     VERSION_VARIABLES,
     ConcurrencySettings,
     HealthSettings,
+    MetricsSettings,
     QueuesSettings,
     RoutesSettings,
     SpecsSettings,
@@ -121,6 +122,8 @@ class Settings(BaseSettings):
     max_life_s: float | None = Field(default=None, ge=60, le=MAX_SETTING_S)
     """Seconds after which the process stops polling, drains and exits. Unset, it does not."""
     health: HealthSettings = HealthSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    """With a port, Prometheus reads the SDK's metrics there. Otherwise they go to `otlp_endpoint`."""
     demand: DemandSettings = DemandSettings()
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (

@@ -19,11 +19,13 @@ from temporalio.runtime import (
     LoggingConfig,
     LoggingFormat,
     OpenTelemetryConfig,
+    PrometheusConfig,
     Runtime,
     TelemetryConfig,
     TelemetryFilter,
 )
 
+from outlast.errors import NotReady
 from outlast.text.safe_text import escaped
 from outlast_workers.settings import Settings
 
@@ -125,22 +127,45 @@ def start_telemetry(
 def core_runtime(settings: Settings) -> Runtime:
     """Return the SDK's runtime for a process. Its workers report their busy slots to the server.
 
-    If `otlp_endpoint` is set, the runtime exports the SDK's metrics to the collector: the wait on each task
-    queue, the duration of activities, the slots in use.
+    The runtime serves the SDK's metrics at `metrics.port`, or exports them to `otlp_endpoint`: the wait on
+    each task queue, the duration of activities, the slots in use. Raises `NotReady` without the port.
     """
-    metrics = None
-    if settings.otlp_endpoint is not None:
-        metrics = OpenTelemetryConfig(
-            url=f"{settings.otlp_endpoint.rstrip('/')}/v1/metrics",
-            http=True,
-            metric_periodicity=METRICS_INTERVAL,
+    try:
+        return Runtime(
+            telemetry=TelemetryConfig(
+                logging=core_logging(settings),
+                metrics=_core_metrics(settings),
+                global_tags=_instance_tags(),
+            ),
+            worker_heartbeat_interval=HEARTBEAT_INTERVAL,
+        )
+    except ValueError as error:
+        if settings.metrics.port is None:
+            raise
+        raise NotReady(
+            f"the metrics cannot be served on {settings.metrics.host}:{settings.metrics.port} ({error}):"
+            " set metrics.port (OUTLAST_METRICS__PORT) to a free port, and metrics.host to an address"
+        ) from None
+
+
+def _core_metrics(settings: Settings) -> OpenTelemetryConfig | PrometheusConfig | None:
+    if settings.metrics.port is not None:
+        host = (
+            f"[{settings.metrics.host}]" if ":" in settings.metrics.host else settings.metrics.host
+        )
+        return PrometheusConfig(
+            bind_address=f"{host}:{settings.metrics.port}",
+            counters_total_suffix=True,
+            unit_suffix=True,
             durations_as_seconds=True,
         )
-    return Runtime(
-        telemetry=TelemetryConfig(
-            logging=core_logging(settings), metrics=metrics, global_tags=_instance_tags()
-        ),
-        worker_heartbeat_interval=HEARTBEAT_INTERVAL,
+    if settings.otlp_endpoint is None:
+        return None
+    return OpenTelemetryConfig(
+        url=f"{settings.otlp_endpoint.rstrip('/')}/v1/metrics",
+        http=True,
+        metric_periodicity=METRICS_INTERVAL,
+        durations_as_seconds=True,
     )
 
 

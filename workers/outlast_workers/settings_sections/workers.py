@@ -82,6 +82,13 @@ class HealthSettings(InputModel):
     port: Port | None = None
 
 
+class MetricsSettings(InputModel):
+    """Where a worker serves the SDK's metrics for Prometheus. Without a port, it does not."""
+
+    host: Host = "127.0.0.1"
+    port: Port | None = None
+
+
 class VersioningSettings(InputModel):
     """The worker deployment version of this process. Unset, its workers are not versioned.
 

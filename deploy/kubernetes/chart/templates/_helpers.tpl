@@ -110,6 +110,13 @@ topologySpreadConstraints:
 {{- toJson $found -}}
 {{- end }}
 
+{{/* The annotation of pods that changes when Secrets have been rotated. */}}
+{{- define "outlast.secretsRevision" -}}
+{{- with .Values.secretsRevision }}
+outlast.dev/secrets: {{ . | sha256sum | trunc 16 | quote }}
+{{- end }}
+{{- end }}
+
 {{/* The annotations of a worker's object: (dict instance annotations). */}}
 {{- define "outlast.objectAnnotations" -}}
 {{- $annotations := .annotations | default dict -}}

@@ -10,6 +10,9 @@ kind: Deployment
 metadata:
   name: {{ $name }}
   labels: {{- include "outlast.labels" (list $root $name) | nindent 4 }}
+  {{- with $root.Values.deploymentAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   replicas: {{ $values.replicas }}
   revisionHistoryLimit: 3
@@ -20,6 +23,7 @@ spec:
       labels: {{- include "outlast.selector" (list $root $name) | nindent 8 }}
       annotations:
         outlast.dev/settings: {{ include "outlast.settings" (list $root $settings) | sha256sum | trunc 16 | quote }}
+        {{- include "outlast.secretsRevision" $root | nindent 8 }}
     spec:
       {{- include "outlast.podCommon" (dict
           "root" $root "component" $name "serviceAccount" $name "priority" "" "grace" 30) | nindent 6 }}

@@ -15,6 +15,7 @@ metadata:
     {{- end }}
   annotations:
     outlast.dev/settings: {{ include "outlast.settings" (list $root $worker.role) | sha256sum | trunc 16 | quote }}
+    {{- include "outlast.secretsRevision" $root | nindent 4 }}
     {{- if $isJob }}
     cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
     karpenter.sh/do-not-disrupt: "true"
@@ -65,6 +66,9 @@ spec:
       {{- end }}
       ports:
         - {name: health, containerPort: 8081}
+        {{- if $root.Values.monitoring.enabled }}
+        - {name: metrics, containerPort: 8082}
+        {{- end }}
       # It connects to Temporal within 30 s or ends: after that its event loop answers.
       startupProbe:
         httpGet: {path: /livez, port: health}
@@ -133,6 +137,10 @@ spec:
 - {name: OUTLAST_DRAIN_S, value: {{ $worker.drainS | quote }}}
 - {name: OUTLAST_HEALTH__HOST, value: {{ $root.Values.bindHost | quote }}}
 - {name: OUTLAST_HEALTH__PORT, value: "8081"}
+{{- if $root.Values.monitoring.enabled }}
+- {name: OUTLAST_METRICS__HOST, value: {{ $root.Values.bindHost | quote }}}
+- {name: OUTLAST_METRICS__PORT, value: "8082"}
+{{- end }}
 {{- if eq $worker.kind "Job" }}
 - {name: OUTLAST_IDLE_EXIT_S, value: {{ $worker.idleExitS | quote }}}
 - {name: OUTLAST_MAX_LIFE_S, value: {{ $worker.maxLifeS | quote }}}
