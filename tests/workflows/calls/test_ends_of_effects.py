@@ -1,14 +1,20 @@
-"""Runs that end while a call is under way: its effect is recorded and undone, or named in the result."""
+"""Runs that end while a call is under way: its effect is recorded and undone, or named in the result.
+
+The cases of a test run side by side, because each waits for seconds.
+"""
 
 import asyncio
+import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from outlast_workers.settings import Settings
+from outlast_workflows.time_limits import DEADLINE_SUMMARY
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
@@ -16,59 +22,68 @@ from outlast import Agent, Approval, tool
 from outlast.agents.tools import Tool
 from outlast.client.runs import Run
 from outlast.contracts.results import AgentResult
+from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call, calls
+from outlast.turns import CallsTurn
 from tests.stage import Flag, Stage, on_stage, pending, staged_settings
 
-EFFECTS: list[str] = []
-UNDONE: list[str] = []
-FOUND: dict[str, str | None] = {}
-BEGUN = Flag()
-GO_ON = Flag()
-VERIFYING = Flag()
+WITHIN_S = 40
+"""What a test waits for comes within this time on a busy machine."""
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    EFFECTS.clear()
-    UNDONE.clear()
-    FOUND.clear()
-    for event in (BEGUN, GO_ON, VERIFYING):
-        event.clear()
+class Effect:
+    """What one call does, and where it waits for the test."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.undone = 0
+        self.begun, self.verifying, self.may_go_on = Flag(), Flag(), Flag()
+
+
+EFFECTS: dict[str, Effect] = {}
+REFS = itertools.count()
+
+
+def new_ref() -> str:
+    """Return the argument of a call that no other call has."""
+    ref = f"r{next(REFS)}"
+    EFFECTS[ref] = Effect()
+    return ref
 
 
 @tool(effect="idempotent")
 async def cancel(ref: str) -> None:
     """Undo a call."""
-    UNDONE.append(ref)
+    EFFECTS[ref].undone += 1
 
 
 @tool(effect="read")
 async def find(ref: str) -> str | None:
     """Find a call, when the test lets it."""
-    VERIFYING.set()
-    await GO_ON.wait()
-    return f"made {ref}" if ref in EFFECTS else None
+    EFFECTS[ref].verifying.set()
+    await EFFECTS[ref].may_go_on.wait()
+    return f"made {ref}" if EFFECTS[ref].made else None
 
 
 async def make(ref: str) -> str:
-    EFFECTS.append(ref)
-    BEGUN.set()
-    await GO_ON.wait()
+    EFFECTS[ref].made += 1
+    EFFECTS[ref].begun.set()
+    await EFFECTS[ref].may_go_on.wait()
     return f"made {ref}"
 
 
 def make_in_thread(ref: str) -> str:
-    EFFECTS.append(ref)
-    BEGUN.set()
-    while not GO_ON.is_set():
+    EFFECTS[ref].made += 1
+    EFFECTS[ref].begun.set()
+    while not EFFECTS[ref].may_go_on.is_set():
         time.sleep(0.05)
     return f"made {ref}"
 
 
 async def make_late(ref: str) -> str:
-    BEGUN.set()
-    await GO_ON.wait()
-    EFFECTS.append(ref)
+    EFFECTS[ref].begun.set()
+    await EFFECTS[ref].may_go_on.wait()
+    EFFECTS[ref].made += 1
     return f"made {ref}"
 
 
@@ -123,7 +138,8 @@ async def pay(ref: str) -> str:
 @tool(effect="write", compensate=cancel, timeout=timedelta(seconds=1))
 async def book_lost(ref: str) -> str:
     """Book, and take too long."""
-    EFFECTS.append(ref)
+    EFFECTS[ref].made += 1
+    EFFECTS[ref].begun.set()
     await asyncio.sleep(30)
     return ref
 
@@ -131,7 +147,8 @@ async def book_lost(ref: str) -> str:
 @tool(effect="write", compensate=cancel, verify=find, timeout=timedelta(seconds=1))
 async def reserve_lost(ref: str) -> str:
     """Reserve, and take too long."""
-    EFFECTS.append(ref)
+    EFFECTS[ref].made += 1
+    EFFECTS[ref].begun.set()
     await asyncio.sleep(30)
     return ref
 
@@ -139,7 +156,8 @@ async def reserve_lost(ref: str) -> str:
 @tool(effect="write", timeout=timedelta(seconds=1))
 async def note_lost(ref: str) -> str:
     """Write what nothing can undo, and take too long."""
-    EFFECTS.append(ref)
+    EFFECTS[ref].made += 1
+    EFFECTS[ref].begun.set()
     await asyncio.sleep(30)
     return ref
 
@@ -150,38 +168,108 @@ TOOLS: list[Tool[Any, ..., Any]] = [
 ]
 doer = Agent(name="doer", instructions="Do.", tools=TOOLS)
 UNDER_WAY: list[Tool[Any, ..., Any]] = [
-    book,
-    reserve,
-    put,
-    book_in_thread,
-    reserve_in_thread,
-    book_late,
-    reserve_late,
+    *(book, reserve, put, book_in_thread, reserve_in_thread, book_late, reserve_late)
 ]
-named = lambda entry: entry.name  # noqa: E731
+
+
+def decide(prompt: Prompt) -> Any:
+    """Make the calls that the input of the run names, and then answer."""
+    if any(isinstance(turn, CallsTurn) for turn in prompt.turns):
+        return answer("never")
+    named = re.findall(r"(\w+)@(\w+)", str(prompt.messages[-1]["content"]))
+    return calls(*(call(name, ref=ref) for name, ref in named))
 
 
 class House:
     """A stage whose worker of workflows can be away while others work."""
 
-    def __init__(self, temporal: Client, model: ScriptedModel, settings: Settings) -> None:
+    def __init__(self, temporal: Client, *, cached: int = 0) -> None:
         self._temporal = temporal
-        self._model = model
-        self._settings = settings
+        self._settings = staged_settings(cached=cached)
 
     @asynccontextmanager
     async def serve(self, *roles: str) -> AsyncIterator[Stage]:
-        settings = self._settings.model_copy(update={"roles": roles})
-        async with on_stage(self._temporal, self._model, [doer], settings=settings) as stage:
+        settings: Settings = self._settings.model_copy(update={"roles": roles})
+        model = ScriptedModel([decide], repeat_last=True)
+        async with on_stage(self._temporal, model, [doer], settings=settings) as stage:
             yield stage
 
 
-def house(temporal: Client, *script: Any, cached: int = 1000) -> House:
-    return House(temporal, ScriptedModel(list(script)), staged_settings(cached=cached))
+class Case(NamedTuple):
+    """A run with one call that ends by a cancellation or at its deadline."""
+
+    tool: Tool[Any, ..., Any]
+    end: str
+    run: Run
+    effect: Effect
+
+    async def ended(self, temporal: Client, *, cancelled_for_s: float = 1) -> None:
+        """Let the run end. Its call goes on."""
+        if self.end == "deadline":
+            await deadline_fired(temporal, self.run)
+        else:
+            await self.run.cancel()
+            await asyncio.sleep(cancelled_for_s)
+
+    def outcomes(self, result: AgentResult) -> list[tuple[str, str]]:
+        assert result.stop_reason == ("deadline" if self.end == "deadline" else "cancelled")
+        return [(each.call_id, each.outcome) for each in result.compensations]
+
+
+async def begin(
+    stage: Stage,
+    used: Tool[Any, ..., Any],
+    end: str,
+    until_begun: Callable[[Run, Effect], Awaitable[object]],
+    *,
+    deadline_s: float,
+) -> Case:
+    """Start a run and wait until it has begun its call. It gets more time if its deadline came first."""
+    while True:
+        ref = new_ref()
+        limits = {"deadline_s": deadline_s} if end == "deadline" else {}
+        run = await stage.start("doer", f"{used.name}@{ref}", limits=limits)
+        begun = asyncio.ensure_future(until_begun(run, EFFECTS[ref]))
+        ended = asyncio.ensure_future(run.result())
+        await asyncio.wait([begun, ended], return_when="FIRST_COMPLETED", timeout=WITHIN_S)
+        is_begun = begun.done()
+        for each in (begun, ended):
+            each.cancel()
+        await asyncio.gather(begun, ended, return_exceptions=True)
+        if is_begun:
+            return Case(used, end, run, EFFECTS[ref])
+        assert end == "deadline", "the call has not begun"
+        deadline_s *= 2
+
+
+async def deadline_fired(temporal: Client, run: Run) -> None:
+    async def look() -> bool:
+        events = (await temporal.get_workflow_handle(run.id).fetch_history()).events
+        deadlines = {
+            event.timer_started_event_attributes.timer_id
+            for event in events
+            if DEADLINE_SUMMARY in event.user_metadata.summary.data.decode()
+        }
+        return any(event.timer_fired_event_attributes.timer_id in deadlines for event in events)
+
+    await until(look)
+
+
+async def has_begun(run: Run, effect: Effect) -> None:
+    await effect.begun.wait()
+
+
+async def is_verifying(run: Run, effect: Effect) -> None:
+    await effect.begun.wait()
+    await effect.verifying.wait()
+
+
+async def waits_for_a_person(run: Run, effect: Effect) -> None:
+    await pending(run)
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(WITHIN_S):
         while not await look():
             await asyncio.sleep(0.05)
 
@@ -194,188 +282,159 @@ async def has_event(temporal: Client, run: Run, kind: EventType.ValueType, count
     await until(look)
 
 
-ENDS: dict[str, dict[str, Any]] = {
-    "cancelled before": {"is_first": True},
-    "cancelled after": {"is_first": False},
-    "deadline": {"deadline_s": 4.0},
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("used", [book, reserve, put], ids=named)
+@pytest.mark.parametrize("used", [book, reserve, put], ids=lambda used: used.name)
 async def test_an_effect_that_completes_as_its_run_ends_is_undone(
-    temporal: Client, used: Tool[Any, ..., Any], end: str, cached: int
+    temporal: Client, used: Tool[Any, ..., Any], cached: int
 ) -> None:
-    at = house(temporal, call(used.name, ref="r"), cached=cached)
-    deadline_s = ENDS[end].get("deadline_s")
-    async with at.serve("tools"):
-        async with at.serve("workflows", "generate") as stage:
-            limits = {"deadline_s": deadline_s} if deadline_s else {}
-            run = await stage.start("doer", limits=limits)
-            await asyncio.wait_for(BEGUN.wait(), 40)
-        # Nobody works on the run now, so both events wait for one workflow task.
-        if end == "cancelled before":
-            await run.cancel()
-        GO_ON.set()
-        await has_event(temporal, run, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, 2)
-        if end == "cancelled after":
-            await run.cancel()
-        await asyncio.sleep(4 if deadline_s else 0)
-        async with at.serve("workflows", "generate") as stage:
-            result = await stage.started(run.id).result()
-    assert [(each.call_id, each.outcome) for each in result.compensations] == [("1.1", "undone")]
-    assert (EFFECTS, UNDONE) == (["r"], ["r"])
+    async def undone(end: str) -> None:
+        at = House(temporal, cached=cached)
+        async with at.serve("tools"):
+            async with at.serve("workflows", "generate") as stage:
+                case = await begin(stage, used, end, has_begun, deadline_s=3)
+            # Nobody works on the run now, so both events wait for one workflow task.
+            if end == "cancelled before":
+                await case.run.cancel()
+            case.effect.may_go_on.set()
+            kind = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+            await has_event(temporal, case.run, kind, 2)
+            if end == "cancelled after":
+                await case.run.cancel()
+            if end == "deadline":
+                await case.ended(temporal)
+            async with at.serve("workflows", "generate") as stage:
+                result = await stage.started(case.run.id).result()
+        assert case.outcomes(result) == [("1.1", "undone")], case
+        assert (case.effect.made, case.effect.undone) == (1, 1), case
+
+    await asyncio.gather(*map(undone, ("cancelled before", "cancelled after", "deadline")))
 
 
-@pytest.mark.parametrize("used", UNDER_WAY, ids=named)
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
-async def test_an_effect_under_way_is_waited_for_and_undone(
-    temporal: Client, used: Tool[Any, ..., Any], end: str
-) -> None:
-    at = house(temporal, call(used.name, ref="r"), cached=0)
-    async with at.serve("workflows", "generate", "tools") as stage:
-        limits = {"deadline_s": 2} if end == "deadline" else {}
-        run = await stage.start("doer", limits=limits)
-        await asyncio.wait_for(BEGUN.wait(), 40)
-        if end == "cancel":
-            await run.cancel()
-        await asyncio.sleep(3)  # a heartbeat brings the cancellation to the worker
-        GO_ON.set()
-        result = await run.result()
-    assert result.stop_reason == ("cancelled" if end == "cancel" else "deadline")
-    assert [(each.call_id, each.outcome) for each in result.compensations] == [("1.1", "undone")]
-    assert (EFFECTS, UNDONE) == (["r"], ["r"])
+async def test_an_effect_under_way_is_waited_for_and_undone(temporal: Client, end: str) -> None:
+    async def undone(used: Tool[Any, ..., Any]) -> None:
+        async with House(temporal).serve("workflows", "generate", "tools") as stage:
+            case = await begin(stage, used, end, has_begun, deadline_s=2)
+            # A heartbeat brings a cancellation to the worker.
+            await case.ended(temporal, cancelled_for_s=3)
+            case.effect.may_go_on.set()
+            assert case.outcomes(await case.run.result()) == [("1.1", "undone")], case
+        assert (case.effect.made, case.effect.undone) == (1, 1), case
+
+    await asyncio.gather(*map(undone, UNDER_WAY))
 
 
-@pytest.mark.parametrize("used", [book, reserve, put, pay], ids=named)
+@pytest.mark.parametrize("used", [book, reserve, put, pay], ids=lambda used: used.name)
 async def test_a_call_that_no_worker_has_taken_is_not_waited_for(
     temporal: Client, used: Tool[Any, ..., Any]
 ) -> None:
-    at = house(temporal, call(used.name, ref="r"), cached=0)
-    async with at.serve("workflows", "generate") as stage:
-        run = await stage.start("doer")
+    ref = new_ref()
+    async with House(temporal).serve("workflows", "generate") as stage:
+        run = await stage.start("doer", f"{used.name}@{ref}")
         if used is pay:
             await run.approve(await pending(run), by="ann")
         await has_event(temporal, run, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, 2)
         await run.cancel()
-        result = await asyncio.wait_for(run.result(), 40)
+        result = await asyncio.wait_for(run.result(), WITHIN_S)
     assert result.status == "stopped"
     assert [(each.call_id, each.outcome) for each in result.compensations] == (
         [("1.1", "not_made")] if used is pay else []
     )
-    assert EFFECTS == []
+    assert EFFECTS[ref].made == 0
 
 
-@pytest.mark.parametrize("order", ["approved first", "cancelled first"])
+@pytest.mark.parametrize("is_cancelled_first", [False, True])
 async def test_the_result_names_an_approved_call_that_was_not_made(
-    temporal: Client, order: str, cached: int
+    temporal: Client, is_cancelled_first: bool, cached: int
 ) -> None:
-    at = house(temporal, call("pay", ref="r"), cached=cached)
+    at, ref = House(temporal, cached=cached), new_ref()
     async with at.serve("tools"):
         async with at.serve("workflows", "generate") as stage:
-            run = await stage.start("doer")
+            run = await stage.start("doer", f"pay@{ref}")
             await pending(run)
         handle = temporal.get_workflow_handle(run.id)
         decision = {"request_id": "1.1", "decision": "approve", "by": "ann"}
-        if order == "cancelled first":
+        if is_cancelled_first:
             await run.cancel()
         await handle.signal("decide", decision)
-        if order == "approved first":
+        if not is_cancelled_first:
             await run.cancel()
         async with at.serve("workflows", "generate") as stage:
             result = await stage.started(run.id).result()
     assert [each.outcome for each in result.decisions] == ["approved"]
     assert [(each.call_id, each.outcome) for each in result.compensations] == [("1.1", "not_made")]
-    assert EFFECTS == []
+    assert EFFECTS[ref].made == 0
 
 
-async def ended(run: Run, end: str) -> None:
-    if end == "cancel":
-        await run.cancel()
-    await asyncio.sleep(1 if end == "cancel" else 5)
-
-
-def limits_of(end: str) -> dict[str, float]:
-    return {"deadline_s": 5} if end == "deadline" else {}
-
-
-@pytest.mark.parametrize("end", ["cancel", "deadline"])
-@pytest.mark.parametrize("happened", [True, False])
+@pytest.mark.parametrize("made", [1, 0])
 async def test_a_call_that_is_being_verified_as_its_run_ends_is_not_forgotten(
-    temporal: Client, end: str, happened: bool
+    temporal: Client, made: int
 ) -> None:
-    at = house(temporal, call("reserve_lost", ref="r"), cached=0)
-    async with at.serve("workflows", "generate", "tools") as stage:
-        run = await stage.start("doer", limits=limits_of(end))
-        await asyncio.wait_for(VERIFYING.wait(), 40)
-        if not happened:
-            EFFECTS.clear()
-        await ended(run, end)
-        GO_ON.set()
-        result = await run.result()
-    assert [each.outcome for each in result.compensations] == (["undone"] if happened else [])
-    assert (["r"] if happened else []) == UNDONE
-    assert (["r"] if happened else []) == EFFECTS  # and it is not made again
+    async def verified(end: str) -> None:
+        async with House(temporal).serve("workflows", "generate", "tools") as stage:
+            case = await begin(stage, reserve_lost, end, is_verifying, deadline_s=3)
+            case.effect.made = made
+            await case.ended(temporal)
+            case.effect.may_go_on.set()
+            result = await case.run.result()
+        assert case.outcomes(result) == ([("1.1", "undone")] if made else []), case
+        assert case.effect.undone == made, case
+        assert case.effect.made == made, "it is not made again"
+
+    await asyncio.gather(verified("cancel"), verified("deadline"))
 
 
-@pytest.mark.parametrize("end", ["cancel", "deadline"])
 @pytest.mark.parametrize(
-    ("said", "undone"), [("it happened", ["r"]), ("it did not happen", []), (None, [])]
+    ("text", "outcomes"),
+    [("it happened", ["undone"]), ("it did not happen", []), (None, ["unknown"])],
 )
 async def test_a_person_still_answers_about_a_call_whose_run_ends(
-    temporal: Client, end: str, said: str | None, undone: list[str]
+    temporal: Client, text: str | None, outcomes: list[str]
 ) -> None:
-    at = house(temporal, call("book_lost", ref="r"), cached=0)
-    async with at.serve("workflows", "generate", "tools") as stage:
-        run = await stage.start("doer", limits=limits_of(end))
-        request = await pending(run)
-        await ended(run, end)
-        if said is None:
-            await run.deny(request, by="bo")
-        else:
-            await run.answer(request, said, by="bo")
-        result = await run.result()
-    assert undone == UNDONE
-    assert EFFECTS == ["r"]
-    outcomes = {"it happened": ["undone"], "it did not happen": [], None: ["unknown"]}
-    assert [each.outcome for each in result.compensations] == outcomes[said]
+    async def answered(end: str) -> None:
+        async with House(temporal).serve("workflows", "generate", "tools") as stage:
+            case = await begin(stage, book_lost, end, waits_for_a_person, deadline_s=3)
+            request = await pending(case.run)
+            await case.ended(temporal)
+            if text is None:
+                await case.run.deny(request, by="bo")
+            else:
+                await case.run.answer(request, text, by="bo")
+            result = await case.run.result()
+        assert case.outcomes(result) == [("1.1", outcome) for outcome in outcomes], case
+        assert (case.effect.made, case.effect.undone) == (1, outcomes.count("undone")), case
+
+    await asyncio.gather(answered("cancel"), answered("deadline"))
 
 
-@pytest.mark.parametrize("end", ["cancel", "deadline"])
-async def test_a_call_that_nothing_undoes_is_named_and_not_waited_for(
-    temporal: Client, end: str
-) -> None:
-    at = house(temporal, call("note_lost", ref="r"), cached=0)
-    async with at.serve("workflows", "generate", "tools") as stage:
-        run = await stage.start("doer", limits=limits_of(end))
-        await pending(run)
-        await ended(run, end)
-        result = await asyncio.wait_for(run.result(), 40)
-    (outcome,) = result.compensations
-    assert (outcome.call_id, outcome.outcome) == ("1.1", "unknown")
-    assert "it is unknown whether it happened" in outcome.detail
+async def test_a_call_that_nothing_undoes_is_named_and_not_waited_for(temporal: Client) -> None:
+    async def named(end: str) -> None:
+        async with House(temporal).serve("workflows", "generate", "tools") as stage:
+            case = await begin(stage, note_lost, end, waits_for_a_person, deadline_s=3)
+            await case.ended(temporal)
+            result = await asyncio.wait_for(case.run.result(), WITHIN_S)
+        assert case.outcomes(result) == [("1.1", "unknown")], case
+        assert "it is unknown whether it happened" in result.compensations[0].detail
+
+    await asyncio.gather(named("cancel"), named("deadline"))
 
 
 async def test_several_calls_end_in_their_own_ways(temporal: Client, cached: int) -> None:
-    batch = calls(
-        call("book", ref="b"),
-        call("note_lost", ref="n"),
-        call("pay", ref="p"),
-        call("put", ref="q"),
-    )
-    at = house(temporal, batch, answer("never"), cached=cached)
-    async with at.serve("workflows", "generate", "tools") as stage:
-        run = await stage.start("doer")
+    tools = (book, note_lost, pay, put)
+    refs = [new_ref() for _ in tools]
+    named = " ".join(f"{used.name}@{ref}" for used, ref in zip(tools, refs, strict=True))
+    async with House(temporal, cached=cached).serve("workflows", "generate", "tools") as stage:
+        run = await stage.start("doer", named)
 
         async def both_pend() -> bool:
             return len(await run.pending_requests()) == 2
 
-        await asyncio.wait_for(BEGUN.wait(), 40)
+        await asyncio.wait_for(EFFECTS[refs[0]].begun.wait(), WITHIN_S)
         await until(both_pend)
         await run.cancel()
         await asyncio.sleep(1)
-        GO_ON.set()
-        result: AgentResult = await run.result()
+        for ref in refs:
+            EFFECTS[ref].may_go_on.set()
+        result = await run.result()
     outcomes = sorted((each.call_id, each.outcome) for each in result.compensations)
     assert outcomes == [("1.1", "undone"), ("1.2", "unknown"), ("1.4", "undone")]
-    assert sorted(UNDONE) == ["b", "q"]
+    assert [EFFECTS[ref].undone for ref in refs] == [1, 0, 0, 1]
