@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RunFailed,
         ToolError,
     )
+    from outlast.media.media import File, Image
     from outlast.temporal.plugin import OutlastPlugin
     from outlast.version import __version__
 
@@ -48,6 +49,8 @@ __all__ = [
     "Client",
     "DefinitionError",
     "Escalation",
+    "File",
+    "Image",
     "Leg",
     "Limits",
     "McpServer",
@@ -86,6 +89,8 @@ _MODULES = {
     "arguments": "outlast.contracts.conditions",
     "Approval": "outlast.contracts.human",
     "Escalation": "outlast.contracts.human",
+    "File": "outlast.media.media",
+    "Image": "outlast.media.media",
     "Limits": "outlast.contracts.limits",
     "AgentResult": "outlast.contracts.results",
     "Progress": "outlast.contracts.results",

@@ -5,7 +5,7 @@ worker creates it from `ServerOptions`, calls `probe` once, and then calls `comp
 call. `outlast.testing.ScriptedModel` is a small implementation to read first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -14,7 +14,7 @@ from outlast.contracts.agents import Effort, Way
 from outlast.contracts.generation import Tokens
 from outlast.contracts.messages import Opaque
 from outlast.decision_prompts import decision_messages
-from outlast.turns import AnswerTurn, CallsTurn, RejectedText, ToolDefinition, Turn
+from outlast.turns import AnswerTurn, CallsTurn, MediaPart, RejectedText, ToolDefinition, Turn
 
 LOOP_TOKENS = 64
 """Tokens of pure repetition after which an adapter aborts an answer."""
@@ -60,6 +60,9 @@ class Prompt:
     `session`. `rejected` is the wrong answer that this prompt asks to correct: it comes last, so all that
     is before stays the same. The messages contain `shown_schema`, which is the schema of the answer alone,
     for servers that do not enforce it. An adapter may call `on_text` while it reads an answer.
+
+    `media` are the images and files that the turns name, by their references. They come after the first
+    text that names them.
     """
 
     turns: tuple[Turn, ...]
@@ -80,6 +83,7 @@ class Prompt:
     decoding: Decoding = DEFAULT_DECODING
     rejected: RejectedText | None = None
     on_text: OnText | None = field(default=None, compare=False, repr=False)
+    media: Mapping[str, MediaPart] = field(default_factory=dict)
 
     @cached_property
     def messages(self) -> list[dict[str, str]]:
@@ -109,7 +113,7 @@ class Prompt:
             for turn in self.turns:
                 if isinstance(turn, CallsTurn | AnswerTurn) and turn.opaque is not None:
                     size += len(turn.opaque.content.encode())
-        return size
+        return size + sum(part.most_tokens for part in self.media.values())
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ class ServerFacts:
     `constrained` is whether the server enforces the JSON Schema of a prompt. `context_tokens` is the
     size of the model's context, if the server reports it. `ways` are the ways in which its model can
     decide, the best one first. `supports_effort` is whether its model thinks as much as it is asked to.
+    `images` and `files` are whether it takes images, and files that are not text.
     """
 
     engine: str
@@ -189,6 +194,7 @@ class ServerFacts:
     ways: tuple[Way, ...] = ("decision",)
     supports_effort: bool = False
     images: bool = False
+    files: bool = False
 
 
 class ModelServer(Protocol):

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from outlast.agents.agent import Agent
 from outlast.agents.dependencies import Dependency
+from outlast.client.media import RunInput
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult, Answer
@@ -238,7 +239,7 @@ class AgentEnvironment:
     def run(
         self,
         agent: Agent[Any, Answer],
-        input: JsonValue,  # noqa: A002 the contract's word
+        input: RunInput,  # noqa: A002 the contract's word
         *,
         model: ModelServer,
         deps: Mapping[Dependency[Any], Any] | None = None,

@@ -3,7 +3,8 @@
 They are the transcript in the form that adapters translate to the messages of an API.
 """
 
-from dataclasses import dataclass
+import base64
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,12 @@ from pydantic import JsonValue
 
 from outlast.contracts.messages import Opaque
 from outlast.text.json_text import to_json
+
+_IMAGE_TOKENS = 6_000
+"""An upper bound of the tokens of one image, in any API with its default detail."""
+
+_TEXT_TYPES = ("application/json", "application/xml", "application/yaml")
+"""Media types of files with text, besides `text/…`."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +100,43 @@ class RejectedText:
 
     text: str
     problem: str
+
+
+@dataclass(frozen=True)
+class MediaPart:
+    """An image or a file of a prompt: its `data`, or a `url` that the server fetches.
+
+    `reference` is the text that stands for it in the turns.
+    """
+
+    reference: str
+    media_type: str
+    data: bytes = field(default=b"", repr=False)
+    url: str = ""
+    name: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image, and no other file."""
+        return self.media_type.startswith("image/")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a file with text, which every model reads as a part of the prompt's text."""
+        is_text = self.media_type.startswith("text/") or self.media_type in _TEXT_TYPES
+        return is_text and not self.url
+
+    @property
+    def most_tokens(self) -> int:
+        """An upper bound of its tokens: those of an image in any API, or one for each byte."""
+        return _IMAGE_TOKENS if self.is_image else max(_IMAGE_TOKENS, len(self.data))
+
+    @cached_property
+    def base64(self) -> str:
+        """The bytes in base64."""
+        return base64.b64encode(self.data).decode()
+
+    @property
+    def any_url(self) -> str:
+        """The `url`, or the bytes as a `data:` URL."""
+        return self.url or f"data:{self.media_type};base64,{self.base64}"

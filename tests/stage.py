@@ -40,7 +40,7 @@ class Stage:
     """Starts runs on task queues of its own and remembers them, so that each can be replayed."""
 
     def __init__(self, client: TemporalClient, settings: Settings) -> None:
-        self.client = Client(client)
+        self.client = Client(client, media_store=settings.media.store)
         self.settings = settings
         self.task_queue = settings.queue("workflows")
         self._started: list[Run] = []

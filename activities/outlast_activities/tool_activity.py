@@ -26,6 +26,7 @@ from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
 from outlast_activities.telemetry.spans import ActivitySpans
+from outlast_activities.tool_media import ToolMedia
 from outlast_activities.tool_runner import ToolRunner
 
 TIMEOUT_MARGIN_S = 0.5
@@ -46,16 +47,18 @@ def tool_activity(
     runner: ToolRunner,
     keys: Keys,
     spans: ActivitySpans | None = None,
+    media: ToolMedia | None = None,
 ) -> Callable[..., Any]:
     """Return the activity that runs a tool. `keys` verify calls that people must sign."""
     spans = spans or ActivitySpans()
+    media = media or ToolMedia(None)
 
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
         await check_local()
         spans.record_queue_wait("tool")
         with spans.tool(tool.name, arguments.payload.data) as span:
-            encoded = await _run_attempt(tool, arguments.payload.data, runner)
+            encoded = await _run_attempt(tool, arguments.payload.data, runner, media)
             span.complete(encoded)
         info = activity.info()
         if info.workflow_id is not None:
@@ -69,7 +72,9 @@ def tool_activity(
     return activity.defn(name=tool.name)(run_tool)
 
 
-async def _run_attempt(tool: Tool[Any, ..., Any], arguments: bytes, runner: ToolRunner) -> bytes:
+async def _run_attempt(
+    tool: Tool[Any, ..., Any], arguments: bytes, runner: ToolRunner, media: ToolMedia
+) -> bytes:
     """Run a tool, from the checkpoint of the attempt before. Return its encoded result."""
     attempt = ActivityAttempt(
         ToolProgress,
@@ -84,7 +89,9 @@ async def _run_attempt(tool: Tool[Any, ..., Any], arguments: bytes, runner: Tool
         context = _context(attempt.number, state)
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
-                return await runner.run(tool, arguments, context)
+                return await media.run(
+                    tool, arguments, lambda: runner.run(tool, arguments, context)
+                )
         except ApplicationError as error:
             if attempt.left == 0:
                 raise _final(error) from error.__cause__

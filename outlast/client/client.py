@@ -16,6 +16,7 @@ from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from outlast.client.media import ClientMedia, RunInput, Text
 from outlast.client.replies import REPLY_TIMEOUT
 from outlast.client.runs import Run
 from outlast.client.waiting import Waiting
@@ -24,6 +25,7 @@ from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.contracts.requests import SayPayload
 from outlast.contracts.results import AgentResult, Answer
 from outlast.errors import BadRequest, NoAnswer, Unavailable
+from outlast.media.media import Media
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.temporal.connection import (
     DEFAULT_ADDRESS,
@@ -66,10 +68,15 @@ class StartOptions(ChatOptions, total=False):
 
 
 class Client:
-    """Starts runs of agents, and finds runs. `temporal` is the Temporal client."""
+    """Starts runs of agents, and finds runs. `temporal` is the Temporal client.
 
-    def __init__(self, client: TemporalClient) -> None:
+    `media_store` is the URL of the store for images and files, as in the settings of the workers
+    (`media.store`). By default it is the variable `OUTLAST_MEDIA__STORE`.
+    """
+
+    def __init__(self, client: TemporalClient, *, media_store: str | None = None) -> None:
         self.temporal = client
+        self._media = ClientMedia(client, media_store)
         pause_at_exit()
 
     def __repr__(self) -> str:
@@ -77,7 +84,7 @@ class Client:
         return f"<outlast.Client {config.target_host!r}, namespace {self.temporal.namespace!r}>"
 
     @classmethod
-    async def connect(cls, **overrides: Any) -> Self:
+    async def connect(cls, *, media_store: str | None = None, **overrides: Any) -> Self:
         """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
         `overrides` are arguments of `temporalio.client.Client.connect`. Raises `NotReady` if the settings
@@ -89,7 +96,7 @@ class Client:
         address = config["target_host"]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return cls(await TemporalClient.connect(**config))
+                return cls(await TemporalClient.connect(**config), media_store=media_store)
         except TimeoutError:
             reason = f"no reply in {CONNECT_TIMEOUT_S:g} s"
         except (RuntimeError, ValueError) as error:
@@ -102,7 +109,7 @@ class Client:
     async def start(
         self,
         agent: "Agent[Any, Answer] | str | None" = None,
-        input: JsonValue = None,  # noqa: A002 the contract's word
+        input: RunInput = None,  # noqa: A002 the contract's word
         *,
         spec: Mapping[str, Any] | None = None,
         tenant: str = "default",
@@ -115,8 +122,13 @@ class Client:
 
         Give either an `agent` or a `spec`, a whole agent in JSON. With an `Agent` instead of its name, the
         output of the run is a value of its output type. `id` is the workflow id.
+
+        The `input` is JSON, with images and files anywhere in it: their bytes are stored first. A list of
+        texts, images and files is one message. Raises `NotReady` without a media store for them, and
+        `Unavailable` if it cannot be used.
         """
         name = None if agent is None else _name_of(agent)
+        input = await self._media.stored(input)  # noqa: A001 the contract's word
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
@@ -135,12 +147,12 @@ class Client:
             raise BadRequest(
                 f"id: a run {run_id!r} exists already; choose another id, or use get()"
             ) from None
-        return Run(handle, _output_type_of(agent))
+        return Run(handle, _output_type_of(agent), self._media)
 
     async def run(
         self,
         agent: "Agent[Any, Answer] | str | None" = None,
-        input: JsonValue = None,  # noqa: A002 the contract's word
+        input: RunInput = None,  # noqa: A002 the contract's word
         **options: Unpack[StartOptions],
     ) -> AgentResult[Answer]:
         """Start a run with the options of `start`, and return its result. Raises `RunFailed`."""
@@ -149,7 +161,7 @@ class Client:
     async def chat(
         self,
         id: str,  # noqa: A002 Temporal's word
-        text: str,
+        text: Text,
         *,
         agent: "Agent[Any, Answer] | str",
         by: str = "",
@@ -180,7 +192,7 @@ class Client:
     async def send(
         self,
         id: str,  # noqa: A002 Temporal's word
-        text: str,
+        text: Text,
         *,
         agent: "Agent[Any, Answer] | str",
         by: str = "",
@@ -189,7 +201,8 @@ class Client:
     ) -> Run[Answer]:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
-        payload = validated(SayPayload, {"text": text, "by": by}).model_dump(mode="json")
+        said = await self._media.stored(text)
+        payload = validated(SayPayload, {"text": said, "by": by}).model_dump(mode="json")
         with outlast_errors("chat"):
             await execute_update(
                 lambda: self._say_or_start(
@@ -245,7 +258,14 @@ class Client:
 
         With its `Agent`, the output of the run is a value of the agent's output type.
         """
-        return Run(self.temporal.get_workflow_handle(id), _output_type_of(agent))
+        return Run(self.temporal.get_workflow_handle(id), _output_type_of(agent), self._media)
+
+    async def download(self, media: Media) -> bytes:
+        """Return the bytes of an image or a file in an answer or a transcript.
+
+        Raises `BadRequest` if the store does not have them, or if they are at a URL.
+        """
+        return await self._media.bytes_of(media)
 
 
 def _name_of(agent: "Agent[Any, Any] | str") -> str:

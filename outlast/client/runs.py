@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal
 from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowHandle
 
+from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
 from outlast.client.run_connection import RunConnection
 from outlast.client.streams import POLL_INTERVAL, stream_entries
@@ -27,10 +28,14 @@ class Run(Generic[Answer]):
     """One run of an agent. `Answer` is the type of its output, or JSON if it is not known."""
 
     def __init__(
-        self, handle: WorkflowHandle[Any, Any], output_type: TypeAdapter[Any] | None = None
+        self,
+        handle: WorkflowHandle[Any, Any],
+        output_type: TypeAdapter[Any] | None = None,
+        media: ClientMedia | None = None,
     ) -> None:
         self._connection = RunConnection(handle)
         self._output_type = output_type
+        self._media = media
 
     @property
     def id(self) -> str:
@@ -158,7 +163,7 @@ class Run(Generic[Answer]):
 
     async def say(
         self,
-        text: str,
+        text: Text,
         *,
         by: str = "",
         when: Literal["next_turn", "now"] = "next_turn",
@@ -166,9 +171,13 @@ class Run(Generic[Answer]):
     ) -> str:
         """Add a user message for the next turn. With `now` it interrupts the model call in flight.
 
-        A repeated `update_id` adds the message once.
+        A repeated `update_id` adds the message once. Images and files are stored first, as in
+        `Client.start`.
         """
-        return await self._update("say", update_id=update_id, text=text, by=by, when=when)
+        said: JsonValue = text if isinstance(text, str) else None
+        if said is None and self._media is not None:
+            said = await self._media.stored(text)
+        return await self._update("say", update_id=update_id, text=said, by=by, when=when)
 
     async def reply(
         self,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from outlast.client.waiting import Waiting, decide_command_line, request_summary
+from outlast.contracts.media import with_labels
 from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.terminal.request_text import duration_text
@@ -33,7 +34,7 @@ class RunView:
         """Return the lines of one entry of the stream of the run."""
         if isinstance(entry, Waiting):
             return self._labelled("waits", self.waiting_lines(entry), is_cut=False)
-        content = entry.content or ""
+        content = with_labels(entry.content or "")
         if entry.role == "user":
             return self._labelled("input" if self._turn == 0 else "message", [content])
         if entry.role == "tool":

@@ -1,10 +1,12 @@
-"""The page about tests of agents: its examples run, as a reader would run them."""
+"""Pages with tests of agents: their examples run, as a reader would run them."""
 
 import asyncio
 import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+
+import pytest
 
 from tests.acceptance.processes import ROOT
 
@@ -17,8 +19,9 @@ def files_of(page: str) -> dict[str, str]:
     return {name: block for block, name in blocks}
 
 
-async def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
-    tests = files_of("docs/testing.md")
+@pytest.mark.parametrize(("page", "fewest"), [("testing", 4), ("images-and-files", 1)])
+async def test_the_examples_of_the_page_pass(tmp_path: Path, page: str, fewest: int) -> None:
+    tests = files_of(f"docs/{page}.md")
     files = tests | {"weather_agents.py": files_of("README.md")["weather_agents.py"]}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -34,4 +37,4 @@ async def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     assert f"{len(tests)} passed" in output.decode()
-    assert len(tests) >= 4
+    assert len(tests) >= fewest

@@ -16,6 +16,9 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
         "api_containers.MAX_NAME",
         "prompts.MAX_NAME",
+        "store.MAX_REASON",
+        "media.ID_CHARACTERS",
+        "tools.MAX_REASON_BYTES",
         "api_nodes.MAX_DESCRIPTION",
         "api_references.MAX_NAME",
         "attempt.MAX_PROBLEM",

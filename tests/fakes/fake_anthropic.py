@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.fakes.media_rules import MAX_BASE64, media_problem
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import (
     anthropic_input_problem,
@@ -108,6 +109,7 @@ class FakeAnthropic(FakeService):
         capabilities = {
             "structured_outputs": {"supported": True},
             "image_input": {"supported": True},
+            "pdf_input": {"supported": True},
             "thinking": {"supported": True, "types": thinking},
         }
         body = {"id": name, "type": "model", "max_input_tokens": 1_000_000}
@@ -130,6 +132,9 @@ class FakeAnthropic(FakeService):
                 raise Refused(f"{name}: Extra inputs are not permitted")
         if json.dumps(body).count('"cache_control"') > MAX_MARKERS:  # [guide]
             raise Refused("A maximum of 4 blocks with cache_control may be provided.")
+        problem = media_problem(body["messages"], max_base64=MAX_BASE64)
+        if problem is not None:
+            raise Refused(f"messages: {problem}")
         self._check_thinking(body, model)
         self._check_schemas(body)
         self._check_choice(body, model)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tests.fakes.media_rules import MAX_INLINE, media_problem
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import gemini_problem
 from tests.fakes.sdk_types import installed
@@ -122,6 +123,11 @@ class FakeGemini(FakeService):
                     "Function calling with a response mime type: 'application/json' is unsupported"
                 )
         self._check_thinking(generation.get("thinkingConfig") or {}, model)
+        problem = media_problem(body["contents"])
+        if problem is None and len(json.dumps(body)) > MAX_INLINE:
+            problem = "Request payload size exceeds the limit: 20971520 bytes."
+        if problem is not None:
+            raise Refused(problem)
         self._check_contents(body["contents"], name, model)
 
     @staticmethod
@@ -190,6 +196,8 @@ class FakeGemini(FakeService):
                         "number of function call parts of the function call turn."
                     )
                 self._check_signature(index, calls[0], name, model)
+            if model.budget and any("parts" in p["functionResponse"] for p in answers):  # [profile]
+                raise Refused("Multimodal function responses are not supported for this model.")
             if answers and not (
                 index and any("functionCall" in p for p in contents[index - 1]["parts"])
             ):

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from tests.fakes.fake_openai_responses import MODELS
+from tests.fakes.media_rules import media_problem
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import openai_problem
 from tests.fakes.sdk_types import problem_of, validator
@@ -230,6 +231,9 @@ def _call_deltas(body: Any, calls: Any) -> list[Any]:
 
 def _check_messages(messages: list[Any]) -> None:
     """Each call needs its tool message right after it, and each tool message its call [issue]."""
+    problem = media_problem(messages)
+    if problem is not None:
+        raise Refused(problem, code="invalid_image")
     waiting: list[str] = []
     for message in messages:
         if message["role"] == "tool":

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.fakes.media_rules import media_problem
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import openai_problem
 from tests.fakes.sdk_types import problem_of, validator
@@ -179,6 +180,9 @@ class FakeOpenAIResponses(FakeService):
             raise Refused(f"Tool choice '{missing[0]}' not found in 'tools' parameter.")
 
     def _check_items(self, body: Any) -> None:
+        problem = media_problem(body["input"])
+        if problem is not None:
+            raise Refused(problem, code="invalid_image")
         items = [item for item in body["input"] if "type" in item]
         calls = [item["call_id"] for item in items if item["type"] == "function_call"]
         outputs = [item["call_id"] for item in items if item["type"] == "function_call_output"]

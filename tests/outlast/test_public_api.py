@@ -37,7 +37,7 @@ NAMES: dict[str, set[str]] = {
             "RunFailed",
         ),
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
-        *("run_agent", "tool", "Waiting", "__version__"),
+        *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
     },
     "outlast.errors": {
         *(
@@ -78,6 +78,7 @@ NAMES: dict[str, set[str]] = {
     "outlast.signing": {"SigningKey"},
     "outlast.turns": {
         *("AnswerTurn", "CallsTurn", "PromptCall", "PromptResult", "RejectedText", "ResultsTurn"),
+        "MediaPart",
         *("ToolDefinition", "Turn", "UserTurn"),
     },
     "outlast.testing": {
@@ -93,9 +94,10 @@ PARAMETERS = {
     ),
     "outlast.Agent.check": "self function",
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
-    "outlast.Client": "client",
+    "outlast.Client": "client media_store",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",
-    "outlast.Client.connect": "overrides",
+    "outlast.Client.connect": "media_store overrides",
+    "outlast.Client.download": "self media",
     "outlast.Client.get": "self id agent",
     "outlast.Client.run": "self agent input options",
     "outlast.Client.send": "self id text agent by update_id options",

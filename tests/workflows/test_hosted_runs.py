@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_examples import dependency_review, refund_desk
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.model_servers import ModelSettings
 from temporalio.client import Client
 
@@ -19,6 +21,7 @@ from outlast import Agent, Leg, Route
 from outlast.contracts.agents import Way
 from outlast.model_server import ModelServer, ServerOptions
 from tests.activities.providers.test_hosted_apis import APIS
+from tests.fakes.media_rules import media_in
 from tests.fakes.service import FakeService, Play, serving
 from tests.stage import on_stage, staged_settings
 
@@ -45,6 +48,19 @@ def search(query: str, limit: int = 3) -> dict[str, list[str]]:
 
 
 clerk = Agent(name="clerk", instructions="Answer from the documents.", tools=[search], output=str)
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+PHOTO = outlast.Image.from_bytes(PNG + b"photo", name="photo.png")
+
+
+@outlast.tool(effect="read", name="search")
+def search_images(query: str, limit: int = 3) -> dict[str, list[str | outlast.Image]]:
+    """Search the documents, and return an image of what was found."""
+    return {"found": [query] * limit + [outlast.Image.from_bytes(PNG + query.encode())]}
+
+
+viewer = Agent("viewer", "Answer from the images.", tools=[search_images])
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +134,39 @@ async def test_a_run_spills_from_each_api_to_each_other(
     assert "openai-responses thinks" not in last
     assert "encrypted_content" not in last
     assert all(f"{api} {n}.2" in last for n, api in enumerate(ORDER[:-1], start=1))
+
+
+@pytest.mark.parametrize("way", ["native", "tools"])
+async def test_images_of_the_transcript_spill_to_each_api(
+    temporal: Client, fakes: dict[str, FakeService], way: Way, tmp_path: Path
+) -> None:
+    turns = Turns()
+    endpoints: dict[str, Endpoint] = {}
+    for api, fake in fakes.items():
+        fake.received.clear()
+        fake.refusals.clear()
+        fake.script = turns.script(api)
+        server = connected(api, fake)
+        facts = await server.probe()
+        assert facts.images
+        ways = (way, *(other for other in facts.ways if other != way))
+        endpoints[api] = Endpoint(server, 4_096, ways=ways, images=facts.images, files=facts.files)
+    media = MediaSettings(store=tmp_path.as_uri())
+    settings = settings_for(fakes).model_copy(update={"media": media})
+    async with on_stage(temporal, endpoints, [viewer], settings=settings) as stage:
+        result = await stage.run(viewer, ["Begin.", PHOTO])
+    for endpoint in endpoints.values():
+        await endpoint.server.aclose()
+    assert result.output == "done"
+    assert tuple(turns.served) == ORDER
+    assert {api: fake.refusals for api, fake in fakes.items()} == {api: [] for api in fakes}
+    queries = [f"{api} {n}.{i}" for n, api in enumerate(ORDER[:-1], start=1) for i in (1, 2)]
+    wanted = [PHOTO.data, *(PNG + query.encode() for query in queries)]
+    for api, fake in fakes.items():
+        shown = [data for _, data in media_in(fake.bodies()[-1])]
+        assert shown == wanted[: len(shown)], api
+        turn = len(ORDER) - 1 - ORDER[::-1].index(api)
+        assert len(shown) >= 1 + 2 * turn, api
 
 
 @pytest.mark.parametrize("api", MODELS)

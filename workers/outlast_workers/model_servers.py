@@ -216,6 +216,8 @@ class ModelServers:
             effort=settings.effort,
             target=model_target(name, settings.api, settings.url or "", facts.engine),
             model=settings.name or facts.model or None,
+            images=facts.images if settings.images is None else settings.images,
+            files=facts.files,
         )
 
 

@@ -38,6 +38,7 @@ from outlast_workers.settings_errors import (
 )
 from outlast_workers.settings_sections.demand import DemandSettings
 from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.model_servers import ModelSettings, NamedServer
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
 from outlast_workers.settings_sections.setting_types import (
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     """How each audience is notified of human requests. `*` applies to all audiences that are not listed."""
     callback: CallbackSettings = CallbackSettings()
     gateway: GatewaySettings = GatewaySettings()
+    media: MediaSettings = MediaSettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in notifications."""
     specs: SpecsSettings = SpecsSettings()

@@ -10,6 +10,7 @@ import structlog
 from outlast_activities.chain import ChainActivities
 from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.instructions import InstructionWriter
 from outlast_activities.local_calls import unregistered
@@ -22,6 +23,7 @@ from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_activity import tool_activity
+from outlast_activities.tool_media import ToolMedia
 from outlast_activities.tool_runner import ToolRunner
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -29,6 +31,7 @@ from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
 from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
+from outlast.media.store import MediaStore, media_store
 from outlast_workers.audiences import channels_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
@@ -111,6 +114,7 @@ def polled_queues(
     transcripts = TranscriptCache(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
+    store = _media_store(client, settings)
     queues: dict[str, PolledQueue] = {}
     spans = ActivitySpans(records_content=settings.trace_content)
 
@@ -136,12 +140,15 @@ def polled_queues(
             transcripts,
             max_concurrent=settings.concurrency.generate,
             spans=spans,
+            media=PromptMedia(store, settings.media.url_hosts),
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         keys = {name: entry.keys for name, entry in settings.audiences.items() if entry.keys}
+        media = ToolMedia(store)
         tools = [
-            tool_activity(tool, transcripts, runner, keys, spans) for tool in catalog.tools.values()
+            tool_activity(tool, transcripts, runner, keys, spans, media)
+            for tool in catalog.tools.values()
         ]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:
@@ -187,6 +194,12 @@ def _orchestration_activities(
         ChainActivities(client).check_chain,
         unregistered,
     ]
+
+
+def _media_store(client: Client, settings: Settings) -> MediaStore | None:
+    if settings.media.store is None:
+        return None
+    return media_store(settings.media.store, client.data_converter.payload_codec)
 
 
 def _local_tools(settings: Settings, catalog: Catalog) -> LocalTools:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from outlast.contracts.human import PendingRequest
+from outlast.contracts.media import with_labels
 from outlast.contracts.messages import Message, ToolCall
 from outlast.contracts.notices import NotifyInput
 from outlast.contracts.results import Progress
@@ -45,7 +46,11 @@ MAX_WHY_BYTES = 800
 
 def call_summary(call: ToolCall) -> str:
     """Return a call as a person would write it: `refund(order_id=42)`."""
-    return summary_line(call_text(call.tool, call.arguments, MAX_SUMMARY_BYTES), MAX_SUMMARY_BYTES)
+    arguments = {
+        name: with_labels(value) if isinstance(value, str) else value
+        for name, value in call.arguments.items()
+    }
+    return summary_line(call_text(call.tool, arguments, MAX_SUMMARY_BYTES), MAX_SUMMARY_BYTES)
 
 
 def timer_summary(request: PendingRequest, outcome: str) -> str:
@@ -111,16 +116,16 @@ def _decision(message: Message) -> dict[str, object]:
 
 def _exchange_line(message: Message) -> str:
     if message.role == "user":
-        return f"user:  {visible_line(message.content or '', MAX_EXCHANGE_BYTES)}"
+        return f"user:  {visible_line(with_labels(message.content or ''), MAX_EXCHANGE_BYTES)}"
     answer = _decision(message)["answer"]
     text = answer if isinstance(answer, str) else json_text(answer, most=MAX_EXCHANGE_BYTES)  # type: ignore[arg-type]  # JSON
-    return f"agent: {visible_line(text, MAX_EXCHANGE_BYTES)}"
+    return f"agent: {visible_line(with_labels(text), MAX_EXCHANGE_BYTES)}"
 
 
 def _answer_block(message: Message) -> list[str]:
     answer = _decision(message)["answer"]
     if isinstance(answer, str):
-        return code_block(visible(answer[:MAX_ARGUMENTS]), most=MAX_ARGUMENTS)
+        return code_block(visible(with_labels(answer[:MAX_ARGUMENTS])), most=MAX_ARGUMENTS)
     return code_block(json_text(answer, indent=1, most=MAX_ARGUMENTS), "json", most=MAX_ARGUMENTS)  # type: ignore[arg-type]  # JSON
 
 
@@ -171,7 +176,7 @@ def _why_lines(request: PendingRequest) -> list[str]:
     if request.user_message:
         lines += [
             "",
-            f"The user wrote: {code_span(visible_line(request.user_message, MAX_WHY_BYTES))}",
+            f"The user wrote: {code_span(visible_line(with_labels(request.user_message), MAX_WHY_BYTES))}",
         ]
     return [*lines, ""] if lines else []
 

@@ -19,6 +19,7 @@ from outlast_activities.generation.attempt import (
     GenerationAttempt,
     PromptSource,
 )
+from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.prompt_memory import PromptMemory
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.policies.allowance import Allowance
@@ -50,11 +51,13 @@ class ModelActivities:
         *,
         max_concurrent: int,
         spans: ActivitySpans | None = None,
+        media: PromptMedia | None = None,
     ) -> None:
         self._spans = spans or ActivitySpans()
         self._endpoints = endpoints
         self._checker = checker
         self._transcripts = transcripts
+        self._media = media
         self._slots = asyncio.Semaphore(max_concurrent)
         self._memories = functools.lru_cache(maxsize=MAX_MEMORIES)(_new_memory)
 
@@ -154,6 +157,7 @@ class ModelActivities:
             spent=spent,
             memory=self._memory(wanted),
             spans=self._spans,
+            media=self._media,
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:

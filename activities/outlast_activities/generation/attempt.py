@@ -17,6 +17,7 @@ from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast.turns import RejectedText
 from outlast_activities.generation.decision_text import decision_value
+from outlast_activities.generation.prompt_media import PromptMedia, media_problem
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompts import tools_of, trim_results, turns_of
 from outlast_activities.policies.allowance import Allowance
@@ -62,6 +63,7 @@ class Endpoint:
     JSON Schemas: the prompt then contains the schema. `ways` are the ways in which the server can be
     used, the default first. `effort` is the default. Spans name the server as `target`, and the model as
     `model` if a prompt names none.
+    `images` and `files` are whether its model takes them.
     """
 
     server: ModelServer
@@ -71,6 +73,8 @@ class Endpoint:
     effort: Effort | None = None
     target: ModelTarget = UNKNOWN_TARGET
     model: str | None = None
+    images: bool = True
+    files: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,13 @@ class GenerationAttempt:
         spent: Tokens,
         memory: PromptMemory | None = None,
         spans: ActivitySpans | None = None,
+        media: PromptMedia | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
         self._checker = checker
         self._allowance = allowance
+        self._media = media
         self._max_tokens = endpoint.max_tokens
         self._decoding = DEFAULT_DECODING
         self._reask: RejectedAnswer | None = None
@@ -148,7 +154,7 @@ class GenerationAttempt:
         Raises `ModelError` with the class of the last failure if nothing is left to try.
         """
         while True:  # bounded: `remedy_for` runs out of remedies
-            prompt = self._prompt()
+            prompt = await self._with_media(self._prompt())
             max_tokens = await self._affordable_tokens(prompt)
             if isinstance(max_tokens, str):
                 return Generation(
@@ -280,6 +286,18 @@ class GenerationAttempt:
             decoding=self._decoding,
             rejected=self._rejected(),
         )
+
+    async def _with_media(self, prompt: Prompt) -> Prompt:
+        """Return a prompt with its images and files. Raises `ModelError` if the model cannot take them."""
+        media = {} if self._media is None else await self._media.of(prompt.turns)
+        if not media:
+            return prompt
+        endpoint = self._endpoint
+        problem = media_problem(media, images=endpoint.images, files=endpoint.files)
+        if problem is not None:
+            model = prompt.model or endpoint.model
+            raise ModelError(f"model {model!r} {problem}", kind=ModelFailure.BAD_REQUEST)
+        return replace(prompt, media=media)
 
     def _rejected(self) -> RejectedText | None:
         if self._reask is None:

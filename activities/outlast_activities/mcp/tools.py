@@ -1,5 +1,6 @@
 """Tools of MCP servers as tools of agents: each is an activity of its own name, as every tool is."""
 
+import base64
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import NotReady, ToolError
 from outlast.jsonschema.schema_checks import check_schema
+from outlast.media.media import File, Image, Media, uploaded
 from outlast.temporal.call_headers import CALL_PIN
 from outlast.text.hints import hint
 from outlast.text.json_text import from_json
@@ -26,6 +28,9 @@ from outlast_activities.mcp.server_input import answers_of_people, input_require
 
 MAX_DESCRIPTION_BYTES = 4_000
 """Bytes of the description of a tool: it is part of every prompt."""
+
+MAX_REASON_BYTES = 200
+"""Bytes of the reason why a part of a result is left out."""
 
 MAX_ERROR_BYTES = 4_000
 """Bytes of the error of a call that the model reads."""
@@ -157,7 +162,9 @@ def _value(
     """Return the value of a result: its structured content, or else its text."""
     if isinstance(result, InputRequiredResult):
         raise input_required(name, result)
-    texts = [_text(part) for part in result.content]
+    parts = [_part(part) for part in result.content]
+    media = [part.reference for part in parts if isinstance(part, Media)]
+    texts = [part.reference if isinstance(part, Media) else part for part in parts]
     text = connection.clean("\n".join(texts))
     if result.is_error:
         raise ToolError(cut(text or f"{name} failed without a reason", MAX_ERROR_BYTES))
@@ -166,11 +173,24 @@ def _value(
     value: JsonValue = from_json(
         connection.clean(TypeAdapter(Any).dump_json(result.structured_content).decode())
     )
-    return value
+    return [value, *media] if media else value
 
 
-def _text(part: Any) -> str:
+def _part(part: Any) -> str | Media:
+    """Return a part of a result: its text, or an image or a file, which is stored."""
     if part.type == "text":
         return str(part.text)
-    kind = getattr(part, "mime_type", None) or part.type
-    return f"[{kind}: left out, because a tool returns text]"
+    source = part.resource if part.type == "resource" else part
+    kind = getattr(source, "mime_type", None) or part.type
+    data = getattr(source, "data", None) or getattr(source, "blob", None)
+    if data is None and getattr(source, "text", None) is not None:
+        return str(source.text)
+    make = Image if kind.startswith("image/") else File
+    if not isinstance(data, str) or (make is File and kind != "application/pdf"):
+        return f"[{kind}: left out: it is neither an image nor a PDF file]"
+    try:
+        media = make.from_bytes(base64.b64decode(data, validate=True), kind)
+        uploaded(media)
+    except ValueError as error:
+        return f"[{kind}: left out: {cut(str(error), MAX_REASON_BYTES)}]"
+    return media

@@ -32,9 +32,11 @@ from outlast_activities.providers.chat_prompts import (
     effort_fields,
     request_body,
     sent_schemas,
+    with_media,
 )
 from outlast_activities.providers.hosted.prompts import SentSchemas
 from outlast_activities.providers.http_errors import QUERY_ERRORS, ErrorStatus, model_error
+from outlast_activities.providers.media_parts import MediaLimits
 from outlast_activities.providers.profiles import Profile, profile_of
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 from outlast_activities.providers.request_fields import (
@@ -59,6 +61,9 @@ MAX_TEMPERATURE = 1.5
 MESSAGE_TOKENS = 16
 """An upper bound of what a chat template puts around a message."""
 
+
+MEDIA = MediaLimits(max_parts=100, max_part_bytes=20_000_000, max_total_bytes=50_000_000)
+"""What every server is given at most. A server that takes less says so."""
 
 MAX_SESSION = 500
 """Characters of a session in a header. A longer one is replaced by its hash."""
@@ -147,6 +152,8 @@ class ChatCompletions:
             constrained="decision" in profile.ways,
             ways=profile.ways,
             supports_effort=bool(profile.efforts),
+            images=profile.images,
+            files=profile.files,
         )
 
     def _profile_of(self, model: str) -> Profile:
@@ -185,6 +192,7 @@ class ChatCompletions:
         try:
             model = model or await self._client.default_model()
             issuer = f"openai-chat:{urlsplit(url).netloc}:{model}"
+            MEDIA.check(prompt)
             body, answer = self._prepared(prompt, model, engine, issuer)
             async with self._client.stream(body, self._headers(prompt, engine)) as chunks:
                 watch = LoopWatch(prompt.decoding.loop_tokens)
@@ -242,7 +250,7 @@ class ChatCompletions:
         dialect = ChatDialect(profile, engine, is_vllm=self._options.api == "vllm")
         body = {"model": model, **self._common_fields(prompt, dialect)}
         if prompt.way == "decision" and not profile.schema:
-            body |= {"messages": prompt.messages, **self._constraint(prompt, engine)}
+            body |= {"messages": with_media(prompt), **self._constraint(prompt, engine)}
             answer: Answer | ChatAnswer = Answer(prompt_bytes=prompt.text_bytes)
         else:
             sent = self._sent(prompt, dialect)
@@ -300,7 +308,7 @@ class ChatCompletions:
 
     async def _queried_count(self, prompt: Prompt) -> object:
         is_vllm = self._options.api == "vllm"
-        if not is_vllm and self._engine != "llama.cpp":
+        if prompt.media or (not is_vllm and self._engine != "llama.cpp"):
             return None
         model = prompt.model or self._options.model or await self._client.default_model()
         body, _ = self._prepared(prompt, model, self._engine, "")

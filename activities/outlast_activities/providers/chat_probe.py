@@ -106,6 +106,7 @@ class _Identity:
     version: str | None = None
     context_tokens: int | None = None
     has_tools: bool = False
+    images: bool = False
 
 
 async def probe_server(
@@ -134,6 +135,7 @@ async def probe_server(
         constrained=is_enforced,
         ways=await _ways(complete, engine, identity, is_enforced=is_enforced),
         supports_effort=engine != "llama.cpp",
+        images=identity.images,
     )
     return engine, facts
 
@@ -241,7 +243,11 @@ async def _identity(client: ChatClient, options: ServerOptions) -> _Identity:
         settings = properties.get("default_generation_settings")
         context = settings.get("n_ctx") if isinstance(settings, dict) else None
         version = _version(properties.get("build_info"))
-        return _Identity("llama.cpp", version, count_in(context), _has_tools(properties))
+        modalities = properties.get("modalities")
+        sees = isinstance(modalities, dict) and modalities.get("vision") is True
+        return _Identity(
+            "llama.cpp", version, count_in(context), _has_tools(properties), images=sees
+        )
     version = None
     if options.api == "vllm":
         version = _version((await _root_object(client, "/version")).get("version"))

@@ -6,7 +6,7 @@ do is said with `tool_choice`, and with a note at the end where a server has no 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from outlast.contracts.agents import Effort
 from outlast.contracts.messages import Opaque
 from outlast.model_server import Prompt
 from outlast.text.json_text import to_json
-from outlast.turns import AnswerTurn, ResultsTurn, Turn, UserTurn
+from outlast.turns import AnswerTurn, MediaPart, ResultsTurn, Turn, UserTurn
 from outlast_activities.constraints.api_dialects import OPENAI
 from outlast_activities.constraints.api_schemas import ApiSchema
 from outlast_activities.constraints.constraints import constraint_for
@@ -36,6 +36,7 @@ from outlast_activities.providers.hosted.prompts import (
     steps_of,
     strict_form,
 )
+from outlast_activities.providers.media_parts import PartSplitter
 from outlast_activities.providers.profiles import Profile
 from outlast_activities.providers.special_tokens import harmless
 
@@ -45,6 +46,8 @@ SHOWN_SCHEMA = (
     "When the work is done, answer with one JSON object alone that obeys this JSON Schema: {schema}"
 )
 """Shows the schema of the answer to the model: an engine enforces it without that the model sees it."""
+
+RESULT_MEDIA = "These are the images and files of the tool results above, in their order:"
 
 CALL_ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -111,7 +114,7 @@ def request_body(
 ) -> dict[str, Any]:
     """Return the fields of a request that depend on the way: messages, tools, choice and format."""
     if prompt.way == "decision":
-        messages: list[dict[str, Any]] = [*prompt.messages]
+        messages = with_media(prompt)
         notes = decoding_notes(prompt)
         if notes:
             messages.append({"role": "user", "content": "\n".join(notes)})
@@ -127,6 +130,34 @@ def request_body(
     if sent.answer_format is not None:
         body["response_format"] = _format(sent.answer_format, dialect)
     return body
+
+
+def with_media(prompt: Prompt) -> list[dict[str, Any]]:
+    """Return the messages of the way `decision`, with the images and files that they name."""
+    splitter = PartSplitter(prompt.media)
+    return [
+        {**message, "content": _content(splitter.split(message["content"]))}
+        if message["role"] == "user"
+        else {**message}
+        for message in prompt.messages
+    ]
+
+
+def _content(parts: Sequence[str | MediaPart]) -> str | list[dict[str, Any]]:
+    """Return the content of a message: its text, or parts if there is more than text."""
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) == len(parts):
+        return "".join(texts)
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else _media(part) for part in parts
+    ]
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.is_image:
+        return {"type": "image_url", "image_url": {"url": part.any_url}}
+    file = {"filename": part.name or "file.pdf", "file_data": part.any_url}
+    return {"type": "file", "file": file}
 
 
 def _format(schema: dict[str, Any], dialect: ChatDialect) -> dict[str, Any]:
@@ -170,7 +201,7 @@ def _choice(
 def _messages(
     prompt: Prompt, sent: SentSchemas, dialect: ChatDialect, issuer: str, *, forces: bool
 ) -> list[dict[str, Any]]:
-    conversation = _Conversation(sent, dialect, issuer)
+    conversation = _Conversation(sent, dialect, issuer, prompt.media)
     if prompt.instructions is not None:
         system = prompt.instructions
         if sent.answer_format is not None:
@@ -187,23 +218,30 @@ def _messages(
 class _Conversation:
     """The messages of a request. `issuer` is whose thoughts may be sent back."""
 
-    def __init__(self, sent: SentSchemas, dialect: ChatDialect, issuer: str) -> None:
+    def __init__(
+        self,
+        sent: SentSchemas,
+        dialect: ChatDialect,
+        issuer: str,
+        media: Mapping[str, MediaPart],
+    ) -> None:
         self.messages: list[dict[str, Any]] = []
         self._sent = sent
         self._profile = dialect.profile
         self._issuer = issuer
+        self._splitter = PartSplitter(media)
 
     def add(self, turn: Turn | Step) -> None:
         """Add a turn."""
         if isinstance(turn, Step):
             self._add_step(turn)
         elif isinstance(turn, UserTurn):
-            self._say("user", self._text(turn.text))
+            self._say("user", self._parts(turn.text))
         elif isinstance(turn, AnswerTurn):
-            self._say("assistant", turn.text)
+            self._say("assistant", [turn.text])
         elif isinstance(turn, ResultsTurn):
             for result in turn.results:
-                self._say("user", self._text(f"{result.tool}: {result.content}"))
+                self._say("user", self._parts(f"{result.tool}: {result.content}"))
 
     def note(self, text: str) -> None:
         """Add a note for this turn alone."""
@@ -211,7 +249,7 @@ class _Conversation:
         if last.get("role") == "tool" and not self._profile.user_after_results:
             last["content"] += f"\n\n{text}"
         else:
-            self._say("user", text)
+            self._say("user", [text])
 
     def _add_step(self, step: Step) -> None:
         opaque = _opaque_of(step.turn.opaque, self._issuer)
@@ -234,17 +272,31 @@ class _Conversation:
             message[self._profile.thoughts] = ""
         message |= opaque.get("thoughts") or {}
         self.messages.append(message)
+        media: list[MediaPart] = []
         for call_id, result in zip(ids, step.results, strict=True):
-            content = self._text(result.content)
-            self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+            parts = self._parts(result.content)
+            text = "".join(part for part in parts if isinstance(part, str))
+            media += [part for part in parts if isinstance(part, MediaPart)]
+            self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
+        if media:
+            # A result is text here, so what it shows follows in a message.
+            self._say("user", [RESULT_MEDIA, *media])
 
-    def _say(self, role: str, text: str) -> None:
+    def _say(self, role: str, parts: Sequence[str | MediaPart]) -> None:
         """Add a text. Templates want roles that alternate, so texts of one role are one message."""
         last = self.messages[-1] if self.messages else {}
-        if last.get("role") == role and "tool_calls" not in last:
-            last["content"] += f"\n\n{text}"
+        content = _content(parts)
+        if last.get("role") != role or "tool_calls" in last:
+            self.messages.append({"role": role, "content": content})
+        elif isinstance(content, str) and isinstance(last["content"], str):
+            last["content"] += f"\n\n{content}"
         else:
-            self.messages.append({"role": role, "content": text})
+            last["content"] = [*_as_parts(last["content"]), *_as_parts(content)]
+
+    def _parts(self, text: str) -> list[str | MediaPart]:
+        """Return a text, and the images and files that it is the first to name."""
+        parts = self._splitter.split(text)
+        return [self._text(part) if isinstance(part, str) else part for part in parts]
 
     def _text(self, text: str) -> str:
         return harmless(text) if self._profile.open_weights else text
@@ -260,6 +312,10 @@ class _Conversation:
             value, place = divmod(value, len(CALL_ID_LETTERS))
             letters.append(CALL_ID_LETTERS[place])
         return "".join(letters)
+
+
+def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _opaque_of(opaque: Opaque | None, issuer: str) -> Mapping[str, Any]:

@@ -40,6 +40,7 @@ class Profile:
     - `thoughts` is the field with thoughts that go back. With `requires_thoughts` it is sent even if empty.
     - `open_weights` is whether special tokens of templates may be read in texts.
     - `require_parameters` is whether a router must choose a host that accepts all fields.
+    - `images` and `files` are whether its models take images, and files that are not text.
     """
 
     name: str = ""
@@ -64,6 +65,8 @@ class Profile:
     requires_thoughts: bool = False
     open_weights: bool = False
     require_parameters: bool = False
+    images: bool = False
+    files: bool = False
 
     @property
     def is_hosted(self) -> bool:

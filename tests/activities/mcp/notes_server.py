@@ -1,5 +1,6 @@
 """A real MCP server for tests: notes in a file. `python notes_server.py FILE [PORT]`."""
 
+import base64
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from mcp.server.request_state import RequestStateSecurity
 security = RequestStateSecurity(keys=[b"k" * 32], ttl=86_400)
 server = MCPServer("notes", request_state_security=security)
 notes = Path(sys.argv[1])
+PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 
 
 @server.tool(description=os.environ.get("NOTES_DESCRIPTION", "Add a note."))
@@ -84,7 +86,9 @@ def picture() -> list[mcp_types.ContentBlock]:
     """Return a picture."""
     return [
         mcp_types.TextContent(text="a picture:"),
+        mcp_types.ImageContent(data=PICTURE, mime_type="image/png"),
         mcp_types.ImageContent(data="aGk=", mime_type="image/png"),
+        mcp_types.AudioContent(data="aGk=", mime_type="audio/wav"),
     ]
 
 

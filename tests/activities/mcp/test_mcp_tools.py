@@ -15,9 +15,10 @@ from outlast_activities.mcp import connections
 from outlast_workers.local.ports import free_port
 from outlast_workers.mcp_catalog import with_mcp_tools
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client as TemporalClient
 
-from outlast import Agent, McpServer
+from outlast import Agent, Image, McpServer
 from outlast.errors import ConnectionLost, DefinitionError, NotReady
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import (
@@ -160,7 +161,28 @@ async def test_errors_of_a_server_reach_the_model(
         failed, long, picture = await results(stage)
     assert "no ink" in failed["error"]
     assert "ask for less" in long["error"]
-    assert picture == "a picture:\n[image/png: left out, because a tool returns text]"
+    assert picture.startswith("a picture:\n[image/png: left out: ")
+    assert "needs a media store" in picture
+
+
+async def test_images_of_a_server_are_stored_and_shown(
+    temporal: TemporalClient, notes: NotesServer, tmp_path: Path
+) -> None:
+    server = McpServer("notes", url=notes.url)
+    model = ScriptedModel([call("notes_picture"), answer("Done.")])
+    settings = staged_settings(cached=1000)
+    settings = settings.model_copy(update={"media": MediaSettings(store=tmp_path.as_uri())})
+    async with stage_of(temporal, model, server, settings=settings) as stage:
+        (picture,) = await results(stage)
+    image = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+    assert picture.splitlines() == [
+        "a picture:",
+        image.reference,
+        "[image/png: left out: Image: the bytes are not image/png]",
+        "[audio/wav: left out: it is neither an image nor a PDF file]",
+    ]
+    (part,) = model.prompts[1].media.values()
+    assert part.data == image.data
 
 
 async def test_a_secret_is_sent_and_appears_nowhere(

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.policies.schema_checker import SchemaChecker
-from pydantic import JsonValue
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
 from outlast.agents.dependencies import Dependency
 from outlast.client.client import Client
+from outlast.client.media import RunInput
 from outlast.client.runs import Run
 from outlast.contracts.agents import Leg, Route
 from outlast.contracts.human import PendingRequest
@@ -33,6 +33,7 @@ from outlast.text.json_text import from_json
 from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.workers import QueuesSettings, RoutesSettings
 from outlast_workers.task_queues import build_workers, run_workers, tool_runner
 
@@ -57,6 +58,7 @@ class Environment:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._opened = AsyncExitStack()
         self._client: Client | None = None
+        self._media_store = ""
 
     def start(self) -> None:
         """Start the server."""
@@ -72,7 +74,7 @@ class Environment:
             self._thread.join()
             self._loop.close()
 
-    def run(self, agent: Agent[Any, Any], request: JsonValue, **options: Any) -> AgentResult[Any]:
+    def run(self, agent: Agent[Any, Any], request: RunInput, **options: Any) -> AgentResult[Any]:
         """Run an agent, and return its result."""
         return self._wait(self._run(agent, request, **options))
 
@@ -83,12 +85,15 @@ class Environment:
         folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory()))
         server = TemporalServer(log_dir=folder, port=free_port(), log_level="error")
         await self._opened.enter_async_context(server)
-        self._client = await Client.connect(target_host=server.address)
+        self._media_store = (folder / "media").as_uri()
+        self._client = await Client.connect(
+            target_host=server.address, media_store=self._media_store
+        )
 
     async def _run(
         self,
         agent: Agent[Any, Any],
-        request: JsonValue,
+        request: RunInput,
         *,
         model: ModelServer,
         deps: Mapping[Dependency[Any], Any],
@@ -98,7 +103,7 @@ class Environment:
     ) -> AgentResult[Any]:
         if self._client is None:
             raise AssertionError("the environment is not started: use it in a with block")
-        settings, guard = _settings(), _ModelGuard(model)
+        settings, guard = _settings(self._media_store), _ModelGuard(model)
         async with _serving(self._client, settings, _catalog(agent, deps), guard):
             run = await self._client.start(
                 agent, request, tenant=tenant, limits=limits, task_queue=settings.queue("workflows")
@@ -260,7 +265,7 @@ def _fake(dependency: Dependency[Any], value: Any) -> Dependency[Any]:
     return Dependency(fake)
 
 
-def _settings() -> Settings:
+def _settings(media_store: str) -> Settings:
     """Return settings with task queues that no other run uses."""
     own = uuid.uuid4().hex[:8]
 
@@ -273,5 +278,6 @@ def _settings() -> Settings:
             workflows=f"agents-{own}", generate=f"generate-{own}", tools=f"tools-{own}"
         ),
         routes=RoutesSettings(generate=route("generate"), tools=route("tools")),
+        media=MediaSettings(store=media_store),
         drain_s=0,
     )

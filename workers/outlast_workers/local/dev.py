@@ -88,6 +88,9 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
     stop_on_signals(stop)
     state: Path = options.state
     log_dir = state / "logs"
+    if settings.media.store is None:
+        media = settings.media.model_copy(update={"store": (state / "media").resolve().as_uri()})
+        settings = settings.with_options({"media": media})
     temporal = TemporalServer(
         log_dir=log_dir, port=options.port, ui_port=options.ui_port, db=state / "temporal.db"
     )
@@ -195,6 +198,7 @@ def addresses(stack: Stack, *, state: Path) -> str:
   Web UI     {stack.temporal.ui_url}
   Model      {stack.model}
   Agents     {", ".join(served)}
+  Images     {stack.settings.media.store}   (clients: OUTLAST_MEDIA__STORE)
   Logs       {state}/logs
   Stop       Ctrl-C
 """

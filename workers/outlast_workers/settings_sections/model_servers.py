@@ -77,6 +77,8 @@ class ModelSettings(InputModel):
     price: TypedPrice = Price()
     session_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
     """A header that carries the workflow id, for routers that keep a session on one replica."""
+    images: bool | None = None
+    """Whether the model takes images. Unset, what the server or its profile says."""
     allow_unconstrained: bool = False
     """Accept a server that ignores JSON Schemas. Invalid completions are then rejected and retried."""
 

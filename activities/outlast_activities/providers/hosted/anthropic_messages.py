@@ -30,6 +30,7 @@ from outlast_activities.providers.hosted.prompts import (
     strict_form,
 )
 from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.media_parts import MediaLimits
 from outlast_activities.providers.streams import AnswerAborted, raise_error
 from outlast_activities.providers.token_counts import count_in
 
@@ -40,6 +41,10 @@ MAX_STRICT_SCHEMAS = 20
 MAX_OPTIONAL_PROPERTIES = 24
 MAX_UNIONS = 16
 """Limits over all strict schemas of one request, from Anthropic's guide to structured outputs."""
+
+
+MEDIA = MediaLimits(max_parts=100, max_part_bytes=7_500_000, max_total_bytes=23_000_000)
+"""Anthropic's limits: 10 MB an image and 32 MB a request in base64, 100 images with a small context."""
 
 
 def connect(options: ServerOptions, facts: ServerFacts | None) -> HostedServer:
@@ -53,6 +58,7 @@ class AnthropicMessages:
     name = "anthropic"
     key_header = "x-api-key"
     schemas = ANTHROPIC
+    media = MEDIA
     headers: Mapping[str, str] = {"anthropic-version": VERSION}
 
     def __init__(self) -> None:
@@ -83,6 +89,7 @@ class AnthropicMessages:
             ways=("native", "tools", "decision") if structured else ("tools",),
             supports_effort=capabilities.get("thinking", {}).get("supported", True),
             images=capabilities.get("image_input", {}).get("supported", False),
+            files=capabilities.get("pdf_input", {}).get("supported", False),
         )
 
     def count_request(self, prompt: Prompt, model: str, issuer: str) -> ApiRequest | None:
@@ -123,27 +130,24 @@ class _Budget:
 
 def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> tuple[dict[str, Any], str]:
     """Return the body of a request, and the digest of the conversation that its answer continues."""
-    if prompt.way == "decision":
-        system, messages = _decision_messages(prompt)
-    else:
-        system, messages = prompt.instructions or "", []
     body: dict[str, Any] = {"model": model, "cache_control": {"type": "ephemeral"}}
-    if system:
-        body["system"] = system
     if sent.tools:
         body["tools"] = [_tool(tool) for tool in sent.tools]
     forces = can_force(model, prompt.effort)
-    conversation = Conversation(issuer, sent.names)
-    conversation.note([system, body.get("tools")])
+    conversation = Conversation(issuer, sent.names, prompt.media)
     if prompt.way == "decision":
-        conversation.messages = messages
+        system = _add_decisions(conversation, prompt)
     else:
+        system = prompt.instructions or ""
+        conversation.note([system, body.get("tools")])
         for turn in steps_of(prompt.turns):
             conversation.add(turn)
         for note in notes_of(prompt, sent, names_tools=True, forces=forces):
             conversation.say([{"type": "text", "text": note}])
         if sent.tools:
             body["tool_choice"] = _tool_choice(prompt, sent, forces=forces)
+    if system:
+        body["system"] = system
     body["messages"] = conversation.messages
     config: dict[str, Any] = {}
     if sent.answer_format is not None:
@@ -154,10 +158,15 @@ def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> tuple[d
     return body, conversation.digest()
 
 
-def _decision_messages(prompt: Prompt) -> tuple[str, list[dict[str, Any]]]:
-    messages = [dict(message) for message in prompt.messages]
-    system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
-    return system, messages
+def _add_decisions(conversation: Conversation, prompt: Prompt) -> str:
+    """Add the messages of the way `decision`, and return the text of the system."""
+    system = ""
+    for message in prompt.messages:
+        if message["role"] == "system":
+            system = message["content"]
+        else:
+            conversation.add_text(message["role"], message["content"])
+    return system
 
 
 def _tool(tool: SentTool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from outlast.contracts.agents import Effort, Way
 from outlast.errors import ModelFailure
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
-from outlast.turns import AnswerTurn, CallsTurn, PromptResult, Turn, UserTurn
+from outlast.turns import AnswerTurn, CallsTurn, MediaPart, PromptResult, Turn, UserTurn
 from outlast_activities.constraints.api_dialects import GEMINI
 from outlast_activities.providers.finish_reasons import finish_reason_in
 from outlast_activities.providers.hosted.answers import (
@@ -32,6 +32,7 @@ from outlast_activities.providers.hosted.prompts import (
     steps_of,
 )
 from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.media_parts import MediaLimits, PartSplitter
 from outlast_activities.providers.streams import AnswerAborted, raise_error
 from outlast_activities.providers.token_counts import count_in
 
@@ -63,6 +64,10 @@ _WRONG_CALLS = frozenset(
 """Ends of an answer in which the model wrote no valid call: it is asked again."""
 
 
+MEDIA = MediaLimits(max_parts=3_000, max_part_bytes=14_000_000, max_total_bytes=14_000_000)
+"""Google's limits: 20 MB of inline data in base64 in a request."""
+
+
 def connect(options: ServerOptions, facts: ServerFacts | None) -> HostedServer:
     """Return the adapter of a server."""
     return HostedServer(Gemini(), options, facts)
@@ -74,6 +79,7 @@ class Gemini:
     name = "gemini"
     key_header = "x-goog-api-key"
     schemas = GEMINI
+    media = MEDIA
     headers: Mapping[str, str] = {}
 
     def __init__(self) -> None:
@@ -104,6 +110,7 @@ class Gemini:
             ways=ways[1:] if _BEFORE_3.match(model) else ways,
             supports_effort=bool(description.get("thinking", True)),
             images=True,
+            files=True,
         )
 
     def count_request(self, prompt: Prompt, model: str, issuer: str) -> ApiRequest | None:
@@ -122,15 +129,18 @@ class Gemini:
 
 def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> dict[str, Any]:
     contents: list[dict[str, Any]] = []
+    splitter = PartSplitter(prompt.media)
     system = prompt.instructions
     if prompt.way == "decision":
         messages = list(prompt.messages)
         system = messages.pop(0)["content"] if messages[0]["role"] == "system" else None
         roles = {"assistant": "model"}
-        contents += [_content(roles.get(m["role"], "user"), m["content"]) for m in messages]
+        for message in messages:
+            role, text = roles.get(message["role"], "user"), message["content"]
+            contents.append(_user(text, splitter) if role == "user" else _content(role, text))
     else:
         for turn in steps_of(prompt.turns):
-            contents += _contents(turn, sent, issuer)
+            contents += _contents(turn, sent, issuer, splitter, nests=not _BEFORE_3.match(model))
         notes = notes_of(prompt, sent, names_tools=False, forces=True)
         contents += [_content("user", note) for note in notes]
     generation: dict[str, Any] = {"maxOutputTokens": prompt.max_tokens}
@@ -186,18 +196,36 @@ def _content(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"text": text}]}
 
 
-def _contents(turn: Turn | Step, sent: SentSchemas, issuer: str) -> list[dict[str, Any]]:
-    """Return a turn as contents."""
+def _user(text: str, splitter: PartSplitter) -> dict[str, Any]:
+    """Return a text of the user, with the images and files that it is the first to name."""
+    parts = [
+        {"text": part} if isinstance(part, str) else _media(part) for part in splitter.split(text)
+    ]
+    return {"role": "user", "parts": parts}
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.url:
+        return {"fileData": {"fileUri": part.url, "mimeType": part.media_type}}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
+
+
+def _contents(
+    turn: Turn | Step, sent: SentSchemas, issuer: str, splitter: PartSplitter, *, nests: bool
+) -> list[dict[str, Any]]:
+    """Return a turn as contents. With `nests`, images of a result are a part of it."""
     if isinstance(turn, Step):
-        return _step_contents(turn, sent, issuer)
+        return _step_contents(turn, sent, issuer, splitter, nests=nests)
     if isinstance(turn, UserTurn):
-        return [_content("user", turn.text)]
+        return [_user(turn.text, splitter)]
     if isinstance(turn, AnswerTurn | CallsTurn):
         return [_content("model", turn.text)]
-    return [_content("user", f"{r.tool}: {r.content}") for r in turn.results]
+    return [_user(f"{r.tool}: {r.content}", splitter) for r in turn.results]
 
 
-def _step_contents(step: Step, sent: SentSchemas, issuer: str) -> list[dict[str, Any]]:
+def _step_contents(
+    step: Step, sent: SentSchemas, issuer: str, splitter: PartSplitter, *, nests: bool
+) -> list[dict[str, Any]]:
     parts = _own_parts(step, issuer)
     if parts is None:
         made: list[dict[str, Any]] = [
@@ -213,11 +241,17 @@ def _step_contents(step: Step, sent: SentSchemas, issuer: str) -> list[dict[str,
         made[0]["thoughtSignature"] = NO_SIGNATURE
         parts = made
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
-    results = [
-        {"functionResponse": _response(call, result)}
-        for call, result in zip(calls, step.results, strict=True)
-    ]
-    return [{"role": "model", "parts": parts}, {"role": "user", "parts": results}]
+    results: list[dict[str, Any]] = []
+    beside: list[dict[str, Any]] = []
+    for call, result in zip(calls, step.results, strict=True):
+        media = [p for p in splitter.split(result.content) if isinstance(p, MediaPart)]
+        response = _response(call, result)
+        if nests and media:
+            response["parts"] = [_media(part) for part in media]
+        else:
+            beside += [_media(part) for part in media]
+        results.append({"functionResponse": response})
+    return [{"role": "model", "parts": parts}, {"role": "user", "parts": [*results, *beside]}]
 
 
 def _response(call: Mapping[str, Any], result: PromptResult) -> dict[str, Any]:

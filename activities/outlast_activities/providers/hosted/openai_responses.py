@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from outlast.contracts.agents import Effort
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
-from outlast.turns import AnswerTurn, CallsTurn, Turn, UserTurn
+from outlast.turns import AnswerTurn, CallsTurn, MediaPart, Turn, UserTurn
 from outlast_activities.constraints.api_dialects import OPENAI
 from outlast_activities.providers.hosted.answers import (
     HostedAnswer,
@@ -31,6 +31,7 @@ from outlast_activities.providers.hosted.prompts import (
     steps_of,
 )
 from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
+from outlast_activities.providers.media_parts import MediaLimits, PartSplitter
 from outlast_activities.providers.streams import raise_error
 from outlast_activities.providers.token_counts import count_in
 
@@ -61,6 +62,10 @@ THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.de
 ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
+MEDIA = MediaLimits(max_parts=500, max_part_bytes=20_000_000, max_total_bytes=50_000_000)
+"""OpenAI's limits until 2026-04; newer ones are larger."""
+
+
 def connect(options: ServerOptions, facts: ServerFacts | None) -> HostedServer:
     """Return the adapter of a server."""
     return HostedServer(OpenAIResponses(options.url), options, facts)
@@ -75,6 +80,7 @@ class OpenAIResponses:
     name = "openai-responses"
     key_header = "authorization"
     schemas = OPENAI
+    media = MEDIA
     headers: Mapping[str, str] = {}
 
     def __init__(self, url: str) -> None:
@@ -114,6 +120,7 @@ class OpenAIResponses:
             ways=("native", "tools", "decision"),
             supports_effort=bool(_efforts(model)),
             images=True,
+            files=True,
         )
 
     def count_request(self, prompt: Prompt, model: str, issuer: str) -> ApiRequest | None:
@@ -143,13 +150,17 @@ def nearest_effort(effort: Effort, accepted: tuple[Effort, ...]) -> Effort:
 def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> dict[str, Any]:
     """Return the fields of a request that also count as its prompt."""
     items: list[dict[str, Any]] = []
+    splitter = PartSplitter(prompt.media)
     body: dict[str, Any] = {"model": model, "input": items}
     if prompt.way == "decision":
-        items += [{"role": m["role"], "content": m["content"]} for m in prompt.messages]
+        for message in prompt.messages:
+            role, text = message["role"], message["content"]
+            content = _content(text, splitter) if role == "user" else text
+            items.append({"role": role, "content": content})
     else:
         body["instructions"] = prompt.instructions or ""
         for turn in steps_of(prompt.turns):
-            items += _items(turn, sent, issuer)
+            items += _items(turn, sent, issuer, splitter)
         items += [
             {"role": "developer", "content": note}
             for note in notes_of(prompt, sent, names_tools=False, forces=True)
@@ -191,18 +202,43 @@ def _tool_choice(prompt: Prompt, sent: SentSchemas) -> str | dict[str, Any]:
     return {"type": "allowed_tools", "mode": mode, "tools": listed}
 
 
-def _items(turn: Turn | Step, sent: SentSchemas, issuer: str) -> list[dict[str, Any]]:
+def _content(text: str, splitter: PartSplitter) -> str | list[dict[str, Any]]:
+    """Return a text, as parts if it is the first to name images or files."""
+    parts = splitter.split(text)
+    if len(parts) == 1:
+        return text
+    return [
+        {"type": "input_text", "text": part} if isinstance(part, str) else _media(part)
+        for part in parts
+    ]
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.is_image:
+        return {"type": "input_image", "image_url": part.any_url, "detail": "auto"}
+    if part.url:
+        return {"type": "input_file", "file_url": part.url}
+    name = part.name or "file.pdf"
+    return {"type": "input_file", "filename": name, "file_data": part.any_url}
+
+
+def _items(
+    turn: Turn | Step, sent: SentSchemas, issuer: str, splitter: PartSplitter
+) -> list[dict[str, Any]]:
     """Return the items of a turn."""
     if isinstance(turn, Step):
-        return _step_items(turn, sent, issuer)
+        return _step_items(turn, sent, issuer, splitter)
     if isinstance(turn, UserTurn):
-        return [{"role": "user", "content": turn.text}]
+        return [{"role": "user", "content": _content(turn.text, splitter)}]
     if isinstance(turn, AnswerTurn | CallsTurn):
         return [{"role": "assistant", "content": turn.text}]
-    return [{"role": "user", "content": f"{r.tool}: {r.content}"} for r in turn.results]
+    contents = [_content(f"{r.tool}: {r.content}", splitter) for r in turn.results]
+    return [{"role": "user", "content": content} for content in contents]
 
 
-def _step_items(step: Step, sent: SentSchemas, issuer: str) -> list[dict[str, Any]]:
+def _step_items(
+    step: Step, sent: SentSchemas, issuer: str, splitter: PartSplitter
+) -> list[dict[str, Any]]:
     calls = step.turn.calls
     items = _own_items(step, issuer)
     if items is None:
@@ -217,7 +253,11 @@ def _step_items(step: Step, sent: SentSchemas, issuer: str) -> list[dict[str, An
         ]
     ids = [item["call_id"] for item in items if item["type"] == "function_call"]
     results = [
-        {"type": "function_call_output", "call_id": own, "output": result.content}
+        {
+            "type": "function_call_output",
+            "call_id": own,
+            "output": _content(result.content, splitter),
+        }
         for own, result in zip(ids, step.results, strict=True)
     ]
     return [*items, *results]

@@ -19,6 +19,7 @@ from outlast_activities.providers.breaker import Breaker
 from outlast_activities.providers.chat_client import ChatClient
 from outlast_activities.providers.hosted.answers import HostedAnswer
 from outlast_activities.providers.http_errors import QUERY_ERRORS, model_error
+from outlast_activities.providers.media_parts import MediaLimits
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 from outlast_activities.providers.streams import AnswerAborted, TokenTimeouts, read_answer
 from outlast_activities.providers.token_counts import count_in
@@ -49,6 +50,7 @@ class HostedApi(Protocol):
     name: str
     key_header: str
     schemas: SchemaDialect
+    media: MediaLimits
     headers: Mapping[str, str]
 
     def prepare(self, prompt: Prompt, model: str, issuer: str) -> PreparedPrompt:
@@ -162,6 +164,7 @@ class HostedServer:
         issuer = self._issuer(model)
         answer: HostedAnswer | None = None
         try:
+            self.api.media.check(prompt)
             prepared = self.api.prepare(prompt, model, issuer)
             answer = prepared.answer
             request, headers = prepared.request, dict(self.api.headers)

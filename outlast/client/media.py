@@ -1,0 +1,56 @@
+"""Images and files of a client: their bytes are stored before a request or a message names them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from pydantic import JsonValue
+from temporalio.client import Client as TemporalClient
+
+from outlast.errors import BadRequest, NotReady
+from outlast.media.media import Media, collected_uploads, with_references
+from outlast.media.store import STORE_VARIABLE, MediaStore, media_store
+
+Text: TypeAlias = str | Media | Sequence[str | Media]
+"""A message: text, an image or a file, or several of them."""
+
+RunInput: TypeAlias = JsonValue | Text | Mapping[str, JsonValue | Text]
+"""An input: JSON, in which images and files may be."""
+
+
+class ClientMedia:
+    """Stores and loads the images and files of one client."""
+
+    def __init__(self, client: TemporalClient, url: str | None) -> None:
+        self._client = client
+        self._url = url
+        self._store: MediaStore | None = None
+
+    async def stored(self, value: RunInput) -> JsonValue:
+        """Return a value with references in place of images and files, whose bytes are stored.
+
+        Raises `NotReady` without a store, and `Unavailable` if it cannot be used.
+        """
+        with collected_uploads() as uploads:
+            plain: JsonValue = with_references(value)
+        if uploads.pending:
+            await self._opened().save(uploads.pending.values())
+        return plain
+
+    async def bytes_of(self, media: Media) -> bytes:
+        """Return the bytes of an image or a file. Raises `BadRequest` if they are not in the store."""
+        data = await self._opened().load(media.id) if media.id else None
+        if data is None:
+            raise BadRequest(f"{media.reference} is not in the media store")
+        return data
+
+    def _opened(self) -> MediaStore:
+        if self._store is None:
+            url = self._url or os.environ.get(STORE_VARIABLE)
+            if not url:
+                raise NotReady(
+                    "images and files need a media store: pass media_store= to the client, or set"
+                    f" {STORE_VARIABLE}"
+                )
+            self._store = media_store(url, self._client.data_converter.payload_codec)
+        return self._store

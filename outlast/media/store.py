@@ -1,0 +1,222 @@
+"""The media store: the bytes of images and files by their ids, in a directory, in S3 or in Google Cloud.
+
+S3 and Google Cloud use the clients of the Temporal SDK's external storage. The codec of the Temporal client
+encodes what is stored, so an encrypting codec encrypts it.
+"""
+
+import asyncio
+import hashlib
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec
+
+from outlast.contracts.media import ID_CHARACTERS, MAX_MEDIA_BYTES
+from outlast.errors import NotReady, Unavailable
+from outlast.media.media import Media
+from outlast.text.error_text import error_text
+from outlast.text.texts import cut
+
+STORE_TIMEOUT_S = 30.0
+"""How long one read or write of the store may take. After it, the activity is retried."""
+
+STORE_VARIABLE = "OUTLAST_MEDIA__STORE"
+"""The variable that names the store, for workers and clients."""
+
+MAX_REASON = 300
+"""Bytes of the error of a store."""
+
+_ID = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}")
+
+
+class Objects(Protocol):
+    """Where bytes are kept by key. An existing object never changes."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write an object, if there is none of this key."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object, or None if there is none."""
+        ...
+
+
+class Directory:
+    """Implements `Objects` with a directory, which all processes of one machine share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write a file. Readers never see half of it."""
+        await asyncio.to_thread(self._write, self._folder / key[:2] / key, data)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a file, or None if there is none."""
+        return await asyncio.to_thread(self._content, self._folder / key[:2] / key)
+
+    @staticmethod
+    def _write(file: Path, data: bytes) -> None:
+        if file.exists():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+        partial.write_bytes(data)
+        partial.replace(file)
+
+    @staticmethod
+    def _content(file: Path) -> bytes | None:
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+class Bucket:
+    """Implements `Objects` with a bucket. `connect` opens a client of the SDK's external storage.
+
+    `key_name` is the name of its parameter for a key.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractAsyncContextManager[Any]],
+        bucket: str,
+        prefix: str,
+        key_name: str,
+    ) -> None:
+        self._connect = connect
+        self._bucket = bucket
+        self._prefix = prefix
+        self._key_name = key_name
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write an object, if there is none of this key."""
+        place = self._place(key)
+        async with self._connect() as client:
+            if not await client.object_exists(**place):
+                await client.put_object(**place, data=data)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object, or None if there is none."""
+        place = self._place(key)
+        async with self._connect() as client:
+            if not await client.object_exists(**place):
+                return None
+            data: bytes = await client.get_object(**place)
+            return data
+
+    def _place(self, key: str) -> dict[str, Any]:
+        return {"bucket": self._bucket, self._key_name: f"{self._prefix}{key}"}
+
+
+class MediaStore:
+    """Stores and loads images and files. Equal bytes are stored once."""
+
+    def __init__(self, objects: Objects, codec: PayloadCodec | None = None) -> None:
+        self._objects = objects
+        self._codec = codec
+
+    async def save(self, media: Iterable[Media]) -> None:
+        """Store images and files. Raises `Unavailable`, so that an activity is retried."""
+        for one in media:
+            payload = Payload(metadata={"encoding": b"binary/plain"}, data=one.data)
+            if self._codec is not None:
+                (payload,) = await self._codec.encode([payload])
+            key = one.id
+            await _in_time("written", self._objects.put(key, payload.SerializeToString()))
+
+    async def load(self, media_id: str) -> bytes | None:
+        """Return bytes by their id, or None if they are not here. Raises `Unavailable`."""
+        if not _ID.fullmatch(media_id):
+            return None
+        stored = await _in_time("read", self._objects.get(media_id))
+        if stored is None:
+            return None
+        payload = Payload()
+        payload.ParseFromString(stored)
+        if self._codec is not None:
+            (payload,) = await self._codec.decode([payload])
+        is_intact = hashlib.sha256(payload.data).hexdigest()[:ID_CHARACTERS] == media_id
+        return payload.data if is_intact and len(payload.data) <= MAX_MEDIA_BYTES else None
+
+
+async def _in_time(action: str, operation: Awaitable[Any]) -> Any:
+    """Await an operation of the store. Raises `Unavailable` if it fails or takes too long."""
+    try:
+        async with asyncio.timeout(STORE_TIMEOUT_S):
+            return await operation
+    except TimeoutError:
+        reason = f"it took longer than {STORE_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 clients of clouds raise errors of their own
+        reason = cut(f"{type(error).__name__}: {error_text(error)}", MAX_REASON)
+    raise Unavailable(f"the media store cannot be {action}: {reason}")
+
+
+def media_store(url: str, codec: PayloadCodec | None = None) -> MediaStore:
+    """Return the store of a URL: `file:///folder`, `s3://bucket/prefix` or `gs://bucket/prefix`.
+
+    Raises `NotReady` if the URL is wrong, or if the package of the store is not installed.
+    """
+    return MediaStore(_objects(url), codec)
+
+
+def _objects(url: str) -> Objects:
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return Directory(Path(unquote(parts.path)))
+    prefix = parts.path.strip("/")
+    prefix = f"{prefix}/" if prefix else ""
+    if parts.scheme == "s3" and parts.netloc:
+        return Bucket(_s3(), parts.netloc, prefix, "key")
+    if parts.scheme == "gs" and parts.netloc:
+        return Bucket(_gcs(), parts.netloc, prefix, "object_name")
+    raise NotReady(
+        f"the media store {url!r} must be file:///folder, s3://bucket/prefix or gs://bucket/prefix"
+    )
+
+
+def _s3() -> Callable[[], AbstractAsyncContextManager[Any]]:
+    try:
+        import aioboto3  # type: ignore[import-not-found]  # noqa: PLC0415 an extra of the SDK
+        from temporalio.contrib.aws.s3driver.aioboto3 import (  # noqa: PLC0415
+            new_aioboto3_client,
+        )
+    except ImportError:
+        raise NotReady(
+            "a media store in S3 needs a package: pip install 'temporalio[aioboto3]'"
+        ) from None
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        async with aioboto3.Session().client("s3") as client:
+            yield new_aioboto3_client(client)
+
+    return connect
+
+
+def _gcs() -> Callable[[], AbstractAsyncContextManager[Any]]:
+    try:
+        from gcloud.aio.storage import (  # type: ignore[import-not-found]  # noqa: PLC0415
+            Storage,
+        )
+        from temporalio.contrib.gcp.gcsdriver.gcloud_aio import (  # noqa: PLC0415
+            new_gcloud_aio_client,
+        )
+    except ImportError:
+        raise NotReady(
+            "a media store in Google Cloud needs a package: pip install 'temporalio[gcloud-aio-storage]'"
+        ) from None
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        async with Storage() as client:
+            yield new_gcloud_aio_client(client)
+
+    return connect
