@@ -3,9 +3,9 @@
 A Temporal workflow holds the state, retries, timers and human decisions of each run. Workers without state
 call models and tools.
 
-The public API is this module, `outlast.errors`, `outlast.testing`, `outlast.signing` and
-`outlast.model_server`. All other modules of the package are private and can change in every release. See
-docs/public-api.md.
+The public API is this module, `outlast.errors`, `outlast.testing`, `outlast.signing`,
+`outlast.model_server` and `outlast.turns`. All other modules of the package are private and can change in
+every release. See docs/public-api.md.
 """
 
 from importlib import import_module

@@ -20,7 +20,7 @@ def decide_update_id(payload: Mapping[str, JsonValue], request: PendingRequest) 
 
     The server answers a repeated id with the first result. So a decision that is sent many times uses one
     of the updates that a run may accept. `request` is the request just now: a vote that was voided since,
-    by an edit or an escalation, gets another id and is judged again.
+    by an edit or an escalation, gets another id and is checked again.
     """
     text = json.dumps([payload, request.model_dump(mode="json")], sort_keys=True, default=str)
     return f"decide-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

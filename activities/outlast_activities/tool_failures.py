@@ -1,4 +1,4 @@
-"""Exceptions of tools as failures that a history can hold, whatever the exception is."""
+"""Exceptions of tools as failures that a history can hold."""
 
 import itertools
 

@@ -22,7 +22,7 @@ from outlast.contracts.requests import AgentRequest, instructions_problem, promp
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
-from outlast.jsonschema.type_schemas import is_said_by_schema, schema_of
+from outlast.jsonschema.type_schemas import is_fully_described, schema_of
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",
@@ -181,7 +181,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         """Whether more than the JSON Schema checks answers: a `check`, or validators of the type."""
         if self.checks:
             return True
-        return not (isinstance(self.output, dict) or is_said_by_schema(self.output_type))
+        return not (isinstance(self.output, dict) or is_fully_described(self.output_type))
 
     def _check(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):

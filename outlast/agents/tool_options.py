@@ -25,7 +25,7 @@ RESERVED = frozenset({"check_chain", "check_output", "generate", "notify", "reso
 
 @contextmanager
 def explained_errors(what: str) -> Iterator[None]:
-    """Turn whatever a definition raises into a `DefinitionError`: types and defaults may raise anything."""
+    """Turn every exception into a `DefinitionError`: types and defaults of users may raise anything."""
     try:
         yield
     except DefinitionError:
@@ -36,16 +36,14 @@ def explained_errors(what: str) -> Iterator[None]:
 
 
 def seconds(duration: object, what: str) -> float:
-    """Return a duration of code in seconds; raises `DefinitionError` for one that is none, or too long."""
+    """Return a `timedelta` in seconds; raises `DefinitionError` for another type or range."""
     if not isinstance(duration, timedelta):
         number = duration if type(duration) in (int, float) else 30
         raise DefinitionError(
             f"{what}: {duration!r} is not a timedelta; give timedelta(seconds={number})"
         )
     if not 0 < duration.total_seconds() <= MAX_WAIT_S:
-        raise DefinitionError(
-            f"{what}: {duration!r} must be longer than nothing, and at most a year"
-        )
+        raise DefinitionError(f"{what}: {duration!r} must be longer than 0 s, and at most a year")
     return duration.total_seconds()
 
 

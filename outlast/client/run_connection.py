@@ -26,7 +26,7 @@ _PENDING = TypeAdapter(list[PendingRequest])
 class RunConnection:
     """One run as JSON. All methods raise the errors of `outlast.errors`, and none of the SDK.
 
-    `Run` adds the types of the user, `streams` and `replies` what is more than one call.
+    `Run` adds the types of the user. `streams` and `replies` hold what needs several calls.
     """
 
     def __init__(self, handle: WorkflowHandle[Any, Any]) -> None:
@@ -88,7 +88,7 @@ class RunConnection:
             )
 
     async def next_answer(self, update_id: str | None) -> JsonValue:
-        """Wait for the answer to all messages. Raises the errors of the SDK, as `replies` needs them."""
+        """Wait for the answer to all messages. Raises errors of the SDK, which `replies` handles."""
         return await execute_update(lambda: self._handle.execute_update("reply", id=update_id))
 
     async def cancel(self) -> None:

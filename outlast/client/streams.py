@@ -30,7 +30,7 @@ IDLE_POLLS = 3
 """Polls of `stream` without a new entry, from one look at what the run waits for to the next."""
 
 RESULT_RETRY_S = 1.0
-"""The time until the stream asks a server again for the result that did not answer."""
+"""The time until `stream` asks again for the result, if the server did not answer."""
 
 
 async def stream_entries(

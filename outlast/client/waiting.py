@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from outlast.contracts.results import AgentStatus, Progress
 
 WAITING_STATUSES: tuple["AgentStatus", ...] = ("waiting_for_human", "waiting_for_message")
-"""A conversation without a pending request in one of these waits for a message. In older builds it has
-the first one."""
+"""Statuses of a conversation that waits for a message, if no request is pending. Older builds use the
+first one."""
 
 MAX_ASKED_BYTES = 200
 """A call or a question in one line. `outlast approve` shows it in full."""

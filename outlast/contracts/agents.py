@@ -165,7 +165,7 @@ class Resolved(WireModel):
     cold: dict[str, datetime] = {}
     """Task queues to skip until a time, because no worker served a step there recently."""
     checks_output: bool = False
-    """Whether the worker validates answers with the output type, of which the schema does not say all."""
+    """Whether the worker also validates answers with the output type, if the schema is not enough."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, exists."""
 

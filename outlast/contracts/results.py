@@ -71,8 +71,8 @@ class ServedLeg(OutputModel):
 class CompensationOutcome(OutputModel):
     """What became of one effect of a run that did not complete; `detail` says why.
 
-    `unknown` is a call of which nobody knows whether it happened. `not_made` is an approved call that the
-    end of the run came before.
+    `unknown`: nobody knows whether the call happened. `not_made`: the call was approved, but the run ended
+    before it.
     """
 
     call_id: str

@@ -1,7 +1,7 @@
 r"""Parse trees of regular expressions, from the syntax that ECMA-262, Python and Rust share.
 
 A tree is printed again in the dialect of the engine that uses it. So `\/`, `[\w\-]` and `(?<name>a)` have
-one meaning, whatever an engine does with them.
+one meaning in all engines.
 """
 
 import functools
@@ -68,7 +68,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """Parts of which one matches."""
+    """Parts; one of them matches."""
 
     parts: tuple["Node", ...]
 

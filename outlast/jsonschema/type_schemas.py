@@ -1,4 +1,4 @@
-"""JSON Schemas of Python types, and whether such a schema says all of its type."""
+"""JSON Schemas of Python types, and whether a schema describes its type fully."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic_core import SchemaError
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
 
-SAID_BY_SCHEMA = frozenset(
+DESCRIBED_KINDS = frozenset(
     (
         *("any", "none", "bool", "int", "float", "str", "literal", "list", "dict", "nullable"),
         *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field"),
@@ -51,17 +51,17 @@ def core_nodes(core_schema: Any, *, skip: tuple[str, ...] = ()) -> Iterator[dict
             waiting.extend(node)
 
 
-def is_said_by_schema(adapter: TypeAdapter[Any]) -> bool:
-    """Tell whether each value that the JSON Schema allows is one of the type."""
+def is_fully_described(adapter: TypeAdapter[Any]) -> bool:
+    """Tell whether every value that the JSON Schema of a type allows is a value of the type."""
     return all(
-        _is_said(node)
+        _is_described(node)
         for node in core_nodes(adapter.core_schema, skip=("metadata", "serialization"))
     )
 
 
-def _is_said(node: dict[str, Any]) -> bool:
+def _is_described(node: dict[str, Any]) -> bool:
     kind = node.get("type")
-    if isinstance(kind, str) and kind not in SAID_BY_SCHEMA:
+    if isinstance(kind, str) and kind not in DESCRIBED_KINDS:
         return False
     is_changed = any(node.get(key) is True for key in ("strict", "custom_init"))
     return not (is_changed or node.get("post_init"))

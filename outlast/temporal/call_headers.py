@@ -41,7 +41,7 @@ def text_payload(text: str) -> Payload:
 
 
 def text_of(payload: Payload | None) -> str:
-    """Return the text of a header, or nothing if there is none that can be read."""
+    """Return the text of a header, or an empty text if it is missing or cannot be read."""
     try:
         text = json.loads(payload.data) if payload is not None else ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Text of exceptions that code of other people raises: one line, whatever the exception is."""
+"""The text of exceptions that users' code raises: always one line."""
 
 import itertools
 from collections.abc import Iterator

@@ -19,7 +19,7 @@ from temporalio.client import Client
 
 from outlast import Agent, RunFailed
 from outlast.errors import OutputMismatch
-from outlast.jsonschema.type_schemas import is_said_by_schema
+from outlast.jsonschema.type_schemas import is_fully_described
 from outlast.output_types import parsed_output
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage
@@ -86,7 +86,7 @@ def test_a_type_that_its_schema_does_not_describe_is_validated(
     annotation: Any, value: Any, reason: str
 ) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    assert not is_said_by_schema(adapter)
+    assert not is_fully_described(adapter)
     with pytest.raises(OutputMismatch, match=reason):
         parsed_output(adapter, value)
 
@@ -95,7 +95,7 @@ def test_a_type_that_its_schema_does_not_describe_is_validated(
     "annotation", [str, int, bool, Plain, list[str], dict[str, Plain], Plain | None, Any]
 )
 def test_a_type_that_its_schema_describes_costs_no_step(annotation: Any) -> None:
-    assert is_said_by_schema(TypeAdapter(annotation))
+    assert is_fully_described(TypeAdapter(annotation))
     assert not Agent(name="a", instructions="x", output=annotation).checks_output
 
 

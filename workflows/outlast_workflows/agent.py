@@ -63,31 +63,31 @@ class AgentWorkflow:
         Every run ends: `failure_of` makes a `Failure` of an exception that nobody expects.
         """
         try:
-            return await self._ended(request)
+            return await self._run_to_end(request)
         except Exception as error:  # noqa: BLE001 the SDK would repeat the workflow task without end
             raise failure_of(error) from None
 
-    async def _ended(self, request: RawValue) -> AgentResult:
+    async def _run_to_end(self, request: RawValue) -> AgentResult:
         """Open the run, take its turns and end it.
 
         The deadline, a cancellation and a denial end the run with a result, a failure ends it as failed.
         All of them can come out of each await in the `try` block.
         """
         try:
-            state = await self._opened(request)
+            state = await self._open(request)
             self.target.run = AgentRun(state, self.target.inbound, self.target.replies)
             result = await self.target.run.take_turns()
         except TimeoutError:
-            result = self._stopped("deadline")
+            result = self._stop("deadline")
         except asyncio.CancelledError:
-            result = self._stopped("cancelled")
+            result = self._stop("cancelled")
         except CallDenied:
-            result = self._stopped("denied")
+            result = self._stop("denied")
         except Exception as error:  # noqa: BLE001 see `failure_of`
             await self._fail(failure_of(error))
         return await self._end(result)
 
-    async def _opened(self, request: RawValue) -> RunState:
+    async def _open(self, request: RawValue) -> RunState:
         """Return the state of the run: a new one, or the one that the run before handed over."""
         # Handlers of commands run from the first workflow task on, also while the agent is looked up.
         # They change `target.inbound`, which exists before and stays the same object.
@@ -98,7 +98,7 @@ class AgentWorkflow:
         await check_restored(self._restored_state)
         return self._restored_state
 
-    def _stopped(self, reason: StopReason) -> AgentResult:
+    def _stop(self, reason: StopReason) -> AgentResult:
         if self.target.run is None:
             return AgentResult(status="stopped", stop_reason=reason)
         return self.target.run.stopped(reason)
@@ -150,7 +150,7 @@ class AgentWorkflow:
 
     @reply.validator
     def check_reply(self, payload: RawValue = NO_INPUT) -> None:
-        """Reject a payload with fields, and a caller too many."""
+        """Reject a payload with fields, and a caller beyond `MAX_WAITING`."""
         parse_payload(ReplyPayload, payload, "reply")
         self.target.replies.check_capacity()
 

@@ -113,13 +113,13 @@ class ModelCalls:
             except ActivityError as error:
                 spending.add_model_call(usage_of(tokens_of(error), leg))
                 raise
-            generation = self._checked(result, wanted)
+            generation = self._check(result, wanted)
             spending.add_model_call(usage_of(generation, leg))
             return generation
 
         return start
 
-    def _checked(self, result: RawValue | None, wanted: GenerateInput) -> Generation:
+    def _check(self, result: RawValue | None, wanted: GenerateInput) -> Generation:
         """Return what a worker generated, or raise `ModelError` if no right worker returns that.
 
         A worker with the role `generate` decides what a model may call and answer. The run trusts it with

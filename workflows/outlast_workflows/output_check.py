@@ -63,7 +63,7 @@ class OutputCheck:
             if isinstance(cause, ApplicationError) and cause.type == AgentFailed.__name__:
                 raise AgentFailed(f"turn {turn}: {cause.message}") from None
             raise NoWorker(f"the answer could not be validated: {cause_of(error)}") from None
-        checked = _checked(result)
+        checked = _parse_result(result)
         if checked.problem is None:
             self._wrong = 0
             return None
@@ -82,7 +82,7 @@ class OutputCheck:
         return f"Your answer is not valid: {reason}. Answer again."
 
 
-def _checked(result: RawValue) -> CheckedOutput:
+def _parse_result(result: RawValue) -> CheckedOutput:
     try:
         return result_of(CheckedOutput, result)
     except ValueError as error:

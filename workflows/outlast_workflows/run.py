@@ -129,7 +129,7 @@ class AgentRun:
             return None
         # The run has answered, so its effects stay, whatever happens later.
         self._compensation.clear()
-        return None if await self._continues() else self._completed(decision.answer)
+        return None if await self._continues() else self._complete(decision.answer)
 
     async def _generate(self, plan: TakeTurn) -> Generation | None:
         """Return what the model generates in this turn, or None if a person interrupted it."""
@@ -170,16 +170,16 @@ class AgentRun:
 
     def stopped(self, reason: StopReason) -> AgentResult:
         """Show that the run has stopped, and return its result."""
-        return self._ended("stopped", reason=reason)
+        return self._result("stopped", reason=reason)
 
     def show_failure(self, message: str) -> None:
         """Show that the run has failed."""
         self.display.show("failed", message)
 
-    def _completed(self, output: JsonValue) -> AgentResult:
-        return self._ended("completed", output=output)
+    def _complete(self, output: JsonValue) -> AgentResult:
+        return self._result("completed", output=output)
 
-    def _ended(
+    def _result(
         self,
         status: Literal["completed", "stopped"],
         *,

@@ -90,7 +90,7 @@ class ChildAgents:
 def child_id(run_id: str, suffix: str) -> str:
     """Return a workflow id that begins with the parent's, which is shortened if it is long.
 
-    The server repeats a workflow task without end that starts a child with a longer id than it allows.
+    With a longer id than the server allows, it would repeat the workflow task without end.
     """
     if len(f"{run_id}{suffix}".encode()) <= MAX_ID_BYTES:
         return f"{run_id}{suffix}"

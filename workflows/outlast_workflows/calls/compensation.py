@@ -80,7 +80,7 @@ class Compensation:
         self._steps.clear()
 
     async def run(self) -> list[CompensationOutcome]:
-        """Undo all effects, although the run is cancelled meanwhile. Return their outcomes and the notes.
+        """Undo all effects, even if the run is cancelled meanwhile. Return their outcomes and the notes.
 
         A run is cancelled once, and there is nothing left to stop. So the compensation runs in a task of
         its own, and a cancellation of the run's task while it waits is dropped.

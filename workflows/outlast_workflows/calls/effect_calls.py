@@ -41,12 +41,12 @@ class EffectCalls:
     async def run(self, call: PlannedCall) -> str:
         """Return the result of a call as JSON text, and record its effect.
 
-        Cancellation and deadline of the run while the call is under way: a call that no worker has taken
-        is cancelled. Any other one is waited for, found out about if its worker is lost, and recorded. Only
-        then the cancellation goes on.
+        If the run is cancelled or reaches its deadline during the call, a call that no worker has taken
+        is cancelled. Otherwise the run waits for the call, finds out what happened if its worker is lost,
+        and records the effect. Only then the cancellation continues.
         """
         call.batch.started.add(call.id)
-        work = self._made(call)
+        work = self._result_of(call)
         if not workflow.patched(OUTLIVES_PATCH):
             return await work
         return await uninterrupted(work, on_cancel=lambda: self._cancel(call))
@@ -55,14 +55,13 @@ class EffectCalls:
         self._cancelled.add(call.id)
         self._activities.cancel(call.id)
         if call.tool.compensate is None:
-            call.batch.is_broken = (
-                True  # nobody needs to know whether it happened: nothing undoes it
-            )
+            # Nobody needs to know whether the call happened: nothing undoes it.
+            call.batch.is_broken = True
 
-    async def _made(self, call: PlannedCall) -> str:
+    async def _result_of(self, call: PlannedCall) -> str:
         try:
             for attempt in range(1, 2 + MAX_REPEATS):
-                result = await self._attempted(call, attempt)
+                result = await self._attempt(call, attempt)
                 if result is not None:
                     return result
                 if call.id in self._cancelled:
@@ -75,7 +74,7 @@ class EffectCalls:
             f"{call.tool.name} (call {call.id}): its worker was lost {1 + MAX_REPEATS} times"
         )
 
-    async def _attempted(self, call: PlannedCall, attempt: int) -> str | None:
+    async def _attempt(self, call: PlannedCall, attempt: int) -> str | None:
         """Return the result of a call, or None if its worker was lost and the call did not happen."""
         try:
             # Other calls of the batch, and all handlers, run meanwhile. They share the record of effects,
@@ -104,10 +103,10 @@ class EffectCalls:
 async def uninterrupted(
     work: Coroutine[Any, Any, _Result], *, on_cancel: Callable[[], None]
 ) -> _Result:
-    """Return what `work` returns, although this task is cancelled meanwhile.
+    """Return what `work` returns, even if this task is cancelled meanwhile.
 
-    `on_cancel` is called at the first cancellation, unless the work ends in the same workflow task. When
-    the work has ended, the cancellation goes on; its own errors are dropped then.
+    `on_cancel` is called at the first cancellation, unless the work ends in the same workflow task. The
+    cancellation continues when the work has ended. Errors of the work are then ignored.
     """
     task = asyncio.ensure_future(work)
     is_cancelled = False

@@ -54,7 +54,10 @@ def questions_of(error: ActivityError) -> ServerQuestions | None:
 async def with_input(
     call: PlannedCall, questions: ServerQuestions, requests: HumanRequests, round_number: int
 ) -> PlannedCall:
-    """Return the call with the answers of people. A question that expires or is declined is declined."""
+    """Return the call with the answers of people.
+
+    If a person declines a question, the server receives `decline`. If a question expires: `cancel`.
+    """
     responses: dict[str, Any] = {}
     for number, form in enumerate(questions.forms, 1):
         # Handlers run meanwhile; `HumanRequests` protects the request.

@@ -63,7 +63,7 @@ class HumanRequests:
 
         The outcome is None if the request is moot: another call of the batch ends the run.
         """
-        settled = await self._settled(_opened(call, approval), call, approval)
+        settled = await self._wait_for_outcome(_new_request(call, approval), call, approval)
         edited = self._inbound.edits.pop(call.id, None)
         self._display.show_acting()
         if settled is None or settled.outcome == "expired":
@@ -93,14 +93,14 @@ class HumanRequests:
             raise ToolFailed(
                 f"{tool.name} (call {call.id}): a question needs approval=, which names the audience"
             )
-        request = _opened(call, tool.approval).model_copy(
+        request = _new_request(call, tool.approval).model_copy(
             update={
                 "kind": "question",
                 "question": question or str(call.arguments.get("question", "")),
                 "answer_schema": tool.answer_schema,
             }
         )
-        settled = await self._settled(request, call, tool.approval)
+        settled = await self._wait_for_outcome(request, call, tool.approval)
         answer = self._inbound.answers.pop(call.id, None)
         self._display.show_acting()
         return settled, answer
@@ -118,7 +118,7 @@ class HumanRequests:
         )
         return await self.ask(PlannedCall(call.id, tool, call.call, call.batch), question)
 
-    async def _settled(
+    async def _wait_for_outcome(
         self, request: PendingRequest, call: PlannedCall, approval: Approval
     ) -> SettledRequest | None:
         pending = self._inbound.pending
@@ -149,7 +149,7 @@ class HumanRequests:
     async def _wait(self, call: PlannedCall, approval: Approval) -> None:
         """Wait until a request is settled or moot, and settle it as expired when its time is over.
 
-        Cancellation while it waits: the error passes through, and `_settled` removes the request.
+        Cancellation while it waits: the error passes through, and `_wait_for_outcome` removes the request.
         """
         pending, settled = self._inbound.pending, self._inbound.settled
         opened_hash = pending[call.id].arguments_hash
@@ -167,7 +167,7 @@ class HumanRequests:
                 if call.id in settled:
                     return  # the decision came in the workflow task of the timeout, and was accepted
                 if step.kind == "expire":
-                    settled[call.id] = _expired(pending[call.id], opened_hash)
+                    settled[call.id] = _expired_outcome(pending[call.id], opened_hash)
                     await _leave_a_command(call.id)
                     return
                 pending[call.id] = self._with_signers(after_step(pending[call.id], step), approval)
@@ -201,7 +201,7 @@ async def _leave_a_command(request_id: str) -> None:
         await workflow.sleep(SHORTEST_TIMER_S, summary=f"request {request_id} has expired")
 
 
-def _opened(call: PlannedCall, approval: Approval) -> PendingRequest:
+def _new_request(call: PlannedCall, approval: Approval) -> PendingRequest:
     now = workflow.now()
     return PendingRequest(
         request_id=call.id,
@@ -215,7 +215,7 @@ def _opened(call: PlannedCall, approval: Approval) -> PendingRequest:
     )
 
 
-def _expired(request: PendingRequest, opened_hash: str) -> SettledRequest:
+def _expired_outcome(request: PendingRequest, opened_hash: str) -> SettledRequest:
     """Return the outcome of an expired request: about the arguments of the call, not of an edit."""
     return SettledRequest(
         request_id=request.request_id,
