@@ -30,7 +30,7 @@ dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.modul
 	@$(BIN)/outlast worker dev $(ARGS)
 
 test: setup ## run the tests; ARGS="-k name"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)

@@ -125,6 +125,7 @@ def plain(value: AnyValue) -> Any:
 
 class Handler(BaseHTTPRequestHandler):
     server: Receiver
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         server = self.server

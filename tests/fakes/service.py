@@ -137,6 +137,8 @@ def serving(fake: Any) -> Iterator[Any]:
 
     class Requests(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # A client acknowledges the headers after 40 ms; the body does not wait for that.
+        disable_nagle_algorithm = True
 
         def _answer(self) -> None:
             sent = self.rfile.read(int(self.headers.get("content-length", 0)))

@@ -74,6 +74,8 @@ def fake_model_server() -> Iterator[FakeModelServer]:
     fake: FakeModelServer
 
     class Requests(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def _answer(self) -> None:
             sent = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
