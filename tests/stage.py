@@ -11,6 +11,7 @@ from typing import Any
 
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.attempt import Endpoint
+from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.workers import (
     ConcurrencySettings,
@@ -200,7 +201,7 @@ async def on_stage(
     )
     stage = Stage(client, settings)
     stop = asyncio.Event()
-    async with tool_runner(settings, catalog) as runner:
+    async with tool_runner(settings, catalog) as runner, answer_publisher(settings) as answers:
         workers = build_workers(
             client,
             settings,
@@ -208,6 +209,7 @@ async def on_stage(
             runner=runner,
             endpoints=endpoints,
             has_search_attributes=has_search_attributes,
+            answers=answers,
         )
         serving = asyncio.create_task(run_workers(workers, stop, drain_s=settings.drain_s))
         try:

@@ -3,6 +3,7 @@
 All payloads are plain JSON, so the Temporal client can have any data converter.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any, Generic, Literal
@@ -71,15 +72,16 @@ class Run(Generic[Answer]):
         return await self._connection.transcript(since)
 
     def stream(
-        self, interval: timedelta = POLL_INTERVAL
+        self, interval: timedelta = POLL_INTERVAL, *, wake: asyncio.Event | None = None
     ) -> AsyncGenerator[Message | Waiting, None]:
         """Yield the entries of the transcript as they appear, until the run ends.
 
         An entry of the role `waiting` says what the run waits for, such as the approval of a person. It is
-        yielded once, and again when it changes. Raises `RunNotFound` if the run does not exist, and
+        yielded once, and again when it changes. The run is queried at each `interval`, and at once when
+        `wake` is set, which clears it. Raises `RunNotFound` if the run does not exist, and
         `Unavailable` if the server stays away, or if no worker answers after the end of the run.
         """
-        return stream_entries(self._connection, interval)
+        return stream_entries(self._connection, interval, wake or asyncio.Event())
 
     async def approve(
         self,

@@ -34,7 +34,7 @@ RESULT_RETRY_S = 1.0
 
 
 async def stream_entries(
-    run: "RunConnection", interval: timedelta
+    run: "RunConnection", interval: timedelta, wake: asyncio.Event
 ) -> AsyncGenerator[Message | Waiting, None]:
     """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`."""
     seen, idle_polls, failures = 0, 0, 0
@@ -73,7 +73,7 @@ async def stream_entries(
                 ended.result()
                 return
             idle_polls = 0 if messages else idle_polls + 1
-            await _pause(ended, interval)
+            await _pause(ended, interval, wake)
     finally:
         ended.cancel()
         await asyncio.gather(ended, return_exceptions=True)
@@ -99,9 +99,15 @@ async def _ended(run: "RunConnection") -> None:
             return
 
 
-async def _pause(ended: "asyncio.Task[None]", interval: timedelta) -> None:
-    """Wait for the interval, or until the run ends; an ended run is queried at the interval, too."""
-    if ended.done():
-        await asyncio.sleep(interval.total_seconds())
-    else:
-        await asyncio.wait([ended], timeout=interval.total_seconds())
+async def _pause(ended: "asyncio.Task[None]", interval: timedelta, wake: asyncio.Event) -> None:
+    """Wait for the interval, for `wake`, or until the run ends; an ended run is queried at the interval."""
+    woken = asyncio.create_task(wake.wait())
+    awaited = [woken] if ended.done() else [ended, woken]
+    try:
+        await asyncio.wait(
+            awaited, timeout=interval.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        woken.cancel()
+        await asyncio.gather(woken, return_exceptions=True)
+        wake.clear()

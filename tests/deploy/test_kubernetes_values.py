@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from outlast_workers.settings import Role, Settings
-from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
 from outlast_workers.settings_sections.model_servers import ModelSettings
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
 from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings, ToolsSettings
@@ -177,7 +177,9 @@ def test_the_schema_knows_the_settings_and_no_others() -> None:
         "host",
         "port",
         "tokens",
+        "events_token",
     }
+    assert _keys(tables["events"]) == set(EventsSettings.model_fields) - {"token"}
     assert _keys(tables["specs"]) == set(SpecsSettings.model_fields)
     assert _keys(tables["routes"]) == set(RoutesSettings.model_fields)
     assert _keys(schema["leg"]) == set(Leg.model_fields)

@@ -37,7 +37,7 @@ from outlast_workers.settings_errors import (
     reject_unknown_variables,
 )
 from outlast_workers.settings_sections.demand import DemandSettings
-from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
 from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.model_servers import ModelSettings, NamedServer
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     callback: CallbackSettings = CallbackSettings()
     gateway: GatewaySettings = GatewaySettings()
     media: MediaSettings = MediaSettings()
+    events: EventsSettings = EventsSettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in notifications."""
     specs: SpecsSettings = SpecsSettings()

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from outlast_activities.chain import ChainActivities
 from outlast_activities.generation.activity import ModelActivities
+from outlast_activities.generation.answer_streams import AnswerStreams
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
@@ -65,10 +66,12 @@ def build_workers(
     runner: ToolRunner,
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
+    answers: AnswerStreams | None = None,
 ) -> list[Worker]:
     """Return the workers of this process.
 
-    `runner` runs the code of tools. The role `generate` calls the models of `endpoints`.
+    `runner` runs the code of tools. The role `generate` calls the models of `endpoints`. The text of
+    their answers goes to `answers`.
     """
     queues = polled_queues(
         client,
@@ -77,6 +80,7 @@ def build_workers(
         runner=runner,
         endpoints=endpoints,
         has_search_attributes=has_search_attributes,
+        answers=answers,
     )
     plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
     workers = []
@@ -109,6 +113,7 @@ def polled_queues(
     runner: ToolRunner,
     endpoints: Mapping[str, Endpoint],
     has_search_attributes: bool,
+    answers: AnswerStreams | None = None,
 ) -> dict[str, PolledQueue]:
     """Return the polled queues of this process by name; raises `NotReady` if there are none."""
     transcripts = TranscriptCache(
@@ -141,6 +146,7 @@ def polled_queues(
             max_concurrent=settings.concurrency.generate,
             spans=spans,
             media=PromptMedia(store, settings.media.url_hosts),
+            answers=answers,
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:

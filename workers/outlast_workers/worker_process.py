@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from outlast.temporal.plugin import OutlastPlugin
+from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.mcp_catalog import with_mcp_tools
@@ -56,6 +57,7 @@ async def run_process(
                 if stop.is_set():
                     return
                 runner = await opened.enter_async_context(tool_runner(settings, catalog))
+                answers = await opened.enter_async_context(answer_publisher(settings))
                 workers = build_workers(
                     client,
                     settings,
@@ -63,6 +65,7 @@ async def run_process(
                     runner=runner,
                     endpoints=endpoints,
                     has_search_attributes=has_search_attributes,
+                    answers=answers,
                 )
                 log.info(
                     "worker.started",

@@ -13,6 +13,7 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
 from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s, was_cancelled_by_run
+from outlast_activities.generation.answer_streams import AnswerStreams, CallStreams
 from outlast_activities.generation.attempt import (
     Checker,
     Endpoint,
@@ -41,7 +42,10 @@ MAX_MEMORIES = 10_000
 
 
 class ModelActivities:
-    """The model calls of a worker. `endpoints` are the model servers by name."""
+    """The model calls of a worker. `endpoints` are the model servers by name.
+
+    `answers` takes the text of answers while models write them, if somebody may read it.
+    """
 
     def __init__(
         self,
@@ -52,9 +56,11 @@ class ModelActivities:
         max_concurrent: int,
         spans: ActivitySpans | None = None,
         media: PromptMedia | None = None,
+        answers: AnswerStreams | None = None,
     ) -> None:
         self._spans = spans or ActivitySpans()
         self._endpoints = endpoints
+        self._answers = answers
         self._checker = checker
         self._transcripts = transcripts
         self._media = media
@@ -94,18 +100,22 @@ class ModelActivities:
         spent = attempt.previous.used
         attempt.progress = lambda: GenerationProgress(spent=spent)
         generation_attempt: GenerationAttempt | None = None
+        streams = CallStreams(self._answers, wanted) if self._answers else None
         try:
             if attempt.left < 0:
                 raise ModelError(
                     "all attempts timed out or lost their workers", kind=ModelFailure.TIMEOUT
                 )
-            generation_attempt = await self._generation_attempt(wanted, spent)
+            generation_attempt = await self._generation_attempt(wanted, spent, streams)
             attempt.progress = generation_attempt.progress
             async with self._slots:
                 generation = await generation_attempt.generate()
         except Exception as error:  # noqa: BLE001 every failure carries the tokens that it used
             spent = generation_attempt.spent if generation_attempt else spent
             raise _final(error, spent, wanted, left=attempt.left) from None
+        finally:
+            if streams is not None:
+                streams.end()
         self._remember(wanted, generation_attempt, generation)
         return generation
 
@@ -123,7 +133,9 @@ class ModelActivities:
                 },
             )
 
-    async def _generation_attempt(self, wanted: GenerateInput, spent: Tokens) -> GenerationAttempt:
+    async def _generation_attempt(
+        self, wanted: GenerateInput, spent: Tokens, streams: CallStreams | None
+    ) -> GenerationAttempt:
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         endpoint = self._endpoint(wanted.server)
@@ -158,6 +170,7 @@ class ModelActivities:
             memory=self._memory(wanted),
             spans=self._spans,
             media=self._media,
+            streams=streams,
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:

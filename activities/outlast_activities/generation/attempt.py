@@ -16,6 +16,7 @@ from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prom
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast.turns import RejectedText
+from outlast_activities.generation.answer_streams import CallStreams
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_media import PromptMedia, media_problem
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
@@ -110,7 +111,7 @@ class GenerationAttempt:
     """One attempt of a model call. `progress` may be read while `generate` runs.
 
     `spent` starts with the tokens that earlier attempts of the same call used. `memory` is copied: the
-    caller keeps the attempt's own `memory` if the attempt succeeds.
+    caller keeps the attempt's own `memory` if the attempt succeeds. `streams` take the text of answers.
     """
 
     def __init__(
@@ -124,12 +125,14 @@ class GenerationAttempt:
         memory: PromptMemory | None = None,
         spans: ActivitySpans | None = None,
         media: PromptMedia | None = None,
+        streams: CallStreams | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
         self._checker = checker
         self._allowance = allowance
         self._media = media
+        self._streams = streams
         self._max_tokens = endpoint.max_tokens
         self._decoding = DEFAULT_DECODING
         self._reask: RejectedAnswer | None = None
@@ -174,6 +177,8 @@ class GenerationAttempt:
 
     async def _complete(self, prompt: Prompt) -> Generation | RejectedAnswer:
         self._completions += 1
+        if self._streams is not None:
+            prompt = replace(prompt, on_text=self._streams.begin(self._completions))
         try:
             completion = await self._complete_in_span(prompt)
         except ModelError as error:

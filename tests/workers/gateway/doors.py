@@ -8,8 +8,7 @@ from typing import Any
 import httpx2
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.service import gateway_app, served_agents
-from outlast_workers.settings import Settings
-from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
 from outlast_workers.web import open_listener, serve_in_background
 from temporalio.client import Client as TemporalClient
 
@@ -38,8 +37,13 @@ class Doors:
         return httpx2.AsyncClient(base_url=self.url, headers={**bearer, **headers}, timeout=30)
 
 
+EVENTS_TOKEN = "workers-have-a-long-token"  # noqa: S105 of tests
+
+
 def gateway_settings(**fields: Any) -> GatewaySettings:
-    return GatewaySettings.model_validate({"tokens": TOKENS, **fields})
+    return GatewaySettings.model_validate(
+        {"tokens": TOKENS, "events_token": EVENTS_TOKEN, **fields}
+    )
 
 
 @asynccontextmanager
@@ -52,11 +56,16 @@ async def doors(
     listed = list(agents)
     staged = staged_settings(cached=1000)
     queues = staged.queues.model_copy(update={"workflows": AGENTS_QUEUE})
-    worker: Settings = staged.model_copy(update={"queues": queues})
     gateway = gateway_settings(**settings)
-    async with on_stage(temporal, model, listed, settings=worker):
-        by_name = {agent.name: agent for agent in listed}
-        front = Front(Client(temporal), gateway, served_agents(by_name, gateway))
-        with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
-            async with gateway_app(front) as app, serve_in_background(app, listener):
-                yield Doors(front, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    by_name = {agent.name: agent for agent in listed}
+    front = Front(Client(temporal), gateway, served_agents(by_name, gateway))
+    with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        events = EventsSettings.model_validate({"urls": [url], "token": EVENTS_TOKEN})
+        worker = staged.model_copy(update={"queues": queues, "events": events})
+        async with (
+            on_stage(temporal, model, listed, settings=worker),
+            gateway_app(front) as app,
+            serve_in_background(app, listener),
+        ):
+            yield Doors(front, url)

@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from outlast_workers.settings_sections.gateway import GatewaySettings
 
@@ -38,6 +39,18 @@ LOCAL = Principal("local", "default", frozenset({ANY_AUDIENCE}))
 def token_digest(token: str) -> str:
     """Return the SHA-256 of a token in hexadecimal digits."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def is_local(headers: Mapping[str, str], origins: Collection[str]) -> bool:
+    """Return whether a request names this machine, and no foreign web page sends it.
+
+    A browser would otherwise let any page that a developer visits start runs.
+    """
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    origin = headers.get("origin")
+    if host not in LOOPBACK:
+        return False
+    return origin is None or origin in origins or urlsplit(origin).hostname in LOOPBACK
 
 
 @dataclass

@@ -42,6 +42,7 @@ from outlast_workers.gateway.agui_messages import (
     snapshot,
     sse_text,
 )
+from outlast_workers.gateway.answer_cursor import Place
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json
 from outlast_workers.gateway.run_events import EventReader
@@ -129,7 +130,7 @@ class AguiApi:
         quiet_s = 0.0
         try:
             async with aclosing(
-                self._front.feeds.follow(run, after=since, beat_s=LOOK_S)
+                self._front.feeds.follow(run, after=Place(since), beat_s=LOOK_S)
             ) as events:
                 async for event in events:
                     if event is None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers
@@ -11,14 +10,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.client.client import Client
-from outlast_workers.gateway.access import LOCAL, LOOPBACK, Principal, RateLimit, Tokens
+from outlast_workers.gateway.access import LOCAL, Principal, RateLimit, Tokens, is_local
+from outlast_workers.gateway.answer_hub import AnswerHub
 from outlast_workers.gateway.http_messages import error_response
 from outlast_workers.gateway.run_feeds import RunFeeds
 from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.settings_sections.gateway import GatewaySettings
 
-OPEN_PATHS = frozenset({"/healthz"})
-"""Paths that need no token."""
+OPEN_PATHS = frozenset({"/healthz", "/hub/answers"})
+"""Paths that need no token of a principal. The hub checks the token of workers itself."""
 
 PRINCIPAL = "outlast.principal"
 """The key of the principal in the scope of a request."""
@@ -28,7 +28,7 @@ log = structlog.get_logger("outlast.gateway")
 
 @dataclass(frozen=True)
 class Front:
-    """The state of a gateway process: a client, and the readers of runs that are followed now.
+    """The state of a gateway process: a client, the readers of runs that are followed now, and the hub.
 
     `agents` are the descriptions of the agents that may be started, by name.
     """
@@ -36,7 +36,12 @@ class Front:
     client: Client
     settings: GatewaySettings
     agents: Mapping[str, str]
-    feeds: RunFeeds = field(default_factory=RunFeeds)
+    hub: AnswerHub = field(default_factory=AnswerHub)
+    feeds: RunFeeds = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the text of answers from the hub."""
+        object.__setattr__(self, "feeds", RunFeeds(self.hub))
 
     def runs(self, request: Request) -> TenantRuns:
         """Return the runs that the principal of a request may use."""
@@ -69,7 +74,7 @@ class Authenticated:
                 "a valid bearer token is required: Authorization: Bearer TOKEN",
                 {"www-authenticate": "Bearer"},
             )
-        elif principal is LOCAL and not self._is_local(headers):
+        elif principal is LOCAL and not is_local(headers, self._origins):
             response = error_response(
                 HTTPStatus.FORBIDDEN,
                 "without tokens, the gateway answers this machine only: set gateway.tokens",
@@ -85,14 +90,3 @@ class Authenticated:
             await self._app(scope, receive, send)
             return
         await response(scope, receive, send)
-
-    def _is_local(self, headers: Headers) -> bool:
-        """Return whether a request names this machine, and no foreign web page sends it.
-
-        A browser would otherwise let any page that a developer visits start runs.
-        """
-        host = urlsplit(f"//{headers.get('host', '')}").hostname
-        origin = headers.get("origin")
-        if host not in LOOPBACK:
-            return False
-        return origin is None or origin in self._origins or urlsplit(origin).hostname in LOOPBACK

@@ -57,7 +57,7 @@ def error_response(
     return JSONResponse(body, status, headers=dict(headers or {}))
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """Return the JSON object of a request's body. Raises `HTTPException` if it is too large, or none.
 
     The bytes are counted as they arrive, because a client can send any `Content-Length`.
@@ -66,10 +66,10 @@ async def read_json(request: Request) -> dict[str, Any]:
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > MAX_BODY_BYTES:
+            if len(body) > most:
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"the body has more than {MAX_BODY_BYTES:,} bytes",
+                    f"the body has more than {most:,} bytes",
                 )
     except ClientDisconnect:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not complete") from None

@@ -22,6 +22,7 @@ from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunFailed, Unavailable
+from outlast_workers.gateway.answer_cursor import Place
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.response_ids import read_response_id, response_id
@@ -176,7 +177,7 @@ class ResponsesApi:
     ) -> AsyncIterator[RunEvent | None]:
         """Yield the events of a response: until it has ended, or waits for all of its open requests."""
         shown: set[str] = set()
-        events = self._front.feeds.follow(run, after=since, beat_s=BEAT_S)
+        events = self._front.feeds.follow(run, after=Place(since), beat_s=BEAT_S)
         async with aclosing(events):
             async for event in events:
                 yield event

@@ -10,6 +10,12 @@
 | `request_settled` | `request_id` |
 | `waiting` | `text`: what the run waits for, other than a person |
 | `run_ended` | `status`, `output`, `stop_reason`, `usage`, or `error` |
+| `turn` | `turn`: the model begins to write its next decision |
+| `reasoning` | nothing: the model thinks |
+| `text` | `text`: more of the answer that the model writes |
+| `text_reset` | `reason`: the text of the open answer begins anew, or is no answer |
+
+The last four come from the hub, and not from the transcript. Without a hub there are none.
 
 A `call` is `ENTRY.NUMBER`: the entry of the decision, and the number of the call in it.
 """
@@ -25,19 +31,33 @@ from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
 
+LIVE = frozenset({"turn", "reasoning", "text", "text_reset"})
+"""Events of an answer that a model still writes."""
+
 
 @dataclass(frozen=True)
 class RunEvent:
-    """One event. `position` is the number of transcript entries that a client has seen after it."""
+    """One event. `position` is the number of transcript entries that a client has seen after it.
+
+    `open` is the attempt of the next entry, and how many characters of its text the client has seen.
+    """
 
     type: str
     position: int
     data: dict[str, JsonValue]
+    open: tuple[int, int] | None = None
+
+    @property
+    def id(self) -> str:
+        """The place after the event, at which a client can continue."""
+        if self.open is None or not self.open[1]:
+            return str(self.position)
+        return f"{self.position}.{self.open[0]}.{self.open[1]}"
 
     @property
     def is_durable(self) -> bool:
         """Whether the event is part of the transcript, and not only true for now."""
-        return self.type not in {"request_opened", "waiting"}
+        return self.type not in {"request_opened", "waiting", *LIVE}
 
     def is_news(self, after: int) -> bool:
         """Return whether a client that has seen the position `after` lacks the event."""

@@ -5,14 +5,19 @@ share one reader, which ends when the last of them leaves.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import structlog
 
 from outlast.client.runs import Run
 from outlast.errors import OutlastError, RunFailed, Unavailable
+from outlast_workers.gateway.answer_cursor import AnswerCursor, Place
+from outlast_workers.gateway.answer_hub import AnswerHub, HubAnswer
 from outlast_workers.gateway.run_events import EventReader, RunEvent
+
+BEGIN = Place()
+"""The place of a client that has seen nothing."""
 
 MAX_FEEDS = 1_000
 """Runs that are followed at the same time."""
@@ -31,21 +36,29 @@ class GatewayStops(Unavailable):
 class RunFeed:
     """The events of one run so far. Clients read them from any position, and wait for more."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, hub: AnswerHub) -> None:
         self.events: list[RunEvent] = []
+        self.version = 0
         self.error: OutlastError | None = None
         self.has_ended = False
         self.readers = 0
         self._changed = asyncio.Event()
+        self._look = asyncio.Event()
         self._reader = EventReader()
-        self.task = asyncio.create_task(self._read(run))
+        self.task = asyncio.create_task(self._read(run, hub))
 
-    async def _read(self, run: Run) -> None:
+    @property
+    def position(self) -> int:
+        """The number of transcript entries so far."""
+        return self._reader.position
+
+    async def _read(self, run: Run, hub: AnswerHub) -> None:
         reader = self._reader
         try:
-            async with aclosing(run.stream()) as entries:
-                async for entry in entries:
-                    self._add(*reader.read(entry))
+            with hub.watch(run.id, lambda: self._note_text(hub.get(run.id))):
+                async with aclosing(run.stream(wake=self._look)) as entries:
+                    async for entry in entries:
+                        self._add(*reader.read(entry))
             try:
                 self._add(reader.ended(await run.result()))
             except RunFailed as failed:
@@ -61,8 +74,15 @@ class RunFeed:
         self._wake()
 
     def _wake(self) -> None:
+        self.version += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def _note_text(self, answer: HubAnswer | None) -> None:
+        """Wake the clients for new text, or read the entries before it first."""
+        if answer is not None and answer.entry > self.position:
+            self._look.set()
+        self._wake()
 
     def stop(self) -> None:
         """End the feed for all of its clients."""
@@ -74,9 +94,9 @@ class RunFeed:
         durable = [event for event in self.events if event.is_durable and event.is_news(after)]
         return durable if self.has_ended else [*durable, *self._reader.waiting.values()]
 
-    async def wait(self, seen: int, timeout_s: float) -> bool:
-        """Wait for an event after the first `seen`, or for the end; return False after `timeout_s`."""
-        if len(self.events) > seen or self.has_ended:
+    async def wait(self, version: int, timeout_s: float) -> bool:
+        """Wait for a change after a version, such as an event; return False after `timeout_s`."""
+        if self.version != version or self.has_ended:
             return True
         try:
             async with asyncio.timeout(timeout_s):
@@ -87,9 +107,10 @@ class RunFeed:
 
 
 class RunFeeds:
-    """The feeds of a process, by workflow id."""
+    """The feeds of a process, by workflow id. The hub has the answers that models write now."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: AnswerHub) -> None:
+        self._hub = hub
         self._feeds: dict[str, RunFeed] = {}
 
     @property
@@ -103,35 +124,47 @@ class RunFeeds:
             feed.stop()
 
     async def follow(
-        self, run: Run, *, after: int = 0, beat_s: float
+        self, run: Run, *, after: Place = BEGIN, beat_s: float
     ) -> AsyncGenerator[RunEvent | None, None]:
-        """Yield the events of a run after the position `after`, and None every `beat_s` without one.
+        """Yield the events of a run after a place, and None every `beat_s` without one.
 
+        A client that reads slowly gets the text of an answer in larger pieces: nothing waits in a queue.
         Ends after `run_ended`. Raises `TooManyFeeds`, `GatewayStops`, and the errors of `Run.stream`.
         """
         feed = self._feed(run)
         feed.readers += 1
+        cursor = AnswerCursor.at(after)
         try:
-            seen = len(feed.events)
-            for event in feed.since(after):
-                yield event
+            seen, news = len(feed.events), feed.since(after.entries)
             while True:  # ends with the run, or with the client
-                while seen < len(feed.events):
-                    event = feed.events[seen]
-                    seen += 1
-                    # A new feed reads the run from its first entry.
-                    if event.is_news(after):
-                        yield event
+                version = feed.version
+                for event in self._settled(run.id, cursor, news):
+                    yield event
+                # A new feed reads the run from its first entry.
+                news = [event for event in feed.events[seen:] if event.is_news(after.entries)]
+                seen = len(feed.events)
+                if news:
+                    continue
                 if feed.has_ended:
                     if feed.error is not None:
                         raise feed.error
                     return
-                if not await feed.wait(seen, beat_s):
+                for event in cursor.read(self._hub.get(run.id), feed.position):
+                    yield event
+                if not await feed.wait(version, beat_s):
                     yield None
         finally:
             feed.readers -= 1
             if feed.readers == 0:
                 await self._drop(run.id, feed)
+
+    def _settled(
+        self, run_id: str, cursor: AnswerCursor, news: list[RunEvent]
+    ) -> Iterator[RunEvent]:
+        """Yield events, each after the text that its client lacks before it."""
+        for event in news:
+            yield from cursor.settle(event, self._hub.get(run_id))
+            yield event
 
     def _feed(self, run: Run) -> RunFeed:
         feed = self._feeds.get(run.id)
@@ -140,7 +173,7 @@ class RunFeeds:
                 raise TooManyFeeds(
                     f"{MAX_FEEDS:,} runs are followed already; repeat the call later"
                 )
-            feed = self._feeds[run.id] = RunFeed(run)
+            feed = self._feeds[run.id] = RunFeed(run, self._hub)
         return feed
 
     async def _drop(self, run_id: str, feed: RunFeed) -> None:

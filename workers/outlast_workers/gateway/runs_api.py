@@ -32,12 +32,10 @@ from outlast.contracts.names import Name
 from outlast.contracts.requests import Input, SayPayload
 from outlast.errors import BadRequest, OutlastError, RunFailed
 from outlast.validation import validated
+from outlast_workers.gateway.answer_cursor import Place, read_place
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.run_feeds import GatewayStops
-
-MAX_AFTER = 10**9
-"""The largest position that a client can continue from."""
 
 
 class StartBody(InputModel):
@@ -119,14 +117,14 @@ class RunsApi:
     async def events(self, request: Request) -> Response:
         """Stream the events of a run."""
         run = self._run(request)
-        after = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-        if not after.isdecimal() or len(after) > 10 or int(after) > MAX_AFTER:
-            raise BadRequest(f"after: {after[:20]!r} is not the id of an event")
+        after = read_place(
+            request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+        )
         # Before the stream begins, because its status cannot change later.
         await self._front.runs(request).status(run)
-        return event_stream(self._events(run, int(after)))
+        return event_stream(self._events(run, after))
 
-    async def _events(self, run: Run, after: int) -> AsyncGenerator[str, None]:
+    async def _events(self, run: Run, after: Place) -> AsyncGenerator[str, None]:
         events = self._front.feeds.follow(run, after=after, beat_s=BEAT_S)
         async with aclosing(events):
             try:
@@ -134,7 +132,7 @@ class RunsApi:
                     if event is None:
                         yield ": waiting\n\n"
                     else:
-                        yield sse(event.json(), event=event.type, id=str(event.position))
+                        yield sse(event.json(), event=event.type, id=event.id)
             except GatewayStops:
                 return  # as after MAX_STREAM_S: the client connects again
             except OutlastError as error:

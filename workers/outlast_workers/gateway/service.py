@@ -26,6 +26,7 @@ from outlast_workers.gateway.access import LOOPBACK
 from outlast_workers.gateway.agui_api import AguiApi
 from outlast_workers.gateway.front import Authenticated, Front
 from outlast_workers.gateway.http_messages import error_response, status_of
+from outlast_workers.gateway.hub_api import HubApi
 from outlast_workers.gateway.mcp_api import McpApi
 from outlast_workers.gateway.responses_api import ResponsesApi
 from outlast_workers.gateway.runs_api import RunsApi
@@ -107,6 +108,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
     app = Starlette(
         routes=[
             Route("/healthz", _health),
+            *HubApi(front).routes(),
             *RunsApi(front).routes(),
             *ResponsesApi(front).routes(),
             *AguiApi(front).routes(),

@@ -1,4 +1,4 @@
-"""Settings of the gateway."""
+"""Settings of the gateway, and of workers that push the text of answers to it."""
 
 import re
 from typing import Annotated
@@ -15,6 +15,7 @@ from outlast_workers.settings_sections.setting_types import (
     Host,
     PersonName,
     Port,
+    Url,
     distinct,
     split,
     valid_url,
@@ -55,6 +56,8 @@ class GatewaySettings(InputModel):
         default_factory=dict
     )
     """The principals by name. Without any, the gateway answers its own machine only."""
+    events_token: Annotated[SecretStr | None, Field(min_length=16, max_length=4_000)] = None
+    """The token of workers that push the text of answers: `events.token` of their settings."""
     agents: Annotated[tuple[Name, ...], BeforeValidator(split), AfterValidator(distinct)] | None = (
         None
     )
@@ -67,3 +70,21 @@ class GatewaySettings(InputModel):
     """Requests of one principal in a minute."""
     idle_s: float = Field(default=3_600, gt=0, le=MAX_SETTING_S)
     """Seconds that a conversation of `/v1` waits for the next message before it ends."""
+
+
+MAX_GATEWAYS = 8
+"""Gateways to which a worker pushes the text of answers."""
+
+
+class EventsSettings(InputModel):
+    """Where a worker pushes the text of answers while a model writes them. Without `urls`, it does not."""
+
+    urls: Annotated[
+        tuple[Url, ...],
+        BeforeValidator(split),
+        AfterValidator(distinct),
+        Field(max_length=MAX_GATEWAYS),
+    ] = ()
+    """Base URLs of gateways, all of them: each gateway shows its clients what it has got itself."""
+    token: Annotated[SecretStr | None, Field(min_length=16, max_length=4_000)] = None
+    """The `gateway.events_token` of the gateways."""

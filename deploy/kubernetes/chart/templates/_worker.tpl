@@ -154,7 +154,7 @@ spec:
 - {name: OUTLAST_MODEL__ENGINE, value: guidance}
 - {name: OUTLAST_MODEL__START_WITHIN_S, value: {{ $root.Values.vllm.startWithinS | quote }}}
 {{- end }}
-{{- include "outlast.secretEnv" (list $root "OUTLAST_MODEL__" "OUTLAST_SERVERS__") }}
+{{- include "outlast.secretEnv" (list $root "OUTLAST_MODEL__" "OUTLAST_SERVERS__" "OUTLAST_EVENTS__") }}
 {{- end }}
 {{- if has "workflows" $instance.roles }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_CALLBACK__" "OUTLAST_AUDIENCES__") }}

@@ -1,0 +1,51 @@
+"""Pieces of answers, which workers push to the gateway while a model writes. No history holds them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from outlast.contracts.base import WireModel
+
+MAX_ANSWER_CHARACTERS = 200_000
+"""Characters of an answer that are streamed. The transcript has the rest."""
+
+MAX_PIECES = 500
+"""Pieces in one request of a worker: one for each answer that has grown."""
+
+MAX_WORKFLOW_ID = 1_000
+"""Characters of a workflow id. Temporal's own limit is 1,000 bytes."""
+
+Count = Annotated[int, Field(ge=0, le=10**16)]
+
+
+class AnswerPiece(WireModel):
+    """The text of an open answer from the character `offset` on.
+
+    `entry` is the number of transcript entries before the answer. `attempt` is greater for each later
+    prompt of the same entry, on any worker: it begins with the server's time of the activity's attempt.
+    """
+
+    workflow_id: Annotated[str, Field(min_length=1, max_length=MAX_WORKFLOW_ID)]
+    entry: Count
+    attempt: Count
+    turn: Count = 0
+    offset: Count = 0
+    text: Annotated[str, Field(max_length=MAX_ANSWER_CHARACTERS)] = ""
+    is_thinking: bool = False
+    """Whether the model has written thoughts, which nobody is shown."""
+
+
+class PushedPieces(WireModel):
+    """The body of one request of a worker."""
+
+    pieces: Annotated[tuple[AnswerPiece, ...], Field(max_length=MAX_PIECES)]
+
+
+class HeldPieces(WireModel):
+    """The reply: for each piece, the characters of its attempt that the hub has now.
+
+    A worker continues from there, also if the hub has lost its memory. -1 stands for an attempt that a
+    later one has replaced.
+    """
+
+    held: tuple[int, ...] = ()
