@@ -46,6 +46,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "answer_text.MAX_BEGIN_CHARACTERS",
         "answer_text.MAX_MARK_CHARACTERS",
         "answer_streams.ATTEMPT_STEP",
+        "answer_hub.REPLACED",
         "answer_streams.MILLISECONDS",
         "display_text.MAX_ARGUMENTS",
         "error_text.MAX_ERROR_TEXT",
