@@ -159,6 +159,7 @@ class ModelActivities:
             way=way,
             effort=wanted.effort or agent.effort or endpoint.effort,
             answer_schema={} if way == "decision" else decision_schema(agent, ()),
+            streams=streams,
             turn=wanted.turn,
         )
         return GenerationAttempt(
@@ -170,7 +171,6 @@ class ModelActivities:
             memory=self._memory(wanted),
             spans=self._spans,
             media=self._media,
-            streams=streams,
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:

@@ -80,7 +80,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class PromptSource:
-    """What the prompts of a model call are made of."""
+    """What the prompts of a model call are made of. `streams` take the texts of their answers."""
 
     agent: PinnedAgent
     transcript: Sequence[Message]
@@ -94,6 +94,7 @@ class PromptSource:
     way: Way = "decision"
     effort: Effort | None = None
     answer_schema: dict[str, Any] = field(default_factory=dict)
+    streams: CallStreams | None = None
     turn: int = 0
 
 
@@ -111,7 +112,7 @@ class GenerationAttempt:
     """One attempt of a model call. `progress` may be read while `generate` runs.
 
     `spent` starts with the tokens that earlier attempts of the same call used. `memory` is copied: the
-    caller keeps the attempt's own `memory` if the attempt succeeds. `streams` take the text of answers.
+    caller keeps the attempt's own `memory` if the attempt succeeds.
     """
 
     def __init__(
@@ -125,14 +126,12 @@ class GenerationAttempt:
         memory: PromptMemory | None = None,
         spans: ActivitySpans | None = None,
         media: PromptMedia | None = None,
-        streams: CallStreams | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
         self._checker = checker
         self._allowance = allowance
         self._media = media
-        self._streams = streams
         self._max_tokens = endpoint.max_tokens
         self._decoding = DEFAULT_DECODING
         self._reask: RejectedAnswer | None = None
@@ -177,8 +176,8 @@ class GenerationAttempt:
 
     async def _complete(self, prompt: Prompt) -> Generation | RejectedAnswer:
         self._completions += 1
-        if self._streams is not None:
-            prompt = replace(prompt, on_text=self._streams.begin(self._completions))
+        if self._source.streams is not None:
+            prompt = replace(prompt, on_text=self._source.streams.begin(self._completions))
         try:
             completion = await self._complete_in_span(prompt)
         except ModelError as error:
