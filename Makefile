@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ keywords: setup ## measure which keywords each engine enforces; ARGS="--engines 
 
 validity: setup ## measure how many answers are valid; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines.validity $(ARGS)
+
+schemas: setup ## measure how outlast copes with a collection of JSON Schemas; ARGS="DIR --engines outlines"
+	@$(BIN)/python -m bench.engines.collection $(ARGS)
 
 format: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix

@@ -18,6 +18,7 @@ class SchemaReferences:
     def __init__(self, root: Schema) -> None:
         self._root = {key: value for key, value in root.items() if key != "$defs"}
         self._definitions: Any = root.get("$defs", {})
+        self._direct: dict[str, list[str]] = {}
         self._reachable: dict[str, set[str]] = {}
         self._names: dict[str, str] = {}
 
@@ -37,12 +38,17 @@ class SchemaReferences:
             found: set[str] = set()
             waiting = [reference]
             while waiting:
-                for other in references_in(self.target(waiting.pop())):
+                for other in self._direct_of(waiting.pop()):
                     if other not in found:
                         found.add(other)
                         waiting.append(other)
             self._reachable[reference] = found
         return self._reachable[reference]
+
+    def _direct_of(self, reference: str) -> list[str]:
+        if reference not in self._direct:
+            self._direct[reference] = list(references_in(self.target(reference)))
+        return self._direct[reference]
 
     def name(self, reference: str) -> str:
         """Return the name of a definition for the API. Different references have different names."""

@@ -46,6 +46,7 @@ from outlast_activities.constraints.portable_patterns import (
     rust_pattern,
 )
 from outlast_activities.constraints.portable_schemas import EngineSupport, rewrite_schema
+from outlast_activities.constraints.regex_size import MAX_REGEX_SIZE, regex_size
 
 _NUMBER_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _TYPES_OF = {
@@ -59,6 +60,8 @@ _OBJECT_KEYWORDS = (
     *("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
     *("maxProperties", "propertyNames"),
 )
+_OUTLINES_LEVELS = (12, 8, 6, 4)
+"""How many levels of JSON outlines gets of a schema whose regular expression is too large."""
 _OTHER_TYPES = ("string", "number", "boolean", "null", "array")
 _NO_LLAMA_NAME = frozenset(']\\^-"[')
 """Characters that llama.cpp does not write correctly when it excludes the names of an open object."""
@@ -86,7 +89,9 @@ def constraint_for(schema: Schema, engine: Engine) -> Constraint:
     division = _Division(engine, schema)
     enforced = division.divide(schema, "")
     if engine in VLLM:
-        enforced = division.cut(enforced, "", 0)
+        enforced = division.cut(enforced, "", MAX_JSON_LEVELS)
+    if engine == "outlines":
+        enforced = division.within_regex(enforced)
     return Constraint(enforced if isinstance(enforced, dict) else {}, tuple(division.checked_after))
 
 
@@ -119,27 +124,40 @@ class _Division:
             return True
         return isinstance(target, dict) and contradiction_in(target, "") is not None
 
-    def cut(self, node: Any, path: str, level: int) -> Any:
-        """Replace what is nested too deep for vLLM by a schema that allows everything."""
+    def within_regex(self, schema: Any) -> Any:
+        """Replace what is nested deepest, until outlines' regular expression is small enough."""
+        if not isinstance(schema, dict) or regex_size(schema) <= MAX_REGEX_SIZE:
+            return schema
+        for levels in _OUTLINES_LEVELS:
+            trial = _Division(self.engine, self.root)
+            shallow = trial.cut(schema, "", levels)
+            if regex_size(shallow) <= MAX_REGEX_SIZE:
+                self.checked_after.extend(trial.checked_after)
+                return shallow
+        self._move("", "*")
+        return {"type": "object"}
+
+    def cut(self, node: Any, path: str, levels: int) -> Any:
+        """Replace what is nested deeper than `levels` by a schema that allows everything."""
         if not isinstance(node, dict):
             return node
-        if level > MAX_JSON_LEVELS:
+        if levels < 0:
             self._move(path, "*")
-            return {}
+            return {"type": [*_OTHER_TYPES, "object"]} if self.engine == "outlines" else {}
         kept: Schema = {}
         for keyword, value in node.items():
             if keyword in ("properties", "$defs", "definitions"):
                 kept[keyword] = {
-                    name: self.cut(part, f"{path}{keyword}.{name}.", level + 2)
+                    name: self.cut(part, f"{path}{keyword}.{name}.", levels - 2)
                     for name, part in value.items()
                 }
             elif keyword in ("anyOf", "prefixItems"):
                 kept[keyword] = [
-                    self.cut(part, f"{path}{keyword}.{index}.", level + 2)
+                    self.cut(part, f"{path}{keyword}.{index}.", levels - 2)
                     for index, part in enumerate(value)
                 ]
             elif keyword in ("items", "additionalProperties"):
-                kept[keyword] = self.cut(value, f"{path}{keyword}.", level + 1)
+                kept[keyword] = self.cut(value, f"{path}{keyword}.", levels - 1)
             else:
                 kept[keyword] = value
         return kept
