@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy bench keywords validity schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,14 @@ check: setup ## check format, lint, types and import rules
 
 check-deploy: setup ## check what is in deploy/, with validators that it installs into the user's cache
 	$(BIN)/python -m pytest tests/deploy -o norecursedirs=".*" $(ARGS)
+
+release-check: setup ## run the steps of a release that need no account, into dist/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python deploy/release/release.py check
+	$(BIN)/python -m pytest tests/deploy/test_release.py -o norecursedirs=".*" $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python deploy/release/release.py build dist
+
+lock: ## write the hashes of requirements/ anew, after a change of requirements/constraints.txt
+	deploy/release/lock.sh
 
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 	$(BIN)/python -m bench $(or $(ARGS),all)

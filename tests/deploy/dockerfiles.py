@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.deploy.tools import ROOT
 
-FOLDERS = ("/app", "/opt/outlast", "/src")
+FOLDERS = ("/app", "/build", "/opt/outlast", "/src")
 """Where images keep things: paths below these are moved below the folder of a rehearsal."""
 
 NEEDS_A_ROOT_OF_ITS_OWN = ("groupadd",)

