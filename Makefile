@@ -29,6 +29,7 @@ demo: setup ## run two agents from beginning to end on this machine
 dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.module"
 	@$(BIN)/outlast worker dev $(ARGS)
 
+# The slowest files have few tests: in the order of their numbers they would come last.
 test: setup ## run the tests; ARGS="-k name"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-import os
-import pty
-import signal
 import socket
-import sys
 import uuid
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pytest
 from outlast_workers.settings_sections.people import AudienceSettings
@@ -20,7 +16,8 @@ from outlast import Agent, Approval, ask_human, tool
 from outlast.contracts.human import hash_of
 from outlast.terminal.inbox import TITLES
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.acceptance.processes import ROOT
+from tests.acceptance.command_server import Output
+from tests.acceptance.terminal import Terminal
 from tests.stage import on_stage, pending, staged_settings
 
 paid: list[float] = []
@@ -35,69 +32,6 @@ def _nothing_paid() -> None:
 def team() -> str:
     """An audience that no other test knows; it has to be quoted."""
     return f"o'leary {uuid.uuid4().hex[:6]}"
-
-
-class Output(NamedTuple):
-    """What a command printed, and how it ended."""
-
-    out: str
-    err: str
-    status: int
-
-
-async def interrupt(process: asyncio.subprocess.Process) -> None:
-    """Press Ctrl-C; again, if it came in the moment between Python's prompt and its wait for keys."""
-    ended = asyncio.create_task(process.wait())
-    async with asyncio.timeout(60):
-        while not ended.done():
-            process.send_signal(signal.SIGINT)
-            await asyncio.wait([ended], timeout=2)
-
-
-class Terminal:
-    """Runs `outlast` against a server, in processes of their own."""
-
-    def __init__(self, client: Client) -> None:
-        self.address = client.service_client.config.target_host
-
-    async def start(
-        self, *words: str, stdin: int = asyncio.subprocess.DEVNULL
-    ) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outlast.terminal.cli", *words),
-            env={**os.environ, "TEMPORAL_ADDRESS": self.address, "LOGNAME": "osuser"},
-            cwd=ROOT,
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-    async def run(self, *words: str) -> Output:
-        process = await self.start(*words)
-        out, err = await process.communicate()
-        return Output(out.decode(), err.decode(), process.returncode or 0)
-
-    async def type(self, *words: str, keys: str | None) -> Output:
-        """Run a command that asks, and press keys when it does; None is Ctrl-C."""
-        terminal, stdin = pty.openpty()
-        try:
-            process = await self.start(*words, stdin=stdin)
-            assert process.stdout is not None
-            shown = await process.stdout.readuntil(b"[y/N] ")
-            if keys is None:
-                await interrupt(process)
-            else:
-                os.write(terminal, keys.encode())
-            out, err = await process.communicate()
-        finally:
-            os.close(terminal)
-            os.close(stdin)
-        return Output((shown + out).decode(), err.decode(), process.returncode or 0)
-
-
-@pytest.fixture
-def terminal(temporal: Client) -> Terminal:
-    return Terminal(temporal)
 
 
 def desk_of(team: str, *, quorum: int = 1) -> Agent:
@@ -274,26 +208,6 @@ async def test_a_person_at_a_terminal_is_asked_first(
         assert (yes.err, yes.status) == ("", 0)
         await run.result()
     assert paid == [80]
-
-
-async def test_a_run_without_a_worker_is_listed_as_such(
-    temporal: Client, terminal: Terminal, team: str
-) -> None:
-    settings = staged_settings(cached=0)
-    model = ScriptedModel([REFUND, answer("done")])
-    async with on_stage(temporal, model, [desk_of(team)], settings=settings) as stage:
-        run = await stage.start("desk")
-        await pending(run)
-        await until_listed(terminal, "--audience", team, runs=1)
-    output = await terminal.run("inbox", "--audience", team)
-    assert output.status == 0
-    assert output.out.startswith(f"{run.id} cannot be queried: ")
-    approved = await terminal.run("approve", run.id)
-    assert approved.status == 1
-    assert approved.err.startswith(f"outlast: run {run.id!r} cannot be queried: ")
-    async with on_stage(temporal, model, [desk_of(team)], settings=settings):
-        await run.cancel()
-        await run.result()
 
 
 async def test_what_does_not_exist_is_said_in_one_line(terminal: Terminal) -> None:

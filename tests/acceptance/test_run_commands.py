@@ -18,7 +18,8 @@ import outlast
 from outlast import Agent, ask_human, tool
 from outlast.terminal.cli import run_command
 from outlast.testing import ScriptedModel, answer, call
-from tests.acceptance.test_inbox import Output, Terminal
+from tests.acceptance.command_server import CommandServer, Output
+from tests.acceptance.terminal import WITHIN_S, Terminal, until_shown
 from tests.stage import Stage, on_stage, pending
 
 
@@ -43,22 +44,11 @@ AGENT = Agent(name="scout", instructions="Look.", tools=[look, land, colour])
 LOOK, LAND = call("look", place="Mars"), call("land", place="Mars")
 
 
-WITHIN_S = 60
-"""A command starts, shows what a test waits for, and ends in this time on a busy machine."""
-
-
-async def until_shown(process: asyncio.subprocess.Process, words: str) -> str:
-    """Return the progress that a command has shown once it shows these words."""
-    assert process.stderr is not None
-    async with asyncio.timeout(WITHIN_S):
-        return (await process.stderr.readuntil(words.encode())).decode()
-
-
 class Shell(Terminal):
     """A terminal whose commands start runs on the task queue of a stage."""
 
-    def __init__(self, stage: Stage, model: ScriptedModel) -> None:
-        super().__init__(stage.client.temporal)
+    def __init__(self, stage: Stage, model: ScriptedModel, commands: CommandServer) -> None:
+        super().__init__(stage.client.temporal, commands)
         self.stage = stage
         self.model = model
 
@@ -72,10 +62,12 @@ def steps() -> list[Any]:
 
 
 @pytest_asyncio.fixture
-async def shell(temporal: TemporalClient, steps: list[Any]) -> AsyncIterator[Shell]:
+async def shell(
+    temporal: TemporalClient, steps: list[Any], commands: CommandServer
+) -> AsyncIterator[Shell]:
     model = ScriptedModel(steps)
     async with on_stage(temporal, model, [AGENT]) as stage:
-        yield Shell(stage, model)
+        yield Shell(stage, model, commands)
 
 
 async def test_a_run_shows_its_progress_and_prints_its_answer(shell: Shell) -> None:
@@ -178,15 +170,6 @@ async def test_a_spec_and_a_json_input(shell: Shell, tmp_path: Path) -> None:
     assert (output.out, output.status) == ("quiet\n", 0)
     assert 'input     {"place":"Mars"}' in output.err
     assert output.err.startswith("outlast: warning: spec.output: unknown keyword 'maxLenght'")
-
-
-async def test_without_a_worker_the_view_says_so(temporal: TemporalClient) -> None:
-    terminal = Terminal(temporal)
-    process = await terminal.start("run", "scout", "x", "--task-queue", "nobody-polls-this")
-    shown = await until_shown(process, "is one running")
-    process.send_signal(signal.SIGINT)
-    await asyncio.wait_for(process.communicate(), WITHIN_S)
-    assert "waits     no worker answers for the run 'scout-" in shown
 
 
 class Chat:
