@@ -61,6 +61,28 @@ UNVERIFIED = {
 """What no schema here checks."""
 
 
+READ_AS_ANOTHER = {
+    ("keda", "2.20.1"): "v2.20.1 did not change the CRDs of v2.20.0",
+    (
+        "workerController",
+        "1.10.1",
+    ): "WorkerDeployment and WorkerResourceTemplate of 1.10.1, read as of 1.8.1",
+}
+"""Versions with kinds whose schema is that of another version, and what the documents say of it."""
+
+
+def borrowed(operator: str, version: str) -> set[str]:
+    """Return the kinds of a version whose schema here is that of another version."""
+    first, *others = SCHEMAS[operator][version]
+    own = (
+        {file.stem for file in (FOLDER / first).glob("*.json")}
+        if first.endswith(version)
+        else set()
+    )
+    every = {file.stem for one in (first, *others) for file in (FOLDER / one).glob("*.json")}
+    return every - own
+
+
 @cache
 def schema(operator: str, version: str, kind: str) -> Mapping[str, Any]:
     """Return the schema of a kind's `spec` in a version of an operator."""

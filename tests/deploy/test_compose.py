@@ -87,6 +87,13 @@ def test_a_profile_takes_the_place_of_the_embedded_model(profile: str) -> None:
     assert not {"model", "generate"} & started.keys()  # else it would serve the same queue
 
 
+def test_the_memory_of_vllm_fits_smaller_machines_too() -> None:
+    smaller = composed("gpu", variables={**VARIABLES, "VLLM_MEMORY": "24g"})["vllm-gpu"]
+    assert int(smaller["deploy"]["resources"]["limits"]["memory"]) == 24 * 2**30
+    page = (ROOT / "docs" / "compose.md").read_text()
+    assert "`VLLM_MEMORY`" in page
+
+
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     for name, service in services.items():
         tag = service["image"].rpartition(":")[2]

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart import SETS, rendered
-from tests.deploy.crds import FOLDER, SCHEMAS, UNVERIFIED, VERSIONS, operator_of, problems
+from tests.deploy.crds import (
+    FOLDER,
+    READ_AS_ANOTHER,
+    SCHEMAS,
+    UNVERIFIED,
+    VERSIONS,
+    borrowed,
+    operator_of,
+    problems,
+)
 from tests.deploy.tools import ROOT, run
 
 NEWER = {("worker-controller, private CA", "1.8.1")}
@@ -96,6 +105,26 @@ def test_the_table_has_every_version_that_a_schema_is_for_and_says_what_is_unver
         assert set(VERSIONS[operator]["checked"]) == set(versions)
         assert VERSIONS[operator]["minimum"] in versions
         assert UNVERIFIED[operator]
+
+
+def test_what_is_unverified_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make check-deploy ARGS="-k unverified -s"` prints the list."""
+    every = [(operator, version) for operator, versions in SCHEMAS.items() for version in versions]
+    found = {one: kinds for one in every if (kinds := borrowed(*one))}
+    assert found.keys() == READ_AS_ANOTHER.keys()
+    for (operator, version), sentence in READ_AS_ANOTHER.items():
+        told = f"{UNVERIFIED[operator]} {VERSIONS[operator]['checked'][version]}"
+        assert all(word in told for word in re.findall(r"v?\d+\.\d+\.\d+", sentence)), told
+    not_installed = {key for key in VERSIONS if key not in {"helm", "temporalServer"}}
+    assert not_installed == UNVERIFIED.keys() - {"x-kubernetes-validations"} | {"kubernetes"}
+    with capsys.disabled():
+        for key, reason in UNVERIFIED.items():
+            print(f"\nunverified: {key}: {reason}", end="")
+        for (operator, version), kinds in found.items():
+            print(
+                f"\nread as another version: {operator} {version}: {', '.join(sorted(kinds))}",
+                end="",
+            )
 
 
 def test_the_readme_and_the_chart_have_the_versions_of_the_table() -> None:

@@ -89,6 +89,13 @@ def test_prometheus_scrapes_services_that_there_are(services: dict[str, Any]) ->
             assert set(looked_up["names"]) <= aliases
 
 
+def test_prometheus_scrapes_temporal_where_it_serves_metrics(services: dict[str, Any]) -> None:
+    jobs = {job["job_name"]: job for job in read("prometheus.yml")["scrape_configs"]}
+    (target,) = jobs["temporal"]["static_configs"][0]["targets"]
+    listens = services["temporal"]["environment"]["PROMETHEUS_ENDPOINT"]
+    assert target.rpartition(":")[2] == listens.rpartition(":")[2]
+
+
 def test_the_collector_sends_spans_to_tempo_and_counts_them(services: dict[str, Any]) -> None:
     collector = read("otel-collector.yaml")
     pipelines = collector["service"]["pipelines"]
