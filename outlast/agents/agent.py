@@ -264,7 +264,7 @@ def _check_deps(agent: Agent[Any, Any]) -> None:
         if agent.deps is None and tool.needs_deps:
             raise DefinitionError(
                 f"agent {agent.name!r}: its tool {tool.name!r} needs dependencies of the type"
-                f" {type_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
+                f" {hint_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
             )
 
 
@@ -277,7 +277,7 @@ def own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:
         waiting.extend(tool.companions)
 
 
-def type_name(annotation: Any) -> str:
+def hint_name(annotation: Any) -> str:
     """Return the name of a type, for messages."""
     return getattr(annotation, "__name__", None) or repr(annotation)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from outlast.agents.agent import Agent, own_tools, type_name
+from outlast.agents.agent import Agent, hint_name, own_tools
 from outlast.agents.dependencies import Dependency
 from outlast.agents.mcp_servers import McpServer
 from outlast.agents.tools import Tool
@@ -80,7 +80,7 @@ class Catalog:
         for name, tool in self.tools.items():
             if tool.needs_deps and name not in self.dependencies:
                 raise DefinitionError(
-                    f"tool {name!r} needs dependencies of the type {type_name(tool.deps_type)}, but no"
+                    f"tool {name!r} needs dependencies of the type {hint_name(tool.deps_type)}, but no"
                     " agent here with deps= uses it: name the module of its agent too"
                 )
 

@@ -10,18 +10,14 @@ from outlast_activities.policies.allowance import SMALLEST_ANSWER_TOKENS
 from pydantic import BaseModel
 
 from outlast.contracts.agents import Leg, ToolSpec
-from outlast.contracts.generation import Generation, Tokens
+from outlast.contracts.generation import MAX_TOKENS, Tokens
 from outlast.contracts.limits import DEFAULT_MAX_TURNS, RunLimits
 from outlast.contracts.results import StopReason, Usage
 from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
 from outlast.text.texts import cut
 
-MAX_TOKENS = 1_000_000_000_000
 MAX_USD = 1_000_000_000
-"""Tokens and dollars of one step. No true number comes near."""
-
-MAX_WAITED_S = 100_000_000
-"""Seconds that a step can wait for a worker: three years."""
+"""The cost of a child in dollars. No true number comes near."""
 
 SMALLEST_COST_USD = Decimal("0.000001")
 SMALLEST_WAIT_S = 0.001
@@ -172,28 +168,13 @@ def _narrowed(tools: Sequence[ToolSpec], calls: Mapping[str, int]) -> TakeTurn:
     )
 
 
-def number_problem(generation: Generation) -> str | None:
-    """Return why the numbers of a model call cannot be true, or None: budgets rely on them."""
-    tokens = (*Tokens.model_fields, "last_prompt_tokens")
-    return _bounds_problem(
-        generation, dict.fromkeys(tokens, MAX_TOKENS) | {"waited_s": MAX_WAITED_S}
-    )
-
-
 def usage_problem(usage: Usage) -> str | None:
-    """Return why the usage of a child cannot be true, or None."""
-    return _bounds_problem(
-        usage, dict.fromkeys(Tokens.model_fields, MAX_TOKENS) | {"cost_usd": MAX_USD}
-    )
-
-
-def _bounds_problem(numbers: BaseModel, bounds: Mapping[str, int]) -> str | None:
+    """Return why the usage of a child cannot be true, or None: budgets rely on it."""
+    bounds = dict.fromkeys(Tokens.model_fields, MAX_TOKENS) | {"cost_usd": MAX_USD}
     for name, most in bounds.items():
-        number = getattr(numbers, name)
-        if (
-            not (number.is_finite() if isinstance(number, Decimal) else True)
-            or not 0 <= number <= most
-        ):
+        number = getattr(usage, name)
+        is_finite = number.is_finite() if isinstance(number, Decimal) else True
+        if not is_finite or not 0 <= number <= most:
             return f"{name}: {cut(str(number), 40)} is not between 0 and {most:,}"
     return None
 

@@ -21,7 +21,7 @@ from outlast_workflows.activity_options import (
     generate_options,
     was_not_served,
 )
-from outlast_workflows.budget import TakeTurn, left_of, number_problem, usage_of
+from outlast_workflows.budget import TakeTurn, left_of, usage_of
 from outlast_workflows.legs import Legs
 from outlast_workflows.payloads import result_of
 from outlast_workflows.state import RunState
@@ -130,9 +130,8 @@ class ModelCalls:
             generation = result_of(Generation, result)
         except ValueError as error:
             raise ModelError(f"{where}: {error}", kind=ModelFailure.SERVER_ERROR) from None
-        problem = number_problem(generation)
-        if problem is None and generation.decision is not None:
-            problem = decision_problem(generation.decision, self._state.agent, wanted)
+        decision = generation.decision
+        problem = decision and decision_problem(decision, self._state.agent, wanted)
         if problem is not None:
             raise ModelError(f"{where}: {problem}", kind=ModelFailure.SCHEMA_INVALID)
         return generation

@@ -33,7 +33,6 @@ from outlast.errors import (
     WorkerShutdown,
 )
 from outlast.text.json_text import to_json
-from outlast_workflows.budget import MAX_TOKENS
 
 _SELF_EXPLAINING: tuple[type[Failure], ...] = (
     *(RunFailed, BadRequest, ToolError, Retry, ToolFailed, ModelError, NoWorker, RunTooLarge),
@@ -86,19 +85,12 @@ def tokens_of(error: ActivityError) -> Tokens:
     cause = error.cause
     try:
         if isinstance(cause, ApplicationError) and is_model_failure(cause.type) and cause.details:
-            return _bounded(Tokens.model_validate(cause.details[0]))
+            return Tokens.model_validate(cause.details[0])
         if isinstance(cause, TimeoutError) and cause.last_heartbeat_details:
-            return _bounded(GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used)
+            return GenerationProgress.model_validate(cause.last_heartbeat_details[0]).used
     except (ValidationError, ArithmeticError, RecursionError):
         pass
     return Tokens()
-
-
-def _bounded(tokens: Tokens) -> Tokens:
-    """Return token usage that can be true, because budgets rely on it."""
-    return Tokens(
-        **{name: min(max(0, getattr(tokens, name)), MAX_TOKENS) for name in Tokens.model_fields}
-    )
 
 
 _FOR_MODEL = frozenset(kind.__name__ for kind in (ToolError, TooSlow, Retry))

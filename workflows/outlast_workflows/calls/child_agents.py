@@ -64,10 +64,8 @@ class ChildAgents:
                 priority=self._priority,
             )
             result = result_of(AgentResult, returned)
-        except (
-            FailureError,
-            ValueError,
-        ) as error:  # its id may be taken, its result may be foreign
+        except (FailureError, ValueError) as error:
+            # Its id may be in use, or its result may be that of another workflow.
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
             raise ToolFailed(f"agent {name} (call {call.id}): {cause_of(error)}") from None

@@ -14,7 +14,7 @@ from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.calls.companion_calls import arguments_for, audience_of, undo_call
 from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.people.human_requests import HumanRequests
-from outlast_workflows.people.outcomes import outcome_text
+from outlast_workflows.people.outcomes import question_outcome
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.state import UndoStep
 from outlast_workflows.step_failures import cause_of
@@ -130,5 +130,5 @@ class Compensation:
             call_id=step.call_id,
             tool=step.tool,
             outcome="undone_by_hand" if answer == UNDONE_BY_HAND else "not_undone",
-            detail=f"{cause}; {outcome_text(settled)}",
+            detail=f"{cause}; {question_outcome(settled)}",
         )

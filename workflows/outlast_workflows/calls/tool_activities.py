@@ -8,6 +8,7 @@ from temporalio.exceptions import ActivityError
 
 from outlast.agents.tools import MAX_RESULT_BYTES
 from outlast.contracts.agents import Leg, Route, ToolSpec
+from outlast.contracts.generation import MAX_WAITED_S
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
 from outlast.temporal.call_headers import CALL_INPUT, CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
@@ -22,7 +23,7 @@ from outlast_workflows.activity_options import (
     was_not_registered,
     was_not_started,
 )
-from outlast_workflows.budget import MAX_WAITED_S, Spending
+from outlast_workflows.budget import Spending
 from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.calls.local_calls import LocalCalls
 from outlast_workflows.calls.server_input import MAX_ROUNDS, questions_of, with_input

@@ -18,7 +18,7 @@ from outlast_workflows.calls.compensation import Compensation
 from outlast_workflows.calls.tool_activities import ToolActivities
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.people.human_requests import HumanRequests
-from outlast_workflows.people.outcomes import outcome_text
+from outlast_workflows.people.outcomes import question_outcome
 from outlast_workflows.step_failures import cause_of, failure_line
 
 NOT_HAPPENED = ("null", "false")
@@ -86,5 +86,5 @@ class UnknownOutcomes:
             return None
         if answer == HAPPENED:
             self._compensation.record(call, None)
-            return to_json({"happened": True, "said_by": outcome_text(settled)})
-        raise ToolFailed(f"{failure}; {outcome_text(settled)}")
+            return to_json({"happened": True, "said_by": question_outcome(settled)})
+        raise ToolFailed(f"{failure}; {question_outcome(settled)}")

@@ -47,7 +47,7 @@ def decision_text(settled: SettledRequest | None) -> str:
     return f"{settled.outcome} by {people}{edited}{comment}"
 
 
-def outcome_text(settled: SettledRequest | None) -> str:
+def question_outcome(settled: SettledRequest | None) -> str:
     """Return the outcome of a question of outlast itself, in words."""
     if settled is None:
         return RUN_IS_ENDING
