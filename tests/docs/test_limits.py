@@ -47,6 +47,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "answer_text.MAX_MARK_CHARACTERS",
         "answer_streams.ATTEMPT_STEP",
         "answer_hub.REPLACED",
+        "response_items.LAST_EVENTS",
+        "response_items.TEXT_STEP",
         "answer_streams.MILLISECONDS",
         "display_text.MAX_ARGUMENTS",
         "error_text.MAX_ERROR_TEXT",

@@ -9,9 +9,10 @@ from pydantic import TypeAdapter
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, ask_human, tool
-from outlast.testing import ScriptedModel, answer, call
+from outlast.testing import ScriptedModel, Step, answer, call
 from tests.workers.gateway.desk_agents import desk
 from tests.workers.gateway.doors import Doors, doors
+from tests.workers.gateway.writing import PIECES, STORY, writing
 
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
@@ -159,3 +160,27 @@ async def test_bad_input_is_an_error_in_one_line(temporal: TemporalClient) -> No
             assert reply.status_code in {400, 404}, reply.text
             assert message in reply.json()["error"]["message"]
             assert "\n" not in reply.json()["error"]["message"]
+
+
+async def test_a_text_comes_while_the_model_writes_it(temporal: TemporalClient) -> None:
+    steps: list[Step] = [
+        writing(["Let me ", "look."], call("look", place="Mars")),
+        writing(PIECES),
+    ]
+    async with doors(temporal, ScriptedModel(steps), [guide]) as gateway:
+        events = await sent(gateway, threadId="text", messages=[user("u1", "How is Mars?")])
+    shown: dict[str, str] = {}
+    for event in events:
+        kind = event.type.value
+        if kind == "TEXT_MESSAGE_START":
+            shown[event.message_id] = ""
+        elif kind == "TEXT_MESSAGE_CONTENT":
+            shown[event.message_id] += event.delta
+        elif kind == "MESSAGES_SNAPSHOT":
+            shown = {each.id: each.content for each in event.messages if each.role == "assistant"}
+    assert list(shown.values())[-1] == STORY
+    kinds = types(events)
+    assert kinds.count("TEXT_MESSAGE_START") == kinds.count("TEXT_MESSAGE_END")
+    assert kinds.count("TEXT_MESSAGE_CONTENT") > 1
+    last = [each.message_id for each in events if each.type.value == "TEXT_MESSAGE_END"][-1]
+    assert events[-2].messages[-1].id == last

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import httpx2
@@ -16,13 +16,10 @@ from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, tool
 from outlast.contracts.events import AnswerPiece
-from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, Step, answer, call
 from tests.stage import Flag
 from tests.workers.gateway.doors import EVENTS_TOKEN, doors
-
-PIECES = ("Once ", "upon ", "a time ", "🙂.")
-STORY = "".join(PIECES)
+from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 
 @tool(effect="read")
@@ -32,25 +29,6 @@ def look(path: str) -> str:
 
 
 desk = Agent(name="desk", instructions="Help people.", tools=[look])
-
-
-def writing(
-    pieces: Sequence[str], decision: Any = None, *, gates: Sequence[Flag] = ()
-) -> Callable[[Prompt], Any]:
-    """Return a step that writes a text in pieces, each after its gate, and then decides."""
-
-    async def step(prompt: Prompt) -> Any:
-        assert prompt.on_text is not None
-        for number, piece in enumerate(pieces):
-            if number < len(gates):
-                await gates[number].wait()
-            prompt.on_text(piece)
-            await asyncio.sleep(0.02)
-        for gate in gates[len(pieces) :]:
-            await gate.wait()
-        return answer("".join(pieces)) if decision is None else decision
-
-    return step
 
 
 class Reader:
@@ -111,7 +89,7 @@ async def read_whole(temporal: TemporalClient, steps: list[Step]) -> Reader:
 
 async def test_an_answer_is_read_while_the_model_writes_it(temporal: TemporalClient) -> None:
     ends = Flag()
-    model = ScriptedModel([writing(["", *PIECES, ""], answer(STORY), gates=_after(6, ends))])
+    model = ScriptedModel([writing(["", *PIECES, ""], answer(STORY), gates=gate_after(6, ends))])
     async with doors(temporal, model, [desk]) as gateway, gateway.client() as ann:
         run_id = await started(ann)
         reader = Reader(ann, run_id)
@@ -128,12 +106,6 @@ async def test_an_answer_is_read_while_the_model_writes_it(temporal: TemporalCli
         kinds = [event.WhichOneof("attributes") or "" for event in history.events]
         assert not any("signal" in kind or "update" in kind for kind in kinds)
         assert len(kinds) < 20
-
-
-def _after(count: int, gate: Flag) -> list[Flag]:
-    is_open = Flag()
-    is_open.set()
-    return [*[is_open] * count, gate]
 
 
 async def test_a_client_that_comes_back_gets_the_rest(temporal: TemporalClient) -> None:

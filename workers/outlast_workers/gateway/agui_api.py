@@ -35,8 +35,9 @@ from outlast.contracts.requests import MAX_SAY_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
+    AguiMessage,
+    MessageWriter,
     decision_of,
-    events_of,
     interrupt,
     last_user_message,
     snapshot,
@@ -110,7 +111,7 @@ class AguiApi:
             async with aclosing(self._live(run, len(entries), interrupts)) as events:
                 async for text in events:
                     yield text
-            yield sse_text(MessagesSnapshotEvent(messages=list(snapshot(await run.transcript()))))
+            yield sse_text(MessagesSnapshotEvent(messages=await _messages(run)))
         except OutlastError as error:
             yield sse_text(RunErrorEvent(message=str(error)))
             return
@@ -128,6 +129,7 @@ class AguiApi:
         """Yield what happens until the run has answered, or waits for people; note its `interrupts`."""
         answering = asyncio.create_task(run.reply())
         quiet_s = 0.0
+        writer = MessageWriter()
         try:
             async with aclosing(
                 self._front.feeds.follow(run, after=Place(since), beat_s=LOOK_S)
@@ -136,13 +138,18 @@ class AguiApi:
                     if event is None:
                         quiet_s += LOOK_S
                         if answering.done() or await _waits(run, interrupts):
+                            for each in writer.end():
+                                yield sse_text(each)
                             return
                         if quiet_s >= BEAT_S:
                             quiet_s = 0.0
                             yield ": waiting\n\n"
                         continue
-                    for each in events_of(event):
+                    for each in writer.read(event):
                         yield sse_text(each)
+                    if event.type == "text_reset":
+                        # A snapshot without the message: the front end forgets its text.
+                        yield sse_text(MessagesSnapshotEvent(messages=await _messages(run)))
                     if event.type in {"answer", "run_ended"}:
                         return
         finally:
@@ -163,6 +170,10 @@ async def _waits(run: Run, interrupts: list[Interrupt]) -> bool:
         list(reader.read(entry))
     interrupts += [interrupt(request, reader.call(request.request_id)) for request in pending]
     return True
+
+
+async def _messages(run: Run) -> list[AguiMessage]:
+    return snapshot(await run.transcript())
 
 
 async def _transcript(run: Run) -> list[Message]:

@@ -84,23 +84,46 @@ def answer_text(answer: JsonValue) -> str:
     return answer if isinstance(answer, str) else to_json(answer)
 
 
-def events_of(event: RunEvent) -> Iterator[BaseEvent]:
-    """Yield the events of AG-UI for one event of a run."""
-    data: dict[str, Any] = event.data
-    identifier = f"m{event.position}"
-    if event.type == "tool_call":
-        yield ToolCallStartEvent(tool_call_id=data["call"], tool_call_name=data["tool"])
-        yield ToolCallArgsEvent(tool_call_id=data["call"], delta=to_json(data["arguments"]))
-        yield ToolCallEndEvent(tool_call_id=data["call"])
-    elif event.type == "tool_result":
-        content = to_json(data["result"])
-        yield ToolCallResultEvent(message_id=identifier, tool_call_id=data["call"], content=content)
-    elif event.type == "answer":
-        yield TextMessageStartEvent(message_id=identifier, role="assistant")
-        text = answer_text(data["answer"])
+class MessageWriter:
+    """Turns the events of a run into those of AG-UI. A message is open while a model writes its text."""
+
+    def __init__(self) -> None:
+        self._open: str | None = None
+
+    def read(self, event: RunEvent) -> Iterator[BaseEvent]:
+        """Yield the events of AG-UI for one event of a run."""
+        data: dict[str, Any] = event.data
+        identifier = f"m{event.position}"
+        if event.type == "tool_call":
+            yield ToolCallStartEvent(tool_call_id=data["call"], tool_call_name=data["tool"])
+            yield ToolCallArgsEvent(tool_call_id=data["call"], delta=to_json(data["arguments"]))
+            yield ToolCallEndEvent(tool_call_id=data["call"])
+        elif event.type == "tool_result":
+            content = to_json(data["result"])
+            yield ToolCallResultEvent(
+                message_id=identifier, tool_call_id=data["call"], content=content
+            )
+        elif event.type == "text":
+            yield from self._add(f"m{event.position + 1}", data["text"])
+        elif event.type == "text_reset":
+            yield from self.end()
+        elif event.type == "answer":
+            if self._open is None:
+                yield from self._add(identifier, answer_text(data["answer"]))
+            yield from self.end()
+
+    def end(self) -> Iterator[BaseEvent]:
+        """End the open message, if there is one."""
+        if self._open is not None:
+            yield TextMessageEndEvent(message_id=self._open)
+        self._open = None
+
+    def _add(self, identifier: str, text: str) -> Iterator[BaseEvent]:
+        if self._open is None:
+            self._open = identifier
+            yield TextMessageStartEvent(message_id=identifier, role="assistant")
         if text:
-            yield TextMessageContentEvent(message_id=identifier, delta=text)
-        yield TextMessageEndEvent(message_id=identifier)
+            yield TextMessageContentEvent(message_id=self._open, delta=text)
 
 
 def interrupt(request: PendingRequest, call: str) -> Interrupt:

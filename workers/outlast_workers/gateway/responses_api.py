@@ -87,10 +87,11 @@ class ResponsesApi:
         builder = ResponseBuilder(request.path_params["id"], _agent_of(run), background=True)
         if request.query_params.get("stream") == "true":
             after = request.query_params.get("starting_after", "-1")
-            if after != "-1" and (not after.isdecimal() or len(after) > 9):
+            if after != "-1" and (not after.isdecimal() or len(after) > 15):
                 raise BadRequest(f"starting_after: {after[:20]!r} must be a sequence number")
             await self._front.runs(request).status(run)
-            return event_stream(self._events(run, since, builder, after=int(after)))
+            builder.after = int(after)
+            return event_stream(self._events(run, since, builder))
         is_running = await self._front.runs(request).status(run) is WorkflowExecutionStatus.RUNNING
         await self._snapshot(run, since, builder, is_running=is_running)
         return JSONResponse(builder.response())
@@ -148,13 +149,13 @@ class ResponsesApi:
             ) from None
 
     async def _events(
-        self, run: Run, since: int, builder: ResponseBuilder, *, after: int = -1
+        self, run: Run, since: int, builder: ResponseBuilder
     ) -> AsyncGenerator[str, None]:
         def shown(events: Any) -> list[str]:
             return [
                 sse(event, event=event["type"])
                 for event in events
-                if event["sequence_number"] > after
+                if event["sequence_number"] > builder.after
             ]
 
         for text in shown(builder.begin()):
