@@ -18,7 +18,7 @@ from outlast_workers.settings_sections.workers import (
     QueuesSettings,
     RoutesSettings,
 )
-from outlast_workers.task_queues import build_workers, run_workers, tool_runner
+from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 from outlast_workflows.agent import AgentWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
@@ -202,7 +202,7 @@ async def on_stage(
     stage = Stage(client, settings)
     stop = asyncio.Event()
     async with tool_runner(settings, catalog) as runner, answer_publisher(settings) as answers:
-        workers = build_workers(
+        queues = polled_queues(
             client,
             settings,
             catalog,
@@ -211,6 +211,7 @@ async def on_stage(
             has_search_attributes=has_search_attributes,
             answers=answers,
         )
+        workers = build_workers(client, settings, queues)
         serving = asyncio.create_task(run_workers(workers, stop, drain_s=settings.drain_s))
         try:
             yield stage

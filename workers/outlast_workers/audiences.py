@@ -1,4 +1,4 @@
-"""The notification channels of audiences, as the settings configure them."""
+"""The notification channels and keys of audiences, as the settings configure them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,6 +17,11 @@ def channels_by_audience(audiences: Mapping[str, AudienceSettings]) -> dict[str,
     """
     channels = {name: _channels(audience) for name, audience in audiences.items()}
     return {name: listed for name, listed in channels.items() if listed}
+
+
+def keys_by_audience(audiences: Mapping[str, AudienceSettings]) -> dict[str, dict[str, str]]:
+    """Return the public keys of the people in each audience that has keys, by the name of the person."""
+    return {name: audience.keys for name, audience in audiences.items() if audience.keys}
 
 
 def unused_audiences(audiences: Iterable[str], catalog: Catalog) -> list[str]:

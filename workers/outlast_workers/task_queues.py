@@ -33,7 +33,7 @@ from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
 from outlast.media.store import MediaStore, media_store
-from outlast_workers.audiences import channels_by_audience, unused_audiences
+from outlast_workers.audiences import channels_by_audience, keys_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
 from outlast_workers.settings import Settings
@@ -59,29 +59,9 @@ class PolledQueue:
 
 
 def build_workers(
-    client: Client,
-    settings: Settings,
-    catalog: Catalog,
-    *,
-    runner: ToolRunner,
-    endpoints: Mapping[str, Endpoint],
-    has_search_attributes: bool,
-    answers: AnswerStreams | None = None,
+    client: Client, settings: Settings, queues: Mapping[str, PolledQueue]
 ) -> list[Worker]:
-    """Return the workers of this process.
-
-    `runner` runs the code of tools. The role `generate` calls the models of `endpoints`. The text of
-    their answers goes to `answers`.
-    """
-    queues = polled_queues(
-        client,
-        settings,
-        catalog,
-        runner=runner,
-        endpoints=endpoints,
-        has_search_attributes=has_search_attributes,
-        answers=answers,
-    )
+    """Return one worker for each of the `polled_queues`."""
     plugins = [IdleExit(settings.idle_exit_s)] if settings.idle_exit_s else []
     workers = []
     for name, polled in queues.items():
@@ -115,7 +95,11 @@ def polled_queues(
     has_search_attributes: bool,
     answers: AnswerStreams | None = None,
 ) -> dict[str, PolledQueue]:
-    """Return the polled queues of this process by name; raises `NotReady` if there are none."""
+    """Return the polled queues of this process by name; raises `NotReady` if there are none.
+
+    `runner` runs the code of tools. The role `generate` calls the models of `endpoints`. The text of
+    their answers goes to `answers`.
+    """
     transcripts = TranscriptCache(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
@@ -150,7 +134,7 @@ def polled_queues(
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
-        keys = {name: entry.keys for name, entry in settings.audiences.items() if entry.keys}
+        keys = keys_by_audience(settings.audiences)
         media = ToolMedia(store)
         tools = [
             tool_activity(tool, transcripts, runner, keys, spans, media)
@@ -187,7 +171,7 @@ def _orchestration_activities(
         routes=settings.step_routes(),
         instructions=InstructionWriter(client, runner),
         channels={name: len(listed) for name, listed in channels.items()},
-        keys={name: entry.keys for name, entry in settings.audiences.items() if entry.keys},
+        keys=keys_by_audience(settings.audiences),
         has_search_attributes=has_search_attributes,
         specs=SpecPolicy(**dict(settings.specs)),
         local=_local_tools(settings, catalog),

@@ -19,7 +19,7 @@ from outlast_workers.mcp_catalog import with_mcp_tools
 from outlast_workers.model_servers import ModelServers, open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.start_warnings import warn_at_start
-from outlast_workers.task_queues import build_workers, run_workers, tool_runner
+from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 from outlast_workers.telemetry import Telemetry, core_runtime, start_telemetry
 
 CHECK_INTERVAL_S = 5.0
@@ -58,7 +58,7 @@ async def run_process(
                     return
                 runner = await opened.enter_async_context(tool_runner(settings, catalog))
                 answers = await opened.enter_async_context(answer_publisher(settings))
-                workers = build_workers(
+                queues = polled_queues(
                     client,
                     settings,
                     catalog,
@@ -67,6 +67,7 @@ async def run_process(
                     has_search_attributes=has_search_attributes,
                     answers=answers,
                 )
+                workers = build_workers(client, settings, queues)
                 log.info(
                     "worker.started",
                     roles=list(settings.roles),

@@ -35,7 +35,7 @@ from outlast_workers.local.servers import TemporalServer
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.workers import QueuesSettings, RoutesSettings
-from outlast_workers.task_queues import build_workers, run_workers, tool_runner
+from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 
 POLL_S = 0.05
 """How often a run is asked whether it waits for a person."""
@@ -224,7 +224,7 @@ async def _serving(
     endpoints = {DEFAULT_SERVER: Endpoint(model, settings.model.max_tokens)}
     stop = asyncio.Event()
     async with tool_runner(settings, catalog) as runner:
-        workers = build_workers(
+        queues = polled_queues(
             client.temporal,
             settings,
             catalog,
@@ -232,6 +232,7 @@ async def _serving(
             endpoints=endpoints,
             has_search_attributes=True,
         )
+        workers = build_workers(client.temporal, settings, queues)
         serving = asyncio.create_task(run_workers(workers, stop, drain_s=0))
         try:
             yield
