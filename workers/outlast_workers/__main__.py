@@ -1,4 +1,7 @@
-"""Run a process of outlast: a worker, the development stack, the decision page, the demand service."""
+"""Run a process of outlast: a worker, the development stack, the decision page, the demand service.
+
+Two commands manage the builds of deployed workers: `promote` and `builds`.
+"""
 
 import argparse
 import asyncio
@@ -13,6 +16,7 @@ from outlast_activities.providers.registry import ADAPTERS, known_apis
 
 from outlast.errors import NotReady
 from outlast.text.texts import cut
+from outlast_workers.builds.arguments import add_build_commands
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
 from outlast_workers.settings import Settings, load_settings
 from outlast_workers.stop_signals import stop_on_signals
@@ -66,6 +70,15 @@ async def _run_to_exit(command: Coroutine[Any, Any, int]) -> int:
 
 
 def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    if options.command in ("promote", "builds"):
+        from outlast_workers.builds.commands import promote_build, show_builds  # noqa: PLC0415
+
+        command = promote_build if options.command == "promote" else show_builds
+        return command(load_settings(options.config), options)
+    return _start_process(options)
+
+
+def _start_process(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     # Each process is imported when it starts: none needs the libraries of the others.
     if options.command == "run":
         from outlast_workers.worker_process import run_process  # noqa: PLC0415
@@ -159,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "gateway", help="serve agents over HTTP: MCP, OpenAI's Responses API, AG-UI, plain JSON"
     )
     commands.add_parser("demo", help="run two example agents on this machine, then stop")
-    for command in (run, dev, callback, demand, gateway):
+    for command in (run, dev, callback, demand, gateway, *add_build_commands(commands)):
         command.epilog = EPILOG
         command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
     for command in (run, dev, gateway):
