@@ -12,6 +12,7 @@ from bench.recovery import recovery as recovery_after
 from bench.scaling import scaling as scaled
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio
+from bench.tracing import tracing as traced
 from bench.waiting import Waited, Waiter, table_of, waited, waiters_of
 
 RESULT_SIZES = (500, 5_000)
@@ -292,6 +293,11 @@ async def recovery(options: Options) -> list[Table]:
     return await recovery_after(KILLED_AFTER_S[: options.choose(3, 1)], options.choose(3, 1))
 
 
+async def tracing(options: Options) -> list[Table]:
+    """Measure what traces cost a turn, with and without a collector in the same run."""
+    return await traced(turns=options.turns_or(30, 10), rounds=options.choose(20, 3))
+
+
 BENCHMARKS = {
     "history": history,
     "latency": latency,
@@ -301,4 +307,5 @@ BENCHMARKS = {
     "recovery": recovery,
     "waiting": waiting,
     "scaling": scaling,
+    "tracing": tracing,
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ async def site(
     drain_s: float = 25,
     agents: str = "tests.acceptance.agents",
     roles: str = "workflows,generate,tools",
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     temporal = TemporalServer(log_dir=tmp_path, port=free_port(), db=tmp_path / "temporal.db")
     async with temporal, ScriptedModelServer(script) as model:
@@ -41,6 +42,7 @@ async def site(
             log=tmp_path / "worker.log",
             drain_s=drain_s,
             roles=roles,
+            settings=settings,
         )
         await worker.start()
         client = await Client.connect(target_host=temporal.address)

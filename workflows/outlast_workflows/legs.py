@@ -12,6 +12,7 @@ from outlast.contracts.agents import Leg, Route
 from outlast.contracts.results import ServedLeg
 from outlast.errors import NoWorker
 from outlast_workflows.activity_options import start_timeout_of, was_not_started
+from outlast_workflows.run_metrics import count_spillover
 
 COLD_FOR = timedelta(minutes=1)
 """How long a leg is skipped after no worker took a step there in time: about the start of a worker."""
@@ -56,6 +57,8 @@ class Legs:
                     self._note_cold(leg)
                 elif is_last or not moves_on(error):
                     raise
+                if not is_last:
+                    count_spillover(leg.task_queue)
             else:
                 self._count(leg, steps=1, waited_s=waited_s(result))
                 return result

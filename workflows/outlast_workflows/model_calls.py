@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityConfig
 
 from outlast.contracts.agents import Leg
-from outlast.contracts.generation import GenerateInput, Generation
+from outlast.contracts.generation import GenerateInput, Generation, Tokens
 from outlast.contracts.messages import Message
 from outlast.contracts.results import Usage
 from outlast.errors import ModelError, ModelFailure
@@ -24,6 +24,7 @@ from outlast_workflows.activity_options import (
 from outlast_workflows.budget import TakeTurn, left_of, usage_of
 from outlast_workflows.legs import Legs
 from outlast_workflows.payloads import result_of
+from outlast_workflows.run_metrics import SPEC, record_cost
 from outlast_workflows.state import RunState
 from outlast_workflows.step_failures import cause_of, model_failure_of, tokens_of
 
@@ -101,8 +102,6 @@ class ModelCalls:
         return generation
 
     def _starter(self, plan: TakeTurn) -> Callable[[Leg], Awaitable[Generation]]:
-        spending = self._state.spending
-
         async def start(leg: Leg) -> Generation:
             wanted = self._input(plan, leg)
             try:
@@ -111,13 +110,18 @@ class ModelCalls:
                     GENERATE, wanted, result_type=RawValue, **self._options(leg)
                 )
             except ActivityError as error:
-                spending.add_model_call(usage_of(tokens_of(error), leg))
+                self._add_usage(tokens_of(error), leg)
                 raise
             generation = self._check(result, wanted)
-            spending.add_model_call(usage_of(generation, leg))
+            self._add_usage(generation, leg)
             return generation
 
         return start
+
+    def _add_usage(self, tokens: Tokens, leg: Leg) -> None:
+        usage = usage_of(tokens, leg)
+        self._state.spending.add_model_call(usage)
+        record_cost(SPEC if self._state.is_spec else self._state.agent.name, usage)
 
     def _check(self, result: RawValue | None, wanted: GenerateInput) -> Generation:
         """Return what a worker generated, or raise `ModelError` if no right worker returns that.

@@ -90,6 +90,7 @@ async def open_run(request: RawValue) -> RunState:
         limits=tighter(wanted.limits, wanted.spec.limits if wanted.spec else resolved.limits),
         tenant=wanted.tenant,
         mode=wanted.mode,
+        is_spec=wanted.spec is not None,
         has_search_attributes=resolved.has_search_attributes,
         has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,

@@ -71,6 +71,8 @@ class RunState(BaseModel):
     limits: RunLimits
     tenant: str = "default"
     mode: Literal["task", "conversation"] = "task"
+    is_spec: bool = False
+    """Whether the agent came in the request."""
     has_search_attributes: bool = False
     has_audience_attribute: bool = False
     key_base: str = ""

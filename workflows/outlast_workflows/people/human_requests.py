@@ -17,6 +17,7 @@ from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.people.escalation import after_step, next_step
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
+from outlast_workflows.run_metrics import count_request, record_request
 from outlast_workflows.state import InboundState
 from outlast_workflows.step_failures import error_of_result
 from outlast_workflows.time_limits import SHORTEST_TIMER_S
@@ -126,9 +127,11 @@ class HumanRequests:
         pending[call.id] = request = self._with_signers(request, approval)
         self._show_waiting(request)
         self._notifications.send(request, "opened")
+        count_request(request)
         try:
             await self._wait(call, approval)
         finally:
+            record_request(request, self._inbound.settled.get(call.id))
             nonce = pending.pop(call.id).nonce
             votes = tuple(self._inbound.votes.pop(call.id, ()))
             if nonce:
