@@ -25,6 +25,7 @@ from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
 from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
+from outlast_activities.telemetry.metrics import record_queue_wait
 from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_media import ToolMedia
 from outlast_activities.tool_runner import ToolRunner
@@ -56,7 +57,7 @@ def tool_activity(
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
         await check_local()
-        spans.record_queue_wait("tool")
+        record_queue_wait()
         with spans.tool(tool.name, arguments.payload.data) as span:
             encoded = await _run_attempt(tool, arguments.payload.data, runner, media)
             span.complete(encoded)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from outlast_activities.telemetry import conventions as names
+from outlast_activities.telemetry.metrics import prometheus_name
 from outlast_workers.demand.http_api import GAUGES
-from outlast_workers.telemetry import SERVICE_NAME
 
 from bench.cache import outlast_cache
 from tests.deploy.compose import composed
@@ -19,6 +20,21 @@ from tests.deploy.tools import ROOT
 OBSERVABILITY = ROOT / "deploy" / "observability"
 DASHBOARDS = sorted((ROOT / "deploy/kubernetes/chart/dashboards").glob("*.json"))
 
+WORKER_METRICS = {
+    f"{prometheus_name(names.OPERATION_DURATION)}_bucket",
+    f"{prometheus_name(names.OPERATION_DURATION)}_count",
+    f"{prometheus_name(names.TOKEN_USAGE)}_sum",
+    f"{names.TOOL_DURATION}_bucket",
+    f"{names.TOOL_DURATION}_count",
+    f"{names.COST}_sum",
+    f"{names.REQUEST_WAIT}_bucket",
+    f"{names.REQUEST_WAIT}_count",
+    f"{names.REQUESTS_OPENED}_total",
+    f"{names.PROMPTS_REPEATED}_total",
+    f"{names.SPILLOVERS}_total",
+}
+"""Of a worker, as `tests/workers/test_traces.py` finds them at a real one."""
+
 METRICS = {
     "outlast_demand": "demand",
     "outlast_backlog": "demand",
@@ -26,8 +42,7 @@ METRICS = {
     "outlast_desired_workers": "demand",
     "outlast_demand_age_seconds": "demand",
     "outlast_oldest_seconds": "demand",
-    "traces_span_metrics_calls_total": "spans",
-    "traces_span_metrics_duration_seconds_bucket": "spans",
+    **dict.fromkeys(WORKER_METRICS, "worker"),
     "vllm:num_requests_running": "vllm",
     "vllm:num_requests_waiting": "vllm",
     "vllm:prompt_tokens_total": "vllm",
@@ -49,8 +64,14 @@ LABELS = {
     "build_id",
     "deployment",
     "le",
-    "service_name",
-    "span_name",
+    "agent",
+    "audience",
+    "error_type",
+    "from_task_queue",
+    "gen_ai_request_model",
+    "gen_ai_token_type",
+    "outcome",
+    "tool",
     "task_queue",
     "type",
 }
@@ -96,16 +117,14 @@ def test_prometheus_scrapes_temporal_where_it_serves_metrics(services: dict[str,
     assert target.rpartition(":")[2] == listens.rpartition(":")[2]
 
 
-def test_the_collector_sends_spans_to_tempo_and_counts_them(services: dict[str, Any]) -> None:
+def test_the_collector_sends_spans_to_tempo(services: dict[str, Any]) -> None:
     collector = read("otel-collector.yaml")
     pipelines = collector["service"]["pipelines"]
     known = {kind: set(collector[kind]) for kind in ("receivers", "processors", "exporters")}
-    connectors = set(collector["connectors"])
     for pipeline in pipelines.values():
-        assert set(pipeline["receivers"]) <= known["receivers"] | connectors
+        assert set(pipeline["receivers"]) <= known["receivers"]
         assert set(pipeline.get("processors", [])) <= known["processors"]
-        assert set(pipeline["exporters"]) <= known["exporters"] | connectors
-    assert "spanmetrics" in pipelines["traces"]["exporters"]
+        assert set(pipeline["exporters"]) <= known["exporters"]
     host, _, port = collector["exporters"]["otlp_grpc/tempo"]["endpoint"].partition(":")
     assert host in services
     listening = read("tempo.yaml")["distributor"]["receivers"]["otlp"]["protocols"]
@@ -193,17 +212,6 @@ def test_metrics_of_vllm_are_those_that_it_serves() -> None:
     for name in (name for name, job in METRICS.items() if job == "vllm"):
         # The client library adds the endings, of counters and of histograms.
         assert f'"{re.sub("(_total|_bucket)$", "", name)}"' in served, name
-
-
-def test_metrics_of_spans_are_those_that_the_collector_makes_of_ours() -> None:
-    made = read("otel-collector.yaml")["connectors"]["spanmetrics"]
-    prefix = made["namespace"].replace(".", "_")
-    unit = {"s": "seconds", "ms": "milliseconds"}[made["histogram"]["unit"]]
-    expected = {f"{prefix}_calls_total", f"{prefix}_duration_{unit}_bucket"}
-    assert {name for name, job in METRICS.items() if job == "spans"} == expected
-    for query in dashboard_queries():
-        if prefix in query:
-            assert f'service_name="{SERVICE_NAME}"' in query
 
 
 def test_replicas_of_the_demand_service_do_not_double_what_a_panel_shows() -> None:

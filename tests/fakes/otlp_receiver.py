@@ -53,6 +53,8 @@ class Receiver(ThreadingHTTPServer):
         self.spans: list[ReceivedSpan] = []
         self.metrics: set[str] = set()
         self.labels: dict[str, set[str]] = {}
+        self.resources: list[dict[str, Any]] = []
+        self.bounds: dict[str, tuple[float, ...]] = {}
         self.problems: list[str] = []
 
     @property
@@ -64,6 +66,9 @@ class Receiver(ThreadingHTTPServer):
 
     def keep_metrics(self, body: bytes) -> None:
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            self.resources.append(
+                {each.key: plain(each.value) for each in resource.resource.attributes}
+            )
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     self._refuse_if(not metric.name, "a metric without a name")
@@ -73,6 +78,8 @@ class Receiver(ThreadingHTTPServer):
                     points = getattr(metric, kind or "").data_points
                     keys = {each.key for point in points for each in point.attributes}
                     self.labels.setdefault(metric.name, set()).update(keys)
+                    if kind == "histogram":
+                        self.bounds[metric.name] = tuple(points[0].explicit_bounds)
 
     def keep_spans(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:

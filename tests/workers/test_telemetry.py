@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 import structlog
+from outlast_activities.telemetry.conventions import OPERATION_DURATION
+from outlast_activities.telemetry.metrics import BUCKETS
 from outlast_workers import telemetry
 from outlast_workers.local.ports import free_port
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.workers import MetricsSettings
 from outlast_workers.telemetry import (
     VERBOSE_LOGGERS,
     Telemetry,
@@ -37,6 +40,7 @@ from tests.fakes.otlp_receiver import receiving
 NOTHING_IMPORTED = """
 import sys
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.workers import MetricsSettings
 from outlast_workers.telemetry import start_telemetry
 start_telemetry(Settings()).shutdown()
 print([name for name in sys.modules if name.startswith("opentelemetry")])
@@ -97,10 +101,16 @@ async def test_a_collector_is_sent_the_metrics_of_the_sdk(
         runtime = core_runtime(Settings(otlp_endpoint=receiver.endpoint))
         address = temporal.service_client.config.target_host
         await Client.connect(address, runtime=runtime)
-        async with asyncio.timeout(40):
-            while "temporal_request_latency" not in receiver.metrics:
+        # As activities record it: with the name and the buckets of the conventions.
+        meter = runtime.metric_meter
+        meter.create_histogram_float(OPERATION_DURATION, None, "s").record(1, {"error.type": "x"})
+        async with asyncio.timeout(30):
+            while not {"temporal_request_latency", OPERATION_DURATION} <= receiver.metrics:
                 await asyncio.sleep(0.1)
     assert receiver.paths == {"/v1/metrics"}
+    assert receiver.bounds[OPERATION_DURATION] == BUCKETS[OPERATION_DURATION]
+    assert receiver.labels[OPERATION_DURATION] >= {"error.type"}
+    assert all(resource["service.instance.id"] for resource in receiver.resources)
 
 
 def test_the_metrics_of_each_process_have_a_tag_of_their_own(
@@ -110,8 +120,11 @@ def test_the_metrics_of_each_process_have_a_tag_of_their_own(
     given: list[Any] = []
     monkeypatch.setattr(telemetry, "Runtime", lambda telemetry, **_: given.append(telemetry))
     core_runtime(Settings())
-    (one,) = given
-    assert str(os.getpid()) in one.global_tags["service_instance_id"]
+    core_runtime(Settings(metrics=MetricsSettings(port=1)))
+    pushed, scraped = given
+    assert str(os.getpid()) in pushed.global_tags["service.instance.id"]
+    # The endpoint for Prometheus rejects dots.
+    assert str(os.getpid()) in scraped.global_tags["service_instance_id"]
 
 
 async def test_prometheus_scrapes_the_metrics_that_dashboards_and_alerts_read(
@@ -225,7 +238,7 @@ def test_shutdown_gives_a_hanging_collector_up() -> None:
     out = io.StringIO()
     start_telemetry(Settings(), stream=out)
     started = time.monotonic()
-    Telemetry(_providers=(Hanging(),)).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
+    Telemetry(_provider=Hanging()).shutdown(within_s=0.05)  # type: ignore[arg-type]  # all of it that is called
     assert time.monotonic() - started < 30
     is_over.set()
     assert lines(out.getvalue())[0]["event"] == "telemetry.flush_abandoned"

@@ -3,7 +3,12 @@
 from typing import Any
 
 import pytest
-from outlast_workflows.run_metrics import COST, REQUEST_WAIT, REQUESTS_OPENED, SPILLOVERS
+from outlast_activities.telemetry.conventions import (
+    COST,
+    REQUEST_WAIT,
+    REQUESTS_OPENED,
+    SPILLOVERS,
+)
 from temporalio.client import Client
 from temporalio.runtime import LoggingConfig, MetricBuffer, Runtime, TelemetryConfig
 

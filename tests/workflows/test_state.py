@@ -61,6 +61,7 @@ STATE = RunState(
     mode="conversation",
     has_search_attributes=True,
     has_audience_attribute=True,
+    is_spec=True,
     key_base="chat/r1",
     warnings=["spec.output: 'tpye' is unknown"],
     started_at=NOON,

@@ -5,13 +5,13 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+from outlast_activities.telemetry.metrics import BUCKETS
 from structlog.typing import EventDict, Processor
 from temporalio import activity, workflow
 from temporalio.client import Plugin
@@ -31,6 +31,7 @@ from outlast_workers.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+    from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
 
 SERVICE_NAME = "outlast-worker"
 
@@ -41,7 +42,7 @@ METRICS_INTERVAL = timedelta(seconds=10)
 """How often a process exports metrics to the collector."""
 
 FLUSH_S = 5.0
-"""Bounds the export of the last spans and metrics when a process ends."""
+"""Bounds the export of the last spans when a process ends."""
 
 # These libraries log every model call at level info, and URLs, headers and prompts at level debug. URLs of
 # webhooks are secrets.
@@ -63,11 +64,11 @@ class Telemetry:
     """The telemetry of a process. Pass `plugins` to the Temporal client."""
 
     plugins: tuple[Plugin, ...] = ()
-    _providers: "tuple[_Provider, ...]" = ()
+    _provider: "ReplaySafeTracerProvider | None" = None
 
     def with_spans(self, app: "ASGIApp") -> "ASGIApp":
         """Return an application that makes a span of each request, if there is a collector."""
-        if not self._providers:
+        if self._provider is None:
             return app
         # Imported here, because only a collector needs it.
         from outlast_workers.http_spans import HttpSpans  # noqa: PLC0415
@@ -75,35 +76,22 @@ class Telemetry:
         return HttpSpans(app)
 
     def shutdown(self, *, within_s: float = FLUSH_S) -> None:
-        """Export the remaining spans and metrics, for at most `within_s`."""
-        self._run_bounded([provider.shutdown for provider in self._providers], within_s)
+        """Export the remaining spans, for at most `within_s`."""
+        if self._provider is not None:
+            self._run_bounded(self._provider.shutdown, within_s)
 
     def flush(self, *, within_s: float = FLUSH_S) -> None:
-        """Export what there is, for at most `within_s`. For platforms that can freeze the process."""
-        self._run_bounded([provider.force_flush for provider in self._providers], within_s)
+        """Export the spans so far, for at most `within_s`. For platforms that can freeze the process."""
+        if self._provider is not None:
+            self._run_bounded(self._provider.force_flush, within_s)
 
-    def _run_bounded(self, sends: Sequence[Callable[[], object]], within_s: float) -> None:
-        # The SDK does not apply its own timeout to an export in progress, so use daemon threads.
-        flushes = [threading.Thread(target=send, name="otel-flush", daemon=True) for send in sends]
-        for flush in flushes:
-            flush.start()
-        deadline = time.monotonic() + within_s
-        for flush in flushes:
-            flush.join(max(0.0, deadline - time.monotonic()))
-        if any(flush.is_alive() for flush in flushes):
+    def _run_bounded(self, send: Callable[[], object], within_s: float) -> None:
+        # The SDK does not apply its own timeout to an export in progress, so use a daemon thread.
+        flush = threading.Thread(target=send, name="otel-flush", daemon=True)
+        flush.start()
+        flush.join(within_s)
+        if flush.is_alive():
             log.warning("telemetry.flush_abandoned", within_s=within_s)
-
-
-class _Provider(Protocol):
-    """A provider of tracers or meters."""
-
-    def shutdown(self) -> Any:
-        """Export what is left."""
-        ...
-
-    def force_flush(self) -> Any:
-        """Export what there is."""
-        ...
 
 
 def start_telemetry(
@@ -135,7 +123,7 @@ def core_runtime(settings: Settings) -> Runtime:
             telemetry=TelemetryConfig(
                 logging=core_logging(settings),
                 metrics=_core_metrics(settings),
-                global_tags=_instance_tags(),
+                global_tags=_instance_tags(settings),
             ),
             worker_heartbeat_interval=HEARTBEAT_INTERVAL,
         )
@@ -158,6 +146,7 @@ def _core_metrics(settings: Settings) -> OpenTelemetryConfig | PrometheusConfig 
             counters_total_suffix=True,
             unit_suffix=True,
             durations_as_seconds=True,
+            histogram_bucket_overrides=BUCKETS,
         )
     if settings.otlp_endpoint is None:
         return None
@@ -166,12 +155,20 @@ def _core_metrics(settings: Settings) -> OpenTelemetryConfig | PrometheusConfig 
         http=True,
         metric_periodicity=METRICS_INTERVAL,
         durations_as_seconds=True,
+        histogram_bucket_overrides=BUCKETS,
     )
 
 
-def _instance_tags() -> dict[str, str]:
-    """Return the tag that tells processes apart: without it, a collector merges their series into one."""
-    return {"service_instance_id": f"{socket.gethostname()}-{os.getpid()}"}
+def _instance_tags(settings: Settings) -> dict[str, str]:
+    """Return the tags of all metrics: labels for Prometheus, attributes of a resource for a collector."""
+    if settings.metrics.port is not None:
+        return {"service_instance_id": instance_id()}
+    return {"service.instance.id": instance_id(), "service.name": SERVICE_NAME}
+
+
+def instance_id() -> str:
+    """Return what tells this process from others: a collector merges series that have equal labels."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def core_logging(settings: Settings) -> LoggingConfig:
@@ -271,9 +268,9 @@ def _drop_hidden_keys(_logger: Any, _method: str, event: EventDict) -> EventDict
 
 def _start_tracing(otlp_endpoint: str, service_name: str) -> Telemetry:
     # Imported here, because the imports take time and only a collector needs them.
-    from outlast_workers.tracing import open_providers, plugins  # noqa: PLC0415
+    from outlast_workers.tracing import open_provider, plugins  # noqa: PLC0415
 
-    return Telemetry(plugins=plugins(), _providers=open_providers(otlp_endpoint, service_name))
+    return Telemetry(plugins=plugins(), _provider=open_provider(otlp_endpoint, service_name))
 
 
 def _trace_id_adder() -> Processor:

@@ -7,21 +7,16 @@ the run. `outlast_activities.telemetry.run_traces` computes its ids.
 
 import contextlib
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 from opentelemetry import context as otel_context
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract, inject
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -57,7 +52,7 @@ from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 from outlast.contracts.agents import ResolveInput
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.temporal.call_headers import text_of, text_payload
-from outlast_workers.telemetry import METRICS_INTERVAL
+from outlast_workers.telemetry import instance_id
 
 SPANS_INTERVAL_S = 2.0
 """How often a process exports spans. A run that waits is visible after this time."""
@@ -74,15 +69,8 @@ LOOKUPS = ("resolve_agent", "check_chain")
 _AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
 
 
-def instance_id() -> str:
-    """Return what tells this process from others: a collector merges series that have equal labels."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def open_providers(
-    otlp_endpoint: str, service_name: str
-) -> tuple[ReplaySafeTracerProvider, MeterProvider]:
-    """Set the global providers of OpenTelemetry, which export to a collector, and return them."""
+def open_provider(otlp_endpoint: str, service_name: str) -> ReplaySafeTracerProvider:
+    """Set the global provider of OpenTelemetry, which exports spans to a collector, and return it."""
     resource = Resource.create(
         {
             "service.name": service_name,
@@ -90,22 +78,17 @@ def open_providers(
             "service.instance.id": instance_id(),
         }
     )
-    base = otlp_endpoint.rstrip("/")
-    tracers = create_tracer_provider(
+    provider = create_tracer_provider(
         resource=resource, shutdown_on_exit=False, id_generator=_RunIds()
     )
-    spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=EXPORT_TIMEOUT_S)
-    tracers.add_span_processor(
+    spans = OTLPSpanExporter(
+        endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
+    )
+    provider.add_span_processor(
         BatchSpanProcessor(spans, schedule_delay_millis=SPANS_INTERVAL_S * 1000)
     )
-    values = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT_S)
-    reader = PeriodicExportingMetricReader(
-        values, export_interval_millis=METRICS_INTERVAL.total_seconds() * 1000
-    )
-    meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
-    trace.set_tracer_provider(tracers)
-    metrics.set_meter_provider(meters)
-    return tracers, meters
+    trace.set_tracer_provider(provider)
+    return provider
 
 
 def plugins() -> tuple[Plugin, ...]:

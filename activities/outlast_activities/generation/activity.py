@@ -26,6 +26,7 @@ from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS
 from outlast_activities.policies.recovery import retry_decision
+from outlast_activities.telemetry.metrics import record_queue_wait
 from outlast_activities.telemetry.spans import ActivitySpans
 
 DEFAULT_SERVER = ""
@@ -75,7 +76,7 @@ class ModelActivities:
         describes. If that fails, raises `ModelError`. Temporal may retry the call: the tokens of each
         attempt are counted.
         """
-        self._spans.record_queue_wait("generate")
+        record_queue_wait()
         own_attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
         attempt = ActivityAttempt(
             GenerationProgress, own_attempts=own_attempts, first_beat=FIRST_BEAT

@@ -24,6 +24,7 @@ from outlast_activities.generation.prompts import tools_of, trim_results, turns_
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
+from outlast_activities.telemetry.metrics import count_repeated_prompt
 from outlast_activities.telemetry.spans import (
     UNKNOWN_TARGET,
     ActivitySpans,
@@ -339,7 +340,7 @@ class GenerationAttempt:
                 "completions": self._completions,
             },
         )
-        self._spans.count_repeated_prompt(failure=rejected.failure, remedy=remedy)
+        count_repeated_prompt(failure=rejected.failure, remedy=remedy)
         decoding = self._decoding
         match remedy:
             case "more_tokens":

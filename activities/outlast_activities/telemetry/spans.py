@@ -1,4 +1,4 @@
-"""Spans and metrics of a worker's activities: `chat` for a prompt, `execute_tool` for an attempt of a call.
+"""Spans of a worker's activities: `chat` for a prompt, `execute_tool` for an attempt of a tool call.
 
 They hold no text of prompts, results or errors, unless the worker records content. Without a collector,
 the API of OpenTelemetry does nothing.
@@ -7,12 +7,12 @@ the API of OpenTelemetry does nothing.
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -23,48 +23,13 @@ from outlast.model_server import Completion, Prompt
 from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import waited_s
 from outlast_activities.telemetry import conventions as names
+from outlast_activities.telemetry.metrics import ModelMetrics, record_tool
 
 MAX_CONTENT_BYTES = 65_536
 """Bytes of one attribute with content. More is cut off, because collectors reject large spans."""
 
 MAX_ERROR_TYPE_BYTES = 100
 """Bytes of `error.type`, which is also a label of metrics."""
-
-DURATION_BUCKETS = (
-    0.01,
-    0.02,
-    0.04,
-    0.08,
-    0.16,
-    0.32,
-    0.64,
-    1.28,
-    2.56,
-    5.12,
-    10.24,
-    20.48,
-    40.96,
-    81.92,
-)
-"""Bounds in seconds, as the conventions advise."""
-
-TOKEN_BUCKETS = (
-    1,
-    4,
-    16,
-    64,
-    256,
-    1024,
-    4096,
-    16384,
-    65536,
-    262144,
-    1048576,
-    4194304,
-    16777216,
-    67108864,
-)
-"""Bounds of token counts, as the conventions advise."""
 
 Attributes = dict[str, Any]
 
@@ -128,40 +93,14 @@ UNKNOWN_TARGET = ModelTarget()
 
 
 class ActivitySpans:
-    """Makes the spans and metrics of the activities of one worker."""
+    """Makes the spans of the activities of one worker, and records their durations and tokens."""
 
-    def __init__(self, *, records_content: bool = False) -> None:
+    def __init__(
+        self, *, records_content: bool = False, metrics: ModelMetrics | None = None
+    ) -> None:
         self._records_content = records_content
+        self._metrics = metrics or ModelMetrics()
         self._tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
-        meter = metrics.get_meter(names.SCOPE, schema_url=names.SCHEMA_URL)
-        self._duration = meter.create_histogram(
-            names.OPERATION_DURATION,
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
-        )
-        self._tokens = meter.create_histogram(
-            names.TOKEN_USAGE,
-            unit="{token}",
-            description="Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=TOKEN_BUCKETS,
-        )
-        self._tool_duration = meter.create_histogram(
-            names.TOOL_DURATION,
-            unit="s",
-            description="Duration of one attempt of a tool call.",
-            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
-        )
-        self._queue_wait = meter.create_histogram(
-            names.QUEUE_WAIT,
-            unit="s",
-            description="Time that an attempt of a step waited for a worker.",
-            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
-        )
-        self._repeated = meter.create_counter(
-            names.PROMPTS_REPEATED,
-            description="Prompts that followed a wrong answer, by the class of the failure.",
-        )
 
     @contextmanager
     def chat(self, call: ChatCall) -> Iterator[ChatSpan]:
@@ -195,13 +134,13 @@ class ActivitySpans:
                     span.set_attributes(_usage(chat.tokens))
                     self._record_tokens(common, chat)
         finally:
-            self._duration.record(time.perf_counter() - began, common)
+            self._metrics.record_operation(time.perf_counter() - began, common)
 
     @contextmanager
     def tool(self, name: str, arguments: bytes) -> Iterator["ToolSpan"]:
         """Make the span of one attempt of a tool call, and record its duration."""
         info = activity.info()
-        labels: Attributes = {names.TOOL_NAME: name}
+        labels: Attributes = {}
         attributes = {
             names.OPERATION: names.EXECUTE_TOOL,
             names.TOOL_NAME: name,
@@ -218,18 +157,8 @@ class ActivitySpans:
             with self._span(span_name, SpanKind.INTERNAL, attributes, labels) as span:
                 yield ToolSpan(span, records_content=self._records_content)
         finally:
-            self._tool_duration.record(time.perf_counter() - began, labels)
-
-    def count_repeated_prompt(self, *, failure: str, remedy: str) -> None:
-        """Count a prompt that follows a wrong answer."""
-        self._repeated.add(1, {names.ERROR_TYPE: failure, names.REMEDY: remedy})
-
-    def record_queue_wait(self, step: str) -> None:
-        """Record how long this attempt waited for a worker; `step` is `generate` or `tool`."""
-        info = activity.info()
-        if not info.is_local:
-            labels = {names.STEP: step, names.TASK_QUEUE: info.task_queue}
-            self._queue_wait.record(waited_s(), labels)
+            seconds, failure = time.perf_counter() - began, labels.get(names.ERROR_TYPE, "")
+            record_tool(seconds, tool=name, error_type=failure)
 
     @contextmanager
     def _span(
@@ -251,14 +180,11 @@ class ActivitySpans:
                 span.set_status(StatusCode.ERROR)
                 raise
 
-    def _record_tokens(self, common: Mapping[str, Any], chat: ChatSpan) -> None:
-        if not chat.tokens.total:
-            return
-        labels = dict(common)
-        if chat.response_model:
-            labels[names.RESPONSE_MODEL] = chat.response_model
-        self._tokens.record(chat.tokens.prompt_tokens, {**labels, names.TOKEN_TYPE: "input"})
-        self._tokens.record(chat.tokens.completion_tokens, {**labels, names.TOKEN_TYPE: "output"})
+    def _record_tokens(self, common: Attributes, chat: ChatSpan) -> None:
+        tokens, model = chat.tokens, chat.response_model
+        if tokens.total:
+            labels = {**common, names.RESPONSE_MODEL: model} if model else common
+            self._metrics.record_tokens(tokens.prompt_tokens, tokens.completion_tokens, labels)
 
 
 class ToolSpan:

@@ -1,6 +1,7 @@
 """The names of spans and metrics, compared with the pinned release of the conventions."""
 
 import importlib
+import re
 from importlib.metadata import version
 
 import pytest
@@ -9,6 +10,7 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.schemas import Schemas
 from outlast_activities.providers.targets import BY_API, BY_HOST, model_target
 from outlast_activities.telemetry import conventions
+from outlast_activities.telemetry.metrics import BUCKETS
 
 ATTRIBUTES = {
     value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")
@@ -57,6 +59,7 @@ def test_other_names_are_ours() -> None:
     others = {name for name in names() if "." in name and not name.startswith("gen_ai.")}
     others -= {"error.type", "server.address", "server.port"}
     assert all(name.startswith("outlast.") for name in others), others
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in BUCKETS if "." not in name)
 
 
 def test_operations_are_named_as_there() -> None:
