@@ -77,6 +77,14 @@ SETS: dict[str, tuple[str, ...]] = {
         "callback.expose.kind=Ingress",
         "callback.expose.className=nginx",
     ),
+    "gateway with the text of answers": (
+        "gpu",
+        "gateway.enabled=true",
+        "gateway.replicas=3",
+        "gateway.tokensSecret=outlast-gateway",
+        "gateway.eventsTokenSecret=outlast-gateway",
+        "networkPolicy.gatewayPeers[0].namespaceSelector.matchLabels.name=gateways",
+    ),
     "OpenShift": (
         "cpu",
         "podSecurityContext.runAsUser=null",
@@ -219,7 +227,7 @@ class Release:
 
 def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
     for one in objects:
-        if one["kind"] in {"Deployment", "WorkerDeployment"}:
+        if one["kind"] in {"Deployment", "StatefulSet", "WorkerDeployment"}:
             yield Pod(one, one["spec"]["template"])
         elif one["kind"] == "ScaledJob":
             yield Pod(one, one["spec"]["jobTargetRef"]["template"])

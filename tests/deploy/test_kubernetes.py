@@ -363,7 +363,14 @@ def test_claims_that_a_set_names_are_those_that_the_readme_makes_and_fills(tmp_p
 
 def test_the_readme_makes_every_key_of_a_secret_that_a_set_names() -> None:
     readme = (ROOT / "deploy/kubernetes/README.md").read_text()
-    for one in ("cpu", "gpu", "gpus", "worker-controller", "gateway"):
+    for one in (
+        "cpu",
+        "gpu",
+        "gpus",
+        "worker-controller",
+        "gateway",
+        "gateway with the text of answers",
+    ):
         release = rendered(one)
         keys = {(key["name"], key["key"]) for pod in release.pods for key in pod.secrets.values()}
         for connection in release.of("Connection"):
@@ -609,6 +616,52 @@ def test_the_gateway_has_its_tokens_from_a_secret_and_is_exposed(
     assert services[backend["name"]] == backend["port"]
     target = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
     assert services[target["name"]] == target["port"]["number"]
+
+
+def test_workers_push_the_text_of_answers_to_each_pod_of_the_gateway(
+    no_variables: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A Service would give each push to one of the replicas, and readers are at the others too."""
+    release = rendered("gateway with the text of answers")
+    (gateway,) = (one for one in release.pods if one.name == "outlast-gateway")
+    assert gateway.owner["kind"] == "StatefulSet"
+    headless = {
+        one["metadata"]["name"]: one["spec"]["selector"]
+        for one in release.of("Service")
+        if one["spec"].get("clusterIP") == "None"
+    }
+    domain = gateway.owner["spec"]["serviceName"]
+    assert headless[domain].items() <= gateway.template["metadata"]["labels"].items()
+    pushers = [pod for pod in release.workers if "generate" in pod.roles]
+    assert pushers
+    for pod in release.workers:
+        assert ("OUTLAST_EVENTS__URLS" in pod.variables) == (pod in pushers)
+    for pod in pushers:
+        settings = _loaded(pod, release, no_variables, tmp_path)
+        assert list(settings.events.urls) == [
+            f"http://outlast-gateway-{number}.{domain}.{chart.NAMESPACE}.svc:8060"
+            for number in range(gateway.owner["spec"]["replicas"])
+        ]
+        assert (
+            pod.secrets["OUTLAST_EVENTS__TOKEN"] == gateway.secrets["OUTLAST_GATEWAY__EVENTS_TOKEN"]
+        )
+        egress = _policy_of(pod, release)["egress"]
+        assert any(rule["ports"][0]["port"] == 8060 for rule in egress)
+    (ingress,) = _policy_of(gateway, release)["ingress"]
+    ours = {"podSelector": {"matchLabels": {
+        "app.kubernetes.io/name": "outlast", "app.kubernetes.io/instance": "outlast"}}}  # fmt: skip
+    assert ours in ingress["from"], "peers of clients do not shut workers out"
+
+
+def _policy_of(pod: Pod, release: Release) -> Mapping[str, Any]:
+    labels = pod.template["metadata"]["labels"].items()
+    (policy,) = (
+        one["spec"]
+        for one in release.of("NetworkPolicy")
+        if one["spec"]["podSelector"]["matchLabels"].items() <= labels
+    )
+    found: Mapping[str, Any] = policy
+    return found
 
 
 def test_only_the_gateway_reads_its_own_settings() -> None:

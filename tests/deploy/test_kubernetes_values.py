@@ -143,6 +143,21 @@ REFUSED = [
         "gateway.expose.kind=Ingress",
         "gateway.expose.kind is Ingress and gateway.enabled is false",
     ),
+    (
+        "cpu",
+        "gateway.eventsTokenSecret=a",
+        "gateway.eventsTokenSecret is set and gateway.enabled is false",
+    ),
+    (
+        "cpu",
+        "gateway.enabled=true,gateway.tokensSecret=a,gateway.eventsTokenSecret=a,gateway.replicas=9",
+        "gateway.replicas is more than 8",
+    ),
+    (
+        "cpu",
+        "gateway.enabled=true,gateway.tokensSecret=a,gateway.eventsTokenSecret=a,settings.events.urls={http://g}",
+        "gateway.eventsTokenSecret and settings.events.urls are both set",
+    ),
     ("cpu", "settings.gateway.tokens.ann=x", "at '/settings/gateway': additional properties 'tokens'"),
     ("cpu", "priorityClass.create=true", "priorityClass.create needs priorityClass.name"),
 ]  # fmt: skip

@@ -215,7 +215,7 @@ def test_external_secrets_have_every_key_that_the_sets_name() -> None:
     }
     wanted = {
         (key["name"], key["key"])
-        for name in ("cpu", "gpu", "gpus", "gateway")
+        for name in ("cpu", "gpu", "gpus", "gateway", "gateway with the text of answers")
         for pod in rendered(name).pods
         for key in pod.secrets.values()
     }

@@ -1,12 +1,12 @@
 {{/* The Deployment of a command of ours that serves HTTP: (dict root part values args env ports probe hasToken
-     volumes mounts). Without ports it has no Service. `part` is that of outlast.settings, or pods. */}}
+     volumes mounts isStateful). isStateful: a StatefulSet, whose pods have names that others can call. Without ports it has no Service. `part` is that of outlast.settings, or pods. */}}
 {{- define "outlast.serverDeployment" -}}
 {{- $root := .root -}}
 {{- $name := printf "%s-%s" (include "outlast.fullname" $root) .part -}}
 {{- $values := .values -}}
 {{- $settings := ternary "demand" .part (eq .part "pods") -}}
 apiVersion: apps/v1
-kind: Deployment
+kind: {{ ternary "StatefulSet" "Deployment" (default false .isStateful) }}
 metadata:
   name: {{ $name }}
   labels: {{- include "outlast.labels" (list $root $name) | nindent 4 }}
@@ -16,6 +16,10 @@ metadata:
 spec:
   replicas: {{ $values.replicas }}
   revisionHistoryLimit: 3
+  {{- if .isStateful }}
+  serviceName: {{ $name }}-pods
+  podManagementPolicy: Parallel
+  {{- end }}
   selector:
     matchLabels: {{- include "outlast.selector" (list $root $name) | nindent 6 }}
   template:
@@ -94,6 +98,22 @@ metadata:
   name: {{ $name }}
   labels: {{- include "outlast.labels" (list $root $name) | nindent 4 }}
 spec:
+  selector: {{- include "outlast.selector" (list $root $name) | nindent 4 }}
+  ports:
+    {{- range $port, $number := .ports }}
+    - {name: {{ $port }}, port: {{ $number }}, targetPort: {{ $port }}}
+    {{- end }}
+{{- end }}
+{{- if .isStateful }}
+---
+# Gives each pod a name of its own.
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ $name }}-pods
+  labels: {{- include "outlast.labels" (list $root $name) | nindent 4 }}
+spec:
+  clusterIP: None
   selector: {{- include "outlast.selector" (list $root $name) | nindent 4 }}
   ports:
     {{- range $port, $number := .ports }}

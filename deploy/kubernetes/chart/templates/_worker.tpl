@@ -155,6 +155,7 @@ spec:
 - {name: OUTLAST_MODEL__START_WITHIN_S, value: {{ $root.Values.vllm.startWithinS | quote }}}
 {{- end }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_MODEL__" "OUTLAST_SERVERS__" "OUTLAST_EVENTS__") }}
+{{- include "outlast.eventsEnv" $root }}
 {{- end }}
 {{- if has "workflows" $instance.roles }}
 {{- include "outlast.secretEnv" (list $root "OUTLAST_CALLBACK__" "OUTLAST_AUDIENCES__") }}
@@ -168,4 +169,19 @@ spec:
 {{- define "outlast.progressDeadlineS" -}}
 {{- $own := int .instance.worker.progressDeadlineS -}}
 {{- ternary $own (max $own (add .root.Values.vllm.startWithinS 600)) (eq .instance.worker.modelServer "external") -}}
+{{- end }}
+
+{{/* The gateways of the release, to which workers push the text of answers: each pod, not their Service. */}}
+{{- define "outlast.eventsEnv" -}}
+{{- $gateway := .Values.gateway -}}
+{{- if and $gateway.enabled $gateway.eventsTokenSecret }}
+{{- $name := printf "%s-gateway" (include "outlast.fullname" .) }}
+{{- $urls := list }}
+{{- range until (int $gateway.replicas) }}
+{{- $urls = append $urls (printf "http://%s-%d.%s-pods.%s.svc:8060" $name . $name $.Release.Namespace) }}
+{{- end }}
+- {name: OUTLAST_EVENTS__URLS, value: {{ $urls | toJson | quote }}}
+- name: OUTLAST_EVENTS__TOKEN
+  valueFrom: {secretKeyRef: {name: {{ $gateway.eventsTokenSecret }}, key: {{ $gateway.eventsTokenKey }}}}
+{{- end }}
 {{- end }}
