@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from outlast.agents.agent import Agent
     from outlast.agents.dependencies import dependency
+    from outlast.agents.hooks import Hooks, ToolRequest
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
     from outlast.agents.tool_context import ToolContext
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from outlast.contracts.conditions import arguments
     from outlast.contracts.human import Approval, Escalation
     from outlast.contracts.limits import Limits
+    from outlast.contracts.messages import Decision, ToolCall
     from outlast.contracts.requests import AgentRequest
     from outlast.contracts.results import AgentResult, Progress, Usage
     from outlast.errors import (
@@ -47,9 +49,11 @@ __all__ = [
     "Approval",
     "BadRequest",
     "Client",
+    "Decision",
     "DefinitionError",
     "Escalation",
     "File",
+    "Hooks",
     "Image",
     "Leg",
     "Limits",
@@ -61,8 +65,10 @@ __all__ = [
     "Route",
     "Run",
     "RunFailed",
+    "ToolCall",
     "ToolContext",
     "ToolError",
+    "ToolRequest",
     "ToolSpec",
     "Usage",
     "Waiting",
@@ -89,7 +95,11 @@ _MODULES = {
     "arguments": "outlast.contracts.conditions",
     "Approval": "outlast.contracts.human",
     "Escalation": "outlast.contracts.human",
+    "Decision": "outlast.contracts.messages",
     "File": "outlast.media.media",
+    "Hooks": "outlast.agents.hooks",
+    "ToolCall": "outlast.contracts.messages",
+    "ToolRequest": "outlast.agents.hooks",
     "Image": "outlast.media.media",
     "Limits": "outlast.contracts.limits",
     "AgentResult": "outlast.contracts.results",

@@ -6,7 +6,7 @@ call. `outlast.testing.ScriptedModel` is a small implementation to read first.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -61,8 +61,8 @@ class Prompt:
     is before stays the same. The messages contain `shown_schema`, which is the schema of the answer alone,
     for servers that do not enforce it. An adapter may call `on_text` while it reads an answer.
 
-    `media` are the images and files that the turns name, by their references. They come after the first
-    text that names them.
+    `agent` is the name of the agent. `media` are the images and files that the turns name, by their
+    references. They come after the first text that names them.
     """
 
     turns: tuple[Turn, ...]
@@ -84,6 +84,7 @@ class Prompt:
     rejected: RejectedText | None = None
     on_text: OnText | None = field(default=None, compare=False, repr=False)
     media: Mapping[str, MediaPart] = field(default_factory=dict)
+    agent: str = ""
 
     @cached_property
     def messages(self) -> list[dict[str, str]]:
@@ -94,6 +95,18 @@ class Prompt:
             self.turns,
             shown_schema=self.shown_schema,
             rejected=self.rejected,
+        )
+
+    def with_texts(self, change: Callable[[str], str]) -> "Prompt":
+        """Return the prompt with a function applied to its texts.
+
+        They are the instructions, what people wrote, earlier decisions and the results of tools, which are
+        JSON text. What only a model reads of its earlier decisions is left out.
+        """
+        return replace(
+            self,
+            instructions=None if self.instructions is None else change(self.instructions),
+            turns=tuple(turn.with_texts(change) for turn in self.turns),
         )
 
     @property

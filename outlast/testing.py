@@ -11,7 +11,7 @@ the run gets the first step of the script, the next call the next step, and so o
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from outlast.agents.agent import Agent
 from outlast.agents.dependencies import Dependency
+from outlast.agents.hooks import Hooks
 from outlast.client.media import RunInput
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
@@ -246,18 +247,27 @@ class AgentEnvironment:
         decide: Callable[[PendingRequest], JsonValue] | None = None,
         tenant: str = "default",
         limits: Limits | None = None,
+        hooks: Sequence[Hooks] = (),
     ) -> AgentResult[Answer]:
         """Run an agent with its tools, and return the result.
 
         `deps` are values in place of dependencies: `{shop: FakeShop()}`. `decide` decides about approvals
-        and questions: it returns True or False for an approval, and the answer for a question.
+        and questions: it returns True or False for an approval, and the answer for a question. `hooks`
+        are those of the worker.
 
         Raises `AssertionError` if the script of the model has too few or too many steps, if a step is not
         possible in its turn, if a person must decide and there is no `decide`, or after a minute. Raises
         `RunFailed` if the run fails.
         """
         return self._environment.run(
-            agent, input, model=model, deps=deps or {}, decide=decide, tenant=tenant, limits=limits
+            agent,
+            input,
+            model=model,
+            deps=deps or {},
+            decide=decide,
+            tenant=tenant,
+            limits=limits,
+            hooks=hooks,
         )
 
 

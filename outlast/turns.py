@@ -4,7 +4,8 @@ They are the transcript in the form that adapters translate to the messages of a
 """
 
 import base64
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,10 @@ class UserTurn:
     """A message of a person or a program."""
 
     text: str
+
+    def with_texts(self, change: Callable[[str], str]) -> "UserTurn":
+        """Return the turn with a function applied to its text."""
+        return UserTurn(change(self.text))
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ class CallsTurn:
         ]
         return to_json({"tool_calls": calls})
 
+    def with_texts(self, change: Callable[[str], str]) -> "CallsTurn":
+        """Return the turn with a function applied to the texts of its arguments."""
+        calls = tuple(
+            PromptCall(call.call_id, call.tool, _changed(call.arguments, change))
+            for call in self.calls
+        )
+        return self if calls == self.calls else CallsTurn(calls)
+
 
 @dataclass(frozen=True)
 class AnswerTurn:
@@ -63,6 +76,11 @@ class AnswerTurn:
     def text(self) -> str:
         """The decision as JSON text."""
         return to_json({"answer": self.answer})
+
+    def with_texts(self, change: Callable[[str], str]) -> "AnswerTurn":
+        """Return the turn with a function applied to the texts of the answer."""
+        answer = _changed(self.answer, change)
+        return self if answer == self.answer else AnswerTurn(answer)
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,23 @@ class ResultsTurn:
     """The results of all calls of the decision before, in the order of the calls."""
 
     results: tuple[PromptResult, ...]
+
+    def with_texts(self, change: Callable[[str], str]) -> "ResultsTurn":
+        """Return the turn with a function applied to the content of its results."""
+        return ResultsTurn(
+            tuple(replace(result, content=change(result.content)) for result in self.results)
+        )
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """Return JSON with a function applied to its texts."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_changed(entry, change) for entry in value]
+    if isinstance(value, dict):
+        return {name: _changed(entry, change) for name, entry in value.items()}
+    return value
 
 
 Turn = UserTurn | CallsTurn | AnswerTurn | ResultsTurn

@@ -26,6 +26,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 import outlast
+from outlast import Hooks
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
 from outlast.agents.tools import Tool
@@ -136,10 +137,13 @@ class Flag:
 
 
 def catalog_of(
-    agents: Iterable[Agent[Any, Any]], tools: Iterable[Tool[Any, ..., Any]] = ()
+    agents: Iterable[Agent[Any, Any]],
+    tools: Iterable[Tool[Any, ..., Any]] = (),
+    hooks: Iterable[Hooks] = (),
 ) -> Catalog:
     module = types.ModuleType("staged")
     vars(module).update({entry.name: entry for entry in agents})
+    vars(module).update({f"{entry.name}-hooks": entry for entry in hooks})
     vars(module).update({entry.name: entry for entry in tools})
     return Catalog.of([module])
 
@@ -187,13 +191,14 @@ async def on_stage(
     settings: Settings | None = None,
     cached: int = 1000,
     has_search_attributes: bool = True,
+    hooks: Iterable[Hooks] = (),
 ) -> AsyncIterator[Stage]:
     """Serve the agents until the block ends, then replay what ran in it.
 
     `model` is the only server, or all of them by name.
     """
     settings = settings or staged_settings(cached=cached)
-    catalog = catalog_of(agents, tools)
+    catalog = catalog_of(agents, tools, hooks)
     endpoints = (
         model
         if isinstance(model, Mapping)

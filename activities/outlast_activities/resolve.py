@@ -67,6 +67,7 @@ class ResolveActivities:
         local: LocalTools | None = None,
     ) -> None:
         self._catalog = catalog
+        self._hooks = tuple(hooks.name for hooks in catalog.hooks)
         self._tools = _tools_of(catalog)
         self._specs = specs or SpecPolicy()
         self._routes = routes
@@ -109,6 +110,7 @@ class ResolveActivities:
             "has_search_attributes": self._has_search_attributes,
             "cold": COLD_LEGS.current(datetime.now(UTC)),
             "has_audience_attribute": self._has_search_attributes,
+            "hooks": self._hooks,
         }
 
     async def _instructions_of(self, agent: Agent[Any, Any]) -> str:

@@ -16,17 +16,19 @@ from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
 from outlast.errors import ToolError, ToolFailed, TooSlow
-from outlast.temporal.call_headers import CALL_KEY, CALL_TENANT, root_call_id
+from outlast.temporal.call_headers import CALL_HOOKS, CALL_KEY, CALL_TENANT, root_call_id
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json
 from outlast.text.texts import toml_key
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s
+from outlast_activities.hook_calls import HookCalls
 from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
 from outlast_activities.telemetry.metrics import record_queue_wait
 from outlast_activities.telemetry.spans import ActivitySpans
+from outlast_activities.tool_guard import ToolGuard
 from outlast_activities.tool_media import ToolMedia
 from outlast_activities.tool_runner import ToolRunner
 
@@ -49,17 +51,20 @@ def tool_activity(
     keys: Keys,
     spans: ActivitySpans | None = None,
     media: ToolMedia | None = None,
+    hooks: HookCalls | None = None,
 ) -> Callable[..., Any]:
     """Return the activity that runs a tool. `keys` verify calls that people must sign."""
     spans = spans or ActivitySpans()
     media = media or ToolMedia(None)
+    guard = ToolGuard(tool, hooks or HookCalls())
 
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
+        guard.check(CALL_HOOKS.get())
         await check_local()
         record_queue_wait()
         with spans.tool(tool.name, arguments.payload.data) as span:
-            encoded = await _run_attempt(tool, arguments.payload.data, runner, media)
+            encoded = await _run_attempt(tool, arguments.payload.data, runner, media, guard)
             span.complete(encoded)
         info = activity.info()
         if info.workflow_id is not None:
@@ -74,7 +79,11 @@ def tool_activity(
 
 
 async def _run_attempt(
-    tool: Tool[Any, ..., Any], arguments: bytes, runner: ToolRunner, media: ToolMedia
+    tool: Tool[Any, ..., Any],
+    arguments: bytes,
+    runner: ToolRunner,
+    media: ToolMedia,
+    guard: ToolGuard,
 ) -> bytes:
     """Run a tool, from the checkpoint of the attempt before. Return its encoded result."""
     attempt = ActivityAttempt(
@@ -90,8 +99,11 @@ async def _run_attempt(
         context = _context(attempt.number, state)
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
+                arguments = await guard.arguments(arguments, context)
                 return await media.run(
-                    tool, arguments, lambda: runner.run(tool, arguments, context)
+                    tool,
+                    arguments,
+                    lambda: guard.result(arguments, context, runner.run(tool, arguments, context)),
                 )
         except ApplicationError as error:
             if attempt.left == 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 from outlast.agents.agent import Agent, hint_name, own_tools
 from outlast.agents.dependencies import Dependency
+from outlast.agents.hooks import Hooks
 from outlast.agents.mcp_servers import McpServer
 from outlast.agents.tools import Tool
 from outlast.errors import DefinitionError
@@ -16,18 +17,20 @@ from outlast.errors import DefinitionError
 class Catalog:
     """The agents and tools that a worker serves, by name.
 
-    `dependencies` are those of its tools, by the name of the tool.
+    `dependencies` are those of its tools, by the name of the tool. `hooks` are in the order of the modules.
     """
 
     agents: dict[str, Agent[Any, Any]]
     tools: dict[str, Tool[Any, ..., Any]]
     dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
+    hooks: tuple[Hooks, ...] = ()
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
         """Collect the agents and tools of modules and agents; raises `DefinitionError` for a name clash."""
         agents: dict[str, tuple[Agent[Any, Any], str]] = {}
         tools: dict[str, tuple[Tool[Any, ..., Any], str]] = {}
+        modules = list(modules)
         waiting = [
             (value, module.__name__) for module in modules for value in vars(module).values()
         ]
@@ -49,6 +52,7 @@ class Catalog:
             {name: agent for name, (agent, _) in agents.items()},
             {name: tool for name, (tool, _) in tools.items()},
             _dependencies_of(agent for agent, _ in agents.values()),
+            _hooks_of(modules),
         )
 
     @property
@@ -83,6 +87,18 @@ class Catalog:
                     f"tool {name!r} needs dependencies of the type {hint_name(tool.deps_type)}, but no"
                     " agent here with deps= uses it: name the module of its agent too"
                 )
+
+
+def _hooks_of(modules: Iterable[ModuleType]) -> tuple[Hooks, ...]:
+    """Return the hooks of modules once each, in their order."""
+    found: dict[str, Hooks] = {}
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Hooks) and found.setdefault(value.name, value) is not value:
+                raise DefinitionError(
+                    f"two hooks are named {value.name!r}; give them different names"
+                )
+    return tuple(found.values())
 
 
 def _dependencies_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Dependency[Any]]:

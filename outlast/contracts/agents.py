@@ -131,6 +131,8 @@ class PinnedAgent(WireModel):
     """Whether the activity `check_output` validates each answer."""
     keys: dict[str, dict[str, str]] = {}
     """Public keys for signatures, by audience and person (Ed25519, the `x` of the JWK)."""
+    hooks: tuple[str, ...] = ()
+    """The hooks that guard the calls of the run. A worker without one of them makes no call."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """Return the tool with this name, or None."""
@@ -166,6 +168,8 @@ class Resolved(WireModel):
     """Task queues to skip until a time, because no worker served a step there recently."""
     checks_output: bool = False
     """Whether the worker also validates answers with the output type, if the schema is not enough."""
+    hooks: tuple[str, ...] = ()
+    """The hooks of the worker, by name."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, exists."""
 

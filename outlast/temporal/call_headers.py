@@ -21,7 +21,11 @@ CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
 CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
 """The answers of people to what an MCP server asked about the current call, as JSON."""
 
+CALL_HOOKS: ContextVar[str] = ContextVar("run_hooks", default="")
+"""The names of the hooks of the run, with commas between them: a worker without one rejects the call."""
+
 TEXT_HEADERS = {
+    "outlast-hooks": CALL_HOOKS,
     "outlast-call-input": CALL_INPUT,
     "outlast-idempotency-key": CALL_KEY,
     "outlast-tenant": CALL_TENANT,

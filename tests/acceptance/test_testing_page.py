@@ -19,7 +19,9 @@ def files_of(page: str) -> dict[str, str]:
     return {name: block for block, name in blocks}
 
 
-@pytest.mark.parametrize(("page", "fewest"), [("testing", 4), ("images-and-files", 1)])
+@pytest.mark.parametrize(
+    ("page", "fewest"), [("testing", 4), ("images-and-files", 1), ("hooks", 1)]
+)
 async def test_the_examples_of_the_page_pass(tmp_path: Path, page: str, fewest: int) -> None:
     tests = files_of(f"docs/{page}.md")
     files = tests | {"weather_agents.py": files_of("README.md")["weather_agents.py"]}

@@ -17,6 +17,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "api_containers.MAX_NAME",
         "prompts.MAX_NAME",
         "store.MAX_REASON",
+        "hook_calls.MAX_REASON",
         "media.ID_CHARACTERS",
         "tools.MAX_REASON_BYTES",
         "api_nodes.MAX_DESCRIPTION",

@@ -38,6 +38,7 @@ NAMES: dict[str, set[str]] = {
         ),
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
+        *("Hooks", "ToolRequest", "Decision", "ToolCall"),
     },
     "outlast.errors": {
         *(
@@ -144,7 +145,7 @@ PARAMETERS = {
     "outlast.signing.SigningKey.save": "self file",
     "outlast.signing.SigningKey.sign": "self decision request run_id at",
     "outlast.testing.ScriptedModel": "steps repeat_last",
-    "outlast.testing.AgentEnvironment.run": "self agent input model deps decide tenant limits",
+    "outlast.testing.AgentEnvironment.run": "self agent input model deps decide tenant limits hooks",
     "outlast.testing.PlausibleModel": "",
     "outlast.testing.RecordedModel": "file server",
     "outlast.testing.allow_model_requests": "allowed",

@@ -13,6 +13,7 @@ from outlast_activities.generation.answer_streams import AnswerStreams
 from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
+from outlast_activities.hook_calls import HookCalls
 from outlast_activities.instructions import InstructionWriter
 from outlast_activities.local_calls import unregistered
 from outlast_activities.notify import NotifyActivities
@@ -105,6 +106,7 @@ def polled_queues(
         WorkflowQueries(client), max_bytes=settings.transcript_cache_bytes
     )
     store = _media_store(client, settings)
+    hooks = HookCalls(catalog.hooks, runner)
     queues: dict[str, PolledQueue] = {}
     metrics = ModelMetrics(for_prometheus=settings.metrics.port is not None)
     spans = ActivitySpans(records_content=settings.trace_content, metrics=metrics)
@@ -133,13 +135,14 @@ def polled_queues(
             spans=spans,
             media=PromptMedia(store, settings.media.url_hosts),
             answers=answers,
+            hooks=hooks,
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
     if "tools" in settings.roles and catalog.tools:
         keys = keys_by_audience(settings.audiences)
         media = ToolMedia(store)
         tools = [
-            tool_activity(tool, transcripts, runner, keys, spans, media)
+            tool_activity(tool, transcripts, runner, keys, spans, media, hooks)
             for tool in catalog.tools.values()
         ]
         add(settings.queue("tools"), tools, settings.concurrency.tools)

@@ -67,6 +67,7 @@ class AgentRun:
             key_base=state.key_base,
             tenant=state.tenant,
             not_local=state.not_local,
+            hooks=state.agent.hooks,
         )
         self._compensation = Compensation(state.undo, activities, requests, self.display)
         self._output_check = OutputCheck(state.agent)

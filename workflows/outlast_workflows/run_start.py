@@ -140,6 +140,7 @@ def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
         channels=resolved.channels,
         keys=resolved.keys,
         checks_output=resolved.checks_output,
+        hooks=resolved.hooks,
     )
 
 

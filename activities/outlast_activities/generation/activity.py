@@ -23,6 +23,7 @@ from outlast_activities.generation.attempt import (
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.prompt_memory import PromptMemory
 from outlast_activities.generation.transcript_cache import TranscriptCache
+from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS
 from outlast_activities.policies.recovery import retry_decision
@@ -58,6 +59,7 @@ class ModelActivities:
         spans: ActivitySpans | None = None,
         media: PromptMedia | None = None,
         answers: AnswerStreams | None = None,
+        hooks: HookCalls | None = None,
     ) -> None:
         self._spans = spans or ActivitySpans()
         self._endpoints = endpoints
@@ -65,6 +67,7 @@ class ModelActivities:
         self._checker = checker
         self._transcripts = transcripts
         self._media = media
+        self._hooks = hooks or HookCalls()
         self._slots = asyncio.Semaphore(max_concurrent)
         self._memories = functools.lru_cache(maxsize=MAX_MEMORIES)(_new_memory)
 
@@ -101,7 +104,9 @@ class ModelActivities:
         spent = attempt.previous.used
         attempt.progress = lambda: GenerationProgress(spent=spent)
         generation_attempt: GenerationAttempt | None = None
-        streams = CallStreams(self._answers, wanted) if self._answers else None
+        # Hooks may change a decision, so nobody may see it before.
+        answers = None if self._hooks.changes_decisions else self._answers
+        streams = CallStreams(answers, wanted) if answers else None
         try:
             if attempt.left < 0:
                 raise ModelError(
@@ -142,6 +147,9 @@ class ModelActivities:
         endpoint = self._endpoint(wanted.server)
         cached = await self._transcripts.agent(workflow_id, run_id, wanted.agent_digest)
         agent = cached.agent
+        missing = self._hooks.missing(agent.hooks)
+        if missing is not None:
+            raise ModelError(missing, kind=ModelFailure.BAD_REQUEST)
         way = _way(wanted, agent, endpoint)
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
         source = PromptSource(
@@ -172,6 +180,7 @@ class ModelActivities:
             memory=self._memory(wanted),
             spans=self._spans,
             media=self._media,
+            hooks=self._hooks,
         )
 
     def _endpoint(self, name: str | None) -> Endpoint:

@@ -11,16 +11,18 @@ from outlast.contracts.agents import Effort, PinnedAgent, Way
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.messages import Decision, Message, Opaque
-from outlast.errors import ModelError, ModelFailure
+from outlast.errors import ModelError, ModelFailure, Retry
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
+from outlast.transcripts import decision_json
 from outlast.turns import RejectedText
 from outlast_activities.generation.answer_streams import CallStreams
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_media import PromptMedia, media_problem
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompts import tools_of, trim_results, turns_of
+from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
@@ -116,7 +118,7 @@ class GenerationAttempt:
     caller keeps the attempt's own `memory` if the attempt succeeds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 parts of one call, each by name
         self,
         source: PromptSource,
         endpoint: Endpoint,
@@ -127,12 +129,14 @@ class GenerationAttempt:
         memory: PromptMemory | None = None,
         spans: ActivitySpans | None = None,
         media: PromptMedia | None = None,
+        hooks: HookCalls | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
         self._checker = checker
         self._allowance = allowance
         self._media = media
+        self._hooks = hooks or HookCalls()
         self._max_tokens = endpoint.max_tokens
         self._decoding = DEFAULT_DECODING
         self._reask: RejectedAnswer | None = None
@@ -157,7 +161,7 @@ class GenerationAttempt:
         Raises `ModelError` with the class of the last failure if nothing is left to try.
         """
         while True:  # bounded: `remedy_for` runs out of remedies
-            prompt = await self._with_media(self._prompt())
+            prompt = await self._with_media(await self._hooks.before_model(self._prompt()))
             max_tokens = await self._affordable_tokens(prompt)
             if isinstance(max_tokens, str):
                 return Generation(
@@ -167,7 +171,7 @@ class GenerationAttempt:
                 )
             if max_tokens != prompt.max_tokens:
                 prompt = replace(prompt, max_tokens=max_tokens)
-            outcome = await self._complete(prompt)
+            outcome = await self._after_hooks(prompt, await self._complete(prompt))
             if isinstance(outcome, Generation):
                 return outcome
             remedy = remedy_for(outcome.failure, self._state(max_tokens))
@@ -205,8 +209,32 @@ class GenerationAttempt:
         )
         with self._spans.chat(call) as span:
             completion = await endpoint.server.complete(prompt, on_tokens=self._on_tokens)
-            span.complete(completion)
+            # Hooks may remove what a trace must not show.
+            hides = self._hooks.changes_decisions
+            span.complete(replace(completion, text="") if hides else completion)
         return completion
+
+    async def _after_hooks(
+        self, prompt: Prompt, outcome: Generation | RejectedAnswer
+    ) -> Generation | RejectedAnswer:
+        """Return an outcome after the hooks. They may change a decision, and reject it with `Retry`."""
+        if not isinstance(outcome, Generation) or outcome.decision is None:
+            return outcome
+        try:
+            decision = await self._hooks.after_model(prompt, outcome.decision)
+        except Retry as retry:
+            text = to_json(decision_json(outcome.decision))
+            return RejectedAnswer(ModelFailure.SCHEMA_INVALID, str(retry.message), text)
+        if decision == outcome.decision:
+            return outcome
+        checked = self._parse(to_json(decision_json(decision)))
+        if isinstance(checked, RejectedAnswer):
+            raise ModelError(
+                f"the hooks of the model returned a decision that is not valid: {checked.problem}",
+                kind=ModelFailure.REFUSAL,
+            )
+        # What the model needs back has the decision as it was.
+        return outcome.model_copy(update={"decision": checked, "opaque": None})
 
     def _judge(self, completion: Completion, prompt: Prompt) -> Generation | RejectedAnswer:
         decision = self._parse(completion.text)
@@ -278,6 +306,7 @@ class GenerationAttempt:
             schema_key=source.schema_key,
             max_tokens=self._max_tokens,
             instructions=source.agent.instructions,
+            agent=source.agent.name,
             tools=tools_of(source.agent),
             allowed=source.allowed,
             max_calls=source.max_calls,

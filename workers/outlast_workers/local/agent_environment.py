@@ -6,7 +6,7 @@ import tempfile
 import threading
 import types
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
 from outlast.agents.dependencies import Dependency
+from outlast.agents.hooks import Hooks
 from outlast.client.client import Client
 from outlast.client.media import RunInput
 from outlast.client.runs import Run
@@ -100,11 +101,12 @@ class Environment:
         decide: Decide | None,
         tenant: str,
         limits: Limits | None,
+        hooks: Sequence[Hooks],
     ) -> AgentResult[Any]:
         if self._client is None:
             raise AssertionError("the environment is not started: use it in a with block")
         settings, guard = _settings(self._media_store), _ModelGuard(model)
-        async with _serving(self._client, settings, _catalog(agent, deps), guard):
+        async with _serving(self._client, settings, _catalog(agent, deps, hooks), guard):
             run = await self._client.start(
                 agent, request, tenant=tenant, limits=limits, task_queue=settings.queue("workflows")
             )
@@ -241,9 +243,12 @@ async def _serving(
             await serving
 
 
-def _catalog(agent: Agent[Any, Any], deps: Mapping[Dependency[Any], Any]) -> Catalog:
+def _catalog(
+    agent: Agent[Any, Any], deps: Mapping[Dependency[Any], Any], hooks: Sequence[Hooks]
+) -> Catalog:
     module = types.ModuleType("test")
     vars(module)["agent"] = agent
+    vars(module).update({f"hooks_{number}": each for number, each in enumerate(hooks)})
     catalog = Catalog.of([module])
     unknown = [each.name for each in deps if each not in catalog.dependencies.values()]
     if unknown:

@@ -1,5 +1,6 @@
 """Tools as activities: runs one call on a worker that knows its tool, and reads its result."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -11,7 +12,14 @@ from outlast.contracts.agents import Leg, Route, ToolSpec
 from outlast.contracts.generation import MAX_WAITED_S
 from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
-from outlast.temporal.call_headers import CALL_INPUT, CALL_KEY, CALL_PIN, CALL_TENANT, root_call_id
+from outlast.temporal.call_headers import (
+    CALL_HOOKS,
+    CALL_INPUT,
+    CALL_KEY,
+    CALL_PIN,
+    CALL_TENANT,
+    root_call_id,
+)
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
 from outlast_workflows.activity_options import (
@@ -70,12 +78,14 @@ class ToolActivities:
         key_base: str,
         tenant: str,
         not_local: list[str],
+        hooks: Sequence[str],
     ) -> None:
         self._local = LocalCalls(not_local)
         self._spending = spending
         self._key_base = key_base
         self._requests = requests
         self._tenant = tenant
+        self._hooks = ",".join(hooks)
         self._agent_route = agent_route
         self._legs = legs
         self._display = display
@@ -203,6 +213,7 @@ class ToolActivities:
         CALL_PROOF.set(call.proof)
         CALL_TENANT.set(self._tenant)
         CALL_PIN.set(call.tool.pin)
+        CALL_HOOKS.set(self._hooks)
         CALL_INPUT.set(call.input)
 
     def _key_of(self, call: PlannedCall) -> str:
