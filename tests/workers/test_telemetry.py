@@ -75,10 +75,12 @@ async def test_lines_carry_the_trace_of_the_caller(temporal: Client) -> None:
             *(sys.executable, "-m", "tests.workers.traced_process", address, receiver.endpoint),
             cwd=ROOT,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "OTEL_EXPORTER_OTLP_HEADERS": "dd-otlp-source=llmobs"},
         )
         _, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
 
+    assert all(headers["dd-otlp-source"] == "llmobs" for headers in receiver.headers)
     (caller,) = receiver.spans
     trace_id = caller.trace_id
 
@@ -97,6 +99,7 @@ async def test_a_collector_is_sent_the_metrics_of_the_sdk(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "METRICS_INTERVAL", timedelta(seconds=0.2))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-honeycomb-team=secret")
     with receiving() as receiver:
         runtime = core_runtime(Settings(otlp_endpoint=receiver.endpoint))
         address = temporal.service_client.config.target_host
@@ -108,6 +111,7 @@ async def test_a_collector_is_sent_the_metrics_of_the_sdk(
             while not {"temporal_request_latency", OPERATION_DURATION} <= receiver.metrics:
                 await asyncio.sleep(0.1)
     assert receiver.paths == {"/v1/metrics"}
+    assert all(headers["x-honeycomb-team"] == "secret" for headers in receiver.headers)
     assert receiver.bounds[OPERATION_DURATION] == BUCKETS[OPERATION_DURATION]
     assert receiver.labels[OPERATION_DURATION] >= {"error.type"}
     assert all(resource["service.instance.id"] for resource in receiver.resources)
