@@ -20,8 +20,9 @@ POLLING_INTERVAL_S = 5
 POOLS = {
     "cpu": ({"agents": 100, "tools-serverless": 10}, 20),
     "gpu": ({"generate-serverless": 16}, 4),
+    "model": ({"generate-serverless": 16}, 4),
 }
-"""By kind: the slots of one instance by task queue, as in cpu.json and gpu.json, and the most instances."""
+"""By kind: the slots of one instance by task queue, as in KIND.json, and the most instances."""
 
 BEHAVIOR = {
     "scaleDown": {
@@ -92,7 +93,9 @@ def configuration(options: argparse.Namespace) -> dict[str, Any]:
         "spec": {
             "pollingInterval": POLLING_INTERVAL_S,
             "triggerAuthentications": [TOKEN],
-            "scaledObjects": [pool(kind, build, options) for build in builds for kind in POOLS],
+            "scaledObjects": [
+                pool(kind, build, options) for build in builds for kind in ("cpu", options.generate)
+            ],
         },
     }
 
@@ -123,6 +126,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--project", required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--demand-url", required=True, type=http_url)
+    parser.add_argument(
+        "--generate",
+        choices=("gpu", "model"),
+        default="gpu",
+        help="the pool that serves model calls",
+    )
     parser.add_argument("builds", nargs="+", type=build_id, metavar="BUILD")
     sys.stdout.write(json.dumps(configuration(parser.parse_args(arguments)), indent=2) + "\n")
 

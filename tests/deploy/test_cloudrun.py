@@ -26,7 +26,7 @@ from tests.deploy.tools import ROOT, run_python
 
 FOLDER = ROOT / "deploy" / "cloudrun"
 README = FOLDER / "README.md"
-POOLS = ["cpu", "gpu"]
+POOLS = ["cpu", "gpu", "model"]
 
 STRICT = """
 import sys
@@ -97,6 +97,18 @@ def test_a_pool_has_limits_an_identity_and_its_secret_by_reference(kind: str) ->
         if variable["name"].endswith("_KEY"):
             assert variable["valueSource"]["secretKeyRef"]["version"] != "latest"
             assert "value" not in variable
+
+
+def test_a_pool_without_a_gpu_asks_a_model_server_elsewhere() -> None:
+    model, gpu = settings_of("model"), settings_of("gpu")
+    assert model.roles == ("generate",)
+    assert model.queue("generate") == gpu.queue("generate")
+    assert model.model.url == "https://models.example.com/v1"
+    assert "nvidia.com/gpu" not in container("model")["resources"]["limits"]
+    created = [words[3] for words in commands(README, "gcloud secrets add-iam-policy-binding")]
+    for variable in container("model")["env"]:
+        if "valueSource" in variable:
+            assert variable["valueSource"]["secretKeyRef"]["secret"] in created
 
 
 def test_the_gpu_pool_has_one_l4_and_what_cloud_run_wants_beside_it() -> None:
@@ -207,22 +219,25 @@ class CremaConfig(Strict):
     spec: CremaSpec
 
 
-def crema(*builds: str) -> CremaConfig:
+def crema(*builds: str, generate: str = "gpu") -> CremaConfig:
     (first, second) = commands(README, "python3 deploy/cloudrun/crema.py")
     options = first[: first.index(BUILD_ID)]
     assert second[: len(options)] == options
     done = subprocess.run(
-        [sys.executable, *options[1:], *builds],
+        [sys.executable, *options[1:], "--generate", generate, *builds],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return CremaConfig.model_validate(yaml.safe_load(done.stdout))
 
 
-def test_crema_scales_each_pool_of_each_build_by_the_demand_of_the_queues_that_it_polls() -> None:
+@pytest.mark.parametrize("generate", ["gpu", "model"])
+def test_crema_scales_each_pool_of_each_build_by_the_demand_of_the_queues_that_it_polls(
+    generate: str,
+) -> None:
     builds = ["2026-11-10", BUILD_ID]
-    config = crema(*builds)
+    config = crema(*builds, generate=generate)
     assert config.spec.pollingInterval >= 5  # the server's numbers are as old
-    wanted = [(build, kind) for build in builds for kind in POOLS]
+    wanted = [(build, kind) for build in builds for kind in ("cpu", generate)]
     for (build, kind), scaled in zip(wanted, config.spec.scaledObjects, strict=True):
         settings = settings_of(kind)
         assert scaled.spec.scaleTargetRef.name.endswith(f"/workerpools/outlast-{kind}-{build}")
