@@ -8,10 +8,13 @@ from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.model_servers import ModelSettings
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bench.scripted_model_server import ScriptedModelServer, turns
-from outlast.errors import NotReady
+from outlast.errors import ModelError, NotReady
+from tests.fakes.fake_gemini import FakeGemini
+from tests.fakes.service import serving
 
 
 async def endpoints_of(
@@ -156,3 +159,22 @@ async def test_a_server_that_cannot_be_used_is_named_in_one_line(
         with pytest.raises(NotReady, match=problem) as refused:
             await endpoints_of(far=settings)
     assert "\n" not in str(refused.value)
+
+
+async def test_another_model_of_a_server_has_its_own_ways() -> None:
+    with serving(FakeGemini()) as fake:
+        server = ModelSettings(
+            url=fake.url, api="gemini", name="gemini-3.5-flash", api_key=SecretStr(fake.key)
+        )
+        settings = Settings(model=server)
+        async with open_model_servers(settings) as opened:
+            assert opened is not None
+            endpoint = (await opened.endpoints(asyncio.Event()))[""]
+            assert endpoint.ways[0] == "native"
+            assert endpoint.for_model is not None
+            both = await asyncio.gather(*(endpoint.for_model("gemini-2.5-flash") for _ in range(2)))
+            assert both[0] is both[1]
+            assert (both[0].ways[0], both[0].model) == ("tools", "gemini-2.5-flash")
+            with pytest.raises(ModelError, match=r"which ends in /v1beta, and the model's name"):
+                await endpoint.for_model("gemini-unknown")
+        assert sum("gemini-2.5-flash" in request.path for request in fake.received) == 1

@@ -145,3 +145,19 @@ async def test_a_leg_whose_api_cannot_take_a_schema_is_named(temporal: Client, c
             RunFailed, match=r"turn 1: server 'claude': the schema of a decision has no"
         ):
             await stage.run("thinker")
+
+
+async def test_a_model_that_an_agent_names_is_used_in_its_own_way(temporal: Client) -> None:
+    main, other = ScriptedModel([]), ScriptedModel([answer("done")])
+    named = Agent(name="named", instructions="Look.", output=str, model="other-1")
+    probed: list[str] = []
+
+    async def for_model(model: str) -> Endpoint:
+        probed.append(model)
+        return Endpoint(other, 100, ways=("tools",), model=model)
+
+    endpoint = Endpoint(main, 100, ways=("native",), model="main-1", for_model=for_model)
+    async with on_stage(temporal, {"": endpoint}, [named]) as stage:
+        await stage.run("named")
+    assert probed == ["other-1"]
+    assert (other.prompts[0].way, other.prompts[0].model) == ("tools", "other-1")

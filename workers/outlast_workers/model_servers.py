@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import structlog
 from outlast_activities.generation.activity import DEFAULT_SERVER
@@ -12,7 +14,7 @@ from outlast_activities.providers.registry import adapter_of, connected
 from outlast_activities.providers.targets import model_target
 
 from outlast.contracts.agents import Way
-from outlast.errors import ModelError, NotReady
+from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import (
     Completion,
     ModelServer,
@@ -29,6 +31,9 @@ REPORT_EVERY_S = 30.0
 
 PROBE_EVERY_S = 2.0
 """The interval between two probes of a server that does not answer yet."""
+
+MAX_MODELS = 100
+"""Models of legs, agents and specs that a worker calls besides the model of each server."""
 
 log = structlog.get_logger("outlast.worker")
 
@@ -112,6 +117,8 @@ class ModelServers:
             name: _connect(name, server, self._known.get(name)) for name, server in settings.items()
         }
         self._late_probes: list[asyncio.Task[None]] = []
+        self._models: dict[tuple[str, str], Endpoint] = {}
+        self._lock_of = lru_cache(maxsize=MAX_MODELS)(_new_lock)
 
     async def endpoints(self, stop: asyncio.Event) -> dict[str, Endpoint]:
         """Wait for the servers, probe them, and return their endpoints for the activities.
@@ -145,7 +152,8 @@ class ModelServers:
         for task in self._late_probes:
             task.cancel()
         await asyncio.gather(*self._late_probes, return_exceptions=True)
-        await asyncio.gather(*(server.aclose() for server in self._servers.values()))
+        own = [endpoint.server for endpoint in self._models.values()]
+        await asyncio.gather(*(server.aclose() for server in (*self._servers.values(), *own)))
 
     async def _wait_for(self, name: str, stop: asyncio.Event) -> ServerFacts | ModelError:
         """Probe a server until it answers, fails for good, or its time is over."""
@@ -187,19 +195,42 @@ class ModelServers:
             facts = await self._servers[name].probe()
         except ModelError as error:
             return error
-        log.info(
-            "model.probed",
-            server=name or None,
-            url=self._settings[name].url,
-            engine=facts.engine,
-            version=facts.version,
-            model=facts.model,
-            context_tokens=facts.context_tokens,
-            constrained=facts.constrained,
-            ways=",".join(facts.ways),
-        )
+        _log_probed(name, self._settings[name], facts)
         self._known[name] = facts
         return facts
+
+    async def _for_model(self, name: str, model: str) -> Endpoint:
+        """Return the endpoint of another model of a server, which is probed when it is first used.
+
+        Raises `ModelError` if the model cannot be used.
+        """
+        async with self._lock_of(name, model):
+            known = self._models.get((name, model))
+            if known is not None:
+                return known
+            if len(self._models) >= MAX_MODELS:
+                raise ModelError(
+                    f"this worker calls {MAX_MODELS} other models already, and not {model!r}: limit the"
+                    " models of specs, or restart it",
+                    kind=ModelFailure.UNKNOWN_MODEL,
+                )
+            key = f"{name} {model}"
+            settings = self._settings[name].model_copy(update={"name": model})
+            facts = self._known.get(key)
+            server = _connect(name, settings, facts)
+            try:
+                facts = facts or await server.probe()
+                endpoint = _endpoint_of(name, server, settings, facts)
+            except NotReady as refusal:
+                await server.aclose()
+                raise ModelError(str(refusal), kind=ModelFailure.BAD_REQUEST) from None
+            except BaseException:
+                await server.aclose()
+                raise
+            _log_probed(name, settings, facts)
+            self._known[key] = facts
+            self._models[name, model] = endpoint
+            return endpoint
 
     def _endpoint(self, name: str, facts: ServerFacts | ModelError) -> Endpoint:
         settings = self._settings[name]
@@ -208,17 +239,43 @@ class ModelServers:
                 raise NotReady(f"{_table(name)}: {facts.message}")
             log.warning("model.absent", server=name or None, reason=str(facts.message))
             return Endpoint(UnavailableServer(facts), settings.max_tokens)
-        return Endpoint(
-            self._servers[name],
-            settings.max_tokens,
-            constrained=facts.constrained,
-            ways=_ways(name, settings, facts),
-            effort=settings.effort,
-            target=model_target(name, settings.api, settings.url or "", facts.engine),
-            model=settings.name or facts.model or None,
-            images=facts.images if settings.images is None else settings.images,
-            files=facts.files,
-        )
+        endpoint = _endpoint_of(name, self._servers[name], settings, facts)
+        return replace(endpoint, for_model=partial(self._for_model, name))
+
+
+def _new_lock(_name: str, _model: str) -> asyncio.Lock:
+    return asyncio.Lock()
+
+
+def _endpoint_of(
+    name: str, server: ModelServer, settings: ModelSettings, facts: ServerFacts
+) -> Endpoint:
+    """Return the endpoint of a server that was probed. Raises `NotReady` if it cannot be used."""
+    return Endpoint(
+        server,
+        settings.max_tokens,
+        constrained=facts.constrained,
+        ways=_ways(name, settings, facts),
+        effort=settings.effort,
+        target=model_target(name, settings.api, settings.url or "", facts.engine),
+        model=settings.name or facts.model or None,
+        images=facts.images if settings.images is None else settings.images,
+        files=facts.files,
+    )
+
+
+def _log_probed(name: str, settings: ModelSettings, facts: ServerFacts) -> None:
+    log.info(
+        "model.probed",
+        server=name or None,
+        url=settings.url,
+        engine=facts.engine,
+        version=facts.version,
+        model=facts.model,
+        context_tokens=facts.context_tokens,
+        constrained=facts.constrained,
+        ways=",".join(facts.ways),
+    )
 
 
 def _ways(name: str, settings: ModelSettings, facts: ServerFacts) -> tuple[Way, ...]:

@@ -150,6 +150,9 @@ class ModelActivities:
         missing = self._hooks.missing(agent.hooks)
         if missing is not None:
             raise ModelError(missing, kind=ModelFailure.BAD_REQUEST)
+        model = wanted.model or agent.model
+        if endpoint.for_model is not None and model not in (None, endpoint.model):
+            endpoint = await endpoint.for_model(model)
         way = _way(wanted, agent, endpoint)
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
         source = PromptSource(
@@ -160,7 +163,7 @@ class ModelActivities:
             ),
             # Not the digest that the call names: all runs share the caches of schemas.
             schema_key=f"{cached.digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
-            model=wanted.model or agent.model,
+            model=model,
             session=workflow_id,
             allowed=None if wanted.tools is None else frozenset(wanted.tools),
             max_calls=wanted.max_calls,

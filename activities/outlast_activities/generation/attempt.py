@@ -1,6 +1,6 @@
 """One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -67,7 +67,8 @@ class Endpoint:
     JSON Schemas: the prompt then contains the schema. `ways` are the ways in which the server can be
     used, the default first. `effort` is the default. Spans name the server as `target`, and the model as
     `model` if a prompt names none.
-    `images` and `files` are whether its model takes them.
+    `images` and `files` are whether its model takes them. `for_model` returns the endpoint of another model
+    of the server, and raises `ModelError`.
     """
 
     server: ModelServer
@@ -79,6 +80,7 @@ class Endpoint:
     model: str | None = None
     images: bool = True
     files: bool = True
+    for_model: Callable[[str], Awaitable["Endpoint"]] | None = None
 
 
 @dataclass(frozen=True)

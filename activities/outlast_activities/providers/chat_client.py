@@ -15,7 +15,7 @@ from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerOptions
 from outlast.version import __version__
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
-from outlast_activities.providers.http_errors import QUERY_ERRORS, ErrorStatus
+from outlast_activities.providers.http_errors import QUERY_ERRORS, URL_END, ErrorStatus
 from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.streams import AnswerAborted
 
@@ -54,9 +54,12 @@ class ChatClient:
     `key_header` is the header that carries the API key. With `authorization` it is a bearer token.
     """
 
-    def __init__(self, options: ServerOptions, *, key_header: str = AUTHORIZATION) -> None:
+    def __init__(
+        self, options: ServerOptions, *, key_header: str = AUTHORIZATION, url_end: str = URL_END
+    ) -> None:
         self._options = options
         self._has_answered = False
+        self._url_end = url_end
         self._default_model: str | None = None
         self._default_model_lock = asyncio.Lock()
         self._url = _base_url(options.url).rstrip("/")
@@ -107,7 +110,7 @@ class ChatClient:
                 if not names:
                     raise ModelError(
                         f"the model server at {self._options.url} lists no model; check its url, which "
-                        "ends in /v1",
+                        f"ends in {self._url_end}",
                         kind=ModelFailure.UNKNOWN_MODEL,
                     )
                 self._default_model = names[0]
@@ -203,7 +206,7 @@ class ChatClient:
                 "answered without JSON; is it under maintenance?", ModelFailure.OVERLOADED
             )
         return AnswerAborted(
-            "is not a model server's API; check its url, which ends in /v1",
+            f"is not a model server's API; check its url, which ends in {self._url_end}",
             ModelFailure.UNKNOWN_MODEL,
         )
 

@@ -17,9 +17,12 @@ from outlast_activities.providers.error_classes import (
 from outlast_activities.providers.redaction import Redactor
 from outlast_activities.providers.streams import AnswerAborted
 
+URL_END = "/v1"
+"""The end of the URLs of most APIs."""
+
 _ADVICE = {
     ModelFailure.AUTHENTICATION: "check the server's api_key (OUTLAST_MODEL__API_KEY) and its account",
-    ModelFailure.UNKNOWN_MODEL: "check the server's url, which ends in /v1, and the model's name",
+    ModelFailure.UNKNOWN_MODEL: "check the server's url, which ends in {url_end}, and the model's name",
 }
 
 
@@ -37,15 +40,17 @@ QUERY_ERRORS = (httpx2.HTTPError, ErrorStatus, AnswerAborted, ValueError, Recurs
 """What a request that generates nothing can raise, if its answer cannot be used."""
 
 
-def model_error(error: Exception, *, url: str, model: str | None, redactor: Redactor) -> ModelError:
-    """Return an error of a request, classified."""
+def model_error(
+    error: Exception, *, url: str, model: str | None, redactor: Redactor, url_end: str = URL_END
+) -> ModelError:
+    """Return an error of a request, classified. `url_end` is the end of the URLs of the API."""
     server = f"the model server at {url}"
     if isinstance(error, httpx2.TimeoutException):
         return ModelError(f"{server} did not answer in time", kind=ModelFailure.TIMEOUT)
     if isinstance(error, httpx2.HTTPError):
         return _connection_error(error, server, redactor)
     if isinstance(error, ErrorStatus):
-        return _answered_error(error, server, model, redactor)
+        return _answered_error(error, server, model, redactor, url_end)
     reason = _one_line(redactor.clean(str(error) or type(error).__name__))
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         reason = f"sent invalid JSON: {reason}"
@@ -69,12 +74,12 @@ def _connection_error(cause: BaseException, server: str, redactor: Redactor) -> 
 
 
 def _answered_error(
-    error: ErrorStatus, server: str, model: str | None, redactor: Redactor
+    error: ErrorStatus, server: str, model: str | None, redactor: Redactor, url_end: str
 ) -> ModelError:
     words = redactor.clean(words_of(error.body) or "without a reason")
     failure = failure_of_answer(error.status, error.body, words)
     for_model = f" for model {model!r}" if model else ""
-    advice = f"; {_ADVICE[failure]}" if failure in _ADVICE else ""
+    advice = f"; {_ADVICE[failure].format(url_end=url_end)}" if failure in _ADVICE else ""
     return ModelError(
         f"{server} answered {error.status}{for_model}: {_one_line(words)}{advice}",
         kind=failure,

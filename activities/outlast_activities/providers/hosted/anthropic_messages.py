@@ -57,6 +57,7 @@ class AnthropicMessages:
 
     name = "anthropic"
     key_header = "x-api-key"
+    url_end = "/v1"
     schemas = ANTHROPIC
     media = MEDIA
     headers: Mapping[str, str] = {"anthropic-version": VERSION}

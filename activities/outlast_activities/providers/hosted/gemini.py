@@ -78,6 +78,7 @@ class Gemini:
 
     name = "gemini"
     key_header = "x-goog-api-key"
+    url_end = "/v1beta"
     schemas = GEMINI
     media = MEDIA
     headers: Mapping[str, str] = {}

@@ -79,6 +79,7 @@ class OpenAIResponses:
 
     name = "openai-responses"
     key_header = "authorization"
+    url_end = "/v1"
     schemas = OPENAI
     media = MEDIA
     headers: Mapping[str, str] = {}

@@ -49,6 +49,7 @@ class HostedApi(Protocol):
 
     name: str
     key_header: str
+    url_end: str
     schemas: SchemaDialect
     media: MediaLimits
     headers: Mapping[str, str]
@@ -101,7 +102,7 @@ class HostedServer:
         self._model = options.model
         self._breaker = Breaker()
         self._timeouts = TokenTimeouts(options.timeout_s, options.gap_s)
-        self._client = ChatClient(options, key_header=api.key_header)
+        self._client = ChatClient(options, key_header=api.key_header, url_end=api.url_end)
         self._redactor = Redactor(clean_api_key(options.api_key))
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
@@ -198,4 +199,6 @@ class HostedServer:
         url = self._options.url
         if isinstance(error, AnswerAborted):
             return ModelError(f"the model server at {url} {error}", kind=error.failure)
-        return model_error(error, url=url, model=model, redactor=self._redactor)
+        return model_error(
+            error, url=url, model=model, redactor=self._redactor, url_end=self.api.url_end
+        )
