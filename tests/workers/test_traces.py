@@ -1,6 +1,7 @@
 """The trace of a run, as a collector receives it from a real worker process."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -11,9 +12,12 @@ from typing import Any
 
 import httpx2
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from opentelemetry.trace import StatusCode
 from outlast_activities.telemetry.run_traces import span_id_of, trace_id_of
 from outlast_workers.local.ports import free_port
+from outlast_workers.tracing import MCP_SCOPE, without_texts
 from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import Script, ScriptedModelServer, Steps
@@ -60,13 +64,14 @@ async def worker(
     settings: Mapping[str, str],
     *,
     queue: str,
+    agents: str = "tests.workers.traced_agents",
 ) -> AsyncIterator[ScriptedModelServer]:
     """Run a worker process, and yield its model server."""
     async with ScriptedModelServer(script) as model:
         process = WorkerUnderTest(
             address=temporal.service_client.config.target_host,
             model_url=model.url,
-            agents="tests.workers.traced_agents",
+            agents=agents,
             log=tmp_path / "worker.log",
             settings={
                 **{f"OUTLAST_QUEUES__{role}": queue for role in ("WORKFLOWS", "GENERATE", "TOOLS")},
@@ -246,6 +251,40 @@ async def test_a_run_without_a_caller_has_a_trace_that_its_id_gives(
     (called,) = receiver.named("execute_tool")
     assert called.attributes["gen_ai.tool.call.arguments"] == '{"order":"A1"}'
     assert called.attributes["gen_ai.tool.call.result"] == '"A1 CANARY-RESULT"'
+
+
+async def test_a_trace_continues_at_an_mcp_server(temporal: TemporalClient, tmp_path: Path) -> None:
+    agents = "tests.workers.traced_mcp_agents"
+    fails = calling("notes_fail", reason="CANARY-ERROR")
+    unknown = calling("notes_read_notes", number="CANARY-NUMBER")
+    steps = Steps(calling("notes_show_trace"), fails, unknown, ANSWER)
+    with receiving() as receiver:
+        async with worker(
+            temporal, tmp_path, receiver, steps, {}, queue="traced-mcp", agents=agents
+        ) as model:
+            run = await Client(temporal).start("writer", "go", task_queue="traced-mcp")
+            await run.result()
+            told = str(model.requests[1].messages)
+    sent = receiver.named("MCP send tools/call show_trace")
+    (executed,) = receiver.named("execute_tool notes_show_trace")
+    assert [span.parent_id for span in sent] == [executed.span_id]
+    assert f"00-{sent[0].trace_id}-{sent[0].span_id}-01" in told
+    assert receiver.named("execute_tool notes_fail")[0].failed
+    assert "CANARY" not in repr(
+        [(one.attributes, one.message, one.events) for one in receiver.spans]
+    )
+
+
+def test_the_text_of_an_error_of_mcps_sdk_is_not_exported() -> None:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer(MCP_SCOPE)
+    with contextlib.suppress(ValueError), tracer.start_as_current_span("MCP send") as span:
+        raise ValueError("CANARY")
+    assert isinstance(span, ReadableSpan)
+    assert "CANARY" in span.to_json()
+    exported = without_texts(span)
+    assert "CANARY" not in exported.to_json()
+    assert exported.context == span.context
+    assert exported.status.status_code is StatusCode.ERROR
 
 
 def check_metrics(scraped: str) -> None:

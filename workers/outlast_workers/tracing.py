@@ -8,7 +8,7 @@ the run. `outlast_activities.telemetry.run_traces` computes its ids.
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -18,9 +18,10 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import Link, SpanContext, StatusCode
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.run_traces import SPAN_IDS, context_of, run_span, span_ids
 from outlast_activities.telemetry.spans import error_type
@@ -60,6 +61,9 @@ SPANS_INTERVAL_S = 2.0
 EXPORT_TIMEOUT_S = 5.0
 """Bounds one export with its retries. While the collector is down, spans are dropped."""
 
+MCP_SCOPE = "mcp-python-sdk"
+"""The scope of the spans that MCP's SDK makes."""
+
 ORIGIN_HEADER = "outlast-trace-origin"
 """Header of a lookup: what the span of the run is a child of, or linked to."""
 
@@ -81,7 +85,7 @@ def open_provider(otlp_endpoint: str, service_name: str) -> ReplaySafeTracerProv
     provider = create_tracer_provider(
         resource=resource, shutdown_on_exit=False, id_generator=_RunIds()
     )
-    spans = OTLPSpanExporter(
+    spans = SpanExporter(
         endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
     )
     provider.add_span_processor(
@@ -99,6 +103,34 @@ def plugins() -> tuple[Plugin, ...]:
     return (
         OpenTelemetryPlugin(add_temporal_spans=False),
         SimplePlugin("OutlastTraces", interceptors=[RunTraces()]),
+    )
+
+
+class SpanExporter(OTLPSpanExporter):
+    """Exports spans without the texts of errors that MCP's SDK adds to its own: they can contain data."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans to the collector."""
+        return super().export([without_texts(span) for span in spans])
+
+
+def without_texts(span: ReadableSpan) -> ReadableSpan:
+    """Return a span of MCP's SDK without the text of its error, and any other span as it is."""
+    scope = span.instrumentation_scope
+    if scope is None or scope.name != MCP_SCOPE:
+        return span
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=span.attributes,
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=scope,
     )
 
 

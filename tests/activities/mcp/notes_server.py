@@ -70,6 +70,12 @@ def show_secret(ctx: Context) -> str:
 
 
 @server.tool()
+def show_trace(ctx: Context) -> str:
+    """Show the trace context that the client sent."""
+    return str((ctx.request_context.meta or {}).get("traceparent"))
+
+
+@server.tool()
 def much(size: int) -> str:
     """Return much text."""
     return "x" * size
