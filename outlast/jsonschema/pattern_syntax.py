@@ -206,7 +206,7 @@ class _Parser:
 
     def _group(self) -> Node:
         self._deeper()
-        node = self._opened()
+        node = self._group_content()
         if not self._take(")"):
             raise self._error("unterminated group")
         self._depth -= 1
@@ -217,7 +217,7 @@ class _Parser:
         if self._depth > MAX_GROUPS:
             raise self._error(f"groups nested deeper than {MAX_GROUPS}")
 
-    def _opened(self) -> Node:
+    def _group_content(self) -> Node:
         for sign, (ahead, negated) in _LOOKS.items():
             if self._take(sign):
                 return Look(self._alternatives(), ahead, negated)

@@ -132,7 +132,7 @@ async def _send(run: "Run", decision: HumanDecision, request: PendingRequest | N
             try:
                 return await run.decide(decision, update_id=update_id)
             except RunNotFound:
-                settled = await _settled(run, decision)
+                settled = await _recorded_outcome(run, decision)
                 if settled is None:
                     raise
                 return f"{settled.outcome} {settled.request_id}"
@@ -143,7 +143,7 @@ async def _send(run: "Run", decision: HumanDecision, request: PendingRequest | N
         ) from None
 
 
-async def _settled(run: "Run", decision: HumanDecision) -> SettledRequest | None:
+async def _recorded_outcome(run: "Run", decision: HumanDecision) -> SettledRequest | None:
     """Return what an ended run recorded about a decision that is repeated, or None."""
     try:
         settled = (await run.result()).decisions

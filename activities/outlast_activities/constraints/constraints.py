@@ -29,17 +29,17 @@ from outlast_activities.constraints.engines import (
 )
 from outlast_activities.constraints.nodes import (
     branches_say_more,
-    ended,
     is_annotation,
     is_costly_length,
     is_decimal,
     is_number,
     merged_nodes,
-    opened,
     types_of_node,
     values_of_type,
     with_any_name,
     with_required,
+    with_unknown_properties,
+    without_rest,
 )
 from outlast_activities.constraints.portable_patterns import (
     portable_pattern,
@@ -190,7 +190,7 @@ class _Division:
             merged = merged_nodes(kept, plain)
             if merged is None:
                 self._move(path, "allOf")
-                return opened(kept)
+                return with_unknown_properties(kept)
             kept = merged
         return self._without_combinations(kept, path) if {"oneOf", "allOf"} & kept.keys() else kept
 
@@ -202,7 +202,9 @@ class _Division:
                 branches = self._branches(node["anyOf"], f"{path}anyOf.")
                 return self._only(node, "anyOf", branches, path)
             self._move(path, "anyOf")
-            node = opened({key: value for key, value in node.items() if key != "anyOf"})
+            node = with_unknown_properties(
+                {key: value for key, value in node.items() if key != "anyOf"}
+            )
         if "const" in node:
             return self._only(node, "const", node["const"], path)
         return self._with_values(node, path)
@@ -216,7 +218,7 @@ class _Division:
         if "enum" in node:
             return self._only(node, "enum", values_of_type(node), path)
         if any(keyword in node for keyword in _PROPERTY_CONDITIONS):
-            node = opened(node)
+            node = with_unknown_properties(node)
         if "prefixItems" in node and not self._is_enforced("prefixItems", node):
             node = self._without_prefix(node, path)
         kept: Schema = {}
@@ -241,7 +243,7 @@ class _Division:
         kept = {key: value for key, value in node.items() if key not in ("prefixItems", "items")}
         self._move(path, "prefixItems")
         if node.get("items") is False:
-            return ended(node, kept)
+            return without_rest(node, kept)
         if "items" in node:
             self._move(path, "items")
         return kept
@@ -332,7 +334,7 @@ class _Division:
             # Engines, and outlines before them, would forbid other properties by default.
             kept.setdefault("additionalProperties", True)
         if kept.get("items") is False and (self.engine not in VLLM or "prefixItems" not in kept):
-            kept = ended(kept, {key: value for key, value in kept.items() if key != "items"})
+            kept = without_rest(kept, {key: value for key, value in kept.items() if key != "items"})
         counted = {"minItems", "maxItems"} & kept.keys()
         if (self.engine in VLLM) if "prefixItems" in kept else counted:
             # xgrammar knows no items otherwise, and gives only the empty list.

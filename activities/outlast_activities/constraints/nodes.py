@@ -77,14 +77,14 @@ def with_required(node: Schema) -> Schema:
     return opened
 
 
-def ended(node: Schema, kept: Schema) -> Schema:
+def without_rest(node: Schema, kept: Schema) -> Schema:
     """Set `maxItems` so that nothing follows the prefix."""
     first: Any = node.get("prefixItems", [])
     most: Any = node.get("maxItems", len(first))
     return {**kept, "maxItems": min(most, len(first))}
 
 
-def opened(node: Schema) -> Schema:
+def with_unknown_properties(node: Schema) -> Schema:
     """Allow properties that only the check knows."""
     closed = "patternProperties" in node or "additionalProperties" not in node
     about_objects = "object" in types_of_node(node) or "properties" in node

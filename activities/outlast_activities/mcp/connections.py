@@ -96,7 +96,7 @@ class McpConnection:
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool. Raises `NotConnected`, `ConnectionLost`, or `ToolError` if it is rejected."""
 
-        async def made(client: Client) -> CallToolResult | InputRequiredResult:
+        async def send(client: Client) -> CallToolResult | InputRequiredResult:
             result: CallToolResult | InputRequiredResult = await client.session.call_tool(
                 tool,
                 arguments,
@@ -106,7 +106,7 @@ class McpConnection:
             )
             return result
 
-        return await self._on_loop(lambda: self._with_client(made))
+        return await self._on_loop(lambda: self._with_client(send))
 
     def clean(self, text: str) -> str:
         """Return a text of the server without its credentials."""

@@ -16,7 +16,7 @@ from outlast_activities.policies.schema_keywords import (
     places_of,
     type_problem,
 )
-from outlast_activities.policies.schema_problem import Problem, Step, shown
+from outlast_activities.policies.schema_problem import Problem, Step, value_text
 from outlast_activities.policies.value_keys import value_key
 
 MAX_STEPS = 1_000_000
@@ -69,7 +69,7 @@ class Evaluation:
         if schema is True or schema == {}:
             return None
         if schema is False:
-            return Problem(lambda: f"False schema does not allow {shown(value)}")
+            return Problem(lambda: f"False schema does not allow {value_text(value)}")
         key = (id(schema), id(value))
         if key in self._known:
             return self._known[key]

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from outlast_activities.policies.formats import FORMATS
-from outlast_activities.policies.schema_problem import Problem, Step, shown
+from outlast_activities.policies.schema_problem import Problem, Step, value_text
 from outlast_activities.policies.value_keys import type_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def type_problem(_: "Evaluation", types: Any, value: Any, __: Mapping[str, Any])
     if kind == "number" and "integer" in names and isinstance(value, float) and value.is_integer():
         return None
     listed = ", ".join(repr(name) for name in names)
-    return Problem(lambda: f"{shown(value)} is not of type {listed}")
+    return Problem(lambda: f"{value_text(value)} is not of type {listed}")
 
 
 def _ref(run: "Evaluation", reference: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
@@ -38,20 +38,20 @@ def _ref(run: "Evaluation", reference: Any, value: Any, _: Mapping[str, Any]) ->
 def _enum(run: "Evaluation", values: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
     if run.key(value) in run.enum_keys(values):
         return None
-    return Problem(lambda: f"{shown(value)} is not one of {shown(values)}")
+    return Problem(lambda: f"{value_text(value)} is not one of {value_text(values)}")
 
 
 def _const(run: "Evaluation", wanted: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
     if run.key(value) == run.key(wanted):
         return None
-    return Problem(lambda: f"{shown(wanted)} was expected")
+    return Problem(lambda: f"{value_text(wanted)} was expected")
 
 
 def _limit(words: str, holds: Callable[[Any, Any], bool]) -> Keyword:
     def check(_: "Evaluation", limit: Any, value: Any, __: Mapping[str, Any]) -> Problem | None:
         if type_of(value) not in ("integer", "number") or holds(value, limit):
             return None
-        return Problem(lambda: f"{shown(value)} is {words} of {shown(limit)}")
+        return Problem(lambda: f"{value_text(value)} is {words} of {value_text(limit)}")
 
     return check
 
@@ -65,7 +65,7 @@ def _multiple_of(_: "Evaluation", step: Any, value: Any, __: Mapping[str, Any]) 
         parts = Fraction(step) if isinstance(step, int) else Fraction(repr(step))
         if (whole / parts).denominator == 1:
             return None
-    return Problem(lambda: f"{shown(value)} is not a multiple of {shown(step)}")
+    return Problem(lambda: f"{value_text(value)} is not a multiple of {value_text(step)}")
 
 
 def _is_finite(value: float) -> bool:
@@ -76,7 +76,7 @@ def _size(kind: type[Any], words: str, holds: Callable[[int, int], bool]) -> Key
     def check(_: "Evaluation", limit: Any, value: Any, __: Mapping[str, Any]) -> Problem | None:
         if not isinstance(value, kind) or holds(len(value), limit):
             return None
-        return Problem(lambda: f"{shown(value)} {words.format(limit)}")
+        return Problem(lambda: f"{value_text(value)} {words.format(limit)}")
 
     return check
 
@@ -84,7 +84,7 @@ def _size(kind: type[Any], words: str, holds: Callable[[int, int], bool]) -> Key
 def _pattern(run: "Evaluation", pattern: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
     if not isinstance(value, str) or run.matches(pattern, value):
         return None
-    return Problem(lambda: f"{shown(value)} does not match {pattern!r}")
+    return Problem(lambda: f"{value_text(value)} does not match {pattern!r}")
 
 
 def _format(run: "Evaluation", name: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
@@ -92,7 +92,7 @@ def _format(run: "Evaluation", name: Any, value: Any, _: Mapping[str, Any]) -> P
     if check is None or not isinstance(value, str):
         return None
     run.spend_on_text(value)
-    return None if check(value) else Problem(lambda: f"{shown(value)} is not a {name!r}")
+    return None if check(value) else Problem(lambda: f"{value_text(value)} is not a {name!r}")
 
 
 def _items(run: "Evaluation", schema: Any, value: Any, node: Mapping[str, Any]) -> Problem | None:
@@ -133,9 +133,11 @@ def _contains(
     count = sum(run.is_valid(schema, item) for item in value)
     if count < least:
         some = f"{least:,} items" if least > 1 else "items"
-        return Problem(lambda: f"{shown(value)} does not contain {some} of the given schema")
+        return Problem(lambda: f"{value_text(value)} does not contain {some} of the given schema")
     if most is not None and count > most:
-        return Problem(lambda: f"{shown(value)} contains more than {most:,} items of the schema")
+        return Problem(
+            lambda: f"{value_text(value)} contains more than {most:,} items of the schema"
+        )
     return None
 
 
@@ -144,7 +146,7 @@ def _unique_items(run: "Evaluation", unique: Any, value: Any, _: Any) -> Problem
         return None
     if len({run.key(item) for item in value}) == len(value):
         return None
-    return Problem(lambda: f"{shown(value)} has non-unique elements")
+    return Problem(lambda: f"{value_text(value)} has non-unique elements")
 
 
 def _properties(run: "Evaluation", schemas: Any, value: Any, _: Any) -> Problem | None:
@@ -255,7 +257,7 @@ def _one_of(run: "Evaluation", schemas: Any, value: Any, _: Any) -> Problem | No
     if count == 1:
         return None
     if count:
-        return Problem(lambda: f"{shown(value)} is valid under {count} of the given schemas")
+        return Problem(lambda: f"{value_text(value)} is valid under {count} of the given schemas")
     return _of_branches([problem for problem in problems if problem is not None], value)
 
 
@@ -265,13 +267,15 @@ def _of_branches(problems: list[Problem], value: Any) -> Problem:
     nearest = [problem for problem in problems if len(problem.path) == deepest]
     if len(nearest) == 1:
         return Problem(nearest[0].message, nearest[0].path, weak=True)
-    return Problem(lambda: f"{shown(value)} is not valid under any of the given schemas", weak=True)
+    return Problem(
+        lambda: f"{value_text(value)} is not valid under any of the given schemas", weak=True
+    )
 
 
 def _not(run: "Evaluation", schema: Any, value: Any, _: Any) -> Problem | None:
     if not run.is_valid(schema, value):
         return None
-    return Problem(lambda: f"{shown(value)} should not be valid under {shown(schema)}")
+    return Problem(lambda: f"{value_text(value)} should not be valid under {value_text(schema)}")
 
 
 def _if(run: "Evaluation", schema: Any, value: Any, node: Mapping[str, Any]) -> Problem | None:

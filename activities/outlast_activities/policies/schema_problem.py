@@ -26,7 +26,7 @@ class Problem:
         return Problem(self.message, (step, *self.path), self.weak)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value for a message."""
     try:
         return repr(value)

@@ -22,6 +22,7 @@ from ag_ui.core import (
     RunStartedEvent,
     UserMessage,
 )
+from ag_ui.core import Message as AguiMessage
 from pydantic import JsonValue, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,7 +36,6 @@ from outlast.contracts.requests import MAX_SAY_BYTES
 from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
-    AguiMessage,
     MessageWriter,
     decision_of,
     interrupt,

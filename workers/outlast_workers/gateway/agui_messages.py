@@ -22,6 +22,7 @@ from ag_ui.core import (
     ToolMessage,
     UserMessage,
 )
+from ag_ui.core import Message as AguiMessage
 from pydantic import JsonValue
 
 from outlast.client.waiting import request_summary
@@ -31,8 +32,6 @@ from outlast.errors import BadRequest
 from outlast.text.json_text import to_json
 from outlast.validation import validated
 from outlast_workers.gateway.run_events import EventReader, RunEvent
-
-AguiMessage = UserMessage | AssistantMessage | ToolMessage
 
 
 def last_user_message(body: RunAgentInput) -> UserMessage:
