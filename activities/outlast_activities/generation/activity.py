@@ -18,10 +18,10 @@ from outlast_activities.generation.attempt import (
     Checker,
     Endpoint,
     GenerationAttempt,
-    PromptSource,
 )
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.prompt_memory import PromptMemory
+from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance

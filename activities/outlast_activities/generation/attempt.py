@@ -1,27 +1,26 @@
 """One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue, ValidationError
 from temporalio import activity
 
-from outlast.contracts.agents import Effort, PinnedAgent, Way
+from outlast.contracts.agents import Effort, Way
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
-from outlast.contracts.messages import Decision, Message, Opaque
+from outlast.contracts.messages import Decision, Opaque
 from outlast.errors import ModelError, ModelFailure, Retry
 from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast.transcripts import decision_json
 from outlast.turns import RejectedText
-from outlast_activities.generation.answer_streams import CallStreams
 from outlast_activities.generation.decision_text import decision_value
 from outlast_activities.generation.prompt_media import PromptMedia, media_problem
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
-from outlast_activities.generation.prompts import tools_of, trim_results, turns_of
+from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.decision_check import size_problem
@@ -81,26 +80,6 @@ class Endpoint:
     images: bool = True
     files: bool = True
     for_model: Callable[[str], Awaitable["Endpoint"]] | None = None
-
-
-@dataclass(frozen=True)
-class PromptSource:
-    """What the prompts of a model call are made of. `streams` take the texts of their answers."""
-
-    agent: PinnedAgent
-    transcript: Sequence[Message]
-    schema: dict[str, Any]
-    schema_key: str
-    model: str | None
-    session: str
-    allowed: frozenset[str] | None = None
-    max_calls: int | None = None
-    may_answer: bool = True
-    way: Way = "decision"
-    effort: Effort | None = None
-    answer_schema: dict[str, Any] = field(default_factory=dict)
-    streams: CallStreams | None = None
-    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -301,24 +280,10 @@ class GenerationAttempt:
         )
 
     def _prompt(self) -> Prompt:
-        source = self._source
-        return Prompt(
-            turns=turns_of(trim_results(source.transcript, self.memory.trimmed)),
-            schema=source.schema,
-            schema_key=source.schema_key,
+        return self._source.prompt(
+            trimmed=self.memory.trimmed,
             max_tokens=self._max_tokens,
-            instructions=source.agent.instructions,
-            agent=source.agent.name,
-            tools=tools_of(source.agent),
-            allowed=source.allowed,
-            max_calls=source.max_calls,
-            may_answer=source.may_answer,
-            answer_schema=source.answer_schema,
-            way=source.way,
-            effort=source.effort,
-            shown_schema=None if self._endpoint.constrained else source.agent.output_schema,
-            model=source.model,
-            session=source.session,
+            shows_schema=not self._endpoint.constrained,
             decoding=self._decoding,
             rejected=self._rejected(),
         )

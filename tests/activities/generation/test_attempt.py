@@ -14,9 +14,9 @@ from outlast_activities.generation.attempt import (
     Checker,
     Endpoint,
     GenerationAttempt,
-    PromptSource,
 )
 from outlast_activities.generation.prompt_memory import TEMPLATE_TOKENS, PromptMemory
+from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.generation.prompts import TRIMMED
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.recovery import MAX_COMPLETIONS
