@@ -30,6 +30,7 @@ ALERT_METRICS = {
 VERSION = 'task_queue="tools", deployment="outlast", build_id="2026-11-24"'
 ATTEMPTS = '{task_queue="t", activity_type="a"}'
 STEADY = "{}+0x40"
+PROMPTS = "gen_ai_client_operation_duration_seconds_count"
 
 FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "OutlastDemandDown": (
@@ -66,6 +67,16 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             f"temporal_activity_execution_failed_total{ATTEMPTS}": "0+1x40",
             f"temporal_activity_execution_latency_seconds_count{ATTEMPTS}": "0+10x40",
+        },
+    ),
+    "OutlastModelCallsFail": (
+        {
+            f'{PROMPTS}{{gen_ai_request_model="m", error_type="ModelThrottled"}}': "0+3x40",
+            f'{PROMPTS}{{gen_ai_request_model="m", error_type=""}}': "0+7x40",
+        },
+        {
+            f'{PROMPTS}{{gen_ai_request_model="m", error_type="ModelThrottled"}}': "0+1x40",
+            f'{PROMPTS}{{gen_ai_request_model="m", error_type=""}}': "0+9x40",
         },
     ),
     "OutlastModelMemoryFull": (
