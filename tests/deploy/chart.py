@@ -85,6 +85,14 @@ SETS: dict[str, tuple[str, ...]] = {
         "gateway.eventsTokenSecret=outlast-gateway",
         "networkPolicy.gatewayPeers[0].namespaceSelector.matchLabels.name=gateways",
     ),
+    "promotion": (
+        "gpu",
+        "promotion.enabled=true",
+        "promotion.ramp={5,50}",
+        "promotion.gates[0].agent=refund-desk",
+        "promotion.gates[0].input=Where is order A-1042?",
+        "promotion.minRuns=20",
+    ),
     "OpenShift": (
         "cpu",
         "podSecurityContext.runAsUser=null",
@@ -227,7 +235,7 @@ class Release:
 
 def _pods(objects: tuple[Object, ...]) -> Iterator[Pod]:
     for one in objects:
-        if one["kind"] in {"Deployment", "StatefulSet", "WorkerDeployment"}:
+        if one["kind"] in {"Deployment", "StatefulSet", "WorkerDeployment", "Job"}:
             yield Pod(one, one["spec"]["template"])
         elif one["kind"] == "ScaledJob":
             yield Pod(one, one["spec"]["jobTargetRef"]["template"])

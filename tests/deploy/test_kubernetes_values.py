@@ -31,6 +31,8 @@ REFUSED = [
         "workers.tools.replcas=2",
         "at '/workers/tools': additional properties 'replcas' not allowed",
     ),
+    ("worker-controller", "promotion.enabled=true", "promotion.enabled needs versioning.enabled"),
+    ("cpu", "promotion.ramp={0,50}", "at '/promotion/ramp/0': exclusiveMinimum: got 0, want 0"),
     ("cpu", "scaling.trigger=keda", "at '/scaling/trigger': value must be one of 'none', 'external'"),
     ("cpu", "scaling.pollingIntervalS=1", "at '/scaling/pollingIntervalS': minimum: got 1, want 5"),
     ("cpu", "workers.tool.replicas=2", "at '/workers/tool': missing property 'role'"),

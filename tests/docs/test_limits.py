@@ -155,6 +155,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "run_commands.EXIT_FAILED",
         "console.EXIT_INTERRUPTED",
         "commands.EXIT_DRAINING",
+        "commands.EXIT_FAILED",
         "commands.EXIT_INTERRUPTED",
         "commands.EXIT_STOPPED",
         "run_commands.EXIT_STOPPED",

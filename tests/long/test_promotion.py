@@ -245,13 +245,13 @@ async def test_a_build_whose_runs_fail_gets_no_more_of_them(tmp_path: Path) -> N
         await on.worker("v2", BUILD_IS_BROKEN="1")
         gated = await on.promote("v2", "--gate=desk=hi")
         status, result = await gated.ended()
-        assert (status, result["outcome"]) == (1, "gate")
+        assert (status, result["outcome"]) == (3, "gate")
         assert "this build is broken" in result["reason"]
         assert (await on.builds())["v2"]["status"] == "new", "no run of a user started on it"
         async with on.traffic():
             command = await on.promote("v2", "--ramp=50", "--hold=60", "--min-runs=20")
             status, result = await command.ended()
-        assert (status, result["outcome"]) == (1, "failure_rate"), command.progress
+        assert (status, result["outcome"]) == (3, "failure_rate"), command.progress
         assert "Its ramp is 0 % now: new runs start on v1" in result["reason"]
         assert result["runs"]["failed"] >= 2
         assert await on.ended()
@@ -275,7 +275,7 @@ async def test_ctrl_c_leaves_the_ramp_and_says_so(tmp_path: Path) -> None:
         await on.worker("v3")
         other = await on.promote("v3")
         status, result = await other.ended()
-        assert (status, result["outcome"]) == (1, "conflict")
+        assert (status, result["outcome"]) == (3, "conflict")
         assert "build 'v2' is ramping at 20 %" in result["reason"]
 
 

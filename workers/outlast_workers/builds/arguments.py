@@ -27,8 +27,9 @@ Sends new runs to a build, step by step. Waits until its workers poll every task
 runs the gates on it, ramps it, and makes it current. If too many runs fail, the ramp is ended. Runs that
 have started stay on their build. Repeat a command that was killed: it goes on where it stopped.
 
-Exit status: 0 if the build is current, 1 if it was stopped, 3 if it is current and --drain-timeout is over
-while older builds have open runs, 130 after Ctrl-C, which changes nothing.
+Exit status: 0 if the build is current, 1 after an error of Temporal, 3 if the build was stopped, 4 if it is
+current and --drain-timeout is over while older builds have open runs, 130 after Ctrl-C, which changes
+nothing.
 """
 
 BUILDS = """\

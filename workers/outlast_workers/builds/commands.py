@@ -31,8 +31,13 @@ from outlast_workers.settings import Settings
 CONNECT_WAIT_S = 10.0
 """Seconds to reach the Temporal server."""
 
-EXIT_STOPPED = 1
-EXIT_DRAINING = 3
+EXIT_FAILED = 1
+"""Temporal does not answer, or rejects the connection: the same command may succeed later."""
+
+EXIT_STOPPED = 3
+"""The build must not get more runs. `outlast run` ends with the same status if a run stops."""
+
+EXIT_DRAINING = 4
 EXIT_INTERRUPTED = 130
 
 STATE_TIMEOUT_S = 5.0
@@ -79,7 +84,7 @@ async def show_builds(settings: Settings, options: argparse.Namespace) -> int:
         _print(build_lines(rows))
         for build_id, problem in deleted.items():
             _say(f"deleted {build_id}" if problem is None else f"{build_id} stays: {problem}")
-    return EXIT_STOPPED if any(deleted.values()) else 0
+    return EXIT_FAILED if any(deleted.values()) else 0
 
 
 async def _rows(deployment: Deployment) -> list[BuildRow]:
@@ -109,7 +114,7 @@ async def promote_build(settings: Settings, options: argparse.Namespace) -> int:
     except PromotionStopped as stop:
         outcome, reason, status = stop.cause.value, str(stop), EXIT_STOPPED
     except RPCError as error:
-        outcome, status = "server_error", EXIT_STOPPED
+        outcome, status = "server_error", EXIT_FAILED
         reason = f"Temporal returned an error: {error.message or error.status.name}. {REPEAT}"
     except asyncio.CancelledError:
         outcome, status = "interrupted", EXIT_INTERRUPTED
