@@ -1,5 +1,8 @@
 """Agents whose tools make effects at a ledger, served in worker processes that tests kill."""
 
+import asyncio
+from datetime import timedelta
+
 from outlast import Agent, ToolContext, tool
 from tests.long.ledger import ask, make
 
@@ -22,6 +25,13 @@ async def transfer_unverified(context: ToolContext, order_id: str, port: int) ->
     """Transfer money at a bank that cannot verify it."""
     await make(context, port, order_id)
     return "transferred"
+
+
+@tool(effect="read", timeout=timedelta(seconds=8))
+async def check_balance() -> str:
+    """Check the balance. It is short enough for a local activity, and long enough to be killed."""
+    await asyncio.sleep(1)
+    return "enough"
 
 
 @tool(effect="idempotent")
@@ -57,5 +67,7 @@ async def charge(context: ToolContext, port: int) -> str:
     raise ValueError("declined")
 
 
-payer = Agent(name="payer", instructions="Pay.", tools=[transfer_verified, transfer_unverified])
+payer = Agent(
+    name="payer", instructions="Pay.", tools=[transfer_verified, transfer_unverified, check_balance]
+)
 traveller = Agent(name="traveller", instructions="Travel.", tools=[book, book_unrepeatably, charge])

@@ -52,14 +52,24 @@ async def site(
             await worker.terminate()
 
 
+def local_tools(*, enabled: bool) -> dict[str, str]:
+    """Return the setting of a worker that runs short tools as local activities, or as ordinary ones."""
+    return {"OUTLAST_TOOLS__LOCAL": str(enabled).lower()}
+
+
 def calling(tool: str, **arguments: object) -> str:
-    return json.dumps({"tool_calls": [{"tool": tool, "arguments": arguments}]})
+    return calling_all((tool, arguments))
+
+
+def calling_all(*calls: tuple[str, dict[str, object]]) -> str:
+    made = [{"tool": tool, "arguments": arguments} for tool, arguments in calls]
+    return json.dumps({"tool_calls": made})
 
 
 ANSWER = '{"answer":"done"}'
 
 
-async def reached(condition: Callable[[], bool], within_s: float = 20) -> None:
+async def reached(condition: Callable[[], bool], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)

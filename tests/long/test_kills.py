@@ -16,9 +16,11 @@ from outlast import BadRequest, Client
 from outlast.client.runs import Run
 from outlast.terminal.inbox import InboxEntry, read_inbox
 from tests.long.ledger import PLACES, Ledger, Place
-from tests.long.site import ANSWER, calling, reached, site
+from tests.long.site import ANSWER, calling, calling_all, local_tools, reached, site
 
-KILLS = 25
+KILLS = 13
+"""In each of two tests: with local tools and without."""
+
 TOOLS = ("transfer_verified", "transfer_unverified")
 INTERRUPTED = KILLS * len(TOOLS)
 
@@ -84,14 +86,34 @@ def table_of(payments: list[Payment], ledger: Ledger, verified: Counter[str]) ->
     return Table(title, columns, rows)
 
 
+async def local_calls(client: Client, payments: list[Payment], tool: str) -> int:
+    """Return how many calls of a tool completed as local activities."""
+    count = 0
+    for payment in payments:
+        handle = client.temporal.get_workflow_handle(payment.run.id)
+        for event in (await handle.fetch_history()).events:
+            marker = event.marker_recorded_event_attributes
+            if marker.marker_name == "core_local_activity":
+                call = json.loads(marker.details["data"].payloads[0].data)
+                count += call["activity_type"] == tool
+    return count
+
+
 @pytest.mark.timeout(300)
-async def test_50_writes_whose_worker_is_killed_happen_once_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("has_local_tools", [True, False], ids=["local", "ordinary"])
+async def test_writes_whose_worker_is_killed_happen_once_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], has_local_tools: bool
 ) -> None:
+    """Each run makes a short call, and then another beside its write, so that a kill interrupts both."""
     payments: list[Payment] = []
     async with (
         Ledger() as ledger,
-        site(tmp_path, as_told, agents="tests.long.agents") as on,
+        site(
+            tmp_path,
+            as_told,
+            agents="tests.long.agents",
+            settings=local_tools(enabled=has_local_tools),
+        ) as on,
         clerk(on.client, ledger) as verified,
     ):
         for kill in range(KILLS):
@@ -99,15 +121,18 @@ async def test_50_writes_whose_worker_is_killed_happen_once_each(
             for tool in TOOLS:
                 order_id = f"{tool}-{kill}"
                 ledger.hold(order_id, place)
-                script = calling(tool, order_id=order_id, port=ledger.port)
-                run = await on.client.start("payer", script)
+                transfer = {"order_id": order_id, "port": ledger.port}
+                both = calling_all((tool, transfer), ("check_balance", {}))
+                run = await on.client.start("payer", f"{calling('check_balance')}\n{both}")
                 payments.append(Payment(order_id, tool, place, run))
             await reached(lambda: {one.order_id for one in payments} <= ledger.held)
             await on.worker.kill()
             await on.worker.start()
         results = await asyncio.gather(*(one.run.result() for one in payments))
+        short = await local_calls(on.client, payments, "check_balance")
     with capsys.disabled():
         print(f"\n{table_of(payments, ledger, verified)}")
+    assert bool(short) == has_local_tools
     assert [result.output for result in results] == ["done"] * INTERRUPTED
     assert Counter(name for name, _ in ledger.arrivals) == {one.order_id: 1 for one in payments}
     assert len({key for _, key in ledger.arrivals}) == INTERRUPTED
