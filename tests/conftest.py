@@ -1,13 +1,17 @@
+import logging
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.local.servers import DYNAMIC_CONFIG, dynamic_config_options
+from outlast_workers.telemetry import VERBOSE_LOGGERS
+from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -25,6 +29,24 @@ def binary(name: str) -> str:
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     assert found, f"{name} is not installed: make setup"
     return found
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what `start_telemetry` does to the whole process, so that no later test loses its log lines."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    if not structlog.is_configured():
+        return
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    workflow.logger.workflow_info_on_message = True
+    activity.logger.activity_info_on_message = True
+    structlog.reset_defaults()
+    for name in VERBOSE_LOGGERS:
+        logging.getLogger(name).setLevel("NOTSET")
 
 
 @pytest_asyncio.fixture(scope="session")

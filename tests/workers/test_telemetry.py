@@ -10,7 +10,6 @@ import threading
 import time
 import urllib.request
 import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +28,6 @@ from outlast_workers.telemetry import (
     core_runtime,
     start_telemetry,
 )
-from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
 
@@ -45,22 +43,6 @@ from outlast_workers.telemetry import start_telemetry
 start_telemetry(Settings()).shutdown()
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Undo what `start_telemetry` does to the whole process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
-    workflow.logger.workflow_info_on_message = True
-    activity.logger.activity_info_on_message = True
-    structlog.reset_defaults()
-    for name in VERBOSE_LOGGERS:
-        logging.getLogger(name).setLevel("NOTSET")
 
 
 def lines(text: str) -> list[dict[str, Any]]:
