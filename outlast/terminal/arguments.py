@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keygen(commands.add_parser)
     commands.add_parser(
         "worker",
-        help="run workers: run, dev, demo, callback, demand (see outlast worker --help)",
+        help="run workers, the gateway and more (see outlast worker --help)",
         add_help=False,
     ).set_defaults(command="worker", error=parser.error)
     return parser
@@ -289,7 +289,8 @@ def _add_verb(add_parser: Callable[..., argparse.ArgumentParser], verb: _VerbHel
         if verb.name == "answer"
         else ("REQUEST", "the id of the request, such as 2.1")
     )
-    command.add_argument("words", nargs="*", metavar=words[0], help=words[1])
+    # With a default, argparse does not name the words among those that are required.
+    command.add_argument("words", nargs="*", default=[], metavar=words[0], help=words[1])
     if verb.name == "edit":
         command.add_argument(
             "--arguments",

@@ -1,4 +1,6 @@
+import json
 import os
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,43 @@ def test_an_invalid_file_gives_one_line_with_the_key(text: str, message: str) ->
     with pytest.raises(NotReady) as error:
         load_settings()
     assert str(error.value) == f"outlast.toml: {message}"
+
+
+LISTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Any]]] = {
+    "OUTLAST_AGENTS": (("shop.agents", "desk"), lambda settings: settings.agents),
+    "OUTLAST_ROLES": (("tools", "generate"), lambda settings: settings.roles),
+    "OUTLAST_DEMAND__QUEUES": (("a", "b"), lambda settings: settings.demand.queues),
+    "OUTLAST_MEDIA__URL_HOSTS": (
+        ("a.example", "b.example"),
+        lambda settings: settings.media.url_hosts,
+    ),
+    "OUTLAST_EVENTS__URLS": (("http://a:1", "http://b:1"), lambda settings: settings.events.urls),
+    "OUTLAST_GATEWAY__AGENTS": (("one", "two"), lambda settings: settings.gateway.agents),
+    "OUTLAST_GATEWAY__ORIGINS": (
+        ("http://a", "http://b"),
+        lambda settings: settings.gateway.origins,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "written", [",".join, " , ".join, json.dumps], ids=["a,b", "a , b", "JSON"]
+)
+@pytest.mark.parametrize("name", LISTS)
+def test_a_variable_holds_a_list_of_words(
+    name: str, written: Callable[[tuple[str, ...]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, setting = LISTS[name]
+    monkeypatch.setenv(name, written(words))
+    assert setting(load_settings()) == words
+
+
+def test_a_variable_holds_one_word_of_a_list_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLAST_GATEWAY__TOKENS__ANN__TOKEN", "x" * 16)
+    monkeypatch.setenv("OUTLAST_GATEWAY__TOKENS__ANN__TENANT", "shop")
+    monkeypatch.setenv("OUTLAST_GATEWAY__TOKENS__ANN__AUDIENCES", "leads,desk")
+    tokens = load_settings().gateway.tokens
+    assert [token.audiences for token in tokens.values()] == [("leads", "desk")]
 
 
 BAD_VARIABLES = {

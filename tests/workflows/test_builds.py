@@ -81,7 +81,7 @@ async def version_of(stage: Stage, run_id: str) -> str:
 async def test_a_conversation_goes_on_with_the_current_build_and_all_that_was_said(
     temporal: Client,
 ) -> None:
-    async with builds(temporal) as of:
+    async with asyncio.timeout(90), builds(temporal) as of:
         old = await of.serve("v1")
         chat = f"chat-{uuid.uuid4().hex[:8]}"
         options: dict[str, Any] = {"agent": desk, "task_queue": old.task_queue}

@@ -15,11 +15,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -48,6 +49,7 @@ from outlast_workers.settings_sections.setting_types import (
     distinct,
     lower,
     split,
+    takes_words,
 )
 from outlast_workers.settings_sections.workers import (
     VERSION_VARIABLES,
@@ -74,11 +76,22 @@ OWN_QUEUES: dict[Role, str] = {
 """The task queue of each role when separate processes serve the roles."""
 
 
+class _Variables(EnvSettingsSource):
+    """The variables of the process. A list of words is JSON, or `a,b`, which its field splits."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the value of a variable that is not one word: pydantic-settings expects JSON."""
+        is_words = isinstance(value, str) and not value.lstrip().startswith("[")
+        if is_words and isinstance(field, FieldInfo) and takes_words(field):
+            return value
+        return super().decode_complex_value(field_name, field, value)
+
+
 class Settings(BaseSettings):
     """All settings of a process. A variable overrides the same key of the file.
 
     `OUTLAST_MODEL__URL` is the key `url` of the table `model`. A variable holds a list of words separated
-    by commas, and a list of tables as JSON.
+    by commas or as JSON, and a list of tables as JSON.
     """
 
     model_config = SettingsConfigDict(
@@ -89,13 +102,10 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    agents: Annotated[
-        tuple[Module, ...], NoDecode, BeforeValidator(split), AfterValidator(distinct)
-    ] = ()
+    agents: Annotated[tuple[Module, ...], BeforeValidator(split), AfterValidator(distinct)] = ()
     """Modules that define the agents and tools of this process."""
     roles: Annotated[
         tuple[Role, ...],
-        NoDecode,
         BeforeValidator(split),
         AfterValidator(distinct),
         Field(min_length=1),
@@ -224,11 +234,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read variables first, then the file, whose content is passed to `__init__`."""
-        del dotenv_settings, file_secret_settings
+        del env_settings, dotenv_settings, file_secret_settings
         variables = {key: os.environ.get(name, "") for key, name in VERSION_VARIABLES.items()}
         version = {key: value for key, value in variables.items() if value}
         injected = {"versioning": version} if version else {}
-        return env_settings, InitSettingsSource(settings_cls, injected), init_settings
+        return _Variables(settings_cls), InitSettingsSource(settings_cls, injected), init_settings
 
 
 def load_settings(config: Path | None = None) -> Settings:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated
+from itertools import chain
+from typing import Annotated, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from outlast.contracts.agents import Price, Route
@@ -33,6 +35,15 @@ def split(value: object) -> object:
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
     return value
+
+
+def takes_words(field: FieldInfo) -> bool:
+    """Return whether a setting is a list that a variable may hold as `a,b`."""
+    alternatives = [getattr(part, "__metadata__", ()) for part in get_args(field.annotation)]
+    return any(
+        isinstance(entry, BeforeValidator) and entry.func is split
+        for entry in chain(field.metadata, *alternatives)
+    )
 
 
 def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
