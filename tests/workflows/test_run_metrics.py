@@ -1,5 +1,6 @@
 """The metrics that runs record: once, also without a cache, where each step replays the run."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ from outlast_activities.telemetry.conventions import (
     REQUESTS_OPENED,
     SPILLOVERS,
 )
+from outlast_workflows.run_metrics import record_request
 from temporalio.client import Client
 from temporalio.runtime import LoggingConfig, MetricBuffer, Runtime, TelemetryConfig
 
 from outlast import Agent, Approval, Leg, tool
+from outlast.contracts.human import PendingRequest
 from outlast.temporal.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, pending, staged_settings
@@ -90,3 +93,18 @@ async def test_agents_of_requests_have_one_label(
     async with on_stage(client, ScriptedModel([answer("done")]), [clerk]) as stage:
         await stage.run(spec={"instructions": "Help.", "name": "one-of-a-million"})
     assert [labels["agent"] for labels in recorded(buffer)[COST]] == ["spec"]
+
+
+def test_a_request_whose_run_left_the_worker_records_nothing() -> None:
+    """Python ends a coroutine that it collects outside of its workflow, where the SDK has no metrics."""
+    now = datetime.now(UTC)
+    request = PendingRequest(
+        request_id="1.1",
+        kind="approval",
+        tool="refund",
+        arguments={},
+        audience="leads",
+        opened_at=now,
+        expires_at=now,
+    )
+    record_request(request, None)

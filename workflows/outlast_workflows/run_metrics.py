@@ -39,6 +39,8 @@ def count_request(request: PendingRequest) -> None:
 
 def record_request(request: PendingRequest, settled: SettledRequest | None) -> None:
     """Record how long a request was open. Without a decision, its outcome is `moot`."""
+    if not workflow.in_workflow():  # the coroutine is collected after its run left the worker
+        return
     meter = workflow.metric_meter()
     wait = meter.create_histogram_float(
         names.REQUEST_WAIT, "Time from the opening of a request to its outcome."

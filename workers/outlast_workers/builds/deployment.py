@@ -1,10 +1,11 @@
 """A worker deployment at the Temporal server: its builds, their queues, and which build gets new runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from temporalio.api.deployment.v1 import WorkerDeploymentInfo, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import TaskQueueType, WorkerDeploymentVersionStatus
@@ -30,6 +31,14 @@ MAX_DEPLOYMENTS = 100
 
 IDENTITY = "outlast worker promote"
 """The identity that Temporal records for a change of the deployment."""
+
+MAX_BUSY_S = 60.0
+"""How long the server may reject the reads of a deployment because it is busy."""
+
+BUSY_RETRY_S = 1.0
+"""How long to wait before the next read."""
+
+Found = TypeVar("Found")
 
 POLLER_FRESH = timedelta(seconds=75)
 """A poll lasts at most a minute. So a workflow worker that is alive has polled within this time.
@@ -117,9 +126,7 @@ class Deployment:
         )
         service = self.client.workflow_service
         try:
-            found = await service.describe_worker_deployment(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
+            found = await _read(service.describe_worker_deployment, request)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
@@ -133,9 +140,7 @@ class Deployment:
         )
         service = self.client.workflow_service
         try:
-            version = await service.describe_worker_deployment_version(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
+            version = await _read(service.describe_worker_deployment_version, request)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return frozenset()
@@ -162,7 +167,7 @@ class Deployment:
             task_queue_type=kind,
         )
         service = self.client.workflow_service
-        found = await service.describe_task_queue(request, retry=True, timeout=CALL_TIMEOUT)
+        found = await _read(service.describe_task_queue, request)
         oldest = datetime.now(UTC) - POLLER_FRESH
         return any(
             (options := poller.deployment_options).deployment_name == self.name
@@ -214,6 +219,19 @@ class Deployment:
 
     def _version(self, build_id: str) -> WorkerDeploymentVersion:
         return WorkerDeploymentVersion(deployment_name=self.name, build_id=build_id)
+
+
+async def _read(call: Callable[..., Awaitable[Found]], request: Any) -> Found:
+    """Return what the server answers. It limits reads of a deployment, and may reject some at first."""
+    until = asyncio.get_running_loop().time() + MAX_BUSY_S
+    while True:
+        try:
+            return await call(request, retry=True, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            is_late = asyncio.get_running_loop().time() >= until
+            if error.status is not RPCStatusCode.RESOURCE_EXHAUSTED or is_late:
+                raise
+        await asyncio.sleep(BUSY_RETRY_S)
 
 
 def _routing(info: WorkerDeploymentInfo, token: bytes) -> Routing:
