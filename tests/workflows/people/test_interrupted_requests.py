@@ -219,16 +219,16 @@ async def played_once(client: Client, case: Case, *, runs: int) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_a_clock_goes_on_over_a_restart(skips: Client, case: Case) -> None:
-    await played(skips, case, runs=1)
+async def test_a_clock_goes_on_over_a_restart(skipping: Client, case: Case) -> None:
+    await played(skipping, case, runs=1)
 
 
 @pytest.mark.usefixtures("continues")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_a_clock_goes_on_where_the_run_is_to_continue_as_new(
-    skips: Client, case: Case
+    skipping: Client, case: Case
 ) -> None:
-    await played(skips, case, runs=3)
+    await played(skipping, case, runs=3)
 
 
 @pytest.mark.usefixtures("continues")
