@@ -195,7 +195,7 @@ class ServerFacts:
 
     `constrained` is whether the server enforces the JSON Schema of a prompt. `context_tokens` is the
     size of the model's context, if the server reports it. `ways` are the ways in which its model can
-    decide, the best one first. `supports_effort` is whether its model thinks as much as it is asked to.
+    decide, the best one first. `supports_effort` is whether the request can set how much its model thinks.
     `images` and `files` are whether it takes images, and files that are not text.
     """
 

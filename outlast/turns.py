@@ -1,4 +1,4 @@
-"""The turns of a prompt: what people said, what the model decided, and what its tools returned.
+"""The turns of a prompt: messages of people, decisions of the model, and results of its tools.
 
 They are the transcript in the form that adapters translate to the messages of an API.
 """

@@ -26,7 +26,7 @@ from outlast.jsonschema.type_schemas import is_fully_described, schema_of
 
 AGENT_PARAMETERS: Schema = {
     "type": "object",
-    "properties": {"input": {"type": "string", "description": "what the agent is asked to do"}},
+    "properties": {"input": {"type": "string", "description": "the task of the agent"}},
     "required": ["input"],
     "additionalProperties": False,
 }

@@ -201,8 +201,8 @@ class Client:
     ) -> Run[Answer]:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
-        said = await self._media.stored(text)
-        payload = validated(SayPayload, {"text": said, "by": by}).model_dump(mode="json")
+        stored = await self._media.stored(text)
+        payload = validated(SayPayload, {"text": stored, "by": by}).model_dump(mode="json")
         with outlast_errors("chat"):
             await execute_update(
                 lambda: self._say_or_start(

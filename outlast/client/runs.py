@@ -176,10 +176,10 @@ class Run(Generic[Answer]):
         A repeated `update_id` adds the message once. Images and files are stored first, as in
         `Client.start`.
         """
-        said: JsonValue = text if isinstance(text, str) else None
-        if said is None and self._media is not None:
-            said = await self._media.stored(text)
-        return await self._update("say", update_id=update_id, text=said, by=by, when=when)
+        stored: JsonValue = text if isinstance(text, str) else None
+        if stored is None and self._media is not None:
+            stored = await self._media.stored(text)
+        return await self._update("say", update_id=update_id, text=stored, by=by, when=when)
 
     async def reply(
         self,

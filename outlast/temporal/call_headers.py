@@ -19,7 +19,7 @@ CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
 """The `ToolSpec.pin` of the current call, in the same way."""
 
 CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
-"""The answers of people to what an MCP server asked about the current call, as JSON."""
+"""The answers of people to the questions of an MCP server about the current call, as JSON."""
 
 CALL_HOOKS: ContextVar[str] = ContextVar("run_hooks", default="")
 """The names of the hooks of the run, with commas between them: a worker without one rejects the call."""

@@ -27,8 +27,8 @@ SMALLEST_WAIT_S = 0.001
 class Spending(BaseModel):
     """What a run has used: turns, tool calls (in all, and by tool), tokens and dollars.
 
-    `last_usage` is that of the last turn. `retries` are the turns in which a tool asked the model to try
-    again, by tool, since its last result.
+    `last_usage` is that of the last turn. `retries` are the turns in which a tool rejected its calls,
+    by tool, since its last result.
     """
 
     turns: int = 0

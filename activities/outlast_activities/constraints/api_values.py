@@ -1,7 +1,7 @@
 """The way back: values in the form of an API's schema, restored to the form of the original schema.
 
 A restorer never fails. It returns a value of an unexpected form unchanged: the check then rejects it, and
-the model is asked again.
+the prompt is repeated.
 """
 
 import json

@@ -102,7 +102,7 @@ class RetryDecision:
 def retry_decision(
     failure: ModelFailure, *, retry_after: timedelta | None, is_last_leg: bool, attempt: int = 1
 ) -> RetryDecision:
-    """Decide about a call that ended in `failure`. `retry_after` is the wait that the server asked for.
+    """Decide about a call that ended in `failure`. `retry_after` is the wait that the server requests.
 
     It never shortens the backoff: a server that asks for one second, again and again, would use up the
     attempts within a minute.
@@ -110,7 +110,7 @@ def retry_decision(
     if not RULES[failure].retryable:
         return RetryDecision(retryable=False)
     if retry_after is not None and not is_last_leg:
-        # The server, or the circuit breaker, said that it is down: the next leg is faster.
+        # The server or the circuit breaker reports that it is down: the next leg is faster.
         is_down = failure is not ModelFailure.THROTTLED
         if is_down or retry_after > MAX_SERVER_WAIT:
             return RetryDecision(retryable=False)

@@ -61,11 +61,6 @@ class ChatDialect:
     is_vllm: bool
 
     @property
-    def enforces_tools(self) -> bool:
-        """Whether `strict` makes the server enforce the schemas of tools."""
-        return self.is_vllm or self.profile.schema == "openai"
-
-    @property
     def has_parallel_field(self) -> bool:
         """Whether the server knows `parallel_tool_calls`."""
         return self.profile.parallel or self.is_vllm or self.engine == "llama.cpp"
@@ -97,7 +92,7 @@ def sent_schemas(prompt: Prompt, dialect: ChatDialect) -> SentSchemas:
 
 
 def _form(schema: dict[str, Any], dialect: ChatDialect) -> tuple[ApiSchema, bool]:
-    """Return a schema as it is sent, and whether the server is asked to enforce it."""
+    """Return a schema as it is sent, and whether the server must enforce it."""
     if dialect.profile.schema == "openai":
         strict = strict_form(schema, OPENAI)
         return (strict, True) if strict is not None else (plain_form(schema), False)

@@ -67,7 +67,7 @@ async def _connected(settings: Settings, options: argparse.Namespace) -> Deploym
 
 
 async def show_builds(settings: Settings, options: argparse.Namespace) -> int:
-    """Print the builds of a deployment, delete the drained ones if asked, and return the exit status."""
+    """Print the builds of a deployment, delete drained ones on request, and return the exit status."""
     try:
         deployment = await _connected(settings, options)
         rows = await _rows(deployment)

@@ -65,7 +65,7 @@ class AnswerCursor:
             return
         is_new = (self.entry, self.attempt) != (answer.entry, answer.attempt)
         if is_new:
-            yield from self._reset(answer.entry, answer.attempt, "the model is asked again")
+            yield from self._reset(answer.entry, answer.attempt, "the prompt is repeated")
         if not self._is_begun:
             self._is_begun = True
             yield self._event("turn", turn=answer.turn)

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound, Unavailable
-from outlast.text.json_text import from_json, to_json
+from outlast.text.json_text import from_json
 from outlast_workers.gateway.run_feeds import TooManyFeeds
 from outlast_workers.gateway.tenant_runs import Forbidden, KeyReused
 
@@ -110,8 +110,3 @@ async def _bounded(events: AsyncGenerator[str, None]) -> AsyncGenerator[str, Non
                 return
     finally:
         await events.aclose()
-
-
-def json_line(value: JsonValue) -> str:
-    """Return a value as compact JSON."""
-    return to_json(value)

@@ -39,7 +39,7 @@ from outlast_workers.settings_sections.workers import QueuesSettings, RoutesSett
 from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 
 POLL_S = 0.05
-"""How often a run is asked whether it waits for a person."""
+"""How often to query whether a run waits for a person."""
 
 RUN_WITHIN_S = 60.0
 """How long a run of a test may take."""

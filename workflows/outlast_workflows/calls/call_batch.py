@@ -35,7 +35,7 @@ class PlannedCall:
     call: ToolCall
     batch: CallBatch
     input: str = ""
-    """The answers of people to what an MCP server asked about the call, as JSON."""
+    """The answers of people to the questions of an MCP server about the call, as JSON."""
     proof: CallProof | None = None
     """The nonce and the signed votes of its approval, if its audience decides by signature."""
 

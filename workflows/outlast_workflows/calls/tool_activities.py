@@ -122,7 +122,7 @@ class ToolActivities:
                     raise
             call = await with_input(call, questions, self._requests, number)
         raise ToolFailed(
-            f"{call.tool.name} (call {call.id}): its server asked {MAX_ROUNDS} times for input"
+            f"{call.tool.name} (call {call.id}): its server requested input {MAX_ROUNDS} times"
         )
 
     async def _execute(self, call: PlannedCall) -> str:
@@ -161,7 +161,7 @@ class ToolActivities:
         )
 
     def _note_retry(self, call: PlannedCall, error: ActivityError) -> None:
-        """Raise `ToolFailed` if a tool has asked the model to try again in too many turns in a row."""
+        """Raise `ToolFailed` if a tool rejects its calls in too many turns in a row."""
         if not asks_for_retry(error):
             return
         turns = self._spending.add_retry(call.tool.name)

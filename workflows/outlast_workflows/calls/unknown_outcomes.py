@@ -72,7 +72,7 @@ class UnknownOutcomes:
         # The handler of `decide` runs while this waits; `HumanRequests` protects the request.
         suffix = HAPPENED_SUFFIX if attempt == 1 else f"{HAPPENED_SUFFIX}.{attempt}"
         settled, answer = await self._requests.ask_about(
-            # Where the effect can be undone, people are asked even if another call ends the run.
+            # Where the effect can be undone, people get the question even if another call ends the run.
             replace(
                 call,
                 id=f"{call.id}{suffix}",

@@ -25,7 +25,7 @@ THINKING_TOKENS: Mapping[str, int] = {
 _BUDGETED = re.compile(r"claude-(opus|sonnet|haiku)-4-5")
 """Models that think with a budget of tokens."""
 _QUIET = re.compile(r"claude-(opus|sonnet|haiku)-4-[5-8]")
-"""Models that do not think unless they are asked to."""
+"""Models that think only if the request says so."""
 _NO_FORCE = re.compile(r"claude-((opus|sonnet)-5-5|(fable|mythos)-5-[12])")
 """Models that reject a forced choice of tools. For the others it ends thinking."""
 _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|(fable|mythos)-5)")
@@ -37,7 +37,7 @@ _HIGHEST_IS_MAX = re.compile(r"claude-(opus|sonnet)-4-6")
 
 
 def can_force(model: str, effort: Effort | None) -> bool:
-    """Return whether a call can be forced, without the end of thinking that was asked for."""
+    """Return whether a call can be forced, without ending the thinking that the request sets."""
     if _NO_FORCE.match(model):
         return False
     is_quiet = _QUIET.match(model) is not None

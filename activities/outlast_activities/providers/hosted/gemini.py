@@ -61,7 +61,7 @@ _LOW_OR_HIGH = re.compile(r"gemini-3-pro")
 _WRONG_CALLS = frozenset(
     ("malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "malformed_response")
 )
-"""Ends of an answer in which the model wrote no valid call: it is asked again."""
+"""Ends of an answer in which the model wrote no valid call: the prompt is repeated."""
 
 
 MEDIA = MediaLimits(max_parts=3_000, max_part_bytes=14_000_000, max_total_bytes=14_000_000)

@@ -143,7 +143,7 @@ def _efforts(model: str) -> tuple[Effort, ...]:
 
 
 def nearest_effort(effort: Effort, accepted: tuple[Effort, ...]) -> Effort:
-    """Return the accepted effort that is nearest to the one that is asked for."""
+    """Return the accepted effort that is nearest to the requested one."""
     wanted = EFFORTS.index(effort)
     return min(accepted, key=lambda other: abs(EFFORTS.index(other) - wanted))
 
