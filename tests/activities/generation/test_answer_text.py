@@ -34,9 +34,21 @@ def test_text_in_json_is_shown_as_it_will_be_read(
     assert shown(pieces_of(text, cuts)) == answer
 
 
-@given(st.text(st.characters()), CUTS)
+@given(st.text(), CUTS)
 def test_prose_is_shown_without_white_space_around_it(answer: str, cuts: list[int]) -> None:
     assert shown(pieces_of(answer, cuts), is_prose=True) == answer.strip()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["a\ud83d", "\ude00 b"], "a😀 b"),
+        (["a\ud83d", "b"], "a\ufffdb"),
+        (["\ude00", "a"], "\ufffda"),
+    ],
+)
+def test_half_a_character_of_prose_is_joined_or_replaced(pieces: list[str], text: str) -> None:
+    assert shown(pieces, is_prose=True) == text
 
 
 @given(st.text(), CUTS)
