@@ -33,6 +33,7 @@ from outlast.temporal.connection import (
     load_profile,
     pause_at_exit,
 )
+from outlast.temporal.payload_codec import codec_of_environment
 from outlast.temporal.plugin import OutlastPlugin
 from outlast.temporal.server_errors import outlast_errors
 from outlast.temporal.updates import execute_update
@@ -87,11 +88,12 @@ class Client:
     async def connect(cls, *, media_store: str | None = None, **overrides: Any) -> Self:
         """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
-        `overrides` are arguments of `temporalio.client.Client.connect`. Raises `NotReady` if the settings
-        are invalid, and `Unavailable` if the server does not answer.
+        `overrides` are arguments of `temporalio.client.Client.connect`. The variable
+        `OUTLAST_PAYLOADS__CODEC` names the payload codec, unless a `data_converter` has one. Raises
+        `NotReady` if the settings are invalid, and `Unavailable` if the server does not answer.
         """
         config: dict[str, Any] = {**load_profile(), **overrides}
-        config["plugins"] = [OutlastPlugin(), *config.get("plugins", ())]
+        config["plugins"] = [OutlastPlugin(codec_of_environment()), *config.get("plugins", ())]
         config.setdefault("target_host", DEFAULT_ADDRESS)
         address = config["target_host"]
         try:

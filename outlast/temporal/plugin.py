@@ -6,6 +6,7 @@ Clients, workers, replayers and tests use the same plugin. A worker also uses th
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
+    PayloadCodec,
     PayloadConverter,
 )
 from temporalio.exceptions import ApplicationError
@@ -67,12 +69,15 @@ MAX_CAUSES = 5
 
 
 class OutlastPlugin(SimplePlugin):
-    """Configures a client, worker or replayer for outlast's workflows and activities."""
+    """Configures a client, worker or replayer for outlast's workflows and activities.
 
-    def __init__(self) -> None:
+    `codec` encodes payloads, for example to encrypt them. A codec of the data converter is kept instead.
+    """
+
+    def __init__(self, codec: PayloadCodec | None = None) -> None:
         super().__init__(
             "OutlastPlugin",
-            data_converter=_data_converter,
+            data_converter=functools.partial(_data_converter, codec=codec),
             interceptors=[SingleInput(), CallsOfTools()],
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
@@ -303,10 +308,12 @@ def _cut_causes(exception: BaseException) -> None:
     error.__suppress_context__ = True
 
 
-def _data_converter(existing: DataConverter | None) -> DataConverter:
+def _data_converter(existing: DataConverter | None, codec: PayloadCodec | None) -> DataConverter:
     """Return the data converter; the codec and the storage of an existing one are kept."""
+    converter = existing or DataConverter.default
     return dataclasses.replace(
-        existing or DataConverter.default,
+        converter,
+        payload_codec=converter.payload_codec or codec,
         payload_converter_class=LenientPayloadConverter,
         failure_converter_class=FailureConverter,
     )

@@ -41,6 +41,7 @@ from outlast_workers.settings_sections.demand import DemandSettings
 from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
 from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.model_servers import ModelSettings, NamedServer
+from outlast_workers.settings_sections.payloads import PayloadsSettings
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
 from outlast_workers.settings_sections.setting_types import (
     MAX_SETTING_S,
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     callback: CallbackSettings = CallbackSettings()
     gateway: GatewaySettings = GatewaySettings()
     media: MediaSettings = MediaSettings()
+    payloads: PayloadsSettings = PayloadsSettings()
     events: EventsSettings = EventsSettings()
     ui_url: Url | None = None
     """Base URL of the Temporal Web UI, for links in notifications."""

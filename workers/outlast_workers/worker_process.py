@@ -107,7 +107,7 @@ async def _connect(settings: Settings, telemetry: Telemetry, address: str | None
     return await connect(
         address=address,
         use_profile=address is None,
-        plugins=[OutlastPlugin(), *telemetry.plugins],
+        plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins],
         runtime=core_runtime(settings),
     )
 

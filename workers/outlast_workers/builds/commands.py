@@ -58,7 +58,7 @@ def _print(lines: Sequence[str]) -> None:
 
 async def _connected(settings: Settings, options: argparse.Namespace) -> Deployment:
     client = await connect(
-        plugins=[OutlastPlugin()],
+        plugins=[OutlastPlugin(settings.payloads.load())],
         # By default the SDK logs retries to stdout, between the lines of this command.
         runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
         wait_s=CONNECT_WAIT_S,

@@ -355,7 +355,7 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
     if callback.secret is None:
         raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is missing: it signs the links")
     telemetry = start_telemetry(settings)
-    client = await connect(plugins=[OutlastPlugin(), *telemetry.plugins])
+    client = await connect(plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins])
     app = callback_app(client, Links(callback.secret.get_secret_value()), settings.ui_url)
     listener = open_listener(
         callback.host, callback.port, name="the decision page", key="callback.port"

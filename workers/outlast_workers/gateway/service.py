@@ -55,7 +55,9 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
     try:
         listener = open_listener(gateway.host, gateway.port, name="the gateway", key="gateway.port")
         with contextlib.closing(listener):
-            client = Client(await connect(plugins=[OutlastPlugin(), *telemetry.plugins]))
+            client = Client(
+                await connect(plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins])
+            )
             front = Front(client, gateway, agents)
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))

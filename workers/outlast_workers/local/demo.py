@@ -80,7 +80,9 @@ async def _client(stack: Stack) -> AsyncIterator[Client]:
             await worker
         yield Client(
             await connect(
-                address=stack.temporal.address, use_profile=False, plugins=[OutlastPlugin()]
+                address=stack.temporal.address,
+                use_profile=False,
+                plugins=[OutlastPlugin(stack.settings.payloads.load())],
             )
         )
     finally:

@@ -96,7 +96,10 @@ class LambdaFunction:
         asyncio.get_running_loop().set_default_executor(threads)
         if "target_host" not in config.client_connect_config:
             raise NotReady("set TEMPORAL_ADDRESS: a Lambda function has no local Temporal server")
-        config.client_connect_config["plugins"] = [OutlastPlugin(), *self._telemetry.plugins]
+        config.client_connect_config["plugins"] = [
+            OutlastPlugin(self._settings.payloads.load()),
+            *self._telemetry.plugins,
+        ]
         config.client_connect_config["runtime"] = self._runtime
         async with (
             open_model_servers(settings, self._known) as servers,

@@ -1,0 +1,119 @@
+"""A payload codec encrypts what Temporal stores, and a wrong one stops a process."""
+
+import asyncio
+import base64
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from outlast_workers.local.ports import free_port
+from outlast_workers.local.servers import TemporalServer
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.payloads import PayloadsSettings
+from outlast_workers.worker_process import run_process
+from pydantic import ValidationError
+from temporalio.converter import DataConverter
+
+from bench.scripted_model.scripts import Step
+from bench.scripted_model_server import ScriptedModelServer, Steps
+from outlast import Client
+from outlast.errors import NotReady
+from outlast.temporal.payload_codec import CODEC_VARIABLE, load_codec
+
+PAGE = Path(__file__).parents[2] / "docs" / "encryption.md"
+CODEC = "codecs_of_shop:Encryption"
+
+
+@pytest.fixture
+def _codec_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert code is not None
+    (tmp_path / "codecs_of_shop.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SHOP_KEY", base64.b64encode(os.urandom(32)).decode())
+    sys.modules.pop("codecs_of_shop", None)
+
+
+async def _canaries(folder: Path, settings: PayloadsSettings) -> set[str]:
+    """Make a run with a secret in everything that a run records; return those in Temporal's database."""
+    folder.mkdir()
+    database = folder / "temporal.db"
+    steps = Steps(
+        Step('{"tool_calls":[{"tool":"pay","arguments":{"note":"CANARY-ARGUMENT"}}]}'),
+        Step('{"answer":"CANARY-ANSWER"}'),
+        Step('{"answer":"CANARY-REPLY"}'),
+    )
+    async with (
+        TemporalServer(log_dir=folder, port=free_port(), db=database) as temporal,
+        ScriptedModelServer(steps) as model,
+    ):
+        worker = Settings(
+            agents=("tests.workers.encrypted_agents",),
+            model=ModelSettings(url=model.url),
+            payloads=settings,
+            log_level="error",
+        )
+        ready, stop = asyncio.Event(), asyncio.Event()
+        process = asyncio.create_task(
+            run_process(worker, stop=stop, address=temporal.address, ready=ready.set)
+        )
+        await ready.wait()
+        client = await Client.connect(target_host=temporal.address)
+        async with asyncio.timeout(60):
+            first = await client.chat("pays", "CANARY-INPUT", agent="payer")
+            second = await client.chat("pays", "CANARY-MESSAGE", agent="payer")
+        assert (first, second) == ("CANARY-ANSWER", "CANARY-REPLY")
+        stop.set()
+        await process
+    stored = b"".join(path.read_bytes() for path in folder.glob("temporal.db*"))
+    return {found.decode() for found in re.findall(rb"CANARY-[A-Z]+", stored)}
+
+
+@pytest.mark.usefixtures("_codec_of_the_page")
+async def test_temporal_stores_no_readable_payload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = await _canaries(tmp_path / "readable", PayloadsSettings())
+    monkeypatch.setenv(CODEC_VARIABLE, CODEC)
+    encrypted = await _canaries(tmp_path / "encrypted", PayloadsSettings(codec=CODEC))
+    assert len(readable) == 8, readable
+    assert encrypted == set()
+
+
+@pytest.mark.usefixtures("_codec_of_the_page")
+def test_a_codec_is_an_object_a_class_or_a_function() -> None:
+    assert type(load_codec(CODEC)).__name__ == "Encryption"
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("nothing", "must be MODULE:NAME"),
+        ("module:", "must be MODULE:NAME"),
+        ("no_such_module:codec", "cannot be loaded: ModuleNotFoundError"),
+        ("temporalio.converter:nothing", "cannot be loaded: AttributeError"),
+        ("temporalio.converter:DataConverter", "is of the type DataConverter"),
+        ("temporalio.converter:PayloadCodec", "cannot be loaded: TypeError"),
+        (f"{__name__}:PAGE", "is of the type PosixPath"),
+        ("sys:exit", "cannot be loaded: SystemExit"),
+    ],
+)
+def test_a_wrong_codec_is_one_line(reference: str, reason: str) -> None:
+    with pytest.raises(NotReady) as raised:
+        load_codec(reference)
+    assert reason in str(raised.value)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ValidationError) as invalid:
+        PayloadsSettings(codec=reference)
+    assert reason in str(invalid.value)
+
+
+async def test_a_client_with_a_wrong_codec_does_not_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(CODEC_VARIABLE, "no_such_module:codec")
+    with pytest.raises(NotReady, match="no_such_module"):
+        await Client.connect(data_converter=DataConverter.default)
