@@ -35,6 +35,9 @@ SCHEMAS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "gatewayApi": {"1.0.0": ("gateway-api-1.0.0",), "1.6.1": ("gateway-api-1.6.1",)},
     "externalSecrets": {"v1": ("external-secrets-v1",)},
     "prometheusOperator": {"0.93.0": ("prometheus-operator-0.93.0",)},
+    "argoCd": {"3.3.0": ("argo-cd-3.3.0",), "3.5.1": ("argo-cd-3.5.1",)},
+    "fluxHelm": {"1.6.3": ("flux-helm-controller-1.6.3",)},
+    "fluxSource": {"1.9.1": ("flux-source-controller-1.9.1",)},
 }
 """By operator and version: the folders with its schemas. The first that has a kind counts."""
 
@@ -44,6 +47,9 @@ GROUPS = {
     "gateway.networking.k8s.io": "gatewayApi",
     "external-secrets.io": "externalSecrets",
     "monitoring.coreos.com": "prometheusOperator",
+    "argoproj.io": "argoCd",
+    "helm.toolkit.fluxcd.io": "fluxHelm",
+    "source.toolkit.fluxcd.io": "fluxSource",
 }
 
 UNVERIFIED = {
@@ -56,6 +62,9 @@ UNVERIFIED = {
     "gatewayApi": "no controller accepted a route; the experimental channel",
     "externalSecrets": "the example of ExternalSecrets was not synced with a store",
     "prometheusOperator": "nothing reconciled these objects",
+    "argoCd": "no controller synced the example",
+    "fluxHelm": "no controller installed the example",
+    "fluxSource": "no controller fetched the source of the example",
     "x-kubernetes-validations": "CEL rules are in the files, and run in the API server alone",
 }
 """What no schema here checks."""
