@@ -98,7 +98,8 @@ def test_the_client_alone_needs_temporalio_and_pydantic(wheel: Path, tmp_path: P
 def served(programs: Path, project: Path) -> Iterator[int]:
     """Run `outlast worker dev` in the project, and yield the port of its Temporal server."""
     port = free_port()
-    options = ("--port", str(port), "--ui-port", str(free_port()), "--model-port", str(free_port()))
+    names = ("--ui-port", "--model-port", "--gateway-port")
+    options = ("--port", str(port), *(word for name in names for word in (name, str(free_port()))))
     log = project / "dev.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

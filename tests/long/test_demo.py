@@ -1,6 +1,8 @@
 """The demo and the kept stack, as a person at a terminal runs them: real server, real model."""
 
 import asyncio
+import json
+import shlex
 import signal
 import socket
 import sys
@@ -52,7 +54,8 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     port, ui_port, model_port = free_port(), free_port(), free_port()
     options = (
         *("dev", "--port", str(port), "--ui-port", str(ui_port)),
-        *("--model-port", str(model_port), "--state", str(tmp_path)),
+        *("--model-port", str(model_port), "--gateway-port", str(free_port())),
+        *("--state", str(tmp_path)),
     )
     log = tmp_path / "dev.log"
     dev = await outlast_command(*options, log=log)
@@ -75,6 +78,35 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     assert await asyncio.wait_for(dev.wait(), 20) == 0
 
 
+async def test_a_printed_command_starts_a_run_whose_text_is_streamed(tmp_path: Path) -> None:
+    ports = ("--port", "--ui-port", "--model-port", "--gateway-port")
+    options = [word for name in ports for word in (name, str(free_port()))]
+    log = tmp_path / "dev.log"
+    agents = ("--agents", "tests.long.chat_agents")
+    dev = await outlast_command("dev", *options, *agents, "--state", str(tmp_path), log=log)
+    printed = await logged(log, "Ctrl-C stops everything")
+    (curl,) = (line for line in printed.splitlines() if line.strip().startswith("curl "))
+    words = [word.replace("\u2026", "Say hello.") for word in shlex.split(curl)]
+    started = json.loads(await output_of(*words))
+    url = words[2] + f"/{started['id']}/events"
+    events = await output_of("curl", "-sN", url, *words[3:5])
+    texts = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: ")]
+    text = ""
+    for event in texts:
+        text = "" if event["type"] == "text_reset" else text
+        text += event["text"] if event["type"] == "text" else ""
+    (answer,) = (event["answer"] for event in texts if event["type"] == "answer")
+    assert text == answer
+    dev.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(dev.wait(), 20) == 0
+
+
+async def output_of(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    return output.decode()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -95,7 +127,7 @@ async def test_what_cannot_start_says_in_one_line_what_to_do(
     words = [word.format(**names) for word in arguments]
     extra = ["--state", str(tmp_path)] if words[0] == "dev" else []
     if words[0] == "dev":
-        extra += ["--ui-port", str(free_port()), "--model-port", str(free_port())]
+        extra += ["--ui-port", str(free_port()), "--model-port", str(free_port()), "--no-gateway"]
     process = await outlast_command(*words, *extra, log=log)
     assert await asyncio.wait_for(process.wait(), 60) == 1
     taken.close()

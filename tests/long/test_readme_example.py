@@ -31,6 +31,7 @@ async def test_the_example_works_with_the_embedded_model_as_printed(tmp_path: Pa
     dev = await start(
         *("-m", "outlast.terminal.cli", "worker", "dev", "--agents", "weather_agents"),
         *("--port", str(port), "--ui-port", str(free_port()), "--model-port", str(free_port())),
+        *("--gateway-port", str(free_port())),
     )
     assert dev.stdout is not None
     try:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+import httpx2
 import pytest
 from outlast_workers.__main__ import main
 from outlast_workers.catalog import load_catalog
@@ -118,7 +120,7 @@ def test_a_host_is_accepted(value: str, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "port", ["99999", "0", "-1", "x", "1.5", "65536", "1" * 5_000, "", "\u0661"]
 )
-@pytest.mark.parametrize("option", ["--port", "--ui-port", "--model-port"])
+@pytest.mark.parametrize("option", ["--port", "--ui-port", "--model-port", "--gateway-port"])
 def test_a_port_without_sense_is_refused(
     option: str, port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +152,7 @@ def test_a_port_without_sense_is_refused(
 async def test_a_start_that_cannot_succeed_is_one_line(options: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     if options[0] == "dev":
-        ports = ("--port", str(free_port()), "--ui-port", str(free_port()))
+        ports = ("--port", str(free_port()), "--ui-port", str(free_port()), "--no-gateway")
         options = [*options, *ports, "--model-url", "http://127.0.0.1:1/v1"]
     assert "outlast: " in await one_line(*options)
 
@@ -295,10 +297,11 @@ def test_a_worker_without_agents_warns() -> None:
         assert [line["event"] for line in lines] == ["agents.missing"] * is_warned
 
 
-async def test_dev_shows_its_addresses_while_the_model_server_is_down(tmp_path: Path) -> None:
+async def test_dev_serves_its_gateway_while_the_model_server_is_down(tmp_path: Path) -> None:
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast_workers", "dev", "--state", str(tmp_path)),
-        *("--port", str(free_port()), "--ui-port", str(free_port())),
+        *("--port", str(free_port()), "--ui-port", str(free_port()), "--gateway-port", str(port)),
         *("--model-url", "http://127.0.0.1:1/v1"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -306,8 +309,25 @@ async def test_dev_shows_its_addresses_while_the_model_server_is_down(tmp_path: 
     assert process.stdout is not None
     async with asyncio.timeout(90):
         shown = (await process.stdout.readuntil(b"outlast: waits for the model server")).decode()
+    file = tmp_path / "gateway-token"
+    assert file.stat().st_mode & 0o777 == 0o600
+    bearer = {"authorization": f"Bearer {file.read_text().strip()}"}
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        listed = await client.get("/agents", headers=bearer)
+        rejected = await client.get("/agents")
     process.terminate()
     await process.communicate()
     assert "Web UI     http://127.0.0.1:" in shown
+    assert f"Gateway    http://127.0.0.1:{port}" in shown
     assert "Stop       Ctrl-C" in shown
+    assert "refund-desk" in {each["agent"] for each in listed.json()["agents"]}
+    assert rejected.status_code == 401
     assert process.returncode == 0
+
+
+async def test_dev_names_the_options_for_a_gateway_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = await one_line("dev", "--state", str(tmp_path), "--gateway-port", str(port))
+    assert f"port {port} is taken (by another gateway?)" in line
+    assert "--no-gateway" in line

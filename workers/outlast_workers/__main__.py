@@ -248,6 +248,15 @@ def _add_dev_options(command: argparse.ArgumentParser) -> None:
         "--model-file", type=Path, metavar="GGUF", help="weights of the embedded model"
     )
     command.add_argument(
+        "--gateway-port",
+        type=_port,
+        metavar="PORT",
+        help="port of the gateway (default: gateway.port of the settings, 8060)",
+    )
+    command.add_argument(
+        "--no-gateway", dest="gateway", action="store_false", help="serve no agents over HTTP"
+    )
+    command.add_argument(
         "--state",
         type=Path,
         default=Path(".outlast"),

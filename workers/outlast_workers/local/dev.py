@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import shlex
 import shutil
@@ -10,15 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.errors import NotReady
 from outlast_workers.catalog import load_catalog
+from outlast_workers.local.ports import require_free_port
 from outlast_workers.local.servers import TEMPORAL_PORT, ChildProcess, EmbeddedModel, TemporalServer
 from outlast_workers.local.weights import download_weights, find_weights
 from outlast_workers.settings import Settings
 from outlast_workers.stop_signals import stop_on_signals
 from outlast_workers.worker_process import run_process
+
+if TYPE_CHECKING:
+    from outlast_workers.local.dev_gateway import DevGateway
 
 EXAMPLES = ("outlast_examples.dependency_review", "outlast_examples.refund_desk")
 """The agents that are served if the user names none."""
@@ -94,6 +100,10 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
     temporal = TemporalServer(
         log_dir=log_dir, port=options.port, ui_port=options.ui_port, db=state / "temporal.db"
     )
+    gateway_port = options.gateway_port or settings.gateway.port
+    if options.gateway:
+        hint = "pass --gateway-port or --no-gateway"
+        require_free_port(gateway_port, user="gateway", hint=hint)
     _print("outlast: starting Temporal and the model …")
     async with start_stack(
         settings,
@@ -102,17 +112,20 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
         model_port=options.model_port,
         model_file=options.model_file,
     ) as stack:
-        _print(addresses(stack, state=state))
+        has_gateway = options.gateway and load_catalog(stack.settings.agents).agents
+        gateway = _gateway(stack, port=gateway_port, state=state) if has_gateway else None
+        _print(addresses(stack, state=state, gateway=gateway))
         ready = asyncio.Event()
         watching = [asyncio.create_task(_watch(child, stop)) for child in stack.children]
         waiting = asyncio.create_task(_print_wait(stack, ready))
         try:
-            await run_process(
-                stack.settings,
-                stop=stop,
-                address=temporal.address,
-                ready=lambda: _show_ready(stack, ready),
-            )
+            async with _served(gateway, temporal.address):
+                await run_process(
+                    gateway.settings if gateway else stack.settings,
+                    stop=stop,
+                    address=temporal.address,
+                    ready=lambda: _show_ready(stack, gateway, ready),
+                )
         finally:
             waiting.cancel()
             ended = [task.result() for task in watching if task.done()]
@@ -124,9 +137,26 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_ready(stack: Stack, ready: asyncio.Event) -> None:
+def _gateway(stack: Stack, *, port: int, state: Path) -> "DevGateway":
+    # Imported here, because a worker without a gateway needs none of its libraries.
+    from outlast_workers.local.dev_gateway import with_gateway  # noqa: PLC0415
+
+    return with_gateway(stack.settings, port=port, state=state)
+
+
+def _served(
+    gateway: "DevGateway | None", address: str
+) -> contextlib.AbstractAsyncContextManager[None]:
+    if gateway is None:
+        return contextlib.nullcontext()
+    from outlast_workers.local.dev_gateway import serve_gateway  # noqa: PLC0415
+
+    return serve_gateway(gateway, address=address)
+
+
+def _show_ready(stack: Stack, gateway: "DevGateway | None", ready: asyncio.Event) -> None:
     ready.set()
-    _print(overview(stack))
+    _print(overview(stack, gateway))
 
 
 async def _print_wait(stack: Stack, ready: asyncio.Event) -> None:
@@ -190,21 +220,23 @@ def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id:
     )
 
 
-def addresses(stack: Stack, *, state: Path) -> str:
+def addresses(stack: Stack, *, state: Path, gateway: "DevGateway | None" = None) -> str:
     """Return the text that `dev` prints when its servers run, before the worker is ready."""
     served = sorted(load_catalog(stack.settings.agents).agents)
+    over_http = gateway.url if gateway else "off"
     return f"""
   Temporal   {stack.temporal.address}   (state in {state}/temporal.db)
   Web UI     {stack.temporal.ui_url}
   Model      {stack.model}
   Agents     {", ".join(served)}
+  Gateway    {over_http}
   Images     {stack.settings.media.store}   (clients: OUTLAST_MEDIA__STORE)
   Logs       {state}/logs
   Stop       Ctrl-C
 """
 
 
-def overview(stack: Stack) -> str:
+def overview(stack: Stack, gateway: "DevGateway | None" = None) -> str:
     """Return the text that `dev` prints when the worker is ready: commands to copy."""
     served = sorted(load_catalog(stack.settings.agents).agents)
     reviews = "dependency-review" in served
@@ -220,8 +252,21 @@ The same with the temporal CLI:
 
 List the requests that wait for a person:
   {outlast.format("inbox")}
-
+{_over_http(gateway, agent=agent, value=value) if gateway else ""}
 Ctrl-C stops everything. Runs are saved, and continue after the next start.
+"""
+
+
+def _over_http(gateway: "DevGateway", *, agent: str, value: str) -> str:
+    """Return the commands that use the gateway."""
+    bearer = shlex.quote(f"Authorization: Bearer {gateway.token}")
+    body = shlex.quote(json.dumps({"agent": agent, "input": value}, ensure_ascii=False))
+    return f"""
+Start a run over HTTP:
+  curl -s {gateway.url}/runs -H {bearer} -d {body}
+
+Add the agents to Claude Code as MCP tools:
+  claude mcp add --transport http agents {gateway.url}/mcp --header {bearer}
 """
 
 

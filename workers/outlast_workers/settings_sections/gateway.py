@@ -21,11 +21,19 @@ from outlast_workers.settings_sections.setting_types import (
     valid_url,
 )
 
+MIN_TOKEN = 16
+"""Characters of a token: fewer can be guessed."""
+
+MAX_TOKEN = 4_000
+"""Characters of a token in the settings. Longer ones do not fit into the header of a request."""
+
+Token = Annotated[SecretStr, Field(min_length=MIN_TOKEN, max_length=MAX_TOKEN)]
+
 
 class GatewayToken(InputModel):
     """A principal of the gateway: its bearer token, its tenant, and the audiences for which it decides."""
 
-    token: Annotated[SecretStr, Field(min_length=16, max_length=4_000)]
+    token: Token
     tenant: Tenant
     audiences: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=MAX_AUDIENCE)], ...],
@@ -56,7 +64,7 @@ class GatewaySettings(InputModel):
         default_factory=dict
     )
     """The principals by name. Without any, the gateway answers its own machine only."""
-    events_token: Annotated[SecretStr | None, Field(min_length=16, max_length=4_000)] = None
+    events_token: Token | None = None
     """The token of workers that push the text of answers: `events.token` of their settings."""
     agents: Annotated[tuple[Name, ...], BeforeValidator(split), AfterValidator(distinct)] | None = (
         None
@@ -86,5 +94,5 @@ class EventsSettings(InputModel):
         Field(max_length=MAX_GATEWAYS),
     ] = ()
     """Base URLs of gateways, all of them: each gateway shows its clients what it has got itself."""
-    token: Annotated[SecretStr | None, Field(min_length=16, max_length=4_000)] = None
+    token: Token | None = None
     """The `gateway.events_token` of the gateways."""
