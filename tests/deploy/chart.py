@@ -85,6 +85,7 @@ SETS: dict[str, tuple[str, ...]] = {
         "gateway.eventsTokenSecret=outlast-gateway",
         "networkPolicy.gatewayPeers[0].namespaceSelector.matchLabels.name=gateways",
     ),
+    "builds that do not stay": ("gpu", "versioning.keep=false"),
     "promotion": (
         "gpu",
         "promotion.enabled=true",

@@ -301,3 +301,49 @@ async def test_by_hand_a_build_is_promoted_and_rolled_back(tmp_path: Path) -> No
             while "drained" not in await on.cli("describe-version", *named, "v2"):
                 await asyncio.sleep(0.5)
         assert await new.terminate() == 0
+
+
+async def checked(on: Fleet, *options: str) -> tuple[int, Any, str]:
+    """Run the check that the chart's hooks run, and return status, JSON and the line for people."""
+    command = await on.command("builds", "--json", "--deployment", NAME, *options)
+    status, result = await command.ended()
+    return status, result["open_runs"], command.progress.strip()
+
+
+@pytest.mark.timeout(300)
+async def test_workers_of_open_runs_are_not_removed_and_one_build_replaces_another(
+    tmp_path: Path,
+) -> None:
+    """As with `versioning.keep: false` of the chart: the workers of v1 go before v2 is current."""
+    async with fleet(tmp_path) as on:
+        status, counts, line = await checked(on, "--check")
+        assert (status, counts) == (0, {}), "before the first install nothing is refused"
+        old = await first_build(on)
+        talk = await on.start(mode="conversation", id="talk")
+        await talk.reply()
+        upgrade = ("--except", "v2", "--otherwise", "set guard.enabled to false")
+        status, counts, line = await checked(on, *upgrade)
+        assert (status, counts) == (4, {"v1": 1})
+        assert line.startswith("outlast: open runs need their workers (v1: 1). ")
+        assert line.endswith("set guard.enabled to false")
+        assert "\n" not in line
+        assert (await checked(on, "--except", "v1"))[0] == 0, "a rollback to v1 keeps its runs"
+        assert (await checked(on, "--check", "v1"))[:2] == (4, {"v1": 1})
+        # New runs wait from here, so none starts between the check and the removal.
+        await on.cli("set-current-version", "--deployment-name", NAME, "--unversioned", "--yes")
+        await talk.finish()
+        assert set((await on.ended()).values()) == {"v1"}
+        async with asyncio.timeout(30):
+            while (await checked(on, *upgrade))[0]:
+                await asyncio.sleep(0.5)
+        waiting = await on.start()
+        assert (await checked(on, *upgrade))[:2] == (0, {}), "a run that waits belongs to no build"
+        assert await old.terminate() == 0
+        await on.worker("v2")
+        status, result = await (await on.promote("v2")).ended()
+        assert (status, result["outcome"]) == (0, "current")
+        assert (await waiting.result()).output == "done"
+        assert (await on.ended())[waiting.id] == "v2"
+        async with asyncio.timeout(60):
+            while (await on.builds())["v1"]["status"] != "drained":
+                await asyncio.sleep(0.5)

@@ -34,6 +34,7 @@ nothing.
 
 BUILDS = """\
 Lists the builds of a worker deployment, with the runs that are pinned to each, and what to do about it.
+With --check, the exit status is 4 if a build has open runs: check before you remove workers.
 """
 
 MAX_QUOTED_BYTES = 60
@@ -71,6 +72,7 @@ def add_build_commands(commands: Any) -> list[argparse.ArgumentParser]:
         action="store_true",
         help="delete the builds at the server that are drained and have had no worker for minutes",
     )
+    _add_check_options(builds)
     for command in (promote, builds):
         command.add_argument(
             "--deployment",
@@ -79,6 +81,28 @@ def add_build_commands(commands: Any) -> list[argparse.ArgumentParser]:
         )
         command.add_argument("--json", action="store_true", help="print the result as JSON")
     return [promote, builds]
+
+
+def _add_check_options(builds: argparse.ArgumentParser) -> None:
+    builds.add_argument(
+        "--check",
+        nargs="*",
+        metavar="BUILD",
+        help="list nothing; exit with 4 if one of these builds has open runs (default: any build)",
+    )
+    builds.add_argument(
+        "--except",
+        dest="ignored",
+        action="append",
+        default=[],
+        metavar="BUILD",
+        help="check all builds but this one, whose workers stay. Repeatable",
+    )
+    builds.add_argument(
+        "--otherwise",
+        metavar="COMMAND",
+        help="the command that the error of a check names, to go on although runs are open",
+    )
 
 
 def _add_promote_options(promote: argparse.ArgumentParser) -> None:

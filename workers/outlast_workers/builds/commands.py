@@ -22,6 +22,7 @@ from outlast_workers.builds.listing import (
     build_lines,
     delete_drained,
     list_builds,
+    open_runs,
 )
 from outlast_workers.builds.plan import Plan
 from outlast_workers.builds.promotion import Promotion, PromotionStopped
@@ -38,6 +39,8 @@ EXIT_STOPPED = 3
 """The build must not get more runs. `outlast run` ends with the same status if a run stops."""
 
 EXIT_DRAINING = 4
+"""Builds that get no new runs have open ones: their workers must stay."""
+
 EXIT_INTERRUPTED = 130
 
 STATE_TIMEOUT_S = 5.0
@@ -70,6 +73,8 @@ async def show_builds(settings: Settings, options: argparse.Namespace) -> int:
     """Print the builds of a deployment, delete drained ones on request, and return the exit status."""
     try:
         deployment = await _connected(settings, options)
+        if options.check is not None or options.ignored:
+            return await _check(deployment, options)
         rows = await _rows(deployment)
         deleted = await delete_drained(deployment, rows) if options.delete_drained else {}
     except RPCError as error:
@@ -92,6 +97,23 @@ async def _rows(deployment: Deployment) -> list[BuildRow]:
     if routing is None:
         raise NotReady(f"--deployment: the server knows no worker deployment {deployment.name!r}")
     return await list_builds(deployment, routing)
+
+
+async def _check(deployment: Deployment, options: argparse.Namespace) -> int:
+    """Say whether builds have open runs, and return the exit status."""
+    counts = await open_runs(deployment, options.check or [], ignored=options.ignored)
+    if options.json:
+        _print([json.dumps({"deployment": deployment.name, "open_runs": counts})])
+    if not counts:
+        _say(f"no checked build of {deployment.name} has open runs: its workers can be removed")
+        return 0
+    each = ", ".join(f"{build_id}: {count}" for build_id, count in counts.items())
+    anyway = f". To remove the workers anyway: {options.otherwise}" if options.otherwise else ""
+    _say(
+        f"outlast: open runs need their workers ({each}). Wait until they have ended:"
+        f" outlast worker builds --deployment {deployment.name}{anyway}"
+    )
+    return EXIT_DRAINING
 
 
 async def promote_build(settings: Settings, options: argparse.Namespace) -> int:

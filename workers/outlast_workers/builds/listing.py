@@ -64,6 +64,23 @@ async def list_builds(deployment: Deployment, routing: Routing) -> list[BuildRow
     return rows
 
 
+async def open_runs(
+    deployment: Deployment, build_ids: Sequence[str], *, ignored: Sequence[str]
+) -> dict[str, int]:
+    """Return how many runs of each build are open, for the builds that have some.
+
+    Without `build_ids`, all builds that the server lists count. An unknown deployment has none.
+    """
+    if not build_ids:
+        routing = await deployment.routing()
+        build_ids = [build.id for build in routing.builds[:MAX_LISTED]] if routing else []
+    counts: dict[str, int] = {}
+    for build_id in build_ids:
+        if build_id not in ignored:
+            counts[build_id] = await count_open(deployment.client, deployment.name, build_id)
+    return {build_id: count for build_id, count in counts.items() if count}
+
+
 async def delete_drained(deployment: Deployment, rows: Sequence[BuildRow]) -> dict[str, str | None]:
     """Delete the builds that can be removed. Return why each was not deleted, or None if it was.
 

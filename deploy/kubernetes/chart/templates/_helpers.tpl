@@ -101,7 +101,8 @@ topologySpreadConstraints:
     "roles" (ternary (list "workflows" "tools" "generate") (list $worker.role) (eq $worker.role "all"))
     "versioned" $versioned
     "managed" $managed
-    "isKept" $own
+    "isOfBuild" $own
+    "isKept" (and $own $.Values.versioning.keep)
     "queue" ($worker.queue | default (get $queues $worker.role))
     "isScaled" (and (ne $.Values.scaling.trigger "none") $worker.scale.enabled)
     "worker" $worker) -}}
@@ -131,7 +132,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{/* The labels of a worker's object: (dict root instance). */}}
 {{- define "outlast.objectLabels" -}}
 {{ include "outlast.labels" (list .root .instance.component) }}
-{{- if .instance.isKept }}
+{{- if .instance.isOfBuild }}
 outlast.dev/build: {{ include "outlast.slug" .instance.build | quote }}
 {{- end }}
 {{- end }}

@@ -67,23 +67,32 @@
 {{/* Volumes of a process of ours: (list $ part), the part as for outlast.settings. */}}
 {{- define "outlast.volumes" -}}
 {{- $root := index . 0 -}}
-- {name: tmp, emptyDir: {sizeLimit: 1Gi}}
 - name: settings
   configMap:
     name: {{ include "outlast.settingsName" $root }}
     items: [{key: {{ index . 1 }}.toml, path: outlast.toml}]
-{{- with $root.Values.temporal.tls.clientSecret }}
+{{ include "outlast.temporalVolumes" $root }}
+{{- end }}
+
+{{/* What a process needs that has no settings beside the connection. */}}
+{{- define "outlast.temporalVolumes" -}}
+- {name: tmp, emptyDir: {sizeLimit: 1Gi}}
+{{- with .Values.temporal.tls.clientSecret }}
 - {name: temporal-client, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
-{{- with $root.Values.temporal.tls.caSecret }}
+{{- with .Values.temporal.tls.caSecret }}
 - name: temporal-ca
   secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
 {{- end }}
 
 {{- define "outlast.volumeMounts" -}}
-- {name: tmp, mountPath: /tmp}
 - {name: settings, mountPath: /etc/outlast, readOnly: true}
+{{ include "outlast.temporalMounts" . }}
+{{- end }}
+
+{{- define "outlast.temporalMounts" -}}
+- {name: tmp, mountPath: /tmp}
 {{- with .Values.temporal.tls.clientSecret }}
 - {name: temporal-client, mountPath: /etc/temporal/client, readOnly: true}
 {{- end }}
