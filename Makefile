@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser test-npm pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,10 @@ test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=�
 test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
+
+test-npm: setup ## run the stock clients of npm against the gateway; skipped without Node
+	@if command -v npm >/dev/null; then npm install --prefix tests/npm --no-package-lock --no-audit --no-fund --silent; fi
+	$(BIN)/python -m pytest tests/npm -o norecursedirs="node_modules .*" $(ARGS)
 
 pictures: setup ## take the pictures of docs/images anew, in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser

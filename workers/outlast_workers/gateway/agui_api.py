@@ -5,8 +5,6 @@ client that was away has the same messages as the run.
 """
 
 import asyncio
-import hashlib
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
@@ -30,10 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.client.runs import Run
-from outlast.contracts.limits import Limits
-from outlast.contracts.messages import Message
-from outlast.contracts.requests import MAX_SAY_BYTES
-from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
+from outlast.errors import OutlastError, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
     MessageWriter,
@@ -44,10 +39,15 @@ from outlast_workers.gateway.agui_messages import (
     sse_text,
 )
 from outlast_workers.gateway.answer_cursor import Place
+from outlast_workers.gateway.conversations import (
+    conversation_key,
+    message_update_id,
+    send_message,
+    transcript_of,
+)
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json
 from outlast_workers.gateway.run_events import EventReader
-from outlast_workers.gateway.tenant_runs import KEY_PATTERN, TenantRuns
 
 LOOK_S = 0.5
 """Seconds between two looks whether a conversation has answered."""
@@ -67,7 +67,7 @@ class AguiApi:
         """Send a message or decisions to the run of a thread, and stream what happens then."""
         body = _body(await read_json(request))
         runs, agent = self._front.runs(request), request.path_params["agent"]
-        run_id = runs.id_of(agent, _key(body.thread_id))
+        run_id = runs.id_of(agent, conversation_key(body.thread_id))
         message: UserMessage | None = None
         if body.resume:
             run = runs.find(run_id)
@@ -77,31 +77,22 @@ class AguiApi:
                 await runs.decide(run, decision)
         else:
             message = last_user_message(body)
-            run = await self._say(runs, agent, run_id, message)
+            run = await send_message(
+                self._front,
+                runs,
+                run_id,
+                str(message.content),
+                agent=agent,
+                update_id=message_update_id("agui", message.id),
+            )
         return event_stream(self._events(run, body, message))
-
-    async def _say(self, runs: TenantRuns, agent: str, run_id: str, message: UserMessage) -> Run:
-        """Send a message, which starts the conversation if there is none. Repeated, it is sent once."""
-        text = str(message.content)
-        if len(text.encode(errors="replace")) > MAX_SAY_BYTES:
-            raise BadRequest(f"messages: the last one has more than {MAX_SAY_BYTES:,} bytes")
-        digest = hashlib.sha256(message.id.encode(errors="replace")).hexdigest()[:32]
-        return await self._front.client.send(
-            run_id,
-            text,
-            agent=agent,
-            by=runs.principal.name,
-            update_id=f"agui-{digest}",
-            tenant=runs.principal.tenant,
-            limits=Limits(idle_s=self._front.settings.idle_s),
-        )
 
     async def _events(
         self, run: Run, body: RunAgentInput, message: UserMessage | None
     ) -> AsyncGenerator[str, None]:
         yield sse_text(RunStartedEvent(thread_id=body.thread_id, run_id=body.run_id))
         try:
-            entries = await _transcript(run)
+            entries = await transcript_of(run)
             messages = snapshot(entries)
             sent = [each.content for each in messages if isinstance(each, UserMessage)]
             if message is not None and (not sent or sent[-1] != message.content):
@@ -176,23 +167,8 @@ async def _messages(run: Run) -> list[AguiMessage]:
     return snapshot(await run.transcript())
 
 
-async def _transcript(run: Run) -> list[Message]:
-    try:
-        return await run.transcript()
-    except RunNotFound:
-        raise
-    except Unavailable:
-        return []  # the run has not begun
-
-
 def _body(value: dict[str, JsonValue]) -> RunAgentInput:
     try:
         return RunAgentInput.model_validate(value)
     except ValidationError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, explain(error)) from None
-
-
-def _key(thread_id: str) -> str:
-    if re.fullmatch(KEY_PATTERN, thread_id):
-        return thread_id
-    return hashlib.sha256(thread_id.encode(errors="replace")).hexdigest()[:32]

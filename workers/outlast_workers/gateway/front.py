@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from outlast.client.client import Client
 from outlast_workers.gateway.access import LOCAL, Principal, RateLimit, Tokens, is_local
 from outlast_workers.gateway.answer_hub import AnswerHub
-from outlast_workers.gateway.http_messages import error_response
+from outlast_workers.gateway.http_messages import error_at
 from outlast_workers.gateway.run_feeds import RunFeeds
 from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.settings_sections.gateway import GatewaySettings
@@ -66,21 +66,24 @@ class Authenticated:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, path = Headers(scope=scope), str(scope["path"])
         principal = self._tokens.principal(headers.get("authorization"))
         if principal is None:
-            response = error_response(
+            response = error_at(
+                path,
                 HTTPStatus.UNAUTHORIZED,
                 "a valid bearer token is required: Authorization: Bearer TOKEN",
                 {"www-authenticate": "Bearer"},
             )
         elif principal is LOCAL and not is_local(headers, self._origins):
-            response = error_response(
+            response = error_at(
+                path,
                 HTTPStatus.FORBIDDEN,
                 "without tokens, the gateway answers this machine only: set gateway.tokens",
             )
         elif (wait_s := self._rate.wait_s(principal.name)) is not None:
-            response = error_response(
+            response = error_at(
+                path,
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"too many requests: at most {self._rate.per_minute:,} in a minute",
                 {"retry-after": str(wait_s)},

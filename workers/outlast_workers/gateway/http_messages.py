@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound, Unavailable
 from outlast.text.json_text import from_json
@@ -55,6 +55,18 @@ def error_response(
     kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
     return JSONResponse(body, status, headers=dict(headers or {}))
+
+
+def error_at(
+    path: str, status: int, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error in the form of the interface at a path.
+
+    Clients of the AI SDK take the whole body as the message.
+    """
+    if path.startswith("/ai/"):
+        return PlainTextResponse(message, status, headers=dict(headers or {}))
+    return error_response(status, message, headers)
 
 
 async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunFailed, Unavailable
-from outlast_workers.gateway.answer_cursor import Place
+from outlast_workers.gateway.conversations import follow_turn
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.response_ids import read_response_id, response_id
@@ -177,19 +177,11 @@ class ResponsesApi:
         self, run: Run, since: int, builder: ResponseBuilder
     ) -> AsyncIterator[RunEvent | None]:
         """Yield the events of a response: until it has ended, or waits for all of its open requests."""
-        shown: set[str] = set()
-        events = self._front.feeds.follow(run, after=Place(since), beat_s=BEAT_S)
-        async with aclosing(events):
+        async with aclosing(follow_turn(self._front, run, since, beat_s=BEAT_S)) as events:
             async for event in events:
                 yield event
                 if builder.is_over:
                     return
-                if event is not None and event.type == "request_opened":
-                    request: Any = event.data["request"]
-                    shown.add(request["request_id"])
-                    pending = {each.request_id for each in await run.pending_requests()}
-                    if pending <= shown:
-                        return
 
     async def _snapshot(
         self, run: Run, since: int, builder: ResponseBuilder, *, is_running: bool

@@ -24,8 +24,9 @@ from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
 from outlast_workers.gateway.access import LOOPBACK
 from outlast_workers.gateway.agui_api import AguiApi
+from outlast_workers.gateway.ai_sdk.api import AiSdkApi
 from outlast_workers.gateway.front import Authenticated, Front
-from outlast_workers.gateway.http_messages import error_response, status_of
+from outlast_workers.gateway.http_messages import error_at, status_of
 from outlast_workers.gateway.hub_api import HubApi
 from outlast_workers.gateway.mcp_api import McpApi
 from outlast_workers.gateway.responses_api import ResponsesApi
@@ -114,6 +115,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             *RunsApi(front).routes(),
             *ResponsesApi(front).routes(),
             *AguiApi(front).routes(),
+            *AiSdkApi(front).routes(),
             *mcp.app().routes,
         ],
         exception_handlers={HTTPException: _http_error, OutlastError: _error},
@@ -136,14 +138,14 @@ async def _health(_: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 Starlette passes what is registered
     detail = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = "there is no such path; see docs/gateway.md"
-    return error_response(error.status_code, detail, error.headers)
+    return error_at(request.url.path, error.status_code, detail, error.headers)
 
 
-async def _error(_: Request, error: Exception) -> Response:
+async def _error(request: Request, error: Exception) -> Response:
     assert isinstance(error, OutlastError)  # noqa: S101 Starlette passes what is registered
-    return error_response(status_of(error), str(error))
+    return error_at(request.url.path, status_of(error), str(error))

@@ -1,0 +1,128 @@
+"""Conversations of a principal: the message that continues one, and the events until its answer.
+
+A conversation is one run. Its key comes from the client, so the same key names the same run in every
+interface.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from outlast.client.runs import Run
+from outlast.client.waiting import WAITING_STATUSES
+from outlast.contracts.human import PendingRequest
+from outlast.contracts.limits import Limits
+from outlast.contracts.messages import Message
+from outlast.contracts.requests import MAX_SAY_BYTES
+from outlast.errors import BadRequest, RunNotFound, Unavailable
+from outlast_workers.gateway.answer_cursor import Place
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.run_events import EventReader, RunEvent
+from outlast_workers.gateway.tenant_runs import KEY_PATTERN, TenantRuns
+
+
+def conversation_key(identifier: str) -> str:
+    """Return the key of a conversation: what the client named, or its hash if it cannot be a key."""
+    if re.fullmatch(KEY_PATTERN, identifier):
+        return identifier
+    return hashlib.sha256(identifier.encode(errors="replace")).hexdigest()[:32]
+
+
+async def send_message(
+    front: Front, runs: TenantRuns, run_id: str, text: str, *, agent: str, update_id: str
+) -> Run:
+    """Send a message, which starts the conversation if there is none. Repeated, it is sent once."""
+    if len(text.encode(errors="replace")) > MAX_SAY_BYTES:
+        raise BadRequest(f"messages: the last one has more than {MAX_SAY_BYTES:,} bytes")
+    return await front.client.send(
+        run_id,
+        text,
+        agent=agent,
+        by=runs.principal.name,
+        update_id=update_id,
+        tenant=runs.principal.tenant,
+        limits=Limits(idle_s=front.settings.idle_s),
+    )
+
+
+def message_update_id(interface: str, identifier: str) -> str:
+    """Return the id of the update that sends a message with an id of the client's own."""
+    digest = hashlib.sha256(identifier.encode(errors="replace")).hexdigest()[:32]
+    return f"{interface}-{digest}"
+
+
+async def transcript_of(run: Run) -> list[Message]:
+    """Return the transcript of a run, which is empty until it begins. Raises `RunNotFound`."""
+    try:
+        return await run.transcript()
+    except RunNotFound:
+        raise
+    except Unavailable:
+        return []
+
+
+def last_message_position(entries: Sequence[Message]) -> int:
+    """Return the number of entries up to the last message of a person."""
+    return max((at for at, entry in enumerate(entries, 1) if entry.role == "user"), default=0)
+
+
+def is_answered(entries: Sequence[Message]) -> bool:
+    """Return whether the last entry of a transcript is an answer."""
+    if not entries or entries[-1].role != "assistant":
+        return False
+    return any(event.type == "answer" for event in EventReader().read(entries[-1]))
+
+
+async def waits_for_message(run: Run) -> bool:
+    """Return whether a conversation has answered all messages, and waits for the next one."""
+    try:
+        progress = await run.progress()
+    except Unavailable:
+        return False  # its worker is away
+    return progress.status in WAITING_STATUSES and not progress.pending
+
+
+async def pending_of(run: Run) -> list[PendingRequest] | None:
+    """Return the open requests of a run, or None if its worker is away."""
+    try:
+        return await run.pending_requests()
+    except Unavailable:
+        return None
+
+
+async def follow_turn(
+    front: Front, run: Run, since: int, *, beat_s: float
+) -> AsyncGenerator[RunEvent | None, None]:
+    """Yield the events after the entry `since`: until the run has answered, ended, or waits for people.
+
+    Yields None after each `beat_s` without an event, and leaves out requests that are settled already.
+    """
+    shown: set[str] = set()
+    async with aclosing(front.feeds.follow(run, after=Place(since), beat_s=beat_s)) as events:
+        async for event in events:
+            if event is None:
+                yield None
+            elif event.type == "waiting":
+                if await waits_for_message(run):
+                    return
+            elif event.type == "request_opened":
+                pending = await pending_of(run)
+                identifier = _request_id(event)
+                open_ids = None if pending is None else {each.request_id for each in pending}
+                if open_ids is not None and identifier not in open_ids:
+                    continue
+                yield event
+                shown.add(identifier)
+                if open_ids is not None and open_ids <= shown:
+                    return
+            else:
+                yield event
+                is_answer = event.type == "answer"
+                if event.type == "run_ended" or (is_answer and await waits_for_message(run)):
+                    return
+
+
+def _request_id(event: RunEvent) -> str:
+    request = event.data["request"]
+    return str(request["request_id"]) if isinstance(request, dict) else ""
