@@ -2,15 +2,18 @@
 
 `DIR` holds JSON files. A file is a schema, or has the fields `schema` and `tests`, as in JSONSchemaBench
 (https://github.com/guidance-ai/jsonschemabench). Each schema is defined as an output type, divided for each
-engine, and compiled by the engine. The check of answers is compared with the labels of the tests.
+engine, and compiled by the engine. xgrammar also says which of the valid values it would not admit. The
+check of answers is compared with the labels of the tests.
 """
 
 import argparse
 import asyncio
 import json
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,16 +26,29 @@ from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import EmbeddedModel
 
 from bench.engines.prompts import pinned
+from bench.engines.value_forms import forms
+from bench.engines.vllm_install import install
 from bench.processes import LOGS
 from outlast import Agent
 from outlast.errors import DefinitionError, ModelError
 from outlast.jsonschema.decision_schema import decision_schema
 
 EXAMPLES = 12
+XGRAMMAR_SCRIPT = Path(__file__).parent / "grammar_process.py"
 REQUEST_TIMEOUT_S = 60.0
 
-Compile = Callable[[dict[str, Any]], str | None]
-"""Returns why an engine cannot compile a schema, or None."""
+
+@dataclass(frozen=True)
+class Compiled:
+    """What an engine made of a schema: why it cannot compile it, and which values it does not admit."""
+
+    problem: str | None = None
+    tried: int = 0
+    refused: tuple[int, ...] = ()
+
+
+Compile = Callable[[dict[str, Any], Sequence[Any]], Compiled]
+"""Compiles a schema, and tries valid values with it if the engine can do that here."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class Counts:
     slowest_s: float = 0.0
     enforced: Counter[Engine] = field(default_factory=Counter)
     failed: dict[Engine, list[str]] = field(default_factory=dict)
+    tried: Counter[Engine] = field(default_factory=Counter)
+    excluded: dict[Engine, list[str]] = field(default_factory=dict)
     agreed: int = 0
     differing: list[str] = field(default_factory=list)
 
@@ -70,7 +88,9 @@ def entries(folder: Path, limit: int) -> Iterator[Entry]:
 
 def measure(found: Iterable[Entry], compilers: dict[Engine, Compile]) -> Counts:
     """Define, divide and compile each schema, and check the values of its tests."""
-    counts = Counts(failed={engine: [] for engine in compilers})
+    counts = Counts(
+        failed={engine: [] for engine in compilers}, excluded={engine: [] for engine in compilers}
+    )
     for entry in found:
         counts.schemas += 1
         began = time.process_time()
@@ -99,11 +119,16 @@ def _compile(
     entry: Entry, decision: dict[str, Any], engine: Engine, compile_: Compile, counts: Counts
 ) -> None:
     constraint = constraint_for(decision, engine)
-    problem = compile_(constraint.schema)
-    if problem is not None:
-        counts.failed[engine].append(f"{entry.name}: {problem}")
+    values = [{"answer": test["data"]} for test in entry.tests if test["valid"]]
+    compiled = compile_(constraint.schema, values)
+    if compiled.problem is not None:
+        counts.failed[engine].append(f"{entry.name}: {compiled.problem}")
     elif not constraint.checked_after:
         counts.enforced[engine] += 1
+    counts.tried[engine] += compiled.tried
+    counts.excluded[engine] += [
+        f"{entry.name}: {json.dumps(values[at])[:150]}" for at in compiled.refused
+    ]
 
 
 def _check(entry: Entry, decision: dict[str, Any], counts: Counts) -> None:
@@ -124,32 +149,52 @@ def llguidance_compiler() -> Compile:
     """Return a compiler of the engine `guidance`. The package `llguidance` must be installed."""
     from llguidance import LLMatcher  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    def problem(schema: dict[str, Any]) -> str | None:
+    def compile_(schema: dict[str, Any], _: Sequence[Any]) -> Compiled:
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema))
-        return LLMatcher.validate_grammar(grammar) or None
+        return Compiled(LLMatcher.validate_grammar(grammar) or None)
 
-    return problem
+    return compile_
 
 
 def outlines_compiler() -> Compile:
     """Return a compiler of the engine `outlines`: the schema becomes a regular expression."""
     from outlines.types.dsl import JsonSchema, to_regex  # noqa: PLC0415
 
-    def problem(schema: dict[str, Any]) -> str | None:
+    def compile_(schema: dict[str, Any], _: Sequence[Any]) -> Compiled:
         try:
             to_regex(JsonSchema(json.dumps(schema)))
         except (TypeError, ValueError) as error:
-            return str(error)
-        return None
+            return Compiled(str(error))
+        return Compiled()
 
-    return problem
+    return compile_
+
+
+@contextmanager
+def xgrammar_compiler() -> Iterator[Compile]:
+    """Yield a compiler of the engine `xgrammar`, which runs in vLLM's environment."""
+    command = [str(install().python), "-P", str(XGRAMMAR_SCRIPT)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def compile_(schema: dict[str, Any], values: Sequence[Any]) -> Compiled:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            question = {"schema": schema, "values": [forms(value, schema) for value in values]}
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            return Compiled(answer["problem"], len(values), tuple(answer["refused"]))
+
+        yield compile_
 
 
 def server_compiler(url: str) -> Compile:
     """Return a compiler of a running llama.cpp server, which compiles the schema of each request."""
     client = httpx2.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S)
 
-    def problem(schema: dict[str, Any]) -> str | None:
+    def compile_(schema: dict[str, Any], _: Sequence[Any]) -> Compiled:
         named = {"name": "x", "strict": True, "schema": schema}
         body = {
             "messages": [{"role": "user", "content": "x"}],
@@ -157,9 +202,11 @@ def server_compiler(url: str) -> Compile:
             "response_format": {"type": "json_schema", "json_schema": named},
         }
         response = client.post(f"{url}/chat/completions", json=body)
-        return None if response.is_success else f"{response.status_code} {response.text[:150]}"
+        if response.is_success:
+            return Compiled()
+        return Compiled(f"{response.status_code} {response.text[:150]}")
 
-    return problem
+    return compile_
 
 
 def shown(counts: Counts) -> str:
@@ -175,6 +222,12 @@ def shown(counts: Counts) -> str:
             f"{engine}: {len(failed)} do not compile, {counts.enforced[engine]} are enforced whole"
         )
         lines += [f"  {example}" for example in failed[:EXAMPLES]]
+        excluded = counts.excluded[engine]
+        if counts.tried[engine]:
+            lines.append(
+                f"{engine}: {len(excluded)} of {counts.tried[engine]} valid values excluded"
+            )
+            lines += [f"  {example}" for example in excluded]
     total = counts.agreed + len(counts.differing)
     lines.append(f"values: {total}, checked as labelled: {counts.agreed}")
     lines += [f"  {example}" for example in counts.differing[:EXAMPLES]]
@@ -194,11 +247,12 @@ async def main() -> None:
     if "guidance" in options.engines:
         compilers["guidance"] = llguidance_compiler()
     found = entries(options.folder, options.limit)
-    if "llama.cpp" not in options.engines:
-        print(shown(measure(found, compilers)))
-        return
-    async with EmbeddedModel(log_dir=LOGS, port=free_port()) as server:
-        compilers["llama.cpp"] = server_compiler(server.url)
+    async with AsyncExitStack() as opened:
+        if "xgrammar" in options.engines:
+            compilers["xgrammar"] = opened.enter_context(xgrammar_compiler())
+        if "llama.cpp" in options.engines:
+            server = await opened.enter_async_context(EmbeddedModel(log_dir=LOGS, port=free_port()))
+            compilers["llama.cpp"] = server_compiler(server.url)
         print(shown(await asyncio.to_thread(measure, found, compilers)))
 
 

@@ -79,7 +79,7 @@ The last two took too long: on a busy machine the server notices it before their
 """
 
 SLOW_TOOLS = ("blocks", "blocks_for_good", "hangs")
-"""Tools that take 13 s, or their timeout of 3 s four times, by themselves."""
+"""Tools that take 13 s by themselves, or hang in each of four attempts, which their timeout of 3 s ends."""
 
 
 @dataclass
@@ -365,7 +365,8 @@ async def test_poison_stops_nothing(tmp_path: Path) -> None:
         for name, _, took in ended
         if took > ENDS_WITHIN_S + LATE_S and name.removeprefix("tool: ") not in SLOW_TOOLS
     }
-    print(f"\n{len(ended)} inputs; the slowest takes {max(took for *_, took in ended):.1f} s")
+    slowest = sorted(((round(took, 1), name) for name, _, took in ended), reverse=True)[:5]
+    print(f"\n{len(ended)} inputs; the slowest, in seconds: {slowest}")
     print(f"slowest answers of health checks: {site.slowest_s}")
     print(f"{site.innocent.runs} other runs; the slowest takes {site.innocent.slowest_s:.1f} s")
     assert not late

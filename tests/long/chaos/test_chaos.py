@@ -12,8 +12,8 @@ from tests.long.chaos.mix import plan_runs
 from tests.long.chaos.monkey import plan_faults
 from tests.long.chaos.storm import CALM_S, blow
 
-RUNS = int(os.environ.get("RUNS", "40"))
-"""A storm over 40 runs fits in CI: it takes two minutes. A release takes 1,000."""
+RUNS = int(os.environ.get("RUNS", "200"))
+"""A storm over 200 runs fits in CI. A release takes 1,000."""
 
 SEED = int(os.environ.get("SEED", "1"))
 
