@@ -60,9 +60,13 @@ class Measured:
 async def worker_process(
     name: str, command: Sequence[str], *, temporal_address: str
 ) -> AsyncIterator[Measured]:
-    """Run a worker for the length of a block; whether it serves, its first run tells."""
+    """Run a worker for the length of a block; whether it serves, its first run tells.
+
+    The worker uses bytecode, as an installed one does.
+    """
     env = shutil.which("env") or "/usr/bin/env"
-    with_address = [env, f"TEMPORAL_ADDRESS={temporal_address}", *command]
+    variables = ["-u", "PYTHONDONTWRITEBYTECODE", f"TEMPORAL_ADDRESS={temporal_address}"]
+    with_address = [env, *variables, *command]
     child = ChildProcess(f"worker-{name}", with_address, log_dir=LOGS)
     await child.start(_at_once)
     try:

@@ -1,4 +1,5 @@
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -21,6 +22,10 @@ from outlast.temporal.plugin import OutlastPlugin
 # A script starts its background processes with Ctrl-C ignored, and all that they start inherits this.
 # The tests press Ctrl-C in processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Without bytecode, each process that a test starts would compile every module again, for half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 DEV_SERVER_OPTIONS = dynamic_config_options(*DYNAMIC_CONFIG)
 

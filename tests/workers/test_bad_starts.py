@@ -13,6 +13,8 @@ import httpx2
 import pytest
 from outlast_workers.__main__ import main
 from outlast_workers.catalog import load_catalog
+from outlast_workers.connection import connect
+from outlast_workers.local import dev
 from outlast_workers.local.ports import free_port
 from outlast_workers.settings import Settings, load_settings
 from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings
@@ -140,10 +142,25 @@ def test_a_port_without_sense_is_refused(
         ["run", "--model-url", "not a url"],
         ["run", "--roles", "chef"],
         ["run", "--roles", "tools,tools"],
-        ["run", "--agents", "a.py"],
-        ["run", "--agents", "a-b"],
         ["run", "--config", "/nowhere/outlast.toml"],
         ["run", "--config", "/"],
+    ],
+)
+def test_an_option_that_cannot_be_used_is_one_line(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio, "run", lambda _: pytest.fail("the worker starts"))
+    assert main(options) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("outlast: ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["run", "--model-url", "not a url"],
+        ["run", "--agents", "a.py"],
+        ["run", "--agents", "a-b"],
         ["dev", "--state", "/proc/nothing/here"],
         ["dev", "--state", "file"],
         ["dev", "--state", "file/below"],
@@ -157,13 +174,19 @@ async def test_a_start_that_cannot_succeed_is_one_line(options: list[str], tmp_p
     assert "outlast: " in await one_line(*options)
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["not an address", "127.0.0.1:99999", "a b:1", "[::1", "127.0.0.1:x", ":7233", "\u202e:1"],
-)
-async def test_an_address_without_sense_is_refused_at_once(address: str) -> None:
-    async with asyncio.timeout(60):
-        line = await one_line("run", "--roles", "workflows", TEMPORAL_ADDRESS=address)
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "a b:1", "[::1", "127.0.0.1:x", ":7233"])
+async def test_an_address_without_sense_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(NotReady, match="TEMPORAL_ADDRESS") as refused:
+        await connect()
+    assert "could be reached" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["not an address", "\u202e:1"])
+async def test_a_worker_with_an_address_without_sense_ends_at_once(address: str) -> None:
+    line = await one_line("run", "--roles", "workflows", TEMPORAL_ADDRESS=address)
     assert "TEMPORAL_ADDRESS" in line
     assert "could be reached" not in line
 
@@ -308,7 +331,7 @@ async def test_dev_serves_its_gateway_while_the_model_server_is_down(tmp_path: P
     )
     assert process.stdout is not None
     async with asyncio.timeout(90):
-        shown = (await process.stdout.readuntil(b"outlast: waits for the model server")).decode()
+        shown = (await process.stdout.readuntil(b"model.not_available")).decode()
     file = tmp_path / "gateway-token"
     assert file.stat().st_mode & 0o777 == 0o600
     bearer = {"authorization": f"Bearer {file.read_text().strip()}"}
@@ -331,3 +354,17 @@ async def test_dev_names_the_options_for_a_gateway_port_that_is_taken(tmp_path: 
         line = await one_line("dev", "--state", str(tmp_path), "--gateway-port", str(port))
     assert f"port {port} is taken (by another gateway?)" in line
     assert "--no-gateway" in line
+
+
+async def test_dev_says_that_it_waits_for_the_model_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dev, "WAIT_NOTICE_S", 0.01)
+    settings = Settings.model_validate({"model": {"url": "http://127.0.0.1:1/v1"}})
+    ready = asyncio.Event()
+    waiting = asyncio.create_task(dev.print_wait(settings, ready))
+    async with asyncio.timeout(30):
+        while "waits for the model server at http://127.0.0.1:1/v1" not in capsys.readouterr().out:
+            await asyncio.sleep(0.01)
+    ready.set()
+    await asyncio.wait_for(waiting, 30)

@@ -55,7 +55,7 @@ def decline(ref: str) -> str:
     raise ValueError("declined")
 
 
-@tool(effect="irreversible", approval=Approval(audience="leads", expires_s=3))
+@tool(effect="irreversible", approval=Approval(audience="leads", expires_s=1))
 def flash(ref: str) -> str:
     """Pay, if a person approves within seconds."""
     PAID.append(ref)

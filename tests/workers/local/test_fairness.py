@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from outlast.start_requests import tenant_priority
 
-LARGE, SMALL = 200, 5
+LARGE, SMALL = 100, 5
 QUEUED_WITHIN_S = 30.0
 DONE_WITHIN_S = 60.0
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from temporalio.client import Client
 
 from outlast import Agent, Approval, DefinitionError, RunFailed, ToolContext, tool
@@ -107,7 +108,10 @@ async def test_a_run_that_completes_undoes_nothing(temporal: Client) -> None:
     ]
 
 
-async def test_what_cannot_be_undone_is_put_to_a_person(temporal: Client, cached: int) -> None:
+async def test_what_cannot_be_undone_is_put_to_a_person(
+    temporal: Client, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOOL_ATTEMPTS, "idempotent", 2)  # the usual four take seven seconds
     broken.add("cancel_flight")
     model = ScriptedModel([BOTH[0], call("wait_long")])
     async with on_stage(temporal, model, [trip], cached=cached) as stage:

@@ -290,7 +290,7 @@ async def test_an_effect_that_completes_as_its_run_ends_is_undone(
         at = House(temporal, cached=cached)
         async with at.serve("tools"):
             async with at.serve("workflows", "generate") as stage:
-                case = await begin(stage, used, end, has_begun, deadline_s=3)
+                case = await begin(stage, used, end, has_begun, deadline_s=1.5)
             # Nobody works on the run now, so both events wait for one workflow task.
             if end == "cancelled before":
                 await case.run.cancel()
@@ -313,7 +313,7 @@ async def test_an_effect_that_completes_as_its_run_ends_is_undone(
 async def test_an_effect_under_way_is_waited_for_and_undone(temporal: Client, end: str) -> None:
     async def undone(used: Tool[Any, ..., Any]) -> None:
         async with House(temporal).serve("workflows", "generate", "tools") as stage:
-            case = await begin(stage, used, end, has_begun, deadline_s=2)
+            case = await begin(stage, used, end, has_begun, deadline_s=1.5)
             # A heartbeat brings a cancellation to the worker.
             await case.ended(temporal, cancelled_for_s=3)
             case.effect.may_go_on.set()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.workers import ToolsSettings
+from outlast_workflows import activity_options
 from outlast_workflows.calls.local_calls import Fallback, fallback_after
 from temporalio import activity
 from temporalio.client import Client
@@ -274,11 +275,15 @@ async def test_a_tool_switches_it_off(temporal: Client) -> None:
     assert (local, ordinary) == ([], ["far"])
 
 
-async def test_calls_wait_for_a_slot_and_then_become_ordinary(temporal: Client) -> None:
+async def test_calls_wait_for_a_slot_and_then_become_ordinary(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity_options, "LOCAL_WAIT_S", 1.0)
+
     @tool(effect="read", timeout=SHORT)
     async def wait() -> str:
         """Wait."""
-        await asyncio.sleep(2.2)
+        await asyncio.sleep(1.2)
         return "waited"
 
     settings = local_settings()

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, ToolError, ToolSpec, tool
@@ -61,7 +62,11 @@ async def test_arguments_that_the_type_hints_refuse_are_told_to_the_model(tempor
     assert "n: is required; m: unknown field" in model.prompts[1].messages[-1]["content"]
 
 
-async def test_a_read_that_is_too_slow_is_told_to_the_model(temporal: Client) -> None:
+async def test_a_read_that_is_too_slow_is_told_to_the_model(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOOL_ATTEMPTS, "read", 2)  # the usual four take seven seconds
+
     @tool(effect="read", timeout=timedelta(milliseconds=200))
     async def hang() -> str:
         """Hang."""

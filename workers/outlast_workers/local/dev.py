@@ -117,7 +117,7 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
         _print(addresses(stack, state=state, gateway=gateway))
         ready = asyncio.Event()
         watching = [asyncio.create_task(_watch(child, stop)) for child in stack.children]
-        waiting = asyncio.create_task(_print_wait(stack, ready))
+        waiting = asyncio.create_task(print_wait(stack.settings, ready))
         try:
             async with _served(gateway, temporal.address):
                 await run_process(
@@ -159,14 +159,14 @@ def _show_ready(stack: Stack, gateway: "DevGateway | None", ready: asyncio.Event
     _print(overview(stack, gateway))
 
 
-async def _print_wait(stack: Stack, ready: asyncio.Event) -> None:
+async def print_wait(settings: Settings, ready: asyncio.Event) -> None:
     """Say what the start waits for, until the worker is ready."""
     while True:  # ends with the start, or with the process
         try:
             await asyncio.wait_for(ready.wait(), WAIT_NOTICE_S)
         except TimeoutError:
             _print(
-                f"outlast: waits for the model server at {stack.settings.model.url}; runs that you start"
+                f"outlast: waits for the model server at {settings.model.url}; runs that you start"
                 " now begin when it answers (Ctrl-C stops)"
             )
         else:
