@@ -37,6 +37,7 @@ LIBRARIES = {
     "azure-mgmt-appcontainers": "azure-mgmt-appcontainers==5.1.0",
     "google-cloud-run": "google-cloud-run==0.16.2",
     "modal": "modal==1.6.4",
+    "python-hcl2": "python-hcl2==8.1.4",
 }
 """Packages whose own models say whether a resource is right, in the version that was tried."""
 

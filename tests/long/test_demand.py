@@ -18,8 +18,9 @@ import grpc
 import httpx2
 import pytest
 from grpc_tools import protoc
+from outlast_workers.demand.demand_query import Target
 from outlast_workers.demand.keda_protocol import file_descriptor
-from outlast_workers.demand.temporal_source import ONLY_RUNNING
+from outlast_workers.demand.temporal_source import ONLY_RUNNING, ReadingFailed, TemporalSource
 from outlast_workers.local.ports import HOST, free_port
 from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.api.workflowservice.v1 import (
@@ -394,3 +395,13 @@ async def test_a_taken_port_gives_one_line(key: str, tmp_path: Path) -> None:
         f"demand.{key} (OUTLAST_DEMAND__{key.upper()}) to a free port"
         in errors.decode().splitlines()[-1]
     )
+
+
+async def test_a_namespace_without_heartbeats_of_workers_has_an_error_and_no_demand(
+    tmp_path: Path,
+) -> None:
+    off = ("frontend.WorkerHeartbeatsEnabled=false",)
+    async with TemporalServer(log_dir=tmp_path, port=free_port(), dynamic_config=off) as temporal:
+        source = TemporalSource(await Client.connect(temporal.address))
+        with pytest.raises(ReadingFailed, match="takes no heartbeats of workers"):
+            await source.read(Target(TASK_QUEUE))

@@ -11,6 +11,7 @@ from outlast_workers.demand.demand_query import Load, Target
 from outlast_workers.demand.temporal_source import (
     MAX_PAGES,
     ONLY_RUNNING,
+    ReadingFailed,
     TemporalSource,
     live_workers,
     load_of,
@@ -18,13 +19,16 @@ from outlast_workers.demand.temporal_source import (
 )
 from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import WorkerStatus
+from temporalio.api.namespace.v1 import NamespaceInfo
 from temporalio.api.taskqueue.v1 import TaskQueueStats
 from temporalio.api.worker.v1 import WorkerHeartbeat, WorkerInfo, WorkerSlotsInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceResponse,
     DescribeTaskQueueResponse,
     ListWorkersRequest,
     ListWorkersResponse,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RUNNING = WorkerStatus.WORKER_STATUS_RUNNING
@@ -107,7 +111,10 @@ def test_the_current_version_counts_the_queue_backlog_of_types_it_has_not_polled
 class FakeService:
     """A server that lists so many ended workers before the running ones, one worker a page."""
 
-    def __init__(self, *, ended: int, running: int, knows_status: bool = True) -> None:
+    def __init__(
+        self, *, ended: int, running: int, knows_status: bool = True, takes_heartbeats: bool = True
+    ) -> None:
+        self.takes_heartbeats = takes_heartbeats
         end = WorkerStatus.WORKER_STATUS_SHUTDOWN
         self.pages = [self._heartbeat(end)] * ended + [self._heartbeat(RUNNING)] * running
         self.knows_status = knows_status
@@ -128,6 +135,10 @@ class FakeService:
             next_page_token=str(at + 1).encode() if at + 1 < len(pages) else b"",
         )
 
+    async def describe_namespace(self, *_: Any, **__: Any) -> DescribeNamespaceResponse:
+        capabilities = NamespaceInfo.Capabilities(worker_heartbeats=self.takes_heartbeats)
+        return DescribeNamespaceResponse(namespace_info=NamespaceInfo(capabilities=capabilities))
+
     async def describe_task_queue(self, *_: Any, **__: Any) -> DescribeTaskQueueResponse:
         return DescribeTaskQueueResponse()
 
@@ -145,3 +156,36 @@ async def test_many_ended_workers_do_not_prevent_a_reading(running: int) -> None
 
 async def test_a_server_without_the_filter_is_queried_without_it() -> None:
     assert await busy_of(FakeService(ended=0, running=2, knows_status=False)) == 6
+
+
+async def test_a_namespace_without_heartbeats_of_workers_gives_no_demand() -> None:
+    """Its list of workers is empty, without an error: a demand would be the backlog alone."""
+    service = FakeService(ended=0, running=0, takes_heartbeats=False)
+    for _ in range(2):
+        with pytest.raises(ReadingFailed, match="'default' takes no heartbeats of workers"):
+            await busy_of(service)
+
+
+async def test_a_server_that_lists_no_workers_gives_no_demand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise RPCError("unknown method ListWorkers", RPCStatusCode.UNIMPLEMENTED, b"")
+
+    service = FakeService(ended=0, running=0)
+    monkeypatch.setattr(service, "list_workers", fails)
+    with pytest.raises(
+        ReadingFailed, match="too old to report busy slots: .*scaling.trigger=temporal"
+    ):
+        await busy_of(service)
+
+
+async def test_a_key_that_may_not_describe_the_namespace_gets_a_demand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    service = FakeService(ended=0, running=2)
+    monkeypatch.setattr(service, "describe_namespace", fails)
+    assert await busy_of(service) == 6

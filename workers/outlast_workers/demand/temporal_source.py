@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueStats
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
     DescribeTaskQueueRequest,
     DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentVersionRequest,
@@ -50,6 +51,12 @@ _TYPES: Mapping[TaskType, TaskQueueType.ValueType] = {
 
 Stats = Mapping[TaskType, TaskQueueStats]
 
+BACKLOG_ONLY = (
+    "enable frontend.WorkerHeartbeatsEnabled in a server of 1.32 or newer, or scale by the backlog alone"
+    " (chart: scaling.trigger=temporal)"
+)
+"""What to do if the server cannot say which slots are busy."""
+
 
 class ReadingFailed(OutlastError):
     """Raised when there is no current reading of a target."""
@@ -69,6 +76,7 @@ class TemporalSource:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._supports_filter = False
+        self._knows_workers = False
 
     async def read(self, target: Target) -> Reading:
         """Read the backlog and the workers of a target; raises `ReadingFailed`."""
@@ -79,8 +87,14 @@ class TemporalSource:
             else self._queue_stats(target.task_queue, TASK_TYPES)
         )
         try:
-            stats, workers = await asyncio.gather(waiting, self._workers(target))
+            stats, workers, _ = await asyncio.gather(
+                waiting, self._workers(target), self._check_heartbeats()
+            )
         except RPCError as error:
+            if error.status is RPCStatusCode.UNIMPLEMENTED:
+                raise ReadingFailed(
+                    f"the server is too old to report busy slots: {BACKLOG_ONLY}"
+                ) from None
             reason = " ".join(error.message.split()) or error.status.name
             raise ReadingFailed(f"Temporal returned an error: {reason}") from None
         workers = live_workers(workers, now=as_of)
@@ -89,6 +103,30 @@ class TemporalSource:
             for task_type in TASK_TYPES
         }
         return Reading(loads, as_of, tuple(map(_worker_load, workers)))
+
+    async def _check_heartbeats(self) -> None:
+        """Raise `ReadingFailed` if the namespace takes no heartbeats of workers.
+
+        Such a server returns no workers and no error. A reading would then count the backlog only, and the
+        autoscaler would end workers in the middle of their work.
+        """
+        if self._knows_workers:
+            return
+        request = DescribeNamespaceRequest(namespace=self._client.namespace)
+        service = self._client.workflow_service
+        try:
+            found = await service.describe_namespace(request, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            # Some API keys may use a namespace but not describe it.
+            if error.status is RPCStatusCode.PERMISSION_DENIED:
+                return
+            raise
+        self._knows_workers = found.namespace_info.capabilities.worker_heartbeats
+        if not self._knows_workers:
+            raise ReadingFailed(
+                f"namespace {self._client.namespace!r} takes no heartbeats of workers, so busy slots are"
+                f" unknown: {BACKLOG_ONLY}"
+            )
 
     async def _queue_stats(self, task_queue: str, types: Sequence[TaskType]) -> Stats:
         async def stats_of(task_type: TaskType) -> TaskQueueStats:
