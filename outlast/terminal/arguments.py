@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from outlast.contracts.names import AGENTS_QUEUE
 from outlast.terminal.decisions import MAX_QUOTED_BYTES, DecisionInput, Verb
+from outlast.terminal.pipeline_arguments import add_pipeline
 from outlast.text.json_text import from_json
 from outlast.text.texts import cut
 from outlast.version import __version__
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         _add_verb(commands.add_parser, verb)
     _add_keygen(commands.add_parser)
+    add_pipeline(commands.add_parser)
     commands.add_parser(
         "worker",
         help="run workers, the gateway and more (see outlast worker --help)",

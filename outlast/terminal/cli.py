@@ -34,6 +34,7 @@ def _run_client_command(options: argparse.Namespace) -> int:
     from outlast.errors import OutlastError  # noqa: PLC0415
     from outlast.terminal.chat import chat  # noqa: PLC0415
     from outlast.terminal.console import client_options, print_lines  # noqa: PLC0415
+    from outlast.terminal.pipeline_commands import pipeline_command  # noqa: PLC0415
     from outlast.terminal.request_commands import create_key, decide, show_inbox  # noqa: PLC0415
     from outlast.terminal.run_commands import cancel_run, start_run, watch_run  # noqa: PLC0415
 
@@ -45,6 +46,7 @@ def _run_client_command(options: argparse.Namespace) -> int:
         "inbox": show_inbox,
         "decide": decide,
         "keygen": create_key,
+        "pipeline": pipeline_command,
     }
     options.connect = lambda: Client.connect(**client_options(options))
     try:

@@ -1,0 +1,255 @@
+"""Reading calls: the functions `agent`, `tool` and `ask`, HTTP requests, and `run: workflow`."""
+
+import re
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from outlast.contracts.human import (
+    MAX_AUDIENCE,
+    MAX_WAIT_S,
+    SHORTEST_WAIT_S,
+    Approval,
+    Escalation,
+)
+from outlast.contracts.limits import Limits
+from outlast.contracts.names import NAME_PATTERN
+from outlast.contracts.requests import AgentSpec
+from outlast.pipelines.fields import Fields, quoted
+from outlast.pipelines.places import below
+from outlast.pipelines.tasks import AgentCall, AskCall, HttpCall, ToolCall
+from outlast.pipelines.templates import Template, parameters_of
+from outlast.validation import explain
+
+Variables = Collection[str]
+
+AGENTS_NAMESPACE = "agents"
+"""The namespace of `run: workflow` whose names are the agents of the workers."""
+
+DEFAULT_AUDIENCE = "operators"
+DEFAULT_EXPIRY_S = 86_400.0
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+NAME = re.compile(NAME_PATTERN)
+NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
+
+_NOT_SUPPORTED = {
+    "grpc": "gRPC calls are not supported",
+    "openapi": "OpenAPI calls are not supported yet; use 'http', or an agent with tools",
+    "asyncapi": "AsyncAPI calls are not supported",
+    "a2a": "A2A calls are not supported yet",
+    "mcp": "MCP calls are not supported yet here; give the server to an agent",
+}
+
+
+def read_call(
+    task: Fields, variables: Variables
+) -> AgentCall | ToolCall | AskCall | HttpCall | None:
+    """Return the call of a task, or None with a problem."""
+    function = task.text("call", required=True)
+    if function in _NOT_SUPPORTED:
+        task.raw("with")
+        task.problems.add(task.at("call"), _NOT_SUPPORTED[function])
+        return None
+    reader = _READERS.get(function)
+    if reader is None:
+        task.raw("with")
+        if function:
+            task.problems.unknown(task.at("call"), "function", function, list(_READERS))
+        return None
+    if "with" not in task:
+        task.raw("with", required=True)
+        return None
+    arguments = Fields(
+        task.problems, task.raw("with"), task.at("with"), f"the input of {function!r}"
+    )
+    call = reader(arguments, variables)
+    arguments.close()
+    return call
+
+
+def _read_agent(fields: Fields, variables: Variables) -> AgentCall:
+    if "spec" in fields:
+        fields.reject("agent", "an agent has either a registered name or a 'spec'")
+        name = _spec_name(fields)
+    else:
+        name = fields.matching("agent", NAME, NAME_RULE)
+    fields.template("input", variables, required=True)
+    if "limits" in fields:
+        _validate(fields, "limits", Limits)
+    wanted: dict[str, JsonValue] = {
+        key: fields.value[key] for key in ("agent", "spec", "input", "limits") if key in fields
+    }
+    return AgentCall(name, _compiled(fields, wanted, variables))
+
+
+def _spec_name(fields: Fields) -> str:
+    spec = fields.raw("spec")
+    _validate(fields, "spec", AgentSpec)
+    name = spec.get("name") if isinstance(spec, dict) else None
+    return name if isinstance(name, str) else "spec"
+
+
+def _validate(fields: Fields, name: str, model: type[BaseModel]) -> None:
+    try:
+        model.model_validate(fields.raw(name))
+    except ValidationError as error:
+        fields.problems.add(fields.at(name), explain(error, model))
+
+
+def _compiled(fields: Fields, value: dict[str, JsonValue], variables: Variables) -> Template:
+    """Compile some of the fields, whose problems are known already."""
+    whole = Fields(fields.problems, {"with": value}, fields.place, "the input")
+    fixed: dict[str, JsonValue] = {key: value[key] for key in ("spec", "limits") if key in value}
+    compiled = whole.template("with", variables)
+    if any("${" in str(each) for each in fixed.values()):
+        fields.problems.add(fields.place, "'spec' and 'limits' cannot have expressions")
+    return compiled
+
+
+def read_agent_run(run: Fields, variables: Variables) -> AgentCall | None:
+    """Return the agent of `run: workflow`, which is another spelling of `call: agent`."""
+    for kind in ("container", "script", "shell"):
+        run.reject(kind, "runs a program on a worker, which is not supported; use a tool")
+    if not run.flag("await", default=True):
+        run.problems.add(
+            run.at("await"), "only true is supported: a pipeline waits for what it starts"
+        )
+    run.reject("return", "belongs to programs, which are not supported")
+    fields = run.inner("workflow", "a workflow")
+    run.close()
+    if fields is None:
+        if "container" not in run and "script" not in run and "shell" not in run:
+            run.raw("workflow", required=True)
+        return None
+    namespace = fields.text("namespace", required=True)
+    if namespace and namespace != AGENTS_NAMESPACE:
+        fields.problems.add(
+            fields.at("namespace"),
+            f"{quoted(namespace)} is not known; only {AGENTS_NAMESPACE!r}, with the agents of the workers",
+        )
+    name = fields.matching("name", NAME, NAME_RULE)
+    fields.text("version", required=True)
+    value = fields.raw("input", required=True)
+    fields.close()
+    request: dict[str, JsonValue] = {"agent": name, "input": value}
+    return AgentCall(name, _compiled(fields, request, variables))
+
+
+def _read_tool(fields: Fields, variables: Variables) -> ToolCall:
+    tool = fields.matching("tool", NAME, NAME_RULE)
+    value = fields.value.get("arguments", {})
+    if not isinstance(value, dict) and not (isinstance(value, str) and "${" in value):
+        fields.problems.add(
+            fields.at("arguments"), f"{quoted(value)} is not an object of arguments"
+        )
+    if "arguments" not in fields:
+        return ToolCall(tool, Template({}, {}))
+    return ToolCall(tool, fields.template("arguments", variables))
+
+
+def _read_ask(fields: Fields, variables: Variables) -> AskCall:
+    question = fields.template("question", variables, required=True)
+    if not isinstance(question.value, str | None):
+        fields.problems.add(fields.at("question"), f"{quoted(question.value)} is not a text")
+    audience = fields.text("audience", default=DEFAULT_AUDIENCE)
+    if len(audience) > MAX_AUDIENCE:
+        fields.problems.add(fields.at("audience"), f"has more than {MAX_AUDIENCE} characters")
+    answer = fields.raw("answer")
+    schema = None
+    if "answer" in fields:
+        schema = fields.checked_schema(answer, fields.at("answer"))
+    expires_s = fields.seconds("expires_s", default=DEFAULT_EXPIRY_S, least=SHORTEST_WAIT_S)
+    remind_s = fields.seconds("remind_s", default=None, least=SHORTEST_WAIT_S)
+    call = AskCall(
+        question=question,
+        audience=audience,
+        answer_schema=schema or {"type": "string"},
+        expires_s=expires_s or MAX_WAIT_S,
+        remind_s=remind_s,
+        escalate=_read_escalations(fields),
+    )
+    try:
+        approval_of(call)
+    except ValidationError as error:
+        fields.problems.add(fields.place, explain(error))
+    return call
+
+
+def approval_of(call: AskCall) -> Approval:
+    """Return who answers a question, and until when. Raises pydantic's `ValidationError`."""
+    return Approval(
+        audience=call.audience,
+        expires_s=call.expires_s,
+        remind_s=call.remind_s,
+        escalate=tuple(Escalation(audience=name, after_s=after) for name, after in call.escalate),
+    )
+
+
+def _read_escalations(fields: Fields) -> tuple[tuple[str, float], ...]:
+    value = fields.raw("escalate")
+    if "escalate" not in fields:
+        return ()
+    if not isinstance(value, list):
+        fields.problems.add(fields.at("escalate"), f"{quoted(value)} is not an array")
+        return ()
+    steps = []
+    for number, each in enumerate(value):
+        step = Fields(fields.problems, each, below(fields.at("escalate"), number), "an escalation")
+        name = step.text("audience", required=True)
+        after_s = step.seconds("after_s", default=None, least=SHORTEST_WAIT_S)
+        if after_s is None:
+            step.raw("after_s", required=True)
+        step.close()
+        if name and after_s is not None:
+            steps.append((name, after_s))
+    return tuple(steps)
+
+
+def _read_http(fields: Fields, variables: Variables) -> HttpCall:
+    method = fields.text("method", required=True)
+    if method and method.upper() not in METHODS:
+        fields.problems.unknown(fields.at("method"), "method", method.upper(), METHODS)
+    uri = _read_endpoint(fields)
+    for name in ("headers", "query"):
+        value = fields.raw(name)
+        if name in fields and not isinstance(value, dict) and "${" not in str(value):
+            fields.problems.add(fields.at(name), f"{quoted(value)} is not an object of texts")
+    fields.raw("body")
+    if fields.flag("redirect", default=False):
+        fields.problems.add(
+            fields.at("redirect"), "is not supported: another host would not be on the allowlist"
+        )
+    output = fields.choice("output", ("content", "response", "raw"), default="content")
+    if output == "raw":
+        fields.problems.add(fields.at("output"), "'raw' is not supported; use 'response'")
+    request: dict[str, JsonValue] = {"method": method.upper(), "uri": uri}
+    request |= {name: fields.value[name] for name in ("headers", "query", "body") if name in fields}
+    kind: Literal["content", "response"] = "response" if output == "response" else "content"
+    return HttpCall(_compiled(fields, request, variables), parameters_of(uri), kind)
+
+
+def _read_endpoint(fields: Fields) -> str:
+    value = fields.raw("endpoint", required=True)
+    if isinstance(value, dict):
+        endpoint = Fields(fields.problems, value, fields.at("endpoint"), "an endpoint")
+        endpoint.reject(
+            "authentication", "is not supported: the settings of the workers hold credentials"
+        )
+        uri = endpoint.text("uri", required=True)
+        endpoint.close()
+    else:
+        uri = fields.text("endpoint") if value is not None else ""
+    if uri and "${" not in uri and not re.match(r"https?://[^/\s]+", uri):
+        fields.problems.add(fields.at("endpoint"), f"{quoted(uri)} is not a URL of http or https")
+    return uri
+
+
+_READERS: dict[str, Callable[[Fields, Variables], AgentCall | ToolCall | AskCall | HttpCall]] = {
+    "agent": _read_agent,
+    "tool": _read_tool,
+    "ask": _read_ask,
+    "http": _read_http,
+}
+"""The functions that a task can call."""

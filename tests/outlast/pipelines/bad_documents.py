@@ -1,0 +1,129 @@
+"""Fifty documents that somebody could write, and where and why the check rejects each."""
+
+from typing import Any
+
+HEAD = {"dsl": "1.0.3", "namespace": "demo", "name": "bad", "version": "1.0.0"}
+
+
+def pipeline(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"document": HEAD, "do": [{f"t{n}": task} for n, task in enumerate(tasks)], **fields}
+
+
+def head(**changes: Any) -> dict[str, Any]:
+    kept = {name: value for name, value in {**HEAD, **changes}.items() if value is not None}
+    return {"document": kept, "do": [{"a": {"set": {"x": 1}}}]}
+
+
+SET = {"set": {"x": 1}}
+HTTP = {"method": "get", "endpoint": "https://example.com"}
+ASK = {"question": "Go?"}
+
+BAD: list[tuple[Any, str, str]] = [
+    (None, "/", "not an object"),
+    ([], "/", "not an object"),
+    ({}, "/document", "is required"),
+    ({"document": HEAD}, "/do", "is required"),
+    ({"document": HEAD, "do": []}, "/do", "at least one task"),
+    ({"document": HEAD, "do": {"a": SET}}, "/do", "not an array"),
+    (head(dsl="0.8"), "/document/dsl", "1.0.x"),
+    (head(dsl=None), "/document/dsl", "is required"),
+    (head(name="bad name"), "/document/name", "letters"),
+    (head(version="one"), "/document/version", "1.0.0"),
+    (head(verson="1.0.0"), "/document/verson", "did you mean 'version'"),
+    (pipeline(SET, schedule={"cron": "* * * * *"}), "/schedule", "docs/schedules.md"),
+    (pipeline(SET, use={"secrets": ["key"]}), "/use/secrets", "history"),
+    (pipeline(SET, use={"functions": {}}), "/use/functions", "call 'agent'"),
+    (pipeline(SET, evaluate={"language": "js"}), "/evaluate/language", "known: jq"),
+    (pipeline(SET, timout={"after": "PT1S"}), "/timout", "did you mean 'timeout'"),
+    (pipeline({}), "/do/0/t0", "is empty"),
+    (pipeline({"sett": {"x": 1}}), "/do/0/t0", "did you mean 'set'"),
+    (pipeline({**SET, "wait": "PT1S"}), "/do/0/t0/wait", "one kind"),
+    (pipeline({"set": {}}), "/do/0/t0/set", "at least one field"),
+    (pipeline({"set": {"x": "${ .a + }"}}), "/do/0/t0/set", "not valid"),
+    (pipeline({"set": {"x": "a ${ .b } c"}}), "/do/0/t0/set", "whole text"),
+    (pipeline({"set": {"x": "${ $secrets.key }"}}), "/do/0/t0/set", "not known"),
+    (pipeline({"set": {"x": "${ now }"}}), "/do/0/t0/set", "replay"),
+    (pipeline({**SET, "then": "ned"}), "/do/0/t0/then", "did you mean 'end'"),
+    (pipeline({**SET, "thn": "end"}), "/do/0/t0/thn", "did you mean 'then'"),
+    (pipeline({**SET, "if": 1}), "/do/0/t0/if", "not an expression"),
+    (pipeline({**SET, "output": {"to": "."}}), "/do/0/t0/output/to", "unknown field"),
+    (pipeline({**SET, "timeout": {"after": "soon"}}), "/do/0/t0/timeout/after", "PT5M"),
+    (pipeline({**SET, "timeout": "slow"}), "/do/0/t0/timeout", "use.timeouts"),
+    (pipeline({"wait": {"second": 1}}), "/do/0/t0/wait", "seconds"),
+    (pipeline({"wait": "P1Y"}), "/do/0/t0/wait", "duration"),
+    (pipeline({"switch": []}), "/do/0/t0/switch", "at least one"),
+    (pipeline({"switch": [{"a": {"when": ".x"}}]}), "/do/0/t0/switch/0/a/then", "required"),
+    (pipeline({"for": {"in": ".x"}}), "/do/0/t0/do", "is required"),
+    (pipeline({"for": {}, "do": [{"a": SET}]}), "/do/0/t0/for/in", "is required"),
+    (
+        pipeline(
+            {
+                "for": {"in": "."},
+                "do": [{"a": SET}],
+                "metadata": {"outlast": {"concurency": 3}},
+            }
+        ),
+        "/do/0/t0/metadata/outlast/concurency",
+        "did you mean 'concurrency'",
+    ),
+    (
+        pipeline(
+            {"for": {"in": "."}, "do": [{"a": SET}], "metadata": {"outlast": {"concurrency": 0}}}
+        ),
+        "/do/0/t0/metadata/outlast/concurrency",
+        "1 to 100",
+    ),
+    (pipeline({"fork": {"branches": {}}}), "/do/0/t0/fork/branches", "not an array"),
+    (pipeline({"try": [{"a": SET}]}), "/do/0/t0/catch", "is required"),
+    (
+        pipeline({"try": [{"a": SET}], "catch": {"retry": "often"}}),
+        "/do/0/t0/catch/retry",
+        "use.retries",
+    ),
+    (pipeline({"raise": {"error": "missing"}}), "/do/0/t0/raise/error", "use.errors"),
+    (
+        pipeline({"raise": {"error": {"type": "urn:x"}}}),
+        "/do/0/t0/raise/error/status",
+        "is required",
+    ),
+    (
+        pipeline({"emit": {"event": {"with": {"type": "x"}}}}),
+        "/do/0/t0/emit/event/with/source",
+        "is required",
+    ),
+    (pipeline({"listen": {"to": {}}}), "/do/0/t0/listen/to", "one of 'one', 'any' and 'all'"),
+    (pipeline({"call": "agnt", "with": {}}), "/do/0/t0/call", "did you mean 'agent'"),
+    (pipeline({"call": "grpc", "with": {}}), "/do/0/t0/call", "not supported"),
+    (pipeline({"call": "agent", "with": {"agent": "a"}}), "/do/0/t0/with/input", "is required"),
+    (
+        pipeline({"call": "agent", "with": {"agent": "a", "input": 1, "limits": {"max_turn": 1}}}),
+        "/do/0/t0/with/limits",
+        "did you mean 'max_turns'",
+    ),
+    (
+        pipeline({"call": "tool", "with": {"tool": "9x", "arguments": {}}}),
+        "/do/0/t0/with/tool",
+        "letter",
+    ),
+    (pipeline({"call": "ask", "with": {**ASK, "expires_s": -1}}), "/do/0/t0/with/expires_s", "s"),
+    (
+        pipeline({"call": "http", "with": {**HTTP, "method": "gett"}}),
+        "/do/0/t0/with/method",
+        "did you mean 'GET'",
+    ),
+    (
+        pipeline({"call": "http", "with": {**HTTP, "endpoint": "file:///etc/passwd"}}),
+        "/do/0/t0/with/endpoint",
+        "http",
+    ),
+    (pipeline({"run": {"shell": {"command": "ls"}}}), "/do/0/t0/run/shell", "use a tool"),
+    (pipeline({"run": {"script": {"code": "1"}}}), "/do/0/t0/run/script", "use a tool"),
+    (pipeline({"run": {"container": {"image": "x"}}}), "/do/0/t0/run/container", "use a tool"),
+    (
+        pipeline(
+            {"run": {"workflow": {"namespace": "x", "name": "a", "version": "1", "input": 1}}}
+        ),
+        "/do/0/t0/run/workflow/namespace",
+        "'agents'",
+    ),
+]

@@ -1,0 +1,193 @@
+"""The check of documents: what is valid, what is rejected, where and why."""
+
+import json
+import random
+import time
+from typing import Any
+
+import pytest
+
+from outlast.pipelines.bounds import MAX_TASK_DEPTH, MAX_TASKS
+from outlast.pipelines.documents import InvalidDocument, check_document
+from outlast.pipelines.graph import mermaid
+from outlast.pipelines.places import Problem
+from tests.outlast.pipelines.bad_documents import BAD, HEAD, SET, pipeline
+
+GOOD: dict[str, Any] = {
+    "document": HEAD,
+    "use": {
+        "retries": {"often": {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 3}}}},
+        "errors": {"late": {"type": "urn:late", "status": 408}},
+        "timeouts": {"short": {"after": "PT5S"}},
+    },
+    "timeout": "short",
+    "do": [
+        {
+            "classify": {
+                "call": "agent",
+                "with": {"agent": "classifier", "input": "${ .text }", "limits": {"max_turns": 3}},
+                "output": {"as": "${ {kind: .} }"},
+                "export": {"as": "."},
+                "timeout": {"after": {"minutes": 5}},
+            }
+        },
+        {
+            "route": {
+                "switch": [
+                    {"urgent": {"when": '.kind == "urgent"', "then": "page"}},
+                    {"rest": {"then": "each"}},
+                ]
+            }
+        },
+        {"page": {"call": "ask", "with": {"question": "${ .kind }"}, "then": "end"}},
+        {
+            "each": {
+                "for": {"each": "row", "in": ".items"},
+                "metadata": {"outlast": {"concurrency": 5, "on_error": "collect"}},
+                "do": [{"look": {"call": "tool", "with": {"tool": "look", "arguments": {}}}}],
+            }
+        },
+        {
+            "safe": {
+                "try": [{"late": {"raise": {"error": "late"}}}],
+                "catch": {"as": "e", "retry": "often", "do": [{"note": {"set": {"e": "${ $e }"}}}]},
+            }
+        },
+        {
+            "both": {
+                "fork": {
+                    "branches": [
+                        {"a": {"listen": {"to": {"one": {"with": {"type": "x"}}}}}},
+                        {"b": {"do": [{"c": {"wait": "PT5S"}}]}},
+                    ]
+                }
+            }
+        },
+        {
+            "web": {
+                "call": "http",
+                "with": {"method": "get", "endpoint": "https://example.com/{id}"},
+            }
+        },
+    ],
+}
+
+
+GOOD_JSON = json.dumps(GOOD)
+
+
+def problems_of(document: Any) -> list[str]:
+    with pytest.raises(InvalidDocument) as caught:
+        check_document(document)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_valid_document_is_compiled() -> None:
+    pipeline = check_document(GOOD)
+    assert (pipeline.name, pipeline.task_count) == ("bad", 13)
+    assert (pipeline.agents, pipeline.tools) == (("classifier",), ("look",))
+
+
+@pytest.mark.parametrize(
+    ("document", "place", "reason"), BAD, ids=[f"{n}" for n in range(len(BAD))]
+)
+def test_a_bad_document_is_rejected_with_its_place(document: Any, place: str, reason: str) -> None:
+    problems = problems_of(document)
+    assert any(each.startswith(f"{place}:") and reason in each for each in problems), problems
+
+
+def test_all_problems_are_in_one_message() -> None:
+    problems = problems_of(pipeline({"sett": 1}, {**SET, "then": "x"}, {"wait": 1}))
+    assert len(problems) == 3
+
+
+def test_many_tasks_are_checked_quickly_and_too_many_are_rejected() -> None:
+    began = time.monotonic()
+    assert check_document(pipeline(*[SET] * 500)).task_count == 500
+    assert time.monotonic() - began < 5
+    assert "at most 2,000" in problems_of(pipeline(*[{"set": {"x": 1}}] * (MAX_TASKS + 1)))[-1]
+
+
+def test_nesting_of_tasks_is_bounded() -> None:
+    task: dict[str, Any] = SET
+    for _ in range(MAX_TASK_DEPTH + 1):
+        task = {"do": [{"a": task}]}
+    assert "nested deeper" in problems_of(pipeline(task))[0]
+
+
+def test_a_large_document_is_rejected() -> None:
+    assert "bytes" in problems_of(pipeline({"set": {"x": "a" * 600_000}}))[0]
+
+
+def test_a_graph_has_every_task_and_every_way() -> None:
+    text = mermaid(check_document(GOOD))
+    assert text.startswith("flowchart TD\n")
+    for name in ("classify: agent classifier", "route: switch", "each: for, 5 at a time"):
+        assert name in text
+    assert '-- "urgent" -->' in text
+    assert text.count("subgraph") == text.count("\n    end\n") + text.count("        end\n")
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Return the containers and keys of all parts of a value."""
+    found: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        keys = (
+            part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+        )
+        for key in list(keys):
+            found.append((part, key))
+            waiting.append(part[key])
+    return found
+
+
+WRONG: tuple[Any, ...] = (
+    *(None, 1, -1, 1e300, True, "", "x", "${", "${ }", "${ .a ", "${ $x }", [], {}, [None], [[]]),
+    *({"a": 1}, {"a": {}}, "PT", "\x00", "end", 10**400, float("nan"), "é" * 200, ["a"] * 300),
+)
+
+
+def _mutated(chance: random.Random) -> Any:
+    document = json.loads(GOOD_JSON)
+    for _ in range(chance.randint(1, 3)):
+        container, key = chance.choice(_places(document))
+        way = chance.randrange(4)
+        if way == 0:
+            container[key] = chance.choice(WRONG)
+        elif way == 1:
+            del container[key]
+        elif way == 2 and isinstance(container, dict):
+            container[f"{key}{chance.choice('xs_ ')}"] = container.pop(key)
+        elif isinstance(container, list):
+            container.append(chance.choice(WRONG))
+        else:
+            container[str(chance.choice(["then", "do", "for", "extra"]))] = chance.choice(WRONG)
+    return document
+
+
+def test_a_thousand_mutations_are_valid_or_rejected_with_places() -> None:
+    chance = random.Random(16)
+    rejected, slowest = 0, 0.0
+    for _ in range(1_000):
+        document = _mutated(chance)
+        began = time.monotonic()
+        problems: list[Problem] = []
+        try:
+            mermaid(check_document(document))
+        except InvalidDocument as error:
+            problems = error.problems
+            rejected += 1
+        for problem in problems:
+            assert not problem.place or problem.place.startswith("/")
+            assert problem.reason
+        slowest = max(slowest, time.monotonic() - began)
+    assert rejected > 700
+    assert slowest < 5
+
+
+def test_the_message_of_a_rejected_document_is_one_line_of_text() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        check_document(json.loads('{"document": {"a\\nb": 1}}'))
+    assert "\n" not in str(caught.value)
