@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from outlast.client.child_runs import run_agent
     from outlast.client.client import Client
     from outlast.client.runs import Run
+    from outlast.client.text_deltas import TextDelta
     from outlast.client.waiting import Waiting
     from outlast.contracts.agents import Leg, Route, ToolSpec
     from outlast.contracts.conditions import arguments
@@ -65,6 +66,7 @@ __all__ = [
     "Route",
     "Run",
     "RunFailed",
+    "TextDelta",
     "ToolCall",
     "ToolContext",
     "ToolError",
@@ -115,6 +117,7 @@ _MODULES = {
     "Run": "outlast.client.runs",
     "tool": "outlast.agents.tool_decorator",
     "__version__": "outlast.version",
+    "TextDelta": "outlast.client.text_deltas",
     "Waiting": "outlast.client.waiting",
 }
 """The module of each public name. It is imported when the name is first used: a program that defines tools

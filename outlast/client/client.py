@@ -5,10 +5,12 @@ All payloads are plain JSON, so the Temporal client can have any data converter.
 
 import asyncio
 import json
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from urllib.parse import quote
+from uuid import uuid4
 
 from pydantic import JsonValue, TypeAdapter
 from temporalio.client import Client as TemporalClient
@@ -16,6 +18,7 @@ from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from outlast.client.gateway import TOKEN_VARIABLE, URL_VARIABLE, Gateway
 from outlast.client.media import ClientMedia, RunInput, Text
 from outlast.client.replies import REPLY_TIMEOUT
 from outlast.client.runs import Run
@@ -72,11 +75,20 @@ class Client:
     """Starts runs of agents, and finds runs. `temporal` is the Temporal client.
 
     `media_store` is the URL of the store for images and files, as in the settings of the workers
-    (`media.store`). By default it is the variable `OUTLAST_MEDIA__STORE`.
+    (`media.store`). By default it is the variable `OUTLAST_MEDIA__STORE`. With the URL of a `gateway` and a
+    token for it, `Run.stream` yields the text of answers while models write them.
     """
 
-    def __init__(self, client: TemporalClient, *, media_store: str | None = None) -> None:
+    def __init__(
+        self,
+        client: TemporalClient,
+        *,
+        media_store: str | None = None,
+        gateway: str | None = None,
+        gateway_token: str | None = None,
+    ) -> None:
         self.temporal = client
+        self.gateway = Gateway(gateway, gateway_token) if gateway else None
         self._media = ClientMedia(client, media_store)
         pause_at_exit()
 
@@ -85,20 +97,33 @@ class Client:
         return f"<outlast.Client {config.target_host!r}, namespace {self.temporal.namespace!r}>"
 
     @classmethod
-    async def connect(cls, *, media_store: str | None = None, **overrides: Any) -> Self:
+    async def connect(
+        cls,
+        *,
+        media_store: str | None = None,
+        gateway: str | None = None,
+        gateway_token: str | None = None,
+        **overrides: Any,
+    ) -> Self:
         """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
         `overrides` are arguments of `temporalio.client.Client.connect`. The variable
-        `OUTLAST_PAYLOADS__CODEC` names the payload codec, unless a `data_converter` has one. Raises
-        `NotReady` if the settings are invalid, and `Unavailable` if the server does not answer.
+        `OUTLAST_PAYLOADS__CODEC` names the payload codec, unless a `data_converter` has one. By default,
+        `gateway` and `gateway_token` are the variables `OUTLAST_GATEWAY_URL` and `OUTLAST_GATEWAY_TOKEN`.
+        Raises `NotReady` if the settings are invalid, and `Unavailable` if the server does not answer.
         """
         config: dict[str, Any] = {**load_profile(), **overrides}
         config["plugins"] = [OutlastPlugin(codec_of_environment()), *config.get("plugins", ())]
         config.setdefault("target_host", DEFAULT_ADDRESS)
         address = config["target_host"]
+        texts = {
+            "gateway": gateway or os.environ.get(URL_VARIABLE),
+            "gateway_token": gateway_token or os.environ.get(TOKEN_VARIABLE),
+        }
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return cls(await TemporalClient.connect(**config), media_store=media_store)
+                temporal = await TemporalClient.connect(**config)
+                return cls(temporal, media_store=media_store, **texts)
         except TimeoutError:
             reason = f"no reply in {CONNECT_TIMEOUT_S:g} s"
         except (RuntimeError, ValueError) as error:
@@ -134,7 +159,7 @@ class Client:
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
-        run_id = f"{name or 'spec'}-{uuid.uuid4().hex[:8]}" if not id else checked_run_id(id)
+        run_id = checked_run_id(id) if id else self.new_run_id(name or "spec", tenant=tenant)
         try:
             with outlast_errors("start"):
                 handle = await self.temporal.start_workflow(
@@ -149,7 +174,12 @@ class Client:
             raise BadRequest(
                 f"id: a run {run_id!r} exists already; choose another id, or use get()"
             ) from None
-        return Run(handle, _output_type_of(agent), self._media)
+        return Run(handle, _output_type_of(agent), self._media, self.gateway)
+
+    def new_run_id(self, name: str, *, tenant: str = "default") -> str:
+        """Return a workflow id that no run has. With a gateway, it is one that the gateway can show."""
+        key = uuid4().hex[:8]
+        return f"{name}-{key}" if self.gateway is None else f"{quote(tenant, safe='')}/{name}/{key}"
 
     async def run(
         self,
@@ -260,7 +290,8 @@ class Client:
 
         With its `Agent`, the output of the run is a value of the agent's output type.
         """
-        return Run(self.temporal.get_workflow_handle(id), _output_type_of(agent), self._media)
+        handle = self.temporal.get_workflow_handle(id)
+        return Run(handle, _output_type_of(agent), self._media, self.gateway)
 
     async def download(self, media: Media) -> bytes:
         """Return the bytes of an image or a file in an answer or a transcript.

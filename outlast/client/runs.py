@@ -11,10 +11,12 @@ from typing import Any, Generic, Literal
 from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowHandle
 
+from outlast.client.gateway import Gateway
 from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
 from outlast.client.run_connection import RunConnection
 from outlast.client.streams import POLL_INTERVAL, stream_entries
+from outlast.client.text_deltas import TextDelta, with_text
 from outlast.client.waiting import Waiting
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message
@@ -33,10 +35,12 @@ class Run(Generic[Answer]):
         handle: WorkflowHandle[Any, Any],
         output_type: TypeAdapter[Any] | None = None,
         media: ClientMedia | None = None,
+        gateway: Gateway | None = None,
     ) -> None:
         self._connection = RunConnection(handle)
         self._output_type = output_type
         self._media = media
+        self._gateway = gateway
 
     @property
     def id(self) -> str:
@@ -73,15 +77,24 @@ class Run(Generic[Answer]):
 
     def stream(
         self, interval: timedelta = POLL_INTERVAL, *, wake: asyncio.Event | None = None
-    ) -> AsyncGenerator[Message | Waiting, None]:
+    ) -> AsyncGenerator[Message | Waiting | TextDelta, None]:
         """Yield the entries of the transcript as they appear, until the run ends.
+
+        If the client has a gateway, the text of an answer comes before its entry, while a model writes it,
+        in entries of the role `text`. Without a gateway there are none.
 
         An entry of the role `waiting` says what the run waits for, such as the approval of a person. It is
         yielded once, and again when it changes. The run is queried at each `interval`, and at once when
         `wake` is set, which clears it. Raises `RunNotFound` if the run does not exist, and
         `Unavailable` if the server stays away, or if no worker answers after the end of the run.
         """
-        return stream_entries(self._connection, interval, wake or asyncio.Event())
+        wake = wake or asyncio.Event()
+        entries = stream_entries(self._connection, interval, wake)
+        return (
+            entries
+            if self._gateway is None
+            else with_text(entries, self._gateway.texts(self.id), wake)
+        )
 
     async def approve(
         self,

@@ -19,10 +19,10 @@ from outlast.terminal.console import (
     connection_options,
     os_user,
     print_lines,
-    print_value,
     read_line,
 )
 from outlast.terminal.decisions import DecisionInput, Verb, decision_from
+from outlast.terminal.live_text import LiveText
 from outlast.terminal.request_text import request_lines
 from outlast.terminal.run_view import RunView
 from outlast.text.texts import cut
@@ -44,8 +44,8 @@ class _UndecidedRequest(Exception):
 
 def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Hold a conversation until the end of the input, or `/finish`."""
-    run_id = options.id or f"chat-{uuid.uuid4().hex[:8]}"
     client = runner.run(options.connect())
+    run_id = options.id or client.new_run_id(options.agent, tenant=options.tenant)
     conversation = _Conversation(client, client.get(run_id), options, runner)
     resume = (
         f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"
@@ -71,12 +71,13 @@ class _Conversation:
         self._view = RunView(run.id, connection=connection_options(options))
         self._is_terminal = sys.stdin.isatty()
         self._shown: list[str] = []
+        self._text = LiveText(client.gateway, run.id)
 
     def hold(self) -> int:
         is_answering = self._runner.run(self._show_earlier_messages())
         print_lines(HELP, to_error=True)
         if is_answering:
-            print_value(self._await_answer())
+            self._await_answer()
         while True:  # ends with the input
             text = read_line("> ")
             if text is None:
@@ -86,7 +87,7 @@ class _Conversation:
             if not text.strip():
                 continue
             try:
-                print_value(self._exchange(text))
+                self._exchange(text)
             except OutlastError as error:
                 print_lines(f"outlast: {' '.join(str(error).split())}", to_error=True)
                 if not self._is_terminal or not self._is_running():
@@ -113,11 +114,12 @@ class _Conversation:
             if self._options.id:
                 print_lines(f"{self._run.id} is new", to_error=True)
             return False
+        self._text.skip(len(messages))
         for message in messages:
             print_lines(*self._view.lines(message), to_error=True)
         return bool(progress.pending) or progress.status not in WAITING_STATUSES
 
-    def _exchange(self, text: str) -> JsonValue:
+    def _exchange(self, text: str) -> None:
         options = self._options
         self._runner.run(
             self._client.send(
@@ -130,21 +132,26 @@ class _Conversation:
                 task_queue=options.task_queue,
             )
         )
-        return self._await_answer()
+        self._await_answer()
 
-    def _await_answer(self) -> JsonValue:
+    def _await_answer(self) -> None:
+        """Print the answer, its text as it comes. Ends with an answer, the end of the run, or Ctrl-C."""
         update_id = f"reply-{uuid.uuid4().hex}"
-        while True:  # ends with an answer, the end of the run, or Ctrl-C
+        while True:  # as long as requests are decided, or the answer takes its time
             try:
-                return self._runner.run(
-                    self._run.reply(
-                        within=REPLY_TIMEOUT, update_id=update_id, on_waiting=self._show_waiting
-                    )
-                )
+                self._text.end(self._runner.run(self._reply(update_id)))
             except _UndecidedRequest as undecided:
                 self._offer(undecided.request)
             except NoAnswer:
                 continue
+            else:
+                return
+
+    async def _reply(self, update_id: str) -> JsonValue:
+        async with self._text.printed():
+            return await self._run.reply(
+                within=REPLY_TIMEOUT, update_id=update_id, on_waiting=self._show_waiting
+            )
 
     def _show_waiting(self, entry: Waiting) -> None:
         if entry.content in self._shown:

@@ -112,7 +112,8 @@ def _follow(run: "Run", options: argparse.Namespace, runner: asyncio.Runner) -> 
 async def _print_to_end(run: "Run", view: RunView) -> AgentResult:
     try:
         async for entry in run.stream():
-            print_lines(*view.lines(entry), to_error=True)
+            if entry.role != "text":
+                print_lines(*view.lines(entry), to_error=True)
     except Unavailable as error:
         # The server knows the result of an ended run, even if no worker can show its transcript.
         print_lines(str(error), to_error=True)

@@ -38,7 +38,7 @@ NAMES: dict[str, set[str]] = {
         ),
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
-        *("Hooks", "ToolRequest", "Decision", "ToolCall"),
+        *("Hooks", "ToolRequest", "Decision", "ToolCall", "TextDelta"),
     },
     "outlast.errors": {
         *(
@@ -95,11 +95,12 @@ PARAMETERS = {
     ),
     "outlast.Agent.check": "self function",
     "outlast.Approval": "audience quorum remind_s escalate expires_s on_expiry on_denial when signed",
-    "outlast.Client": "client media_store",
+    "outlast.Client": "client media_store gateway gateway_token",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",
-    "outlast.Client.connect": "media_store overrides",
+    "outlast.Client.connect": "media_store gateway gateway_token overrides",
     "outlast.Client.download": "self media",
     "outlast.Client.get": "self id agent",
+    "outlast.Client.new_run_id": "self name tenant",
     "outlast.Client.run": "self agent input options",
     "outlast.Client.send": "self id text agent by update_id options",
     "outlast.Client.start": "self agent input spec tenant limits mode id task_queue",

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from outlast import model_requests
+from outlast.client import gateway
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
 from outlast_workers.settings_sections.people import AudienceSettings
@@ -21,7 +22,12 @@ from outlast_workers.settings_sections.people import AudienceSettings
 PREFIX = "OUTLAST_"
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 
-NO_SETTINGS = (CONFIG_VARIABLE, model_requests.VARIABLE)
+NO_SETTINGS = (
+    CONFIG_VARIABLE,
+    model_requests.VARIABLE,
+    gateway.URL_VARIABLE,
+    gateway.TOKEN_VARIABLE,
+)
 """Variables that are not settings of a worker."""
 
 MAX_SHOWN_CHARS = 60

@@ -58,7 +58,8 @@ class RunFeed:
             with hub.watch(run.id, lambda: self._note_text(hub.get(run.id))):
                 async with aclosing(run.stream(wake=self._look)) as entries:
                     async for entry in entries:
-                        self._add(*reader.read(entry))
+                        if entry.role != "text":
+                            self._add(*reader.read(entry))
             try:
                 self._add(reader.ended(await run.result()))
             except RunFailed as failed:
@@ -149,8 +150,10 @@ class RunFeeds:
                     if feed.error is not None:
                         raise feed.error
                     return
-                for event in cursor.read(self._hub.get(run.id), feed.position):
-                    yield event
+                # The client may know more than a feed that has not read the newest entries yet.
+                if feed.position >= after.entries:
+                    for event in cursor.read(self._hub.get(run.id), feed.position):
+                        yield event
                 if not await feed.wait(version, beat_s):
                     yield None
         finally:

@@ -131,9 +131,9 @@ async def _follow(run: Run, stack: Stack | None) -> AgentResult:
             if entry.request is not None and stack is not None and not is_approved:
                 is_approved = True
                 await _approve(run, entry.request, stack)
-            continue
-        for line in _lines(entry, turn):
-            say(line)
+        elif entry.role != "text":
+            for line in _lines(entry, turn):
+                say(line)
     return await run.result()
 
 

@@ -252,16 +252,20 @@ The same with the temporal CLI:
 
 List the requests that wait for a person:
   {outlast.format("inbox")}
-{_over_http(gateway, agent=agent, value=value) if gateway else ""}
+{_over_http(gateway, outlast, agent=agent, value=value) if gateway else ""}
 Ctrl-C stops everything. Runs are saved, and continue after the next start.
 """
 
 
-def _over_http(gateway: "DevGateway", *, agent: str, value: str) -> str:
+def _over_http(gateway: "DevGateway", outlast: str, *, agent: str, value: str) -> str:
     """Return the commands that use the gateway."""
     bearer = shlex.quote(f"Authorization: Bearer {gateway.token}")
     body = shlex.quote(json.dumps({"agent": agent, "input": value}, ensure_ascii=False))
+    variables = f"OUTLAST_GATEWAY_URL={gateway.url} OUTLAST_GATEWAY_TOKEN={gateway.token}"
     return f"""
+Hold a conversation, and see each answer while the model writes it:
+  {variables} {outlast.format("chat")} {agent}
+
 Start a run over HTTP:
   curl -s {gateway.url}/runs -H {bearer} -d {body}
 
