@@ -67,11 +67,11 @@ def last_message_position(entries: Sequence[Message]) -> int:
     return max((at for at, entry in enumerate(entries, 1) if entry.role == "user"), default=0)
 
 
-def is_answered(entries: Sequence[Message]) -> bool:
-    """Return whether the last entry of a transcript is an answer."""
-    if not entries or entries[-1].role != "assistant":
-        return False
-    return any(event.type == "answer" for event in EventReader().read(entries[-1]))
+def turn_start(entries: Sequence[Message]) -> int:
+    """Return the entry after which an answer begins: the last message, or the end if it is answered."""
+    if entries and any(event.type == "answer" for event in EventReader().read(entries[-1])):
+        return len(entries)
+    return last_message_position(entries)
 
 
 async def waits_for_message(run: Run) -> bool:
@@ -121,6 +121,26 @@ async def follow_turn(
                 is_answer = event.type == "answer"
                 if event.type == "run_ended" or (is_answer and await waits_for_message(run)):
                     return
+
+
+async def answer_events(
+    front: Front, run: Run, since: int, *, beat_s: float
+) -> AsyncGenerator[RunEvent | None, None]:
+    """Yield the events of the answer to the last message, which was sent before `since` was read.
+
+    If nothing comes after the entry `since`, the message was sent again: yields its answer.
+    """
+    is_empty = True
+    async with aclosing(follow_turn(front, run, since, beat_s=beat_s)) as events:
+        async for event in events:
+            is_empty = is_empty and event is None
+            yield event
+    if is_empty:
+        entries = await run.transcript()
+        reader, last = EventReader(), last_message_position(entries)
+        for event in (event for entry in entries for event in reader.read(entry)):
+            if event.position > last:
+                yield event
 
 
 def _request_id(event: RunEvent) -> str:

@@ -48,13 +48,17 @@ def status_of(error: OutlastError) -> HTTPStatus:
     return next(found, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
+def error_body(status: int, message: str) -> dict[str, Any]:
+    """Return an error as JSON: `{"error": {"message": …}}`, the form that clients of OpenAI read, too."""
+    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
 def error_response(
     status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error as JSON: `{"error": {"message": …}}`, the form that clients of OpenAI read, too."""
-    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-    return JSONResponse(body, status, headers=dict(headers or {}))
+    """Return an error as JSON."""
+    return JSONResponse(error_body(status, message), status, headers=dict(headers or {}))
 
 
 def error_at(

@@ -4,6 +4,7 @@ An agent has its own instructions, tools and type of answer, and the run keeps t
 would replace them are rejected, and fields that change nothing here are ignored.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -49,11 +50,16 @@ class UserInput(BaseModel):
     decisions: list[HumanDecision] = []
 
 
-def read_body(body: dict[str, Any]) -> ResponseBody:
-    """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
-    for name, reason in _AGENTS_OWN.items():
+def reject_fields(body: dict[str, Any], reasons: Mapping[str, str]) -> None:
+    """Raise `BadRequest` for a field that would change the agent. `reasons` are by the names of fields."""
+    for name, reason in reasons.items():
         if body.get(name) not in _NEUTRAL:
             raise BadRequest(f"{name}: is not supported: {reason}")
+
+
+def read_body(body: dict[str, Any]) -> ResponseBody:
+    """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
+    reject_fields(body, _AGENTS_OWN)
     kind = (
         ((body.get("text") or {}).get("format") or {}).get("type", "text") if _is_text(body) else ""
     )

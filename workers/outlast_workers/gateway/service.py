@@ -25,6 +25,7 @@ from outlast_workers.connection import connect
 from outlast_workers.gateway.access import LOOPBACK
 from outlast_workers.gateway.agui_api import AguiApi
 from outlast_workers.gateway.ai_sdk.api import AiSdkApi
+from outlast_workers.gateway.completions.api import CompletionsApi
 from outlast_workers.gateway.front import Authenticated, Front
 from outlast_workers.gateway.http_messages import error_at, status_of
 from outlast_workers.gateway.hub_api import HubApi
@@ -114,6 +115,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             *HubApi(front).routes(),
             *RunsApi(front).routes(),
             *ResponsesApi(front).routes(),
+            *CompletionsApi(front).routes(),
             *AguiApi(front).routes(),
             *AiSdkApi(front).routes(),
             *mcp.app().routes,

@@ -30,19 +30,18 @@ from outlast_workers.gateway.ai_sdk.body import (
 from outlast_workers.gateway.ai_sdk.chunks import Chunk, ChunkWriter
 from outlast_workers.gateway.ai_sdk.messages import answer_id, ui_messages
 from outlast_workers.gateway.conversations import (
+    answer_events,
     conversation_key,
-    follow_turn,
-    is_answered,
     last_message_position,
     message_update_id,
     pending_of,
     send_message,
     transcript_of,
+    turn_start,
     waits_for_message,
 )
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
-from outlast_workers.gateway.run_events import EventReader, RunEvent
 from outlast_workers.gateway.tenant_runs import TenantRuns
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -86,7 +85,7 @@ class AiSdkApi:
                 update_id=message_update_id("ai", message.id or body.id),
             )
             entries = await transcript_of(run)
-            since = len(entries) if is_answered(entries) else last_message_position(entries)
+            since = turn_start(entries)
         return event_stream(self._answer(run, since, entries), HEADERS)
 
     async def resume(self, request: Request) -> Response:
@@ -133,7 +132,7 @@ class AiSdkApi:
         """Yield the answer after an entry as a stream."""
         writer, asked, is_begun = ChunkWriter(), last_message_position(entries), False
         try:
-            async with aclosing(self._events(run, since)) as events:
+            async with aclosing(answer_events(self._front, run, since, beat_s=BEAT_S)) as events:
                 async for event in events:
                     if event is None:
                         yield ": waiting\n\n"
@@ -150,20 +149,6 @@ class AiSdkApi:
         for chunk in [*writer.end(), {"type": "finish"}]:
             yield sse(chunk)
         yield DONE
-
-    async def _events(self, run: Run, since: int) -> AsyncGenerator[RunEvent | None, None]:
-        """Yield the events of an answer; a message that was sent again has its answer already."""
-        is_empty = True
-        async with aclosing(follow_turn(self._front, run, since, beat_s=BEAT_S)) as events:
-            async for event in events:
-                is_empty = is_empty and event is None
-                yield event
-        if is_empty:
-            entries = await run.transcript()
-            reader, last = EventReader(), last_message_position(entries)
-            for event in (event for entry in entries for event in reader.read(entry)):
-                if event.position > last:
-                    yield event
 
 
 def _start(asked: int) -> str:

@@ -1,0 +1,87 @@
+"""The body of `POST /v1/chat/completions`, and the header that names its conversation.
+
+A client sends the whole history each time, and no id. The run keeps the history, so a request with more
+than one message names its conversation in a header, and only its last message is read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from outlast.errors import BadRequest
+from outlast.validation import validated
+from outlast_workers.gateway.response_input import reject_fields
+
+CONVERSATION_HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
+"""Headers that name a conversation. The second is the one of Open WebUI
+(`ENABLE_FORWARD_USER_INFO_HEADERS`)."""
+
+_AGENTS_OWN = {
+    "tools": "an agent has its own tools",
+    "functions": "an agent has its own tools",
+    "tool_choice": "an agent chooses its tools",
+    "response_format": "an agent has its own type of answer",
+}
+
+
+class CompletionBody(BaseModel):
+    """The fields of a request that have a meaning here."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    model: str
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    stream: bool | None = None
+    n: int | None = Field(default=None, ge=1, le=1)
+
+
+def read_completion(body: dict[str, Any]) -> CompletionBody:
+    """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
+    is_text = body.get("response_format") == {"type": "text"}
+    reject_fields({**body, "response_format": None} if is_text else body, _AGENTS_OWN)
+    return validated(CompletionBody, body)
+
+
+def conversation_of(headers: Mapping[str, str]) -> str | None:
+    """Return the conversation that a request names, or None."""
+    return next((headers[name] for name in CONVERSATION_HEADERS if headers.get(name)), None)
+
+
+def last_text(body: CompletionBody, conversation: str | None) -> str:
+    """Return the text of the last message. Raises `BadRequest` for other messages, and for a history."""
+    if conversation is None:
+        _check_role(body, 0)
+        if len(body.messages) > 1:
+            raise BadRequest(
+                "messages: the run keeps the history: name the conversation with the header"
+                f" {CONVERSATION_HEADERS[0]}, or send one message"
+            )
+    place = len(body.messages) - 1
+    _check_role(body, place)
+    message = body.messages[place]
+    content = message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    texts = [_text(part) for part in parts] if isinstance(parts, list) else [None]
+    if any(text is None for text in texts):
+        raise BadRequest(f"messages.{place}.content: only text is supported")
+    text = "\n".join(text for text in texts if text)
+    if not text:
+        raise BadRequest(f"messages.{place}.content: is empty")
+    return text
+
+
+def _check_role(body: CompletionBody, place: int) -> None:
+    role = body.messages[place].get("role")
+    if role != "user":
+        raise BadRequest(
+            f"messages.{place}.role: {str(role)[:40]!r} must be 'user'; an agent has its own instructions,"
+            " and the run keeps the history"
+        )
+
+
+def _text(part: object) -> str | None:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
