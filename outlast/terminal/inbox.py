@@ -11,8 +11,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import AGENT_WORKFLOW
-from outlast.contracts.search_attributes import AGENT_AUDIENCE, AGENT_STATUS, AGENT_TENANT
-from outlast.errors import BadRequest, NotReady, OutlastError
+from outlast.contracts.search_attributes import (
+    AGENT_AUDIENCE,
+    AGENT_STATUS,
+    AGENT_TENANT,
+    query_literal,
+)
+from outlast.errors import NotReady, OutlastError
 from outlast.terminal.request_text import duration_text
 from outlast.text.safe_text import cut_line, visible_line
 from outlast.text.texts import call_text, cut
@@ -144,16 +149,6 @@ def inbox_query(*, audience: str | None = None, tenant: str | None = None) -> st
     if tenant is not None:
         terms.append(f"{AGENT_TENANT.name} = {query_literal(tenant, '--tenant')}")
     return " AND ".join(terms)
-
-
-def query_literal(value: str, what: str) -> str:
-    r"""Return a string literal of a visibility query; raises `BadRequest` for `\` and `"`.
-
-    Servers read these two characters differently: with SQLite, the query finds nothing or fails.
-    """
-    if "\\" in value or '"' in value:
-        raise BadRequest(f'{what}: {value!r} cannot be searched for: it contains \\ or "')
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _order(entry: InboxEntry) -> list[tuple[int, str]]:

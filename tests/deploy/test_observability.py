@@ -11,6 +11,7 @@ import pytest
 import yaml
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.metrics import prometheus_name
+from outlast_workers.demand import waiting_runs
 from outlast_workers.demand.http_api import GAUGES
 
 from bench.cache import outlast_cache
@@ -42,6 +43,7 @@ METRICS = {
     "outlast_desired_workers": "demand",
     "outlast_demand_age_seconds": "demand",
     "outlast_oldest_seconds": "demand",
+    "outlast_waiting_runs": "demand",
     **dict.fromkeys(WORKER_METRICS, "worker"),
     "vllm:num_requests_running": "vllm",
     "vllm:num_requests_waiting": "vllm",
@@ -198,7 +200,10 @@ def test_queries_of_dashboards_are_promql(query: str, tmp_path: Path) -> None:
 
 
 def test_metrics_of_demand_are_those_that_it_serves() -> None:
-    assert {name for name, job in METRICS.items() if job == "demand"} == GAUGES.keys()
+    assert {name for name, job in METRICS.items() if job == "demand"} == {
+        *GAUGES,
+        waiting_runs.NAME,
+    }
 
 
 def test_metrics_of_vllm_are_those_that_it_serves() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from outlast import BadRequest
 from outlast.contracts.human import PendingRequest, hash_of
+from outlast.contracts.search_attributes import query_literal
 from outlast.terminal.arguments import parse_arguments
 from outlast.terminal.cli import run_command
 from outlast.terminal.decisions import DecisionInput, decision_from, parse_answer, select_request
@@ -18,7 +19,6 @@ from outlast.terminal.inbox import (
     inbox_json,
     inbox_lines,
     inbox_query,
-    query_literal,
 )
 from outlast.terminal.request_text import decision_lines, duration_text, printable, request_lines
 

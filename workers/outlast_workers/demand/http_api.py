@@ -21,6 +21,7 @@ from outlast_workers.demand.demand_query import (
 )
 from outlast_workers.demand.reading_cache import CachedReading, ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
+from outlast_workers.demand.waiting_runs import WaitingRuns
 
 PARAMETER_NAMES = ParameterNames()
 
@@ -90,6 +91,7 @@ class HttpApi:
 
     cache: ReadingCache
     default_slots: DefaultSlots
+    waiting_runs: WaitingRuns | None = None
 
     async def demand(self, request: Request) -> Response:
         """Return the demand of one target; 503 if it has no current reading."""
@@ -122,8 +124,10 @@ class HttpApi:
         return JSONResponse({"queues": queues, **({"errors": errors} if errors else {})}, status)
 
     async def metrics(self, _: Request) -> Response:
-        """Return the demand of all watched targets in Prometheus' text format."""
+        """Return the demand of all watched targets, and the waiting runs, in Prometheus' text format."""
         text = generate_latest(DemandMetrics(self.cache, self.default_slots))
+        if self.waiting_runs is not None:
+            text += generate_latest(self.waiting_runs)
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def health(self, _: Request) -> Response:
@@ -156,9 +160,11 @@ def demand_json(query: DemandQuery, latest: CachedReading) -> dict[str, Any]:
     }
 
 
-def http_api(cache: ReadingCache, default_slots: DefaultSlots) -> Starlette:
+def http_api(
+    cache: ReadingCache, default_slots: DefaultSlots, waiting_runs: WaitingRuns | None = None
+) -> Starlette:
     """Return the application: `/demand`, `/demand/QUEUE`, `/metrics`, `/healthz`."""
-    api = HttpApi(cache, default_slots)
+    api = HttpApi(cache, default_slots, waiting_runs)
     return Starlette(
         routes=[
             Route("/demand", api.all_demands),

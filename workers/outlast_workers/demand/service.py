@@ -20,6 +20,7 @@ from outlast_workers.demand.keda_protocol import service_handler
 from outlast_workers.demand.keda_scaler import DemandScaler
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import TemporalSource
+from outlast_workers.demand.waiting_runs import WaitingRuns
 from outlast_workers.settings import Role, Settings
 from outlast_workers.settings_sections.demand import DemandSettings, PodSettings
 from outlast_workers.telemetry import start_telemetry
@@ -96,8 +97,10 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
             tls = http_tls(demand.tls)
             grpc_server = _grpc_server(settings)
             costs = _deletion_costs(demand.pods)
+            client = await connect()
+            waiting_runs = WaitingRuns(client, settings.audiences)
             cache = ReadingCache(
-                TemporalSource(await connect()),
+                TemporalSource(client),
                 watched=watched_targets(settings),
                 poll_s=demand.poll_s,
                 keep_s=demand.keep_s,
@@ -109,7 +112,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 # An unexpected error of a task ends the process with a traceback.
                 asyncio.TaskGroup() as group,
             ):
-                tasks = [group.create_task(cache.run())]
+                tasks = [group.create_task(cache.run()), group.create_task(waiting_runs.run())]
                 if costs is not None:
                     tasks.append(group.create_task(costs.run(cache)))
                 log.info(
@@ -119,7 +122,8 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                     log.warning(
                         "demand.open", reason="anyone who reaches it is admitted: set demand.token"
                     )
-                app = RequireToken(http_api(cache, default_slots), Token(demand.token))
+                api = http_api(cache, default_slots, waiting_runs)
+                app = RequireToken(api, Token(demand.token))
                 await serve(app, listener, stop=stop, tls=tls)
                 for task in tasks:
                     task.cancel()
