@@ -8,11 +8,12 @@ from temporalio import activity
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
-from outlast.contracts.agents import Resolved, ResolveInput, ToolSpec
+from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
 from outlast.errors import AgentFailed, BadRequest, NotLocal
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key
 from outlast_activities.instructions import InstructionWriter
+from outlast_activities.leg_checks import LegChecks
 from outlast_activities.policies.local_tools import LocalTools
 from outlast_activities.policies.routes import Routes
 from outlast_activities.policies.spec_policy import SpecPolicy
@@ -54,7 +55,7 @@ COLD_LEGS = ColdLegs()
 class ResolveActivities:
     """Resolves agents and tools with the catalog and the routes of this worker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 all of them are named
         self,
         catalog: Catalog,
         *,
@@ -65,6 +66,7 @@ class ResolveActivities:
         has_search_attributes: bool = False,
         specs: SpecPolicy | None = None,
         local: LocalTools | None = None,
+        legs: LegChecks | None = None,
     ) -> None:
         self._catalog = catalog
         self._hooks = tuple(hooks.name for hooks in catalog.hooks)
@@ -76,22 +78,31 @@ class ResolveActivities:
         self._keys = {audience: dict(known) for audience, known in (keys or {}).items()}
         self._has_search_attributes = has_search_attributes
         self._local = local or LocalTools()
+        self._legs = legs or LegChecks()
 
     @activity.defn(name="resolve_agent")
     async def resolve_agent(self, input: ResolveInput) -> Resolved:  # noqa: A002 Temporal's word
-        """Return what the run pins. Raises `BadRequest` for an unknown name, with a hint."""
+        """Return what the run pins.
+
+        Raises `BadRequest` for an unknown name, with a hint, and for an agent that a leg cannot serve.
+        """
         if input.agent is None:
             self._specs.check_names(input.tools, input.model)
             tools = self._signable(self._tool(name) for name in input.tools)
             self._specs.check_audiences(tools)
-            return Resolved(tools=tools, route=self._routes.of_model(input.model), **self._facts())
+            route = self._routes.of_model(input.model)
+            resolved = Resolved(tools=tools, route=route, **self._facts())
+            if input.output_schema is not None:
+                update = {"output_schema": input.output_schema, "way": input.way}
+                asked = resolved.model_copy(update={**update, "model": input.model})
+                self._check_legs("spec", asked)
+            return resolved
         agent = self._catalog.agents.get(input.agent)
         if agent is None:
             raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
-        return Resolved(
+        resolved = Resolved(
             tools=self._signable(self._routed(tool) for tool in agent.tool_specs),
             route=self._routes.of_model(agent.model),
-            instructions=await self._instructions_of(agent),
             prompt=agent.prompt,
             output_schema=agent.output_schema,
             checks_output=agent.checks_output,
@@ -101,6 +112,8 @@ class ResolveActivities:
             limits=agent.limits,
             **self._facts(),
         )
+        self._check_legs(f"agent {agent.name!r}", resolved)
+        return resolved.model_copy(update={"instructions": await self._instructions_of(agent)})
 
     def _facts(self) -> dict[str, Any]:
         """Return the fields of `Resolved` that are the same for all runs of this worker."""
@@ -112,6 +125,21 @@ class ResolveActivities:
             "has_audience_attribute": self._has_search_attributes,
             "hooks": self._hooks,
         }
+
+    def _check_legs(self, what: str, resolved: Resolved) -> None:
+        """Raise `BadRequest` if a leg's API cannot take the schemas, as far as this worker knows it."""
+        pinned = PinnedAgent(
+            name=what,
+            instructions="",
+            tools=resolved.tools,
+            output_schema=resolved.output_schema or {},
+            model=resolved.model,
+            way=resolved.way,
+            route=resolved.route,
+        )
+        problem = self._legs.problem(pinned)
+        if problem is not None:
+            raise BadRequest(f"{what}: {problem}")
 
     async def _instructions_of(self, agent: Agent[Any, Any]) -> str:
         if isinstance(agent.instructions, str):

@@ -146,6 +146,10 @@ class ResolveInput(WireModel):
     tools: tuple[Name, ...] = Field(default=(), max_length=MAX_TOOLS)
     model: str | None = Field(default=None, max_length=MAX_QUEUE)
     """The model of a `spec`; a registered agent has its own."""
+    output_schema: dict[str, JsonValue] | None = None
+    """The schema of the answer of a `spec`. Its legs are checked with it."""
+    way: Way | None = None
+    """The way of a `spec`."""
 
 
 class Resolved(WireModel):

@@ -1,7 +1,9 @@
 """A thousand generated schemas in each dialect: accepted by the API's rules, or refused with a path."""
 
+import itertools
 import random
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,13 +11,29 @@ from hypothesis import HealthCheck, given, settings
 from outlast_activities.constraints.api_dialects import ANTHROPIC, GEMINI, OPENAI, SchemaDialect
 from outlast_activities.constraints.api_parts import NotExpressible
 from outlast_activities.constraints.api_schemas import api_schema
+from outlast_activities.leg_checks import KnownServer, LegChecks
 from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_activities.providers.chat_completions import ChatCompletions
+from outlast_activities.providers.hosted.anthropic_messages import AnthropicMessages
+from outlast_activities.providers.hosted.gemini import Gemini
+from outlast_activities.providers.hosted.openai_responses import OpenAIResponses
+from outlast_activities.providers.hosted.server import ApiRequest, PreparedPrompt
+from outlast_activities.providers.registry import adapter_of
 
+from outlast.contracts.agents import Leg, PinnedAgent, Route, ToolSpec, Way
+from outlast.errors import ModelError
 from outlast.jsonschema.schema_checks import check_schema
+from outlast.model_server import Prompt, ServerOptions
 from outlast.text.json_text import to_json
 from tests.activities.constraints.test_constraints import SCHEMAS
+from tests.fakes.fake_anthropic import FakeAnthropic
+from tests.fakes.fake_gemini import FakeGemini
+from tests.fakes.fake_openai_chat import FakeOpenAIChat
+from tests.fakes.fake_openai_responses import FakeOpenAIResponses
 from tests.fakes.plausible import plausible
+from tests.fakes.prompts import prompt_for
 from tests.fakes.schema_rules import anthropic_problem, gemini_problem, openai_problem
+from tests.fakes.service import FakeService, Play, Received, Refused
 
 RULES = {
     "openai": (OPENAI, openai_problem),
@@ -73,3 +91,119 @@ def _outcome(schema: dict[str, Any], dialect: SchemaDialect, problem_of: Any) ->
     value = converted.restore(plausible(converted.schema, random.Random(7)))
     problem = SchemaChecker().problem(value, wrapped, key=to_json(wrapped))
     return "valid" if problem is None else "rejected by the check"
+
+
+WAYS: tuple[Way, ...] = ("native", "tools", "decision")
+
+
+@pytest.mark.timeout(600)
+def test_no_generated_schema_that_was_resolved_fails_in_a_run() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(schema=SCHEMAS)
+    def resolve_and_send(schema: dict[str, Any]) -> None:
+        agent = _agent(schema)
+        if agent is None:
+            seen["refused when the agent is defined"] += 1
+            return
+        for (api, sender), way in itertools.product(SENDERS.items(), WAYS):
+            seen[f"{api}, {way}: {sender.outcome(agent, way)}"] += 1
+
+    resolve_and_send()
+    print(*sorted(seen.items()), sep="\n")
+    outcomes = {outcome.partition(": ")[2] for outcome in seen}
+    assert outcomes <= {"", "accepted", "refused at resolve"}
+    for api, way in itertools.product(SENDERS, WAYS):
+        assert seen[f"{api}, {way}: accepted"] > EXAMPLES / 2
+        assert way == "decision" or not seen[f"{api}, {way}: refused at resolve"]
+
+
+def _agent(schema: dict[str, Any]) -> PinnedAgent | None:
+    """Return an agent with a schema as its output and for its tool, or None if it cannot be defined."""
+    definitions = schema.get("$defs", {})
+    parameters: dict[str, Any] = {
+        "type": "object",
+        "properties": {"value": {key: schema[key] for key in schema if key != "$defs"}},
+        "required": ["value"],
+        "$defs": definitions,
+    }
+    try:
+        check_schema(parameters, "parameters", arguments=True)
+        check_schema(schema, "output")
+    except ValueError:
+        return None
+    return PinnedAgent(
+        name="any",
+        instructions="Answer.",
+        tools=(ToolSpec(name="look", parameters=parameters),),
+        output_schema=schema,
+        route=Route(legs=(Leg(task_queue="agents", server="one"),)),
+    )
+
+
+class Sender:
+    """Resolves an agent for one API, and gives the first request of its run to the rules of the fake."""
+
+    def __init__(self, api: str, hosted: Any, fake: FakeService, model: str) -> None:
+        self._hosted, self._fake, self._model = hosted, fake, model
+        profile = "openai" if api == "openai-chat" else None
+        options = ServerOptions(f"https://{api}.example", api, model=model, profile=profile)
+        self._checks = LegChecks({"one": KnownServer(options, adapter_of(api).rules)})
+        fake.script = lambda _body: Play(answer="sent")
+
+    def outcome(self, agent: PinnedAgent, way: Way) -> str:
+        agent = agent.model_copy(update={"way": way})
+        if self._checks.problem(agent) is not None:
+            return "refused at resolve"
+        for narrowed in ({}, {"max_calls": 0}, {"may_answer": False}):
+            prompt = prompt_for(agent, way, **narrowed)
+            try:
+                request = self._hosted.prepare(prompt, self._model, "issuer").request
+                key = {self._hosted.key_header: self._fake.key}
+                if self._hosted.key_header == "authorization":
+                    key = {"authorization": f"Bearer {self._fake.key}"}
+                self._fake.answer(
+                    Received(
+                        self._fake.base_path + request.path,
+                        {**self._hosted.headers, **key},
+                        request.body,
+                    )
+                )
+            except ModelError as error:
+                return f"fails in a run: {error.message}"
+            except Refused as refused:
+                return f"the service refuses: {refused.message}"
+        return "accepted"
+
+
+class OpenAIChat:
+    """The requests of OpenAI's chat completions, in the form of the other APIs."""
+
+    key_header = "authorization"
+    headers: Mapping[str, str] = {}
+
+    def prepare(self, prompt: Prompt, model: str, issuer: str) -> PreparedPrompt:
+        options = ServerOptions(
+            "https://api.openai.com/v1", api_key="k", model=model, profile="openai"
+        )
+        server: Any = ChatCompletions(options)
+        body, answer = server._prepared(prompt, model, server.engine, issuer)
+        return PreparedPrompt(ApiRequest("/chat/completions", body), answer)
+
+
+SENDERS = {
+    "anthropic": Sender("anthropic", AnthropicMessages(), FakeAnthropic(), "claude-haiku-4-5"),
+    "openai-responses": Sender(
+        "openai-responses",
+        OpenAIResponses("https://api.openai.com/v1"),
+        FakeOpenAIResponses(),
+        "gpt-6-sol",
+    ),
+    "gemini": Sender("gemini", Gemini(), FakeGemini(), "gemini-3.5-flash"),
+    "openai-chat": Sender("openai-chat", OpenAIChat(), FakeOpenAIChat(), "gpt-4.1"),
+}

@@ -21,10 +21,9 @@ from outlast.model_server import (
     OnTokens,
     Prompt,
     ServerFacts,
-    ServerOptions,
 )
 from outlast_workers.settings import Settings
-from outlast_workers.settings_sections.model_servers import ModelSettings
+from outlast_workers.settings_sections.model_servers import ModelSettings, server_options
 
 REPORT_EVERY_S = 30.0
 """The interval between two warnings that a process still waits for a model server."""
@@ -340,20 +339,8 @@ async def open_model_servers(
 
 def _connect(name: str, settings: ModelSettings, facts: ServerFacts | None) -> ModelServer:
     """Return the adapter of a server. Raises `NotReady` with its table in the settings."""
-    options = ServerOptions(
-        url=settings.url or "",
-        api=settings.api,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        model=settings.name,
-        engine=settings.engine,
-        timeout_s=settings.timeout_s,
-        gap_s=settings.gap_s,
-        temperature=settings.temperature,
-        session_header=settings.session_header,
-        profile=settings.profile,
-    )
     try:
-        return connected(options, facts)
+        return connected(server_options(settings), facts)
     except NotReady as error:
         raise NotReady(f"{_table(name)}: {error}") from None
 

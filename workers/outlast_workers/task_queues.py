@@ -15,12 +15,14 @@ from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.hook_calls import HookCalls
 from outlast_activities.instructions import InstructionWriter
+from outlast_activities.leg_checks import KnownServer, LegChecks
 from outlast_activities.local_calls import unregistered
 from outlast_activities.notify import NotifyActivities
 from outlast_activities.output_check import OutputActivities
 from outlast_activities.policies.local_tools import LocalTools
 from outlast_activities.policies.schema_checker import SchemaChecker
 from outlast_activities.policies.spec_policy import SpecPolicy
+from outlast_activities.providers.registry import adapter_of
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
 from outlast_activities.telemetry.metrics import ModelMetrics
@@ -39,6 +41,7 @@ from outlast_workers.audiences import channels_by_audience, keys_by_audience, un
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
 from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.model_servers import ModelSettings, server_options
 
 STICKY_TIMEOUT = timedelta(seconds=2)
 """How long a workflow task or a query waits for the worker that has its run in memory.
@@ -180,6 +183,7 @@ def _orchestration_activities(
         has_search_attributes=has_search_attributes,
         specs=SpecPolicy(**dict(settings.specs)),
         local=_local_tools(settings, catalog),
+        legs=_leg_checks(settings),
     )
     output = OutputActivities(catalog, runner)
     return [
@@ -195,6 +199,19 @@ def _media_store(client: Client, settings: Settings) -> MediaStore | None:
     if settings.media.store is None:
         return None
     return media_store(settings.media.store, client.data_converter.payload_codec)
+
+
+def _leg_checks(settings: Settings) -> LegChecks:
+    """Return the checks of legs against the model servers in the settings."""
+    return LegChecks(
+        {name: _known_server(server) for name, server in settings.servers.items()},
+        default=_known_server(settings.model) if settings.model.url else None,
+        task_queue=settings.queue("generate"),
+    )
+
+
+def _known_server(server: ModelSettings) -> KnownServer:
+    return KnownServer(server_options(server), adapter_of(server.api).rules, server.way)
 
 
 def _local_tools(settings: Settings, catalog: Catalog) -> LocalTools:

@@ -156,6 +156,8 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
         agent=wanted.agent,
         tools=tuple(spec.tools) if spec else (),
         model=spec.model if spec else None,
+        output_schema=spec.output if spec else None,
+        way=spec.way if spec else None,
     )
     lookup = Lookup("resolve_agent", "resolve", f"resolve {wanted.agent or 'spec'}")
     result = await look_up(lookup, names, within_s=wanted.limits.deadline_s)

@@ -39,6 +39,16 @@ class SchemaDialect:
     folds_enums: bool = False
     min_items: frozenset[int] | None = None
     limits: "SchemaLimits | None" = None
+    request_limits: "RequestLimits | None" = None
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """The limits over all strict schemas of one request. One schema alone must also be within them."""
+
+    schemas: int
+    optional_properties: int
+    unions: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,9 @@ OPENAI = SchemaDialect(
     limits=OPENAI_LIMITS,
 )
 
+ANTHROPIC_LIMITS = RequestLimits(schemas=20, optional_properties=24, unions=16)
+"""Limits of Anthropic's strict schemas, as its guide to structured outputs lists them."""
+
 ANTHROPIC = SchemaDialect(
     name="Anthropic's structured outputs",
     keywords=frozenset(("pattern", "format", "minItems")),
@@ -80,6 +93,7 @@ ANTHROPIC = SchemaDialect(
     recursion="no",
     folds_enums=True,
     min_items=frozenset((0, 1)),
+    request_limits=ANTHROPIC_LIMITS,
 )
 
 GEMINI = SchemaDialect(

@@ -4,11 +4,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from outlast.jsonschema.schemas import Schema
-from outlast_activities.constraints.api_dialects import SchemaLimits
+from outlast_activities.constraints.api_dialects import (
+    RequestLimits,
+    SchemaDialect,
+    SchemaLimits,
+)
 
 
-def limit_problem(schema: Schema, limits: SchemaLimits) -> str | None:
-    """Return which limit a schema exceeds, or None."""
+def limit_problem(schema: Schema, dialect: SchemaDialect) -> str | None:
+    """Return which limit of a dialect a converted schema exceeds, or None."""
+    own = _own_problem(schema, dialect.limits) if dialect.limits else None
+    if own is not None or dialect.request_limits is None:
+        return own
+    return _request_problem(schema, dialect.request_limits)
+
+
+def _request_problem(schema: Schema, limits: RequestLimits) -> str | None:
+    return _exceeded(
+        ("optional properties", optional_properties(schema), limits.optional_properties),
+        ("unions", unions(schema), limits.unions),
+    )
+
+
+def _own_problem(schema: Schema, limits: SchemaLimits) -> str | None:
     nodes = list(_nodes(schema))
     properties = sum(len(node.get("properties", {})) for node in nodes)
     enums: list[list[Any]] = [node["enum"] for node in nodes if "enum" in node]
@@ -20,13 +38,17 @@ def limit_problem(schema: Schema, limits: SchemaLimits) -> str | None:
         (sum(map(len, map(str, enum))) for enum in enums if len(enum) > limits.large_enum),
         default=0,
     )
-    counts = (
+    return _exceeded(
         ("properties", properties, limits.properties),
         ("values of enums", len(values), limits.enum_values),
         ("characters of names and values", characters, limits.characters),
         ("characters of one large enum", large, limits.characters_of_large_enum),
         ("levels of nesting", _levels(schema), limits.levels),
     )
+
+
+def _exceeded(*counts: tuple[str, int, int]) -> str | None:
+    """Return the first count that is above its limit, in words."""
     for noun, count, most in counts:
         if count > most:
             return f".: {count} {noun}, and this API accepts {most}"

@@ -64,7 +64,7 @@ def api_schema(schema: Schema, dialect: SchemaDialect) -> ApiSchema:
         raise NotExpressible("no value satisfies this schema") from None
     except RecursionError:
         raise NotExpressible("the schema is nested too deep") from None
-    problem = limit_problem(converted.schema, dialect.limits) if dialect.limits else None
+    problem = limit_problem(converted.schema, dialect)
     if problem is not None:
         raise NotExpressible(problem)
     return converted

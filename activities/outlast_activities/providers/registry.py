@@ -15,6 +15,14 @@ from outlast.errors import NotReady
 from outlast.model_requests import check_model_requests
 from outlast.model_server import ModelServer, ServerFacts, ServerOptions
 from outlast.text.texts import cut
+from outlast_activities.providers.server_rules import (
+    ServerRules,
+    anthropic_rules,
+    chat_rules,
+    gemini_rules,
+    responses_rules,
+    unknown_rules,
+)
 
 GROUP = "outlast.model_servers"
 """The group of entry points of adapters in other packages."""
@@ -33,13 +41,14 @@ class Adapter:
     `connect` creates the adapter of a server. It gets the server's facts if an earlier probe found
     them, and imports the client library only then, because that takes long. `summary` is one line for
     `--help`. `constraint_advice` completes the error message for a server that does not enforce JSON
-    Schemas.
+    Schemas. `rules` returns what is known of a model without a probe.
     """
 
     api: str
     summary: str
     constraint_advice: str
     connect: Connect
+    rules: Callable[[ServerOptions], ServerRules] = unknown_rules
 
 
 def _chat_completions(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
@@ -77,6 +86,7 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                     'it must support response_format with a json_schema; with vLLM set api = "vllm"'
                 ),
                 connect=_chat_completions,
+                rules=chat_rules,
             ),
             Adapter(
                 api="vllm",
@@ -85,24 +95,28 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                     'vLLM 0.12 or later is needed; with any other server set api = "openai-chat"'
                 ),
                 connect=_chat_completions,
+                rules=chat_rules,
             ),
             Adapter(
                 api="anthropic",
                 summary="Anthropic's Messages API: Claude models",
                 constraint_advice="choose a model with structured outputs",
                 connect=_anthropic,
+                rules=anthropic_rules,
             ),
             Adapter(
                 api="openai-responses",
                 summary="OpenAI's Responses API: OpenAI and Azure",
                 constraint_advice="choose a model with structured outputs",
                 connect=_openai_responses,
+                rules=responses_rules,
             ),
             Adapter(
                 api="gemini",
                 summary="Google's Gemini API",
                 constraint_advice="choose a model with structured outputs",
                 connect=_gemini,
+                rules=gemini_rules,
             ),
         )
     }

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from outlast.contracts.agents import Effort, Price, Way
 from outlast.contracts.base import InputModel
+from outlast.model_server import ServerOptions
 from outlast_workers.settings_sections.setting_types import MAX_SETTING_S, TypedPrice, valid_url
 
 MAX_COMPLETION_TOKENS = 10_000_000
@@ -81,6 +82,22 @@ class ModelSettings(InputModel):
     """Whether the model takes images. Unset, what the server or its profile says."""
     allow_unconstrained: bool = False
     """Accept a server that ignores JSON Schemas. Invalid completions are then rejected and retried."""
+
+
+def server_options(settings: ModelSettings) -> ServerOptions:
+    """Return the settings of a model server as its adapter gets them."""
+    return ServerOptions(
+        url=settings.url or "",
+        api=settings.api,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.name,
+        engine=settings.engine,
+        timeout_s=settings.timeout_s,
+        gap_s=settings.gap_s,
+        temperature=settings.temperature,
+        session_header=settings.session_header,
+        profile=settings.profile,
+    )
 
 
 def _require_url(server: ModelSettings) -> ModelSettings:

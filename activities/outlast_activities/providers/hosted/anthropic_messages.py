@@ -10,7 +10,7 @@ from typing import Any
 
 from outlast.errors import ModelFailure
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
-from outlast_activities.constraints.api_dialects import ANTHROPIC
+from outlast_activities.constraints.api_dialects import ANTHROPIC, ANTHROPIC_LIMITS
 from outlast_activities.constraints.api_limits import optional_properties, unions
 from outlast_activities.constraints.api_schemas import ApiSchema
 from outlast_activities.providers.error_bodies import error_in
@@ -36,11 +36,6 @@ from outlast_activities.providers.token_counts import count_in
 
 VERSION = "2026-10-21"
 """The version of the API. It has no sampling parameters."""
-
-MAX_STRICT_SCHEMAS = 20
-MAX_OPTIONAL_PROPERTIES = 24
-MAX_UNIONS = 16
-"""Limits over all strict schemas of one request, from Anthropic's guide to structured outputs."""
 
 
 MEDIA = MediaLimits(max_parts=100, max_part_bytes=7_500_000, max_total_bytes=23_000_000)
@@ -111,9 +106,9 @@ class AnthropicMessages:
 class _Budget:
     """What is left of the limits over all strict schemas of a request. The answer is one of them."""
 
-    schemas: int = MAX_STRICT_SCHEMAS
-    optional: int = MAX_OPTIONAL_PROPERTIES
-    unions: int = MAX_UNIONS
+    schemas: int = ANTHROPIC_LIMITS.schemas
+    optional: int = ANTHROPIC_LIMITS.optional_properties
+    unions: int = ANTHROPIC_LIMITS.unions
 
     def form(self, schema: dict[str, Any]) -> ApiSchema | None:
         """Return the strict form of a schema, or None if there is none within the limits."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from outlast.contracts.agents import Effort, Way
+from outlast.contracts.agents import Effort
 from outlast.errors import ModelFailure
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
 from outlast.turns import AnswerTurn, CallsTurn, MediaPart, PromptResult, Turn, UserTurn
@@ -33,6 +33,7 @@ from outlast_activities.providers.hosted.prompts import (
 )
 from outlast_activities.providers.hosted.server import ApiRequest, HostedServer, PreparedPrompt
 from outlast_activities.providers.media_parts import MediaLimits, PartSplitter
+from outlast_activities.providers.server_rules import gemini_ways, is_before_3
 from outlast_activities.providers.streams import AnswerAborted, raise_error
 from outlast_activities.providers.token_counts import count_in
 
@@ -53,8 +54,6 @@ THINKING_TOKENS: Mapping[Effort, int] = {
 MIN_PRO_THINKING_TOKENS = 128
 """The least `thinkingBudget` of Gemini 2.5 Pro, which cannot stop thinking."""
 
-_BEFORE_3 = re.compile(r"gemini-(1|2)(\.\d+)?-")
-"""Models that take a response schema only without tools."""
 _NO_MINIMAL = re.compile(r"gemini-(3\.1-pro|3\.[78]-flash|4-(argon|carbon))")
 _LOW_OR_HIGH = re.compile(r"gemini-3-pro")
 
@@ -100,7 +99,6 @@ class Gemini:
 
     def facts(self, model: str, description: Mapping[str, Any]) -> ServerFacts:
         """Return the facts of a model, from its description by the service."""
-        ways: tuple[Way, ...] = ("native", "tools", "decision")
         version = description.get("version")
         return ServerFacts(
             engine="gemini",
@@ -108,7 +106,7 @@ class Gemini:
             model=str(description.get("name") or model).removeprefix("models/"),
             context_tokens=count_in(description.get("inputTokenLimit")),
             constrained=True,
-            ways=ways[1:] if _BEFORE_3.match(model) else ways,
+            ways=gemini_ways(model),
             supports_effort=bool(description.get("thinking", True)),
             images=True,
             files=True,
@@ -141,7 +139,7 @@ def _body(prompt: Prompt, sent: SentSchemas, model: str, issuer: str) -> dict[st
             contents.append(_user(text, splitter) if role == "user" else _content(role, text))
     else:
         for turn in steps_of(prompt.turns):
-            contents += _contents(turn, sent, issuer, splitter, nests=not _BEFORE_3.match(model))
+            contents += _contents(turn, sent, issuer, splitter, nests=not is_before_3(model))
         notes = notes_of(prompt, sent, names_tools=False, forces=True)
         contents += [_content("user", note) for note in notes]
     generation: dict[str, Any] = {"maxOutputTokens": prompt.max_tokens}
@@ -180,7 +178,7 @@ def _calling(prompt: Prompt, sent: SentSchemas) -> dict[str, Any]:
 
 def thinking_config(model: str, effort: Effort) -> dict[str, Any]:
     """Return the field `thinkingConfig` for an effort. No model of Gemini 3 can stop thinking."""
-    if _BEFORE_3.match(model):
+    if is_before_3(model):
         least = MIN_PRO_THINKING_TOKENS if "-pro" in model else 0
         return {"thinkingBudget": max(THINKING_TOKENS[effort], least)}
     level = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM"}.get(
