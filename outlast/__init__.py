@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from outlast.agents.hooks import Hooks, ToolRequest
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
-    from outlast.agents.tool_context import ToolContext
+    from outlast.agents.tool_context import RunContext, ToolContext
     from outlast.agents.tool_decorator import tool
     from outlast.client.child_runs import run_agent
     from outlast.client.client import Client
@@ -65,6 +65,7 @@ __all__ = [
     "Retry",
     "Route",
     "Run",
+    "RunContext",
     "RunFailed",
     "TextDelta",
     "ToolCall",
@@ -87,6 +88,7 @@ _MODULES = {
     "AgentRequest": "outlast.contracts.requests",
     "Retry": "outlast.errors",
     "dependency": "outlast.agents.dependencies",
+    "RunContext": "outlast.agents.tool_context",
     "ToolContext": "outlast.agents.tool_context",
     "Agent": "outlast.agents.agent",
     "run_agent": "outlast.client.child_runs",

@@ -1,7 +1,6 @@
 """Instructions that a function of the request writes, once in each run."""
 
 import asyncio
-import functools
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from outlast.agents.agent import Agent
+from outlast.agents.tool_context import RunContext
 from outlast.contracts.requests import AgentRequest, instructions_problem
 from outlast.errors import AgentFailed, BadRequest
 from outlast.start_requests import parse_request
@@ -35,13 +35,21 @@ class InstructionWriter:
 
         Raises `AgentFailed` if its function is broken, and `BadRequest` if the function raises it.
         """
-        if isinstance(agent.instructions, str):
-            return agent.instructions
+        function = agent.instructions_function
+        if function is None:
+            return str(agent.instructions)
         what = f"the instructions of agent {agent.name!r}"
-        write = functools.partial(agent.instructions, await self._request())
+        request, info = await self._request(), activity.info()
+        context = RunContext(
+            workflow_id=info.workflow_id or "",
+            workflow_run_id=info.workflow_run_id or "",
+            tenant=request.tenant,
+        )
         try:
             async with asyncio.timeout(INSTRUCTIONS_S):
-                written: str = await self._runner.call("instructions", write)
+                written: str = await self._runner.call_for_agent(
+                    agent.name, "instructions", function, context, request
+                )
         except TimeoutError:
             took = f"took longer than {INSTRUCTIONS_S:g} s"
             raise AgentFailed(f"{what} {took}", retryable=True) from None

@@ -4,7 +4,6 @@ A `generate` worker knows no types. Validators and checks are code of other peop
 """
 
 import asyncio
-import functools
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
@@ -13,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
-from outlast.agents.tool_parameters import name_of
+from outlast.agents.tool_context import RunContext
 from outlast.contracts.agents import CheckedOutput, OutputToCheck
 from outlast.errors import AgentFailed, Retry
 from outlast.output_types import type_problem
@@ -52,7 +51,7 @@ class OutputActivities:
             problem, value = f"its validators took longer than {OUTPUT_CHECK_S:g} s", None
         if problem is not None:
             return CheckedOutput(problem=problem)
-        return await self._check(agent, value)
+        return await self._check(agent, value, _context(input.tenant))
 
     async def _validate(self, agent: Agent[Any, Any], answer: JsonValue) -> tuple[str | None, Any]:
         """Return what is wrong with an answer, or the value of the output type."""
@@ -69,13 +68,17 @@ class OutputActivities:
             return f"its validators failed: {error.type}: {error.message}", None
         return result
 
-    async def _check(self, agent: Agent[Any, Any], value: Any) -> CheckedOutput:
+    async def _check(
+        self, agent: Agent[Any, Any], value: Any, context: RunContext
+    ) -> CheckedOutput:
         for check in agent.checks:
-            name = name_of(check)
+            name = check.name
             what = f"the check {name!r} of agent {agent.name!r}"
             try:
                 async with asyncio.timeout(CHECK_S):
-                    returned = await self._runner.call("check", functools.partial(check, value))
+                    returned = await self._runner.call_for_agent(
+                        agent.name, "check", check, context, value
+                    )
             except TimeoutError:
                 raise AgentFailed(
                     f"{what} took longer than {CHECK_S:g} s", retryable=True
@@ -92,3 +95,12 @@ class OutputActivities:
                     f"{what} returned {shown}; return nothing, and raise Retry to reject an answer"
                 )
         return CheckedOutput()
+
+
+def _context(tenant: str) -> RunContext:
+    info = activity.info()
+    return RunContext(
+        workflow_id=info.workflow_id or "",
+        workflow_run_id=info.workflow_run_id or "",
+        tenant=tenant,
+    )

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import structlog
@@ -21,8 +22,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from outlast.agents.dependencies import Dependency
-from outlast.agents.tool_context import ToolContext
+from outlast.agents.run_functions import RunFunction
+from outlast.agents.tool_context import RunContext, ToolContext
 from outlast.agents.tool_decorator import tool as as_tool
+from outlast.agents.tool_parameters import is_async
 from outlast.agents.tools import Tool
 from outlast.errors import Failure, NotReady, ToolFailed
 from outlast_activities.open_dependencies import OpenDependencies
@@ -69,10 +72,15 @@ class ToolRunner:
     """Runs the calls of one worker's tools."""
 
     def __init__(
-        self, *, threads: int, dependencies: Mapping[str, Dependency[Any]] | None = None
+        self,
+        *,
+        threads: int,
+        dependencies: Mapping[str, Dependency[Any]] | None = None,
+        agent_dependencies: Mapping[str, Dependency[Any]] | None = None,
     ) -> None:
         self._threads = threads
         self._dependencies = dict(dependencies or {})
+        self._agent_dependencies = dict(agent_dependencies or {})
         self._open = OpenDependencies()
         self._loops: list[ToolLoop] = []
         self._owners: dict[ToolLoop, str] = {}
@@ -113,9 +121,10 @@ class ToolRunner:
         return bytes(await self._on_loop(tool, lambda: _encoded(tool, result)))
 
     async def __aenter__(self) -> Self:
-        """Open the dependencies of the tools. Raises `NotReady` if one cannot be opened."""
+        """Open the dependencies. Raises `NotReady` if one cannot be opened."""
+        needed = (*self._dependencies.values(), *self._agent_dependencies.values())
         try:
-            for dependency in dict.fromkeys(self._dependencies.values()):
+            for dependency in dict.fromkeys(needed):
                 await self._open_first(dependency)
         except BaseException:
             await self._open.close(within_s=CLOSE_WITHIN_S)
@@ -165,6 +174,25 @@ class ToolRunner:
 
         await self._run(as_tool(effect="read", name=name)(contained), b"{}", None)
         return values[0]
+
+    async def call_for_agent(
+        self, agent: str, name: str, function: RunFunction, context: RunContext[Any], value: object
+    ) -> Any:
+        """Call a check of an agent, or the function of its instructions, with its dependencies."""
+        dependency = self._agent_dependencies.get(agent) if function.needs_deps else None
+        if dependency is not None and is_async(function.function):
+            CURRENT_TOOL.set(name)
+
+            async def call_on_loop() -> Any:
+                # What an async dependency opened belongs to the loop of this call.
+                opened = context.with_deps(await self._open.value(dependency))
+                return await function.function(opened, value)
+
+            return await self._on_loop(as_tool(effect="read", name=name)(_nothing), call_on_loop)
+        if dependency is not None:
+            context = context.with_deps(self._open.shared(dependency))
+        arguments = function.arguments(context, value)
+        return await self.call(name, partial(function.function, *arguments))
 
     def blocked_text(self) -> str:
         """Return which tool blocks an event loop now, in words, or nothing."""
@@ -354,6 +382,10 @@ def _time_to_end(tool: Tool[Any, ..., Any]) -> float:
     if tool.is_async or activity.is_worker_shutdown():
         return ENDS_WITHIN_S
     return LATE_ENDS_WITHIN_S
+
+
+def _nothing() -> None:
+    """Do nothing: the call of a function that is not a tool has its code elsewhere."""
 
 
 async def _encoded(tool: Tool[Any, ..., Any], result: Awaitable[Any]) -> bytes:

@@ -12,8 +12,10 @@ from typing_extensions import TypeForm, TypeVar
 
 from outlast.agents.dependencies import Dependency
 from outlast.agents.mcp_servers import McpServer
+from outlast.agents.run_functions import RunFunction, run_function
+from outlast.agents.tool_context import RunContext
 from outlast.agents.tool_options import RESERVED, explained_errors
-from outlast.agents.tool_parameters import check_type
+from outlast.agents.tool_parameters import check_type, name_of
 from outlast.agents.tools import Tool
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
@@ -38,16 +40,29 @@ Deps_contra = TypeVar("Deps_contra", contravariant=True, default=None)
 Output_co = TypeVar("Output_co", covariant=True, default=str)
 """The type of the answers of an agent."""
 
-Instructions: TypeAlias = str | Callable[[AgentRequest], str | Awaitable[str]]
+Instructions: TypeAlias = (
+    str
+    | Callable[[AgentRequest], str | Awaitable[str]]
+    | Callable[[RunContext[Deps_contra], AgentRequest], str | Awaitable[str]]
+)
 """Instructions of an agent: text, or a function of the request that returns it."""
 
 _Answer_contra = TypeVar("_Answer_contra", contravariant=True)
+_Needed_contra = TypeVar("_Needed_contra", contravariant=True)
 
 
 class _Check(Protocol[_Answer_contra]):
     """A function that checks an answer."""
 
     def __call__(self, answer: _Answer_contra, /) -> Awaitable[None] | None: ...
+
+
+class _CheckInContext(Protocol[_Answer_contra, _Needed_contra]):
+    """A function that checks an answer with the dependencies of its agent."""
+
+    def __call__(
+        self, context: RunContext[_Needed_contra], answer: _Answer_contra, /
+    ) -> Awaitable[None] | None: ...
 
 
 class AgentOptions(TypedDict, total=False):
@@ -67,7 +82,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     """An agent.
 
     - `instructions` are text, or a function of the `AgentRequest` that returns it. The function runs once
-      in each run, on a worker of the role `workflows`, and may be async.
+      in each run, on a worker of the role `workflows`, and may be async. It can take a `RunContext` first.
     - `tools` are functions with `@tool`, other agents, or `ToolSpec`s of tools of another worker.
     - `output` is the type of the answer: a type that pydantic supports, or a JSON Schema.
     - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
@@ -75,7 +90,8 @@ class Agent(Generic[Deps_contra, Output_co]):
     - `prompt` is the text of the first message; `{input}` stands for the input of the run.
     - `way` is how its model decides (`native`, `tools` or `decision`), and `effort` how much it thinks
       (`none` to `max`). By default the model server has both.
-    - `deps` is the `@dependency` function that opens the dependencies of its tools.
+    - `deps` is the `@dependency` function that opens the dependencies of its tools, of its checks and of
+      the function of its instructions.
     - `mcp` are the MCP servers whose tools it may call, too.
 
     Raises `DefinitionError` for a definition that cannot run.
@@ -85,7 +101,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(
         self: "Agent[Any, JsonValue]",
         name: str,
-        instructions: Instructions,
+        instructions: Instructions[Any],
         tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         *,
         output: Schema,
@@ -97,7 +113,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(
         self,
         name: str,
-        instructions: Instructions,
+        instructions: Instructions[Deps_contra],
         tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
         output: TypeForm[Output_co] = ...,
         *,
@@ -108,7 +124,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __init__(  # noqa: PLR0913, PLR0917 definitions name them
         self,
         name: str,
-        instructions: Instructions,
+        instructions: Instructions[Any],
         tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = (),
         output: Any = str,
         begin_with: Sequence[str] = (),
@@ -133,10 +149,11 @@ class Agent(Generic[Deps_contra, Output_co]):
         self.effort: Effort | None = effort
         self.limits = Limits() if limits is None else limits
         self.deps = deps
-        self.checks: list[Callable[[Any], Awaitable[None] | None]] = []
+        self.checks: list[RunFunction] = []
         self.mcp = mcp
         with explained_errors(f"agent {name!r}"):
             self._check()
+            self.instructions_function = _instructions_function(instructions, name)
             self.output_schema = _output_schema(output, name)
             self.tool_specs = _tool_specs(self)
             _check_deps(self)
@@ -147,17 +164,40 @@ class Agent(Generic[Deps_contra, Output_co]):
     def __repr__(self) -> str:
         return f"<outlast.Agent {self.name!r}>"
 
-    def check(self, function: _Check[Output_co]) -> _Check[Output_co]:
+    @overload
+    def check(self, function: _Check[Output_co]) -> _Check[Output_co]: ...
+
+    @overload
+    def check(
+        self, function: _CheckInContext[Output_co, None]
+    ) -> _CheckInContext[Output_co, None]: ...
+
+    @overload
+    def check(
+        self, function: _CheckInContext[Output_co, Deps_contra]
+    ) -> _CheckInContext[Output_co, Deps_contra]: ...
+
+    def check(self, function: Any) -> Any:
         """Register a check of answers, as a decorator: the function raises `Retry("why")` to reject one.
 
-        It gets a value of the output type, runs on a worker of the role `workflows`, and may be async. The
-        model reads the reason and answers again. After three such answers in a row the run fails with
-        `AnswerRejected`. Checks run in the order of their definition.
+        It gets a value of the output type, and a `RunContext` if its first parameter has this type. It runs
+        on a worker of the role `workflows`, and may be async. The model reads the reason and answers again.
+        After three such answers in a row the run fails with `AnswerRejected`. Checks run in the order of
+        their definition. Raises `DefinitionError` for a function that cannot be called so.
         """
         if not callable(function):
             raise DefinitionError(f"agent {self.name!r}: the check {function!r} is not a function")
-        self.checks.append(function)
+        what = f"agent {self.name!r}: its check {name_of(function)!r}"
+        check = run_function(function, what, "an answer")
+        _check_own_deps(self, check, what)
+        self.checks.append(check)
         return function
+
+    @property
+    def needs_deps(self) -> bool:
+        """Whether a check, or the function of its instructions, needs the dependencies."""
+        own = [self.instructions_function] if self.instructions_function else []
+        return any(function.needs_deps for function in (*own, *self.checks))
 
     @property
     def summary(self) -> str:
@@ -225,6 +265,13 @@ def _output_schema(output: Any, name: str) -> Schema:
     return schema
 
 
+def _instructions_function(instructions: Instructions[Any], name: str) -> RunFunction | None:
+    if isinstance(instructions, str):
+        return None
+    what = f"agent {name!r}: the function {name_of(instructions)!r} of its instructions"
+    return run_function(instructions, what, "an AgentRequest")
+
+
 def _warn(remarks: tuple[str, ...]) -> None:
     for remark in remarks:
         warnings.warn(remark, UserWarning, stacklevel=2)
@@ -254,18 +301,28 @@ def _unique_names(specs: Sequence[ToolSpec], agent_name: str) -> list[str]:
 
 
 def _check_deps(agent: Agent[Any, Any]) -> None:
-    """Raise `DefinitionError` for tools that need dependencies which the agent does not have."""
+    """Raise `DefinitionError` for functions that need dependencies which the agent does not have."""
     if agent.deps is not None and not isinstance(agent.deps, Dependency):
         raise DefinitionError(
             f"agent {agent.name!r}: deps {agent.deps!r} is not a dependency; decorate its function with"
             " @outlast.dependency"
         )
     for tool in own_tools(agent):
-        if agent.deps is None and tool.needs_deps:
-            raise DefinitionError(
-                f"agent {agent.name!r}: its tool {tool.name!r} needs dependencies of the type"
-                f" {hint_name(tool.deps_type)}; give deps=, with a @dependency function that opens them"
-            )
+        _check_own_deps(agent, tool, f"agent {agent.name!r}: its tool {tool.name!r}")
+    own = agent.instructions_function
+    if own is not None:
+        what = f"agent {agent.name!r}: the function {own.name!r} of its instructions"
+        _check_own_deps(agent, own, what)
+
+
+def _check_own_deps(
+    agent: Agent[Any, Any], user: Tool[Any, ..., Any] | RunFunction, what: str
+) -> None:
+    if agent.deps is None and user.needs_deps:
+        raise DefinitionError(
+            f"{what} needs dependencies of the type {hint_name(user.deps_type)}; give deps=, with a"
+            " @dependency function that opens them"
+        )
 
 
 def own_tools(agent: Agent[Any, Any]) -> Iterator[Tool[Any, ..., Any]]:

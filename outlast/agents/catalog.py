@@ -17,13 +17,15 @@ from outlast.errors import DefinitionError
 class Catalog:
     """The agents and tools that a worker serves, by name.
 
-    `dependencies` are those of its tools, by the name of the tool. `hooks` are in the order of the modules.
+    `dependencies` are those of its tools, by the name of the tool. `agent_dependencies` are those of checks
+    and of functions of instructions, by the name of the agent. `hooks` are in the order of the modules.
     """
 
     agents: dict[str, Agent[Any, Any]]
     tools: dict[str, Tool[Any, ..., Any]]
     dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
     hooks: tuple[Hooks, ...] = ()
+    agent_dependencies: dict[str, Dependency[Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> "Catalog":
@@ -53,6 +55,11 @@ class Catalog:
             {name: tool for name, (tool, _) in tools.items()},
             _dependencies_of(agent for agent, _ in agents.values()),
             _hooks_of(modules),
+            {
+                name: agent.deps
+                for name, (agent, _) in agents.items()
+                if agent.deps is not None and agent.needs_deps
+            },
         )
 
     @property
@@ -106,19 +113,20 @@ def _dependencies_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Dependency[
     found: dict[str, tuple[Dependency[Any], str]] = {}
     names: dict[str, Dependency[Any]] = {}
     for agent in agents:
-        for tool in own_tools(agent):
-            if agent.deps is None or not tool.needs_deps:
-                continue
+        users = [tool for tool in own_tools(agent) if tool.needs_deps]
+        if agent.deps is None or not (users or agent.needs_deps):
+            continue
+        if names.setdefault(agent.deps.name, agent.deps) is not agent.deps:
+            raise DefinitionError(
+                f"two dependencies are named {agent.deps.name!r}: {names[agent.deps.name].place}, and"
+                f" {agent.deps.place}"
+            )
+        for tool in users:
             known, user = found.setdefault(tool.name, (agent.deps, agent.name))
             if known is not agent.deps:
                 raise DefinitionError(
                     f"tool {tool.name!r} gets the dependency {known.name!r} in agent {user!r}, and"
                     f" {agent.deps.name!r} in agent {agent.name!r}; it can have only one"
-                )
-            if names.setdefault(known.name, known) is not known:
-                raise DefinitionError(
-                    f"two dependencies are named {known.name!r}: {names[known.name].place}, and"
-                    f" {known.place}"
                 )
     return {name: dependency for name, (dependency, _) in found.items()}
 

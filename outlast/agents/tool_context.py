@@ -1,9 +1,9 @@
-"""The context of a tool call: what a tool knows about its call, and its dependencies."""
+"""Contexts: what functions of a user know about their run or their tool call, and their dependencies."""
 
 import copy
 import json
 from dataclasses import dataclass
-from typing import Any, Generic, get_args, get_origin
+from typing import Any, Generic, Self, get_args, get_origin
 
 from pydantic import JsonValue
 from typing_extensions import TypeVar
@@ -24,12 +24,43 @@ class CallState:
     lease: Lease | None = None
 
 
-class ToolContext(Generic[Deps_co]):
-    """What a tool knows about its call. A tool gets it if its first parameter has this type.
+class RunContext(Generic[Deps_co]):
+    """What a check of answers, or a function of instructions, knows about its run.
+
+    A function gets it if its first parameter has this type.
 
     - `deps` are the dependencies of the agent, of the type `Deps`.
     - `workflow_id` is the id of the run, as `Run.id`; `workflow_run_id` is Temporal's id of its execution.
     - `tenant` is the tenant of the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        deps: Deps_co = None,  # type: ignore[assignment]  # the default of the type
+        workflow_id: str = "",
+        workflow_run_id: str = "",
+        tenant: str = "default",
+    ) -> None:
+        self.deps = deps
+        self.workflow_id = workflow_id
+        self.workflow_run_id = workflow_run_id
+        self.tenant = tenant
+
+    def __repr__(self) -> str:
+        return f"<outlast.RunContext {self.workflow_id!r}>"
+
+    def with_deps(self, deps: Any) -> Self:
+        """Return the same context with dependencies. The worker calls it."""
+        context = copy.copy(self)
+        context.deps = deps
+        return context
+
+
+class ToolContext(RunContext[Deps_co]):
+    """What a tool knows about its call. A tool gets it if its first parameter has this type.
+
+    - `deps`, `workflow_id`, `workflow_run_id` and `tenant` are those of `RunContext`.
     - `turn` and `call_id` name the call in the run: `3.1` is the first call of turn 3.
     - `attempt` is the number of the attempt, from 1. Attempts that the shutdown of a worker ended do
       not count.
@@ -51,10 +82,9 @@ class ToolContext(Generic[Deps_co]):
         idempotency_key: str = "",
         state: CallState | None = None,
     ) -> None:
-        self.deps = deps
-        self.workflow_id = workflow_id
-        self.workflow_run_id = workflow_run_id
-        self.tenant = tenant
+        super().__init__(
+            deps=deps, workflow_id=workflow_id, workflow_run_id=workflow_run_id, tenant=tenant
+        )
         self.turn = turn
         self.call_id = call_id
         self.attempt = attempt
@@ -102,20 +132,14 @@ class ToolContext(Generic[Deps_co]):
         # A copy, in the form that is read later: tuples become lists, and keys become text.
         self._state.checkpoint = json.loads(text)
 
-    def with_deps(self, deps: Any) -> "ToolContext[Any]":
-        """Return the context of the same call with dependencies. The worker calls it."""
-        context = copy.copy(self)
-        context.deps = deps
-        return context
-
     def _check_lease(self) -> None:
         if self._state.lease is not None:
             self._state.lease.check()
 
 
 def is_context(hint: Any) -> bool:
-    """Tell whether a type hint is `ToolContext`, with or without a type of dependencies."""
-    return hint is ToolContext or get_origin(hint) is ToolContext
+    """Tell whether a type hint is a context, with or without a type of dependencies."""
+    return (get_origin(hint) or hint) in (RunContext, ToolContext)
 
 
 def deps_type_of(hint: Any) -> Any:

@@ -183,6 +183,7 @@ class OutputToCheck(WireModel):
 
     agent: str
     answer: JsonValue = None
+    tenant: str = "default"
 
 
 class CheckedOutput(WireModel):

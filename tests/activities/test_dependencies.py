@@ -13,7 +13,16 @@ from outlast_activities.tool_runner import ToolRunner
 from outlast_workers.task_queues import tool_runner
 from temporalio.client import Client
 
-from outlast import Agent, DefinitionError, ToolContext, dependency, tool
+from outlast import (
+    Agent,
+    AgentRequest,
+    DefinitionError,
+    Retry,
+    RunContext,
+    ToolContext,
+    dependency,
+    tool,
+)
 from outlast.agents.catalog import Catalog
 from outlast.errors import NotReady
 from outlast.testing import ScriptedModel, answer, call, calls
@@ -299,3 +308,105 @@ def test_a_dependency_that_cannot_be_called_is_rejected(value: Any, why: str) ->
 def test_deps_that_are_not_a_dependency_are_rejected(value: Any) -> None:
     with pytest.raises(DefinitionError, match="is not a dependency; decorate its function"):
         Agent(name="keeper", instructions="Keep.", deps=value)
+
+
+@dataclass
+class Order:
+    """An answer that names an order."""
+
+    order: str
+
+
+def _desk(check: Any, instructions: Any) -> Agent[Any, Any]:
+    agent = Agent(name="desk", instructions=instructions, output=Order, deps=shop)
+    agent.check(check)
+    return agent
+
+
+async def _greet(context: RunContext[Shop], request: AgentRequest) -> str:
+    assert context.deps.loop is asyncio.get_running_loop()
+    return f"You work at {context.deps.name} for {context.tenant}: {request.input}."
+
+
+def _greet_in_thread(context: RunContext[Shop], request: AgentRequest) -> str:
+    return f"You work at {context.deps.name} for {context.tenant}: {request.input}."
+
+
+async def _is_known(context: RunContext[Shop], answer: Order) -> None:
+    assert context.deps.loop is asyncio.get_running_loop()
+    if answer.order != f"{context.deps.name}-1":
+        raise Retry(f"{context.tenant} has no order {answer.order}")
+
+
+def _is_known_in_thread(context: RunContext[Shop], answer: Order) -> None:
+    if answer.order != f"{context.deps.name}-1":
+        raise Retry(f"{context.tenant} has no order {answer.order}")
+
+
+@pytest.mark.parametrize(
+    ("check", "instructions"), [(_is_known, _greet), (_is_known_in_thread, _greet_in_thread)]
+)
+async def test_checks_and_instructions_get_the_dependencies_of_their_agent(
+    temporal: Client, check: Any, instructions: Any
+) -> None:
+    model = ScriptedModel([answer({"order": "bank-1"}), answer({"order": "shop-1"})])
+    async with on_stage(temporal, model, [_desk(check, instructions)]) as stage:
+        result = await stage.run("desk", "help", tenant="acme")
+    assert result.output == {"order": "shop-1"}
+    assert model.prompts[0].instructions == "You work at shop for acme: help."
+    assert "acme has no order bank-1" in str(model.prompts[1].messages)
+    assert EVENTS == ["open", "close"]
+
+
+async def test_a_worker_without_tools_opens_what_its_checks_need() -> None:
+    catalog = catalog_of([_desk(_is_known, "Help.")])
+    assert catalog.dependencies == {}
+    settings = staged_settings(cached=1).model_copy(update={"roles": ("workflows",)})
+    async with tool_runner(settings, catalog):
+        assert EVENTS == ["open"]
+    others = settings.model_copy(update={"roles": ("tools", "generate")})
+    EVENTS.clear()
+    async with tool_runner(others, catalog):
+        assert EVENTS == []
+
+
+def _takes_tool_context(context: ToolContext[Shop], answer: Order) -> None: ...
+
+
+def _takes_three(context: RunContext[Shop], answer: Order, more: int) -> None: ...
+
+
+def _takes_nothing() -> None: ...
+
+
+def _takes_context_last(answer: Order, context: RunContext[Shop]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        (
+            _takes_tool_context,
+            "takes a ToolContext, which only tools get: annotate it with RunContext",
+        ),
+        (_takes_three, "must take an answer, and may take a RunContext as its first parameter"),
+        (_takes_nothing, "must take an answer, and may take a RunContext as its first parameter"),
+        (_takes_context_last, "must take an answer, and may take a RunContext as its first"),
+    ],
+)
+def test_a_check_that_cannot_be_called_is_rejected(check: Any, reason: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        _desk(check, "Help.")
+    assert str(refused.value).startswith(f"agent 'desk': its check {check.__name__!r} {reason}")
+
+
+def test_a_check_or_instructions_without_their_dependencies_are_rejected() -> None:
+    agent: Any = Agent("desk", "Help.", output=Order)
+    with pytest.raises(
+        DefinitionError, match="its check '_is_known' needs dependencies of the type Shop"
+    ):
+        agent.check(_is_known)
+    with pytest.raises(
+        DefinitionError, match="'_greet' of its instructions needs dependencies of the"
+    ):
+        Agent("desk", _greet)

@@ -119,6 +119,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "bounds a cache that is filled again": (
         "prompts.MAX_SCHEMAS_BYTES",
+        "leg_checks.MAX_VERDICT_BYTES",
         "activity.MAX_MEMORIES",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",

@@ -157,7 +157,7 @@ def test_a_check_of_an_agent_runs(environment: AgentEnvironment) -> None:
 
 def test_a_fake_that_no_tool_needs_is_rejected(environment: AgentEnvironment) -> None:
     agent = Agent(name="plain", instructions="Answer.")
-    with pytest.raises(AssertionError, match="no tool of agent 'plain' needs 'shop'"):
+    with pytest.raises(AssertionError, match="nothing of agent 'plain' needs 'shop'"):
         environment.run(agent, "go", model=PlausibleModel(), deps={shop: 1})
 
 

@@ -4,7 +4,7 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol, assert_type
 
-from outlast import Agent, ToolContext, dependency, tool
+from outlast import Agent, AgentRequest, Retry, RunContext, ToolContext, dependency, tool
 
 
 class Reader(Protocol):
@@ -81,6 +81,56 @@ boss = Agent(name="boss", instructions="Lead.", tools=[desk, now])
 
 wrong = Agent(name="desk", instructions="Pay.", tools=[now, pay], deps=bank)  # type: ignore[list-item]
 undecorated = Agent(name="desk", instructions="Pay.", tools=[pay], deps=Shop())  # type: ignore[call-overload]
+
+
+@desk.check
+async def is_known(context: RunContext[Shop], answer: str) -> None:
+    """Reject an unknown order."""
+    if not await context.deps.find(answer):
+        raise Retry("this order is unknown")
+
+
+@desk.check
+def is_readable(context: RunContext[Reader], answer: str) -> None:
+    """Need less than the agent has."""
+
+
+@desk.check
+def is_short(answer: str) -> None:
+    """Need nothing."""
+
+
+@desk.check
+def of_run(context: RunContext, answer: str) -> None:
+    """Need the run, and no dependencies."""
+
+
+@desk.check  # type: ignore[call-overload]
+def of_another(context: RunContext[Bank], answer: str) -> None:
+    """Need what the agent does not have."""
+
+
+@desk.check  # type: ignore[call-overload]
+def of_number(context: RunContext[Shop], answer: int) -> None:
+    """Check another type."""
+
+
+async def greeting(context: RunContext[Shop], request: AgentRequest) -> str:
+    """Write instructions with what the shop knows."""
+    return await context.deps.find(request.tenant)
+
+
+assert_type(Agent(name="a", instructions=greeting, deps=shop), Agent[Shop, str])
+assert_type(Agent(name="a", instructions=greeting, output=int, deps=shop), Agent[Shop, int])
+
+
+def for_tenant(context: RunContext, request: AgentRequest) -> str:
+    """Need the run, and no dependencies."""
+    return context.tenant
+
+
+assert_type(Agent(name="a", instructions=for_tenant), Agent[None, str])
+misled = Agent(name="a", instructions=greeting, deps=bank)  # type: ignore[arg-type]
 
 
 @dependency  # type: ignore[arg-type]

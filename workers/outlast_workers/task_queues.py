@@ -81,13 +81,17 @@ def tool_runner(settings: Settings, catalog: Catalog) -> ToolRunner:
 
     Raises `NotReady` for a tool that needs dependencies which no agent here has.
     """
-    if "tools" not in settings.roles:
-        return ToolRunner(threads=settings.concurrency.tools)
-    try:
-        catalog.check_dependencies()
-    except DefinitionError as error:
-        raise NotReady(f"--agents: {error}") from error
-    return ToolRunner(threads=settings.concurrency.tools, dependencies=catalog.dependencies)
+    runs_tools, runs_checks = "tools" in settings.roles, "workflows" in settings.roles
+    if runs_tools:
+        try:
+            catalog.check_dependencies()
+        except DefinitionError as error:
+            raise NotReady(f"--agents: {error}") from error
+    return ToolRunner(
+        threads=settings.concurrency.tools,
+        dependencies=catalog.dependencies if runs_tools else {},
+        agent_dependencies=catalog.agent_dependencies if runs_checks else {},
+    )
 
 
 def polled_queues(

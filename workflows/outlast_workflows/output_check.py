@@ -32,8 +32,9 @@ MAX_PROBLEM_BYTES = 2_000
 class OutputCheck:
     """Validates the answers of one run."""
 
-    def __init__(self, agent: PinnedAgent) -> None:
+    def __init__(self, agent: PinnedAgent, tenant: str) -> None:
         self._agent = agent
+        self._tenant = tenant
         self._wrong = 0
 
     async def problem(self, answer: JsonValue, turn: int) -> str | None:
@@ -48,7 +49,7 @@ class OutputCheck:
             # Handlers run meanwhile. They change the inbound state, which is not read here.
             result: RawValue = await workflow.execute_activity(
                 "check_output",
-                OutputToCheck(agent=self._agent.name, answer=answer),
+                OutputToCheck(agent=self._agent.name, answer=answer, tenant=self._tenant),
                 result_type=RawValue,
                 activity_id=f"{turn}.answer",
                 start_to_close_timeout=CHECK_TIMEOUT,

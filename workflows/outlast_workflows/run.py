@@ -70,7 +70,7 @@ class AgentRun:
             hooks=state.agent.hooks,
         )
         self._compensation = Compensation(state.undo, activities, requests, self.display)
-        self._output_check = OutputCheck(state.agent)
+        self._output_check = OutputCheck(state.agent, state.tenant)
         self._model_calls = ModelCalls(state, legs, priority)
         self._tool_calls = ToolCalls(
             {tool.name: tool for tool in state.agent.tools},

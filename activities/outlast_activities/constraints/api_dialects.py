@@ -82,8 +82,12 @@ OPENAI = SchemaDialect(
     limits=OPENAI_LIMITS,
 )
 
-ANTHROPIC_LIMITS = RequestLimits(schemas=20, optional_properties=24, unions=16)
-"""Limits of Anthropic's strict schemas, as its guide to structured outputs lists them."""
+MAX_STRICT_SCHEMAS = 20
+MAX_OPTIONAL_PROPERTIES = 24
+MAX_UNIONS = 16
+"""Limits over all strict schemas of one request, from Anthropic's guide to structured outputs."""
+
+ANTHROPIC_LIMITS = RequestLimits(MAX_STRICT_SCHEMAS, MAX_OPTIONAL_PROPERTIES, MAX_UNIONS)
 
 ANTHROPIC = SchemaDialect(
     name="Anthropic's structured outputs",

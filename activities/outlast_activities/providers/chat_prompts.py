@@ -84,7 +84,8 @@ def sent_schemas(prompt: Prompt, dialect: ChatDialect) -> SentSchemas:
         tools.append(SentTool(name, tool.description, form.schema, is_strict))
         calls[name] = (tool.name, form.restore)
     form, is_strict = _form(prompt.answer_schema, dialect)
-    if prompt.way == "native":
+    # A service with strict schemas rejects any other schema of an answer, so it becomes a tool.
+    if prompt.way == "native" and (is_strict or dialect.profile.schema != "openai"):
         return SentSchemas(tuple(tools), names, form.schema, Restoration(calls, form.restore))
     name = answer_tool_name(names)
     tools.append(SentTool(name, ANSWER_TOOL_TEXT, form.schema, is_strict))

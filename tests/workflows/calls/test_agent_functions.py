@@ -203,7 +203,7 @@ async def test_a_check_that_never_accepts_or_is_broken_ends_the_run_by_name(
 
 def test_a_check_that_is_not_a_function_is_rejected() -> None:
     with pytest.raises(DefinitionError, match="agent 'desk': the check 3 is not a function"):
-        desk_of().check(3)  # type: ignore[arg-type]
+        desk_of().check(3)  # type: ignore[call-overload]
 
 
 class Wrong(Retry):

@@ -250,16 +250,19 @@ def _catalog(
     vars(module)["agent"] = agent
     vars(module).update({f"hooks_{number}": each for number, each in enumerate(hooks)})
     catalog = Catalog.of([module])
-    unknown = [each.name for each in deps if each not in catalog.dependencies.values()]
+    needed = {*catalog.dependencies.values(), *catalog.agent_dependencies.values()}
+    unknown = [each.name for each in deps if each not in needed]
     if unknown:
-        raise AssertionError(f"deps: no tool of agent {agent.name!r} needs {unknown[0]!r}")
+        raise AssertionError(f"deps: nothing of agent {agent.name!r} needs {unknown[0]!r}")
     fakes = {each: _fake(each, value) for each, value in deps.items()}
+
+    def faked(known: Mapping[str, Dependency[Any]]) -> dict[str, Dependency[Any]]:
+        return {name: fakes.get(dependency, dependency) for name, dependency in known.items()}
+
     return replace(
         catalog,
-        dependencies={
-            tool: fakes.get(dependency, dependency)
-            for tool, dependency in catalog.dependencies.items()
-        },
+        dependencies=faked(catalog.dependencies),
+        agent_dependencies=faked(catalog.agent_dependencies),
     )
 
 
