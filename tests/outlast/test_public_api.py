@@ -34,6 +34,7 @@ NAMES: dict[str, set[str]] = {
             "Retry",
             "Route",
             "Run",
+            "RunContext",
             "RunFailed",
         ),
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
