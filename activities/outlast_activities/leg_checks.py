@@ -16,7 +16,6 @@ from outlast.weighed_cache import WeighedCache
 from outlast_activities.constraints.api_dialects import SchemaDialect
 from outlast_activities.constraints.api_parts import NotExpressible
 from outlast_activities.constraints.api_schemas import api_schema
-from outlast_activities.providers.server_rules import ServerRules
 
 MAX_VERDICT_BYTES = 4_000_000
 """Schemas in the cache, with what was found about them: those of each agent and API."""
@@ -24,6 +23,17 @@ MAX_VERDICT_BYTES = 4_000_000
 _ANSWER = ".properties.answer"
 _ARGUMENTS = ".properties.tool_calls.items.properties.arguments"
 """Where a decision has the output, and the arguments of a single tool."""
+
+
+@dataclass(frozen=True)
+class ServerRules:
+    """The ways of a model, the default first, and the dialect of its schema in the way `decision`.
+
+    Without `ways`, only a probe finds them out. Without a dialect, the model takes every schema.
+    """
+
+    ways: tuple[Way, ...] = ()
+    schemas: SchemaDialect | None = None
 
 
 @dataclass(frozen=True)

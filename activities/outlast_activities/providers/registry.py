@@ -15,8 +15,8 @@ from outlast.errors import NotReady
 from outlast.model_requests import check_model_requests
 from outlast.model_server import ModelServer, ServerFacts, ServerOptions
 from outlast.text.texts import cut
+from outlast_activities.leg_checks import ServerRules
 from outlast_activities.providers.server_rules import (
-    ServerRules,
     anthropic_rules,
     chat_rules,
     gemini_rules,

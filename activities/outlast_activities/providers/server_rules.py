@@ -4,28 +4,17 @@ A worker that starts runs needs this, and calls no model itself. So nothing here
 """
 
 import re
-from dataclasses import dataclass
 
 from outlast.contracts.agents import Way
 from outlast.model_server import ServerOptions
-from outlast_activities.constraints.api_dialects import ANTHROPIC, GEMINI, OPENAI, SchemaDialect
+from outlast_activities.constraints.api_dialects import ANTHROPIC, GEMINI, OPENAI
+from outlast_activities.leg_checks import ServerRules
 from outlast_activities.providers.profiles import profile_of
 
 ALL_WAYS: tuple[Way, ...] = ("native", "tools", "decision")
 
 _BEFORE_3 = re.compile(r"gemini-(1|2)(\.\d+)?-")
 """Gemini's models that take a response schema only without tools."""
-
-
-@dataclass(frozen=True)
-class ServerRules:
-    """The ways of a model, the default first, and the dialect of its schema in the way `decision`.
-
-    Without `ways`, only a probe finds them out. Without a dialect, the model takes every schema.
-    """
-
-    ways: tuple[Way, ...] = ()
-    schemas: SchemaDialect | None = None
 
 
 def is_before_3(model: str) -> bool:
