@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from outlast.agents.hooks import Hooks, ToolRequest
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
+    from outlast.agents.openapi.openapi_tools import tools_from_openapi
     from outlast.agents.tool_context import RunContext, ToolContext
     from outlast.agents.tool_decorator import tool
     from outlast.client.child_runs import run_agent
@@ -81,6 +82,7 @@ __all__ = [
     "dependency",
     "run_agent",
     "tool",
+    "tools_from_openapi",
 ]
 
 _MODULES = {
@@ -118,6 +120,7 @@ _MODULES = {
     "OutlastPlugin": "outlast.temporal.plugin",
     "Run": "outlast.client.runs",
     "tool": "outlast.agents.tool_decorator",
+    "tools_from_openapi": "outlast.agents.openapi.openapi_tools",
     "__version__": "outlast.version",
     "TextDelta": "outlast.client.text_deltas",
     "Waiting": "outlast.client.waiting",

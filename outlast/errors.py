@@ -258,7 +258,10 @@ class InputRequired(Failure):
 
 
 class ConnectionLost(Failure):
-    """Raised when the connection to an MCP server ended during a call, which may have happened."""
+    """Raised when the connection to an MCP server or an HTTP API ended during a call.
+
+    The call may have happened.
+    """
 
 
 class WorkerShutdown(Failure):

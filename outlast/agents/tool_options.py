@@ -13,6 +13,7 @@ from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
 from outlast.text.error_text import error_text
 from outlast.text.hints import hint
+from outlast.text.texts import cut
 
 DEFAULT_AUDIENCE = "operators"
 """The audience that approves an irreversible call of a tool without `approval=`."""
@@ -21,6 +22,18 @@ EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 RESERVED = frozenset({"check_chain", "check_output", "generate", "notify", "resolve_agent"})
 """Activity types of outlast itself."""
+
+
+MAX_SHOWN_BYTES = 80
+"""Bytes of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut to one line."""
+    try:
+        return cut(repr(value), MAX_SHOWN_BYTES)
+    except (ValueError, RecursionError):  # a number with too many digits
+        return f"a value of the type {type(value).__name__}"
 
 
 @contextmanager
@@ -40,10 +53,12 @@ def seconds(duration: object, what: str) -> float:
     if not isinstance(duration, timedelta):
         number = duration if type(duration) in (int, float) else 30
         raise DefinitionError(
-            f"{what}: {duration!r} is not a timedelta; give timedelta(seconds={number})"
+            f"{what}: {shown(duration)} is not a timedelta; give timedelta(seconds={number})"
         )
     if not 0 < duration.total_seconds() <= MAX_WAIT_S:
-        raise DefinitionError(f"{what}: {duration!r} must be longer than 0 s, and at most a year")
+        raise DefinitionError(
+            f"{what}: {shown(duration)} must be longer than 0 s, and at most a year"
+        )
     return duration.total_seconds()
 
 
@@ -52,7 +67,9 @@ def checked_effect(effect: object, tool_name: str) -> Effect:
     for known in EFFECTS:
         if effect == known:
             return known
-    raise DefinitionError(f"tool {tool_name!r}: effect {effect!r}; {hint(str(effect), EFFECTS)}")
+    raise DefinitionError(
+        f"tool {tool_name!r}: effect {shown(effect)}; {hint(str(effect), EFFECTS)}"
+    )
 
 
 def checked_max_calls(max_calls: object, tool_name: str) -> int | None:
@@ -60,7 +77,7 @@ def checked_max_calls(max_calls: object, tool_name: str) -> int | None:
     if max_calls is None or (type(max_calls) is int and max_calls >= 1):
         return max_calls
     raise DefinitionError(
-        f"tool {tool_name!r}: max_calls {max_calls!r} must be a whole number of at least 1, or None"
+        f"tool {tool_name!r}: max_calls {shown(max_calls)} must be a whole number of at least 1, or None"
     )
 
 
@@ -68,7 +85,7 @@ def checked_local(local: object, tool_name: str) -> bool:
     """Return `local`; it must be a bool."""
     if isinstance(local, bool):
         return local
-    raise DefinitionError(f"tool {tool_name!r}: local {local!r} must be True or False")
+    raise DefinitionError(f"tool {tool_name!r}: local {shown(local)} must be True or False")
 
 
 def checked_name(name: object) -> str:
@@ -106,7 +123,8 @@ def checked_approval(
     if not isinstance(approval, Approval):
         if approval is not None and approval is not False:
             raise DefinitionError(
-                f"tool {name!r}: approval {approval!r} must be an audience's name, an Approval, or False"
+                f"tool {name!r}: approval {shown(approval)} must be an audience's name, an Approval, or"
+                " False"
             )
         is_needed = approval is None and effect == "irreversible"
         return Approval(audience=DEFAULT_AUDIENCE) if is_needed else None

@@ -79,6 +79,12 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "api_containers.MAX_NAME",
         "api_references.MAX_NAME",
         "connections.MAX_REASON_BYTES",
+        "tool_options.MAX_SHOWN_BYTES",
+        "openapi_tools.MAX_PROBLEM_BYTES",
+        "openapi_tools.MAX_NAMED",
+        "failures.MAX_ERROR_BYTES",
+        "failures.MAX_REASON_BYTES",
+        "answers.MAX_REASON_BYTES",
         "tools.MAX_ERROR_BYTES",
         "service.MAX_DESCRIPTION_BYTES",
         "run_view.MIN_TEXT_BYTES",
@@ -207,6 +213,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "leaves a margin below a bound on the page": (
         "service.GRPC_GRACE_S",
         "tool_activity.TIMEOUT_MARGIN_S",
+        "client.MARGIN_S",
     ),
     "never ends first: the platform kills the container earlier": (
         "vllm_container.WORKER_STOP_TIMEOUT_S",

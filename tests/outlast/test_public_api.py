@@ -40,6 +40,7 @@ NAMES: dict[str, set[str]] = {
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
         *("Hooks", "ToolRequest", "Decision", "ToolCall", "TextDelta"),
+        "tools_from_openapi",
     },
     "outlast.errors": {
         *(
@@ -136,6 +137,9 @@ PARAMETERS = {
     "outlast.dependency": "function",
     "outlast.run_agent": "agent input spec limits tenant id task_queue",
     "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify local"),
+    "outlast.tools_from_openapi": (
+        "document servers include exclude effects approvals credentials idempotency_header prefix timeout"
+    ),
     "outlast.errors.ModelError": "message kind retryable retry_after tokens text",
     "outlast.model_server.ModelServer.aclose": "self",
     "outlast.model_server.ModelServer.complete": "self prompt on_tokens",

@@ -35,8 +35,10 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerConfig, WorkerDeploymentConfig
 
 from outlast.agents.catalog import Catalog
+from outlast.agents.dependencies import Dependency
 from outlast.errors import DefinitionError, NotReady
 from outlast.media.store import MediaStore, media_store
+from outlast_workers.api_clients import api_clients
 from outlast_workers.audiences import channels_by_audience, keys_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
@@ -82,14 +84,16 @@ def tool_runner(settings: Settings, catalog: Catalog) -> ToolRunner:
     Raises `NotReady` for a tool that needs dependencies which no agent here has.
     """
     runs_tools, runs_checks = "tools" in settings.roles, "workflows" in settings.roles
+    dependencies: dict[str, Dependency[Any]] = {}
     if runs_tools:
         try:
             catalog.check_dependencies()
         except DefinitionError as error:
             raise NotReady(f"--agents: {error}") from error
+        dependencies = {**catalog.dependencies, **api_clients(catalog.tools.values())}
     return ToolRunner(
         threads=settings.concurrency.tools,
-        dependencies=catalog.dependencies if runs_tools else {},
+        dependencies=dependencies,
         agent_dependencies=catalog.agent_dependencies if runs_checks else {},
     )
 

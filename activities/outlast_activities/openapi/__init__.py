@@ -1,0 +1,1 @@
+"""Calls of HTTP APIs: requests from arguments, connections and answers."""
