@@ -1,6 +1,7 @@
 """Run a process of outlast: a worker, the development stack, the decision page, the demand service.
 
-Two commands manage the builds of deployed workers: `promote` and `builds`.
+Two commands manage the builds of deployed workers: `promote` and `builds`. `plan` says what a workload
+costs.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from outlast.errors import NotReady
 from outlast.text.texts import cut
 from outlast_workers.builds.arguments import add_build_commands
 from outlast_workers.local.servers import MODEL_PORT, TEMPORAL_PORT
+from outlast_workers.plan.arguments import add_plan_command
 from outlast_workers.settings import Settings, load_settings
 from outlast_workers.stop_signals import stop_on_signals
 
@@ -75,6 +77,10 @@ def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
 
         command = promote_build if options.command == "promote" else show_builds
         return command(load_settings(options.config), options)
+    if options.command == "plan":
+        from outlast_workers.plan.commands import show_plan  # noqa: PLC0415
+
+        return show_plan(options)
     return _start_process(options)
 
 
@@ -171,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     gateway = commands.add_parser(
         "gateway", help="serve agents over HTTP: MCP, OpenAI's Responses API, AG-UI, plain JSON"
     )
+    add_plan_command(commands)
     commands.add_parser("demo", help="run two example agents on this machine, then stop")
     for command in (run, dev, callback, demand, gateway, *add_build_commands(commands)):
         command.epilog = EPILOG

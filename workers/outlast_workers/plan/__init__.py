@@ -1,0 +1,1 @@
+"""A planner: simulates a workload on several architectures, and says what each costs."""

@@ -1,0 +1,83 @@
+"""Loads at which another architecture becomes cheaper, found by bisection."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from outlast_workers.plan.estimate import ROUGH, priced, simulated
+from outlast_workers.plan.price_list import PriceList
+from outlast_workers.plan.workload import (
+    ARCHITECTURES,
+    MAX_CONCURRENT_RUNS,
+    ArchitectureName,
+    Workload,
+)
+
+FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
+"""Multiples of the workload's load between which break-even points are searched."""
+
+BISECTIONS = 3
+"""Each halves the interval on a logarithmic scale: a point is known to about 10 %."""
+
+Costs = Callable[[ArchitectureName, float], float]
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """From these concurrent runs on, `cheaper` costs less than `dearer`."""
+
+    concurrent_runs: float
+    usd_per_month: float
+    cheaper: ArchitectureName
+    dearer: ArchitectureName
+
+
+def costs_of(workload: Workload, prices: PriceList) -> Costs:
+    """Return the cost of an architecture by its load; each is simulated once."""
+    known: dict[tuple[ArchitectureName, float], float] = {}
+
+    def cost(name: ArchitectureName, concurrent_runs: float) -> float:
+        key = (name, concurrent_runs)
+        if key not in known:
+            load = workload.model_copy(update={"concurrent_runs": concurrent_runs})
+            known[key] = priced(simulated(name, load, effort=ROUGH), load, prices).cost.total
+        return known[key]
+
+    return cost
+
+
+def break_evens(
+    chosen: ArchitectureName,
+    workload: Workload,
+    cost: Costs,
+    others: Iterable[ArchitectureName] = ARCHITECTURES,
+) -> list[BreakEven]:
+    """Return where the chosen architecture and each other one cost the same, by rising load."""
+    loads = sorted(
+        {min(workload.concurrent_runs * factor, MAX_CONCURRENT_RUNS) for factor in FACTORS}
+    )
+    found = [
+        _point(chosen, other, low, high, cost)
+        for other in others
+        if other != chosen
+        for low, high in pairwise(loads)
+        if (cost(chosen, low) < cost(other, low)) != (cost(chosen, high) < cost(other, high))
+    ]
+    return sorted(found, key=lambda point: point.concurrent_runs)
+
+
+def _point(
+    chosen: ArchitectureName, other: ArchitectureName, low: float, high: float, cost: Costs
+) -> BreakEven:
+    chosen_first = cost(chosen, low) < cost(other, low)
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        if (cost(chosen, middle) < cost(other, middle)) == chosen_first:
+            low = middle
+        else:
+            high = middle
+    load = math.sqrt(low * high)
+    cheaper, dearer = (other, chosen) if chosen_first else (chosen, other)
+    usd = math.sqrt(cost(cheaper, low) * cost(cheaper, high))
+    return BreakEven(load, usd, cheaper, dearer)
