@@ -54,7 +54,7 @@ CLIENT_PROGRAMS = [
 SIGNATURES = {"joserfc", "cryptography"}
 WEB_SERVER = {"starlette", "uvicorn"}
 MODELS = {"outlines", "jsonschema", "jinja2", "outlast_activities.providers.chat_completions"}
-UNUSED = {"openai", *SIGNATURES, *WEB_SERVER}
+UNUSED = {"openai", *SIGNATURES, *WEB_SERVER, "outlast_workers.plan.workload"}
 """No worker needs these without audiences with keys and without a health endpoint."""
 
 ROLES = [

@@ -5,7 +5,9 @@ import math
 from typing import Any
 
 from outlast.text.texts import cut
-from outlast_workers.plan.workload import MAX_CONCURRENT_RUNS
+
+MAX_CONCURRENT_RUNS = 10_000
+"""Runs at a time of a plan."""
 
 PLAN = """\
 Simulates a workload on four architectures and says what a month costs, which is cheapest, from which load

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from outlast_workers.plan.arguments import MAX_CONCURRENT_RUNS
 from outlast_workers.plan.estimate import ROUGH, priced, simulated
 from outlast_workers.plan.price_list import PriceList
 from outlast_workers.plan.workload import (
     ARCHITECTURES,
-    MAX_CONCURRENT_RUNS,
     ArchitectureName,
     Workload,
 )

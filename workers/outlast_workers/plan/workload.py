@@ -12,15 +12,13 @@ from outlast.errors import BadRequest, NotReady
 from outlast.text.hints import hint
 from outlast.text.json_text import from_json
 from outlast.validation import validated
+from outlast_workers.plan.arguments import MAX_CONCURRENT_RUNS
 
 PRESETS = Path(__file__).parent / "workloads.toml"
 
 ArchitectureName = Literal["serverless", "managed", "kubernetes", "hybrid"]
 
 ARCHITECTURES: tuple[ArchitectureName, ...] = ("serverless", "managed", "kubernetes", "hybrid")
-
-MAX_CONCURRENT_RUNS = 10_000
-"""Runs at a time of a plan."""
 
 DAY_H = 24
 
