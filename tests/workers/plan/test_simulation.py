@@ -175,10 +175,14 @@ def test_a_machine_that_was_kept_needs_no_boot() -> None:
     plan = PoolPlan(cold_start_s=1, machine_boot_s=60, machine_keep_s=100)
     pool = Pool(clock, plan, random.Random(1))
     started_at: list[float] = []
+
+    def end(task: Task) -> None:
+        started_at.append(task.started_at)
+        pool.stop_one()
+
     for arrival in (0.0, 100.0, 300.0):
-        task = Task(10.0, lambda task: (started_at.append(task.started_at), pool.stop_one())[1])
         clock.after(arrival, pool.start)
-        clock.after(arrival, pool.put, task)
+        clock.after(arrival, pool.put, Task(10.0, end))
     clock.run(1_000.0, lambda: False)
     assert started_at == [61, 101, 361]
     # One machine from 0 to 211, and one from 300 to 471.
