@@ -103,6 +103,7 @@ async def _run_attempt(
                 return await media.run(
                     tool,
                     arguments,
+                    context.tenant,
                     lambda: guard.result(arguments, context, runner.run(tool, arguments, context)),
                 )
         except ApplicationError as error:

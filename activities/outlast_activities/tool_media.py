@@ -23,15 +23,21 @@ class ToolMedia:
         self._store = store
 
     async def run(
-        self, tool: Tool[Any, ..., Any], arguments: bytes, call: Callable[[], Awaitable[bytes]]
+        self,
+        tool: Tool[Any, ..., Any],
+        arguments: bytes,
+        tenant: str,
+        call: Callable[[], Awaitable[bytes]],
     ) -> bytes:
         """Run a call with the bytes of its arguments, and store those of its result before it is returned.
+
+        Both are those of the tenant of the run.
 
         Raises `Unavailable` if the store cannot be used, and `ToolError` for too many of them.
         """
         if self._store is None:
             return await call()
-        loaded = await self._loaded(self._store, tool, arguments)
+        loaded = await self._loaded(self._store, tool, arguments, tenant)
         with collected_uploads() as uploads, loaded_media(loaded):
             encoded = await call()
         try:
@@ -40,7 +46,7 @@ class ToolMedia:
                     f"{tool.name} returned {len(uploads.pending)} images and files; at most "
                     f"{MAX_CALL_MEDIA} are allowed: ask for less"
                 )
-            await self._store.save(uploads.pending.values())
+            await self._store.save(uploads.pending.values(), tenant)
         except (ToolError, Unavailable) as error:
             if tool.spec.effect not in EFFECTFUL:
                 raise
@@ -50,7 +56,7 @@ class ToolMedia:
 
     @staticmethod
     async def _loaded(
-        store: MediaStore, tool: Tool[Any, ..., Any], arguments: bytes
+        store: MediaStore, tool: Tool[Any, ..., Any], arguments: bytes, tenant: str
     ) -> dict[str, bytes]:
         if not takes_media(tool.spec.parameters):
             return {}
@@ -61,5 +67,5 @@ class ToolMedia:
                 f"{tool.name}: the arguments name {len(ids)} images and files; at most {MAX_CALL_MEDIA} are"
                 " allowed"
             )
-        found = {media_id: await store.load(media_id) for media_id in ids}
+        found = {media_id: await store.load(media_id, tenant) for media_id in ids}
         return {media_id: data for media_id, data in found.items() if data is not None}

@@ -155,7 +155,7 @@ class Client:
         `Unavailable` if it cannot be used.
         """
         name = None if agent is None else _name_of(agent)
-        input = await self._media.stored(input)  # noqa: A001 the contract's word
+        input = await self._media.stored(input, tenant)  # noqa: A001 the contract's word
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
@@ -174,7 +174,7 @@ class Client:
             raise BadRequest(
                 f"id: a run {run_id!r} exists already; choose another id, or use get()"
             ) from None
-        return Run(handle, _output_type_of(agent), self._media, self.gateway)
+        return Run(handle, _output_type_of(agent), self._media, self.gateway, tenant)
 
     def new_run_id(self, name: str, *, tenant: str = "default") -> str:
         """Return a workflow id that no run has. With a gateway, it is one that the gateway can show."""
@@ -233,7 +233,7 @@ class Client:
     ) -> Run[Answer]:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
-        stored = await self._media.stored(text)
+        stored = await self._media.stored(text, options.get("tenant", "default"))
         payload = validated(SayPayload, {"text": stored, "by": by}).model_dump(mode="json")
         with outlast_errors("chat"):
             await execute_update(
@@ -293,12 +293,12 @@ class Client:
         handle = self.temporal.get_workflow_handle(id)
         return Run(handle, _output_type_of(agent), self._media, self.gateway)
 
-    async def download(self, media: Media) -> bytes:
-        """Return the bytes of an image or a file in an answer or a transcript.
+    async def download(self, media: Media, *, tenant: str = "default") -> bytes:
+        """Return the bytes of an image or a file in an answer or a transcript of a run of the tenant.
 
         Raises `BadRequest` if the store does not have them, or if they are at a URL.
         """
-        return await self._media.bytes_of(media)
+        return await self._media.bytes_of(media, tenant)
 
 
 def _name_of(agent: "Agent[Any, Any] | str") -> str:

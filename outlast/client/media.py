@@ -10,6 +10,7 @@ from temporalio.client import Client as TemporalClient
 from outlast.errors import BadRequest, NotReady
 from outlast.media.media import Media, collected_uploads, with_references
 from outlast.media.store import STORE_VARIABLE, MediaStore, media_store
+from outlast.text.texts import cut
 
 Text: TypeAlias = str | Media | Sequence[str | Media]
 """A message: text, an image or a file, or several of them."""
@@ -26,22 +27,24 @@ class ClientMedia:
         self._url = url
         self._store: MediaStore | None = None
 
-    async def stored(self, value: RunInput) -> JsonValue:
-        """Return a value with references in place of images and files, whose bytes are stored.
+    async def stored(self, value: RunInput, tenant: str) -> JsonValue:
+        """Return a value with references in place of images and files, whose bytes are stored for a tenant.
 
         Raises `NotReady` without a store, and `Unavailable` if it cannot be used.
         """
         with collected_uploads() as uploads:
             plain: JsonValue = with_references(value)
         if uploads.pending:
-            await self._opened().save(uploads.pending.values())
+            await self._opened().save(uploads.pending.values(), tenant)
         return plain
 
-    async def bytes_of(self, media: Media) -> bytes:
-        """Return the bytes of an image or a file. Raises `BadRequest` if they are not in the store."""
-        data = await self._opened().load(media.id) if media.id else None
+    async def bytes_of(self, media: Media, tenant: str) -> bytes:
+        """Return the bytes of an image or a file. Raises `BadRequest` if the tenant does not have them."""
+        data = await self._opened().load(media.id, tenant) if media.id else None
         if data is None:
-            raise BadRequest(f"{media.reference} is not in the media store")
+            raise BadRequest(
+                f"{media.reference} is not in the media store of the tenant {cut(tenant, 100)!r}"
+            )
         return data
 
     def _opened(self) -> MediaStore:

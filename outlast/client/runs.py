@@ -36,10 +36,12 @@ class Run(Generic[Answer]):
         output_type: TypeAdapter[Any] | None = None,
         media: ClientMedia | None = None,
         gateway: Gateway | None = None,
+        tenant: str | None = None,
     ) -> None:
         self._connection = RunConnection(handle)
         self._output_type = output_type
         self._media = media
+        self._tenant = tenant
         self._gateway = gateway
 
     @property
@@ -191,7 +193,9 @@ class Run(Generic[Answer]):
         """
         stored: JsonValue = text if isinstance(text, str) else None
         if stored is None and self._media is not None:
-            stored = await self._media.stored(text)
+            if self._tenant is None:
+                self._tenant = (await self.progress()).tenant
+            stored = await self._media.stored(text, self._tenant)
         return await self._update("say", update_id=update_id, text=stored, by=by, when=when)
 
     async def reply(

@@ -21,7 +21,8 @@ class GenerateInput(WireModel):
     of the agent's, empty for none. `max_calls` is the number of tool calls left, if there is a limit.
     `answer` is whether the model may give the final answer. `tokens_left` (prompt and completion
     together) and `cost_left_usd` (at `price`) limit the call with all its attempts. `server`, `model`,
-    `way` and `effort` come from the leg. `is_last_leg` is False if another leg follows.
+    `way` and `effort` come from the leg. `is_last_leg` is False if another leg follows. The model sees the
+    images and files of the `tenant` of the run.
     """
 
     turn: int
@@ -40,6 +41,7 @@ class GenerateInput(WireModel):
     way: Way | None = None
     effort: Effort | None = None
     is_last_leg: bool = True
+    tenant: str = "default"
 
 
 MAX_TOKENS = 10**12

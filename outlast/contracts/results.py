@@ -139,6 +139,7 @@ class Progress(OutputModel):
     """The result of the query `progress`: what a run does now and what it has used."""
 
     agent: str
+    tenant: str = "default"
     status: AgentStatus
     doing: str
     turn: int

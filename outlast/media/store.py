@@ -32,6 +32,9 @@ STORE_VARIABLE = "OUTLAST_MEDIA__STORE"
 MAX_REASON = 300
 """Bytes of the error of a store."""
 
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+"""Characters of a tenant's name that its folder has as they are."""
+
 _ID = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}")
 
 
@@ -55,11 +58,11 @@ class Directory:
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a file. Readers never see half of it."""
-        await asyncio.to_thread(self._write, self._folder / key[:2] / key, data)
+        await asyncio.to_thread(self._write, self._folder / key, data)
 
     async def get(self, key: str) -> bytes | None:
         """Return a file, or None if there is none."""
-        return await asyncio.to_thread(self._content, self._folder / key[:2] / key)
+        return await asyncio.to_thread(self._content, self._folder / key)
 
     @staticmethod
     def _write(file: Path, data: bytes) -> None:
@@ -117,26 +120,26 @@ class Bucket:
 
 
 class MediaStore:
-    """Stores and loads images and files. Equal bytes are stored once."""
+    """Stores and loads images and files, apart for each tenant. Equal bytes of a tenant are stored once."""
 
     def __init__(self, objects: Objects, codec: PayloadCodec | None = None) -> None:
         self._objects = objects
         self._codec = codec
 
-    async def save(self, media: Iterable[Media]) -> None:
-        """Store images and files. Raises `Unavailable`, so that an activity is retried."""
+    async def save(self, media: Iterable[Media], tenant: str) -> None:
+        """Store images and files of a tenant. Raises `Unavailable`, so that an activity is retried."""
         for one in media:
             payload = Payload(metadata={"encoding": b"binary/plain"}, data=one.data)
             if self._codec is not None:
                 (payload,) = await self._codec.encode([payload])
-            key = one.id
+            key = _key(tenant, one.id)
             await _in_time("written", self._objects.put(key, payload.SerializeToString()))
 
-    async def load(self, media_id: str) -> bytes | None:
-        """Return bytes by their id, or None if they are not here. Raises `Unavailable`."""
+    async def load(self, media_id: str, tenant: str) -> bytes | None:
+        """Return bytes of a tenant by their id, or None if the tenant has none. Raises `Unavailable`."""
         if not _ID.fullmatch(media_id):
             return None
-        stored = await _in_time("read", self._objects.get(media_id))
+        stored = await _in_time("read", self._objects.get(_key(tenant, media_id)))
         if stored is None:
             return None
         payload = Payload()
@@ -145,6 +148,18 @@ class MediaStore:
             (payload,) = await self._codec.decode([payload])
         is_intact = hashlib.sha256(payload.data).hexdigest()[:ID_CHARACTERS] == media_id
         return payload.data if is_intact and len(payload.data) <= MAX_MEDIA_BYTES else None
+
+
+def _key(tenant: str, media_id: str) -> str:
+    """Return the key of an object: `tenant-acme/0f/0f3c…`. Different tenants have different folders.
+
+    Other characters than these are encoded, because some file systems do not tell cases apart.
+    """
+    letters = (
+        chr(byte) if chr(byte) in _PLAIN else f"%{byte:02x}"
+        for byte in tenant.encode("utf-8", "surrogatepass")
+    )
+    return f"tenant-{''.join(letters)}/{media_id[:2]}/{media_id}"
 
 
 async def _in_time(action: str, operation: Awaitable[Any]) -> Any:

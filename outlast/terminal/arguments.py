@@ -102,6 +102,8 @@ def _check_run(options: argparse.Namespace, error: Callable[[str], Any]) -> None
         quoted = shlex.quote(" ".join(words[max(0, len(wanted) - 1) :]))
         hint = f"; quote a text of several words: {quoted}" if "TEXT" in wanted else ""
         error(f"unrecognized arguments: {' '.join(words[len(wanted) :])}{hint}")
+    if (options.image or options.file) and options.input is not None:
+        error("--image and --file go with TEXT, not with --input")
     named = dict(zip(wanted, words, strict=True))
     options.agent, options.text = named.get("AGENT"), named.get("TEXT")
 
@@ -177,6 +179,14 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--spec", metavar="FILE", type=Path, help="a whole agent as JSON, in place of AGENT"
     )
+    for name, what in (("image", "an image"), ("file", "a file")):
+        command.add_argument(
+            f"--{name}",
+            metavar="PATH",
+            action="append",
+            default=[],
+            help=f"{what} beside TEXT: a path, or an https URL; can be repeated",
+        )
     command.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")
     _add_start_options(command)
     _add_json(command)

@@ -26,7 +26,9 @@ from outlast.text.json_text import from_json
 
 if TYPE_CHECKING:
     from outlast.client.client import Client
+    from outlast.client.media import RunInput
     from outlast.client.runs import Run
+    from outlast.media.media import Media
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
@@ -37,6 +39,10 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     run_id = options.id or f"{options.agent or 'spec'}-{uuid.uuid4().hex[:8]}"
     text = sys.stdin.read() if options.text == "-" else options.text
     spec = _read_spec(options.spec) if options.spec else None
+    media = _media(options)
+    given: RunInput = options.input
+    if options.input is None:
+        given = [text, *media] if media else text
 
     async def start() -> "Run":
         client: Client = await options.connect()
@@ -44,7 +50,7 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
             warnings.simplefilter("always", UserWarning)
             run = await client.start(
                 options.agent,
-                text if options.input is None else options.input,
+                given,
                 spec=spec,
                 tenant=options.tenant,
                 limits=options.limits,
@@ -128,6 +134,29 @@ def _print_result(run: "Run", result: AgentResult, *, is_json: bool) -> int:
     elif result.output_json is not None or result.status == "completed":
         print_value(result.output_json)
     return 0 if result.status == "completed" else EXIT_STOPPED
+
+
+def _media(options: argparse.Namespace) -> "list[Media]":
+    """Return the images and files of a command line. Raises `BadRequest` for one that cannot be used."""
+    if not options.image and not options.file:
+        return []
+    # Imported here, because most runs have none.
+    from outlast.media.media import File, Image  # noqa: PLC0415
+
+    kinds: tuple[tuple[str, type[Media], list[str]], ...] = (
+        ("--image", Image, options.image),
+        ("--file", File, options.file),
+    )
+    return [_one_media(name, kind, place) for name, kind, places in kinds for place in places]
+
+
+def _one_media(option: str, kind: "type[Media]", place: str) -> "Media":
+    try:
+        return kind.from_url(place) if "://" in place else kind.from_path(place)
+    except OSError as error:
+        raise BadRequest(f"{option}: {place!r} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadRequest(f"{option}: {error}") from None
 
 
 def _read_spec(file: Path) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Terminal:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def run(self, *words: str) -> Output:
-        environment = {"TEMPORAL_ADDRESS": self.address, "LOGNAME": "osuser"}
+    async def run(self, *words: str, **variables: str) -> Output:
+        environment = {"TEMPORAL_ADDRESS": self.address, "LOGNAME": "osuser", **variables}
         return await self._commands.run(words, environment)
 
     async def type(self, *words: str, keys: str | None) -> Output:

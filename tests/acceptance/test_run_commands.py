@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
+from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client as TemporalClient
 
 import outlast
@@ -20,7 +21,7 @@ from outlast.terminal.cli import run_command
 from outlast.testing import ScriptedModel, answer, call
 from tests.acceptance.command_server import CommandServer, Output
 from tests.acceptance.terminal import WITHIN_S, Terminal, until_shown
-from tests.stage import Stage, on_stage, pending
+from tests.stage import Stage, on_stage, pending, staged_settings
 
 
 @tool(effect="read")
@@ -170,6 +171,50 @@ async def test_a_spec_and_a_json_input(shell: Shell, tmp_path: Path) -> None:
     assert (output.out, output.status) == ("quiet\n", 0)
     assert 'input     {"place":"Mars"}' in output.err
     assert output.err.startswith("outlast: warning: spec.output: unknown keyword 'maxLenght'")
+
+
+PNG = b"\x89PNG\r\n\x1a\nmap"
+
+
+async def test_images_and_files_go_with_the_text(
+    temporal: TemporalClient, commands: CommandServer, tmp_path: Path
+) -> None:
+    (tmp_path / "map.png").write_bytes(PNG)
+    (tmp_path / "notes.csv").write_text("a,b")
+    store = (tmp_path / "media").as_uri()
+    settings = staged_settings(cached=1000).model_copy(
+        update={"media": MediaSettings(store=store, url_hosts=("maps.example",))}
+    )
+    model = ScriptedModel([answer("quiet")])
+    url = "https://maps.example/mars.png"
+    words = ["run", "scout", "Is it quiet?", "--image", f"{tmp_path}/map.png"]
+    words += ["--file", f"{tmp_path}/notes.csv", "--image", url]
+    async with on_stage(temporal, model, [AGENT], settings=settings) as stage:
+        shell = Shell(stage, model, commands)
+        words += ["--tenant", "acme", "--task-queue", stage.task_queue]
+        output = await shell.run(*words, OUTLAST_MEDIA__STORE=store)
+    assert (output.out, output.status) == ("quiet\n", 0), output.err
+    assert "[image 11 B image/png map.png]" in output.err
+    parts = [(part.data, part.url) for part in model.prompts[0].media.values()]
+    assert parts == [(PNG, ""), (b"", url), (b"a,b", "")]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--image", "no.png"], "--image: 'no.png' cannot be read: No such file or directory"),
+        (["--image", "README.md"], "--image: "),
+        (["--file", "http://x.example/a.pdf"], "--file: File: 'http://x.example/a.pdf' must be an"),
+        (["--file", "README.md"], "images and files need a media store"),
+    ],
+)
+async def test_an_image_that_cannot_be_sent_is_one_line(
+    shell: Shell, words: list[str], line: str
+) -> None:
+    output = await shell.scout("scout", "What is it?", *words)
+    assert (output.out, output.status) == ("", 1)
+    assert line in output.err.splitlines()[-1], output.err
+    assert "Traceback" not in output.err
 
 
 class Chat:

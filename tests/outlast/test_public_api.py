@@ -100,7 +100,7 @@ PARAMETERS = {
     "outlast.Client": "client media_store gateway gateway_token",
     "outlast.Client.chat": "self id text agent by update_id within on_waiting options",
     "outlast.Client.connect": "media_store gateway gateway_token overrides",
-    "outlast.Client.download": "self media",
+    "outlast.Client.download": "self media tenant",
     "outlast.Client.get": "self id agent",
     "outlast.Client.new_run_id": "self name tenant",
     "outlast.Client.run": "self agent input options",

@@ -11,7 +11,7 @@ from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client
 
 import outlast
-from outlast import Agent, File, Image, Leg, Route, RunFailed
+from outlast import Agent, BadRequest, File, Image, Leg, Route, RunFailed
 from outlast.testing import ScriptedModel, answer, call
 from outlast.turns import MediaPart
 from tests.stage import Stage, on_stage, staged_settings
@@ -104,6 +104,42 @@ async def test_a_message_has_images(temporal: Client, settings: Settings) -> Non
         await run.result()
     (part,) = model.prompts[-1].media.values()
     assert part.data == SMALL
+
+
+async def test_a_run_reads_only_the_images_of_its_tenant(
+    temporal: Client, settings: Settings
+) -> None:
+    seen.clear()
+    image = Image.from_bytes(SMALL)
+    steps = [call("rotate", image=image.reference), answer(image.reference)]
+    model = ScriptedModel([*steps, *steps])
+    async with on_stage(temporal, model, [clerk], settings=settings) as stage:
+        own = await stage.start(clerk, ["What is it?", image], tenant="acme")
+        assert (await own.result()).status == "completed"
+        assert len(model.prompts[-1].media) == 1
+        assert seen == [digest(SMALL)]
+        foreign = await stage.run(clerk, f"What is {image.reference}?", tenant="zeta")
+        assert foreign.tool_calls == 1
+        assert model.prompts[-1].media == {}
+        assert "are not in the media store" in str(model.prompts[-1].messages)
+        assert seen == [digest(SMALL)]
+        with pytest.raises(BadRequest, match="not in the media store of the tenant 'zeta'"):
+            await stage.client.download(image, tenant="zeta")
+        assert await stage.client.download(image, tenant="acme") == SMALL
+
+
+async def test_a_message_to_a_run_of_another_tenant_is_stored_for_it(
+    temporal: Client, settings: Settings
+) -> None:
+    model = ScriptedModel([answer("A dog."), answer("A cat.")])
+    async with on_stage(temporal, model, [Agent("viewer", "Look.")], settings=settings) as stage:
+        started = await stage.start("viewer", "Hello", mode="conversation", tenant="acme")
+        await started.reply()
+        await stage.client.get(started.id).say(["And this?", Image.from_bytes(SMALL)])
+        assert await started.reply() == "A cat."
+        await started.finish()
+        await started.result()
+    assert len(model.prompts[-1].media) == 1
 
 
 async def test_a_model_without_images_fails_by_name_before_the_call(

@@ -161,6 +161,7 @@ class ModelCalls:
             way=leg.way,
             effort=leg.effort,
             is_last_leg=leg is state.agent.route.legs[-1],
+            tenant=state.tenant,
         )
 
     def _options(self, leg: Leg) -> ActivityConfig:

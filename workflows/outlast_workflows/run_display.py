@@ -105,6 +105,7 @@ class RunDisplay:
         state, spending = self._state, self._state.spending
         return Progress(
             agent=state.agent.name,
+            tenant=state.tenant,
             status=state.status,
             doing=state.doing,
             turn=spending.turns,

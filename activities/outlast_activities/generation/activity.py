@@ -173,6 +173,7 @@ class ModelActivities:
             answer_schema={} if way == "decision" else decision_schema(agent, ()),
             streams=streams,
             turn=wanted.turn,
+            tenant=wanted.tenant,
         )
         return GenerationAttempt(
             source,

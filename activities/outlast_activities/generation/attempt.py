@@ -290,7 +290,9 @@ class GenerationAttempt:
 
     async def _with_media(self, prompt: Prompt) -> Prompt:
         """Return a prompt with its images and files. Raises `ModelError` if the model cannot take them."""
-        media = {} if self._media is None else await self._media.of(prompt.turns)
+        media = (
+            {} if self._media is None else await self._media.of(prompt.turns, self._source.tenant)
+        )
         if not media:
             return prompt
         endpoint = self._endpoint

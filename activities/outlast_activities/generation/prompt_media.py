@@ -21,17 +21,19 @@ MAX_CACHED_MEDIA_BYTES = 100_000_000
 class PromptMedia:
     """Loads the images and files that a prompt names. Without a store it loads none.
 
-    A reference in untrusted text does no harm: its id names bytes that somebody stored, and nobody can
-    guess it. A URL is passed on only if its host is in `url_hosts`.
+    A reference in untrusted text does no harm: its id names bytes that the tenant of the run stored. A URL
+    is passed on only if its host is in `url_hosts`.
     """
 
     def __init__(self, store: MediaStore | None, url_hosts: Iterable[str] = ()) -> None:
         self._store = store
         self._url_hosts = frozenset(url_hosts)
-        self._cache: WeighedCache[str, bytes] = WeighedCache(max_bytes=MAX_CACHED_MEDIA_BYTES)
+        self._cache: WeighedCache[tuple[str, str], bytes] = WeighedCache(
+            max_bytes=MAX_CACHED_MEDIA_BYTES
+        )
 
-    async def of(self, turns: Sequence[Turn]) -> dict[str, MediaPart]:
-        """Return the images and files that turns name, by their references.
+    async def of(self, turns: Sequence[Turn], tenant: str) -> dict[str, MediaPart]:
+        """Return the images and files of a tenant that turns name, by their references.
 
         Raises `ModelError` if the store cannot be read. A reference whose bytes are not in the store stays
         text.
@@ -40,12 +42,12 @@ class PromptMedia:
         for reference in _named(turns):
             if reference.text in parts or len(parts) >= MAX_PROMPT_MEDIA:
                 continue
-            part = await self._part(reference)
+            part = await self._part(reference, tenant)
             if part is not None:
                 parts[reference.text] = part
         return parts
 
-    async def _part(self, reference: MediaReference) -> MediaPart | None:
+    async def _part(self, reference: MediaReference, tenant: str) -> MediaPart | None:
         text, media_type, name = reference.text, reference.media_type, reference.name
         if reference.url:
             host = urlsplit(reference.url).hostname or ""
@@ -53,24 +55,27 @@ class PromptMedia:
                 return MediaPart(text, media_type, url=reference.url, name=name)
             _warn(text, f"the host {host!r} is not in media.url_hosts")
             return None
-        data = await self._bytes(reference.id)
+        data = await self._bytes(reference.id, tenant)
         if data is None:
             _warn(
-                text, "it is not in the media store" if self._store else "there is no media store"
+                text,
+                "the tenant does not have it in the media store"
+                if self._store
+                else "there is no media store",
             )
             return None
         return MediaPart(text, media_type, data=data, name=name)
 
-    async def _bytes(self, media_id: str) -> bytes | None:
-        data = self._cache.get(media_id)
+    async def _bytes(self, media_id: str, tenant: str) -> bytes | None:
+        data = self._cache.get((tenant, media_id))
         if data is not None or self._store is None:
             return data
         try:
-            data = await self._store.load(media_id)
+            data = await self._store.load(media_id, tenant)
         except Unavailable as error:
             raise ModelError(str(error), kind=ModelFailure.SERVER_ERROR) from None
         if data is not None:
-            self._cache.put(media_id, data, len(data))
+            self._cache.put((tenant, media_id), data, len(data))
         return data
 
 

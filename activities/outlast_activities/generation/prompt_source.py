@@ -30,6 +30,7 @@ class PromptSource:
     answer_schema: dict[str, Any] = field(default_factory=dict)
     streams: CallStreams | None = None
     turn: int = 0
+    tenant: str = "default"
 
     def prompt(
         self,

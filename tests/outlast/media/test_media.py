@@ -165,17 +165,35 @@ class FakeS3(S3StorageDriverClient):
         return self.objects[bucket, key]
 
 
+ACME = "acme"
+
+
+@pytest.mark.parametrize(
+    "other", ["ACME", "acme2", "", "../tenant-acme", ".", "..", "a/../acme", "\udc80"]
+)
+async def test_a_tenant_does_not_get_the_bytes_of_another(tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "media"
+    store = media_store(folder.as_uri())
+    image = Image.from_bytes(PNG)
+    await store.save([image], ACME)
+    assert await store.load(image.id, other) is None
+    await store.save([image], other)
+    assert await store.load(image.id, other) == PNG
+    assert [path.name for path in tmp_path.iterdir()] == ["media"]
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 2
+
+
 async def test_a_directory_keeps_bytes_once(tmp_path: Path) -> None:
     store = media_store(tmp_path.as_uri())
     image = Image.from_bytes(PNG)
-    await asyncio.gather(*(store.save([image]) for _ in range(5)))
+    await asyncio.gather(*(store.save([image], ACME) for _ in range(5)))
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert file.name == image.id
-    assert await store.load(image.id) == PNG
-    assert await store.load("0" * 32) is None
-    assert await store.load("../../etc/passwd") is None
+    assert await store.load(image.id, ACME) == PNG
+    assert await store.load("0" * 32, ACME) is None
+    assert await store.load("../../etc/passwd", ACME) is None
     file.write_bytes(b"\x12\x03bad")
-    assert await store.load(image.id) is None
+    assert await store.load(image.id, ACME) is None
 
 
 async def test_a_bucket_keeps_bytes_once_and_encoded() -> None:
@@ -187,17 +205,18 @@ async def test_a_bucket_keeps_bytes_once_and_encoded() -> None:
 
     store = MediaStore(Bucket(connect, "photos", "agents/", "key"), Reversing())
     image = Image.from_bytes(PNG)
-    await store.save([image, image])
+    await store.save([image, image], ACME)
     assert client.writes == 1
-    assert list(client.objects) == [("photos", f"agents/{image.id}")]
-    assert PNG not in client.objects["photos", f"agents/{image.id}"]
-    assert await store.load(image.id) == PNG
-    assert await store.load("0" * 32) is None
+    key = f"agents/tenant-acme/{image.id[:2]}/{image.id}"
+    assert list(client.objects) == [("photos", key)]
+    assert PNG not in client.objects["photos", key]
+    assert await store.load(image.id, ACME) == PNG
+    assert await store.load("0" * 32, ACME) is None
 
 
 class Broken(Directory):
     async def get(self, key: str) -> bytes | None:
-        if key == "0" * 32:
+        if key.endswith("0" * 32):
             raise RuntimeError("403 Forbidden")
         await asyncio.Event().wait()
         return None
@@ -209,9 +228,9 @@ async def test_a_store_that_fails_or_hangs_is_unavailable(
     monkeypatch.setattr(stores, "STORE_TIMEOUT_S", 0.05)
     store = MediaStore(Broken(tmp_path))
     with pytest.raises(Unavailable, match="cannot be read: RuntimeError: 403 Forbidden"):
-        await store.load("0" * 32)
+        await store.load("0" * 32, ACME)
     with pytest.raises(Unavailable, match=r"cannot be read: it took longer than 0\.05 s"):
-        await store.load("1" * 32)
+        await store.load("1" * 32, ACME)
 
 
 @pytest.mark.parametrize("url", ["", "photos", "http://a/b", "s3:///x", "file://host/x", "ftp://a"])
