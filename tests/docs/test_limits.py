@@ -188,6 +188,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "price_list.HOURS_A_MONTH",
         "price_list.MAX_AGE_DAYS",
         "report.SHOWN_SWINGS",
+        "settings_files.HEADROOM",
+        "settings_files.LAST_LEG_WITHIN_S",
         "scaling.CONTROLLER_POLL_S",
         "scaling.COOLOFF_S",
         "simulation.PATIENCE_S",

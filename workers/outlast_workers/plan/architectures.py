@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from outlast.contracts.names import AGENTS_QUEUE
 from outlast_workers.plan.pools import PoolPlan
 from outlast_workers.plan.simulation import Role, SimulatedLeg
 from outlast_workers.plan.workload import ArchitectureName, Workload
@@ -26,6 +27,7 @@ class PricedPool:
 
     plan: PoolPlan
     queue: str
+    roles: tuple[Role, ...]
     platform: Platform
     per_machine: int
     bill: Mapping[str, float]
@@ -97,7 +99,8 @@ def _spilling(
         most = max(mean_workers(workload, pool.plan, kind), pool.plan.min_workers, 1)
         pools[kind] = replace(pool, plan=replace(pool.plan, max_workers=most))
         spare = replace(far[kind].plan, initial_workers=0)
-        pools[f"{kind}-serverless"] = replace(far[kind], plan=spare)
+        queue = f"{pool.queue.removesuffix('-gpu')}-serverless"
+        pools[f"{kind}-serverless"] = replace(far[kind], plan=spare, queue=queue)
     generate = "gpu" if "gpu" in near else "cpu"
     return pools, {
         "generate": _legs(generate, waits["generate"]),
@@ -140,12 +143,19 @@ def _pool(
     per_machine = table.get("per_machine", 1)
     return PricedPool(
         plan=plan,
-        queue=table["queue"],
+        queue=table["queue"] if workload.model.kind == "gpu" else AGENTS_QUEUE,
+        roles=_roles(kind, workload),
         platform=platform,
         per_machine=gpus if per_machine == "GPUS" else per_machine,
         bill=bill,
         bill_start=table.get("bill_start", {}),
     )
+
+
+def _roles(kind: str, workload: Workload) -> tuple[Role, ...]:
+    if workload.model.kind == "api":
+        return ("generate", "tools")
+    return ("generate",) if kind == "gpu" else ("tools",)
 
 
 def mean_workers(workload: Workload, plan: PoolPlan, kind: str) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from outlast.text.texts import cut
@@ -39,6 +40,12 @@ def add_plan_command(commands: Any) -> None:
     command.add_argument("--model", choices=("gpu", "api"), help="where the model runs")
     command.add_argument("--seed", type=_seed, metavar="N", help="of the simulation")
     command.add_argument("--json", action="store_true", help="print the plan as JSON")
+    command.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write plan.json, plan.svg, and settings for each architecture into a folder",
+    )
 
 
 def _concurrency(text: str) -> float:

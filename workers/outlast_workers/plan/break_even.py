@@ -47,6 +47,12 @@ def costs_of(workload: Workload, prices: PriceList) -> Costs:
     return cost
 
 
+def loads_of(workload: Workload) -> list[float]:
+    """Return the loads between which break-even points are searched."""
+    loads = {min(workload.concurrent_runs * factor, MAX_CONCURRENT_RUNS) for factor in FACTORS}
+    return sorted(loads)
+
+
 def break_evens(
     chosen: ArchitectureName,
     workload: Workload,
@@ -54,9 +60,7 @@ def break_evens(
     others: Iterable[ArchitectureName] = ARCHITECTURES,
 ) -> list[BreakEven]:
     """Return where the chosen architecture and each other one cost the same, by rising load."""
-    loads = sorted(
-        {min(workload.concurrent_runs * factor, MAX_CONCURRENT_RUNS) for factor in FACTORS}
-    )
+    loads = loads_of(workload)
     found = [
         _point(chosen, other, low, high, cost)
         for other in others

@@ -4,11 +4,14 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from outlast_workers.plan.planning import plan, plan_json, prices_for
+from outlast_workers.plan.picture import picture
+from outlast_workers.plan.planning import Plan, plan, plan_json, prices_for
 from outlast_workers.plan.price_list import stale
 from outlast_workers.plan.report import report
+from outlast_workers.plan.settings_files import settings
 from outlast_workers.plan.workload import Workload, read_workload
 
 
@@ -21,7 +24,22 @@ async def show_plan(options: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 a command-line program
     text = json.dumps(plan_json(made), indent=2) if options.json else report(made)
     print(text)  # noqa: T201
+    if options.write is not None:
+        for path in write_plan(made, options.write):
+            print(f"wrote {path}", file=sys.stderr)  # noqa: T201
     return 0
+
+
+def write_plan(made: Plan, folder: Path) -> list[Path]:
+    """Write a plan with its picture and its settings, and return the files."""
+    files = {"plan.json": json.dumps(plan_json(made), indent=2) + "\n", "plan.svg": picture(made)}
+    for one in made.estimates.values():
+        files |= {f"{one.architecture.name}/{name}": text for name, text in settings(one).items()}
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return [folder / name for name in files]
 
 
 def planned_workload(options: argparse.Namespace) -> Workload:

@@ -1,11 +1,11 @@
 """The plan for a workload: every architecture, the cheapest, break-even points, and what decides."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from outlast_workers.plan.break_even import BreakEven, break_evens, costs_of
+from outlast_workers.plan.break_even import BreakEven, break_evens, costs_of, loads_of
 from outlast_workers.plan.estimate import Estimate, priced, simulated
 from outlast_workers.plan.price_list import PriceList, shipped_prices
 from outlast_workers.plan.sensitivity import Swing, swings
@@ -21,6 +21,8 @@ class Plan:
     estimates: Mapping[ArchitectureName, Estimate]
     break_evens: tuple[BreakEven, ...]
     swings: tuple[Swing, ...]
+    curves: Mapping[ArchitectureName, Sequence[tuple[float, float]]]
+    """What a month costs by the runs at a time, on a shorter simulation."""
 
     @property
     def cheapest(self) -> Estimate:
@@ -48,13 +50,16 @@ def plan(workload: Workload, prices: PriceList) -> Plan:
     results = {name: simulated(name, workload) for name in ARCHITECTURES}
     estimates = {name: priced(result, workload, prices) for name, result in results.items()}
     best = cheapest(estimates).architecture.name
-    points = break_evens(best, workload, costs_of(workload, prices))
+    cost = costs_of(workload, prices)
+    points = break_evens(best, workload, cost)
+    loads = loads_of(workload)
     return Plan(
         workload=workload,
         prices=prices,
         estimates=estimates,
         break_evens=tuple(points),
         swings=tuple(swings(workload, prices, results)),
+        curves={name: [(load, cost(name, load)) for load in loads] for name in ARCHITECTURES},
     )
 
 
@@ -74,6 +79,10 @@ def plan_json(made: Plan) -> dict[str, Any]:
             }
             for point in made.break_evens
         ],
+        "usd_by_concurrent_runs": {
+            name: [[_rounded(load), round(usd)] for load, usd in curve]
+            for name, curve in made.curves.items()
+        },
         "decides": [
             {
                 "input": swing.input,
