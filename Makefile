@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-browser test-npm pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ test-serverless: setup ## run AWS Lambda's handler for real, invoked by a real T
 test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=… names a running one
 	@test -n "$(VLLM_BASE_URL)" || $(BIN)/python -m bench.engines.vllm_install
 	$(BIN)/python -m pytest tests/vllm -o norecursedirs=".*" $(ARGS)
+
+test-kubernetes: setup ## test the chart in the cluster of KUBECONFIG; ARGS="--kind outlast"
+	$(BIN)/python -m tests.cluster $(ARGS)
 
 test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser

@@ -82,6 +82,7 @@ class ScriptedModelServer:
         self,
         script: Script,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         model: str = "scripted",
         recorded: int = RECORDED_REQUESTS,
@@ -92,6 +93,7 @@ class ScriptedModelServer:
         overflow: Overflow = "refused",
     ) -> None:
         self.script = script
+        self.host = host
         self.port = port
         self.requests: deque[Request] = deque(maxlen=recorded)
         self.answered = 0
@@ -127,7 +129,7 @@ class ScriptedModelServer:
         """Listen, on a free port by default."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._connection, "127.0.0.1", self.port, backlog=1024
+            self._connection, self.host, self.port, backlog=1024
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
