@@ -4,36 +4,22 @@ import hashlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from outlast_workers.settings_sections.gateway import GatewaySettings
+from outlast_workers.gateway.principals import LOCAL, Principal, Unauthorized
+from outlast_workers.settings_sections.gateway import GatewaySettings, OidcSettings
 
-ANY_AUDIENCE = "*"
+if TYPE_CHECKING:
+    from outlast_workers.gateway.oidc import OidcTokens
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
-MAX_TOKEN_BYTES = 4_096
-"""Bytes of a bearer token. A longer one is rejected before it is hashed."""
+MAX_TOKEN_BYTES = 8_192
+"""Bytes of a bearer token. A longer one is rejected before it is read."""
 
 WINDOW_S = 60.0
 """The time in which the requests of a principal are counted."""
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who sends a request: a name for the record, one tenant, and the audiences that it may decide for."""
-
-    name: str
-    tenant: str
-    audiences: frozenset[str] = frozenset()
-
-    def may_decide(self, audience: str) -> bool:
-        """Return whether the principal belongs to an audience."""
-        return audience in self.audiences or ANY_AUDIENCE in self.audiences
-
-
-LOCAL = Principal("local", "default", frozenset({ANY_AUDIENCE}))
-"""Anybody on this machine, if the gateway listens on loopback and has no tokens."""
 
 
 def token_digest(token: str) -> str:
@@ -76,7 +62,7 @@ class RateLimit:
 
 
 class Tokens:
-    """The principals of the settings, by the digests of their tokens."""
+    """Finds the principal of a request: by the tokens of the settings, or by a token of the issuer."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._by_digest: Mapping[str, Principal] = {
@@ -85,16 +71,35 @@ class Tokens:
             )
             for name, token in settings.tokens.items()
         }
+        self._issued = None if settings.oidc is None else _issued(settings.oidc)
 
-    def principal(self, authorization: str | None) -> Principal | None:
-        """Return the principal of an `Authorization` header, or None if its token is not known.
+    async def principal(self, authorization: str | None) -> Principal:
+        """Return the principal of an `Authorization` header. Raises `Unauthorized`, and `Unavailable`.
 
-        Without tokens in the settings, everybody is `LOCAL`: the gateway then listens on loopback only.
+        Without principals in the settings, everybody is `LOCAL`: the gateway then listens on loopback only.
         """
-        if not self._by_digest:
+        if not self._by_digest and self._issued is None:
             return LOCAL
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_BYTES:
-            return None
+        scheme, _, rest = (authorization or "").partition(" ")
+        token = rest.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("a valid bearer token is required: Authorization: Bearer TOKEN")
+        if len(token) > MAX_TOKEN_BYTES:
+            raise Unauthorized(f"the bearer token has more than {MAX_TOKEN_BYTES:,} bytes")
         # A dictionary of digests: the time of a lookup says nothing about a token.
-        return self._by_digest.get(token_digest(token.strip()))
+        known = self._by_digest.get(token_digest(token))
+        if known is not None:
+            return known
+        if self._issued is None:
+            raise Unauthorized("a valid bearer token is required: Authorization: Bearer TOKEN")
+        try:
+            return await self._issued.principal(token)
+        except Unauthorized as error:
+            raise Unauthorized(f"the bearer token is rejected: {error}") from None
+
+
+def _issued(settings: OidcSettings) -> "OidcTokens":
+    # Imported here, because a gateway without an issuer needs no cryptography.
+    from outlast_workers.gateway.oidc import OidcTokens  # noqa: PLC0415
+
+    return OidcTokens(settings)

@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.client.client import Client
-from outlast_workers.gateway.access import LOCAL, Principal, RateLimit, Tokens, is_local
+from outlast.errors import Unavailable
+from outlast_workers.gateway.access import RateLimit, Tokens, is_local
 from outlast_workers.gateway.answer_hub import AnswerHub
 from outlast_workers.gateway.http_messages import error_at
+from outlast_workers.gateway.principals import LOCAL, Principal, Unauthorized
 from outlast_workers.gateway.run_feeds import RunFeeds
 from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.settings_sections.gateway import GatewaySettings
@@ -67,21 +69,24 @@ class Authenticated:
             await self._app(scope, receive, send)
             return
         headers, path = Headers(scope=scope), str(scope["path"])
-        principal = self._tokens.principal(headers.get("authorization"))
-        if principal is None:
-            response = error_at(
-                path,
-                HTTPStatus.UNAUTHORIZED,
-                "a valid bearer token is required: Authorization: Bearer TOKEN",
-                {"www-authenticate": "Bearer"},
-            )
-        elif principal is LOCAL and not is_local(headers, self._origins):
+        try:
+            principal = await self._tokens.principal(headers.get("authorization"))
+        except Unauthorized as error:
+            bearer = {"www-authenticate": "Bearer"}
+            response = error_at(path, HTTPStatus.UNAUTHORIZED, str(error), bearer)
+            await response(scope, receive, send)
+            return
+        except Unavailable as error:
+            response = error_at(path, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            await response(scope, receive, send)
+            return
+        if principal is LOCAL and not is_local(headers, self._origins):
             response = error_at(
                 path,
                 HTTPStatus.FORBIDDEN,
                 "without tokens, the gateway answers this machine only: set gateway.tokens",
             )
-        elif (wait_s := self._rate.wait_s(principal.name)) is not None:
+        elif (wait_s := self._rate.wait_s(f"{principal.tenant}/{principal.name}")) is not None:
             response = error_at(
                 path,
                 HTTPStatus.TOO_MANY_REQUESTS,

@@ -38,7 +38,7 @@ class HubApi:
     def _admit(self, request: Request) -> None:
         settings = self._front.settings
         if settings.events_token is None:
-            if settings.tokens or not is_local(request.headers, settings.origins):
+            if settings.has_principals or not is_local(request.headers, settings.origins):
                 raise HTTPException(
                     HTTPStatus.FORBIDDEN, "workers cannot push answers: set gateway.events_token"
                 )

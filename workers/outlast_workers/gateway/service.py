@@ -97,10 +97,10 @@ def _description(agent: Agent) -> str:
 
 def check_tokens(settings: GatewaySettings) -> None:
     """Raise `NotReady` if the gateway would serve other machines without tokens."""
-    if not settings.tokens and settings.host not in LOOPBACK:
+    if not settings.has_principals and settings.host not in LOOPBACK:
         raise NotReady(
             f"the gateway would serve other machines on {settings.host} without tokens: set"
-            " gateway.tokens, or gateway.host to 127.0.0.1"
+            " gateway.tokens or gateway.oidc, or gateway.host to 127.0.0.1"
         )
 
 

@@ -29,7 +29,7 @@ from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.temporal.server_errors import outlast_errors
 from outlast.text.safe_text import summary_line
 from outlast.text.texts import cut
-from outlast_workers.gateway.access import Principal
+from outlast_workers.gateway.principals import Principal
 
 KEY_PATTERN = r"[A-Za-z0-9._~-]{1,128}"
 """The key of a client, which makes a repeated start return the same run."""

@@ -1,9 +1,10 @@
 """Settings of the gateway, and of workers that push the text of answers to it."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from outlast.contracts.base import InputModel
@@ -27,6 +28,8 @@ MIN_TOKEN = 16
 MAX_TOKEN = 4_000
 """Characters of a token in the settings. Longer ones do not fit into the header of a request."""
 
+ClaimName = Annotated[str, Field(min_length=1, max_length=200)]
+
 Token = Annotated[SecretStr, Field(min_length=MIN_TOKEN, max_length=MAX_TOKEN)]
 
 
@@ -41,6 +44,57 @@ class GatewayToken(InputModel):
         AfterValidator(distinct),
     ] = ()
     """`*` stands for all audiences."""
+
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"
+]
+"""Signatures with a private key of the issuer. HMAC and `none` are not among them on purpose."""
+
+MAX_LEEWAY_S = 300
+"""The most that the clocks of an issuer and a gateway may differ."""
+
+
+def _secure_url(url: str) -> str:
+    parts = urlsplit(valid_url(url))
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise PydanticCustomError(
+            "secure_url", "must be https://…: over http, anybody on the way can replace the keys"
+        )
+    return url
+
+
+class OidcSettings(InputModel):
+    """An issuer of OpenID Connect whose tokens the gateway accepts. Claims name the principal."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=1_000)]
+    """The exact value of the claim `iss`."""
+    audience: Annotated[str, Field(min_length=1, max_length=1_000)]
+    """A value of the claim `aud`, so that tokens for other services are rejected."""
+    jwks_url: Annotated[str, AfterValidator(_secure_url)] | None = None
+    """The URL of the issuer's public keys: `jwks_uri` of its discovery document."""
+    jwks_file: Annotated[str, Field(min_length=1)] | None = None
+    """A file with the public keys, in place of the URL."""
+    algorithms: Annotated[
+        tuple[Algorithm, ...],
+        BeforeValidator(split),
+        AfterValidator(distinct),
+        Field(min_length=1),
+    ] = ("RS256", "ES256")
+    principal_claim: ClaimName = "sub"
+    tenant_claim: ClaimName = "tenant"
+    tenant: Tenant | None = None
+    """The tenant of all principals, in place of a claim."""
+    audiences_claim: ClaimName = "audiences"
+    """A list, or words: the audiences for which a principal decides. Often `groups` or `roles`."""
+    leeway_s: int = Field(default=60, ge=0, le=MAX_LEEWAY_S)
+    """How much the clocks of the issuer and the gateway may differ."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.jwks_url is None) == (self.jwks_file is None):
+            raise PydanticCustomError("one_source", "needs either jwks_url or jwks_file")
+        return self
 
 
 def _different_tokens(tokens: dict[str, GatewayToken]) -> dict[str, GatewayToken]:
@@ -63,7 +117,9 @@ class GatewaySettings(InputModel):
     tokens: Annotated[dict[PersonName, GatewayToken], AfterValidator(_different_tokens)] = Field(
         default_factory=dict
     )
-    """The principals by name. Without any, the gateway answers its own machine only."""
+    """The principals by name. Without any, and without `oidc`, the gateway answers its own machine only."""
+    oidc: OidcSettings | None = None
+    """An issuer whose tokens name more principals."""
     events_token: Token | None = None
     """The token of workers that push the text of answers: `events.token` of their settings."""
     agents: Annotated[tuple[Name, ...], BeforeValidator(split), AfterValidator(distinct)] | None = (
@@ -78,6 +134,11 @@ class GatewaySettings(InputModel):
     """Requests of one principal in a minute."""
     idle_s: float = Field(default=3_600, gt=0, le=MAX_SETTING_S)
     """Seconds that a conversation of `/v1` waits for the next message before it ends."""
+
+    @property
+    def has_principals(self) -> bool:
+        """Whether requests need a token."""
+        return bool(self.tokens) or self.oidc is not None
 
 
 MAX_GATEWAYS = 8
