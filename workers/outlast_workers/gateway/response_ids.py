@@ -15,6 +15,11 @@ def response_id(run_id: str, since: int) -> str:
     return f"{_PREFIX}{encoded}"
 
 
+def is_response_id(text: str) -> bool:
+    """Return whether a text has the form of the id of a response."""
+    return text.startswith(_PREFIX)
+
+
 def read_response_id(identifier: str) -> tuple[str, int]:
     """Return the workflow id and the first entry of a response. Raises `RunNotFound` for any other text."""
     encoded = identifier.removeprefix(_PREFIX)

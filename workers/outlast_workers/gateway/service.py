@@ -22,6 +22,7 @@ from outlast.temporal.plugin import OutlastPlugin
 from outlast.text.texts import cut
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
+from outlast_workers.gateway.a2a.api import A2aApi
 from outlast_workers.gateway.access import LOOPBACK
 from outlast_workers.gateway.agui_api import AguiApi
 from outlast_workers.gateway.ai_sdk.api import AiSdkApi
@@ -118,6 +119,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             *CompletionsApi(front).routes(),
             *AguiApi(front).routes(),
             *AiSdkApi(front).routes(),
+            *A2aApi(front).routes(),
             *mcp.app().routes,
         ],
         exception_handlers={HTTPException: _http_error, OutlastError: _error},
