@@ -109,7 +109,7 @@ class Outlast:
             f"OUTLAST_TOOLS__LOCAL={self.is_local}",
             f"OUTLAST_QUEUES__WORKFLOWS={self.queue}",
         ]
-        worker = [sys.executable, "-m", "outlast_workers", "run"]
+        worker = [sys.executable, "-m", "outlast.terminal.cli", "worker", "run"]
         return [*variables, *worker, "--agents", "bench.agents", "--model-url", model_url]
 
     async def start(self, client: Client, workflow_id: str, load: Load) -> Handle:

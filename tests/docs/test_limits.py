@@ -221,6 +221,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "dev.WAIT_NOTICE_S",
         "worker_process.CHECK_INTERVAL_S",
     ),
+    "tunes how often Python searches for garbage": ("cli.COLLECTION_THRESHOLD",),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
     "tunes how a transcript is packed": (
         "packing.COMPRESSION_LEVEL",

@@ -87,9 +87,11 @@ def _start(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
 def _start_process(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
     # Each process is imported when it starts: none needs the libraries of the others.
     if options.command == "run":
+        # The settings come first: a wrong one ends the process, and the import takes half a second.
+        settings = _settings(options)
         from outlast_workers.worker_process import run_process  # noqa: PLC0415
 
-        return _until_signal(run_process, _settings(options))
+        return _until_signal(run_process, settings)
     if options.command == "callback":
         from outlast_workers.callback.page import run_callback  # noqa: PLC0415
 

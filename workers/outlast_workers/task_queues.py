@@ -38,6 +38,7 @@ from outlast.agents.catalog import Catalog
 from outlast.agents.dependencies import Dependency
 from outlast.errors import DefinitionError, NotReady
 from outlast.media.store import MediaStore, media_store
+from outlast.version import __version__
 from outlast_workers.api_clients import api_clients
 from outlast_workers.audiences import channels_by_audience, keys_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
@@ -232,7 +233,7 @@ def _local_tools(settings: Settings, catalog: Catalog) -> LocalTools:
 
 def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
     """Return the options of the `Worker` for a task queue."""
-    return WorkerConfig(
+    options = WorkerConfig(
         workflows=polled.workflows,
         activities=polled.activities,
         max_concurrent_activities=polled.slots,
@@ -241,8 +242,12 @@ def worker_options(settings: Settings, polled: PolledQueue) -> WorkerConfig:
         max_cached_workflows=settings.concurrency.cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),
-        deployment_config=_deployment(settings),
     )
+    deployment = _deployment(settings)
+    if deployment is not None:
+        return options | {"deployment_config": deployment}
+    # Without a name, the SDK computes one from the code of all modules, which takes 0.1 s of a start.
+    return options | {"build_id": f"outlast-{__version__}"}
 
 
 def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:

@@ -1,6 +1,7 @@
 """One worker process: it connects, polls until it is stopped, drains and ends."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -75,6 +76,8 @@ async def run_process(
                     agents=sorted(catalog.agents),
                     tools=sorted(catalog.tools),
                 )
+                # What is loaded by now stays, and later collections need not search it for garbage.
+                gc.freeze()
                 started.set()
                 ready()
                 with _bounded_life(settings.max_life_s, stop):
