@@ -8,11 +8,19 @@ from bench.machine import NOISY_SHARE, OtherLoad
 from bench.subjects import SUBJECTS
 from bench.tables import write
 
+ALL = "all"
+
 
 def main() -> None:
     """Run the benchmarks that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("benchmark", nargs="?", choices=(*BENCHMARKS, "all"), default="all")
+    parser.add_argument(
+        "benchmarks",
+        nargs="*",
+        type=_benchmark,
+        metavar="BENCHMARK",
+        help=f"{', '.join(BENCHMARKS)}, or all, which is the default",
+    )
     parser.add_argument(
         "--turns",
         type=int,
@@ -31,8 +39,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = [subject for subject in SUBJECTS if subject.name in given.subjects]
     options = Options(subjects=chosen, turns=tuple(given.turns), quick=given.quick)
-    names = BENCHMARKS if given.benchmark == "all" else [given.benchmark]
-    for name in names:
+    is_all = not given.benchmarks or ALL in given.benchmarks
+    for name in BENCHMARKS if is_all else dict.fromkeys(given.benchmarks):
         load = OtherLoad()
         tables = asyncio.run(BENCHMARKS[name](options))
         others = load.share()
@@ -42,6 +50,13 @@ def main() -> None:
         noise = "; measure again when it is quiet" if others > NOISY_SHARE else ""
         print(f"other processes used {others:.0%} of the CPUs{noise}")
         print(f"written to {path}\n", flush=True)
+
+
+def _benchmark(name: str) -> str:
+    if name not in (*BENCHMARKS, ALL):
+        known = ", ".join((*BENCHMARKS, ALL))
+        raise argparse.ArgumentTypeError(f"no benchmark {name!r}: choose from {known}")
+    return name
 
 
 if __name__ == "__main__":
