@@ -56,8 +56,10 @@ test-browser: setup ## run the callback page's tests in headless Chromium; CHROM
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
 
-test-npm: setup ## run the stock clients of npm against the gateway; skipped without Node
-	@if command -v npm >/dev/null; then npm install --prefix tests/npm --no-package-lock --no-audit --no-fund --silent; fi
+test-npm: setup ## run clients and tools of npm: against the gateway, and in TypeScript; skipped without Node
+	@if command -v npm >/dev/null; then for folder in tests/npm examples/typescript-tools; do \
+		npm install --prefix $$folder --no-package-lock --no-audit --no-fund --silent || exit 1; done; \
+		npm run --prefix examples/typescript-tools --silent build; fi
 	$(BIN)/python -m pytest tests/npm -o norecursedirs="node_modules .*" $(ARGS)
 
 pictures: setup ## take the pictures of docs/images anew, in headless Chromium; CHROMIUM=… names one
