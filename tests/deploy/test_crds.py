@@ -25,7 +25,7 @@ NEWER = {("worker-controller, private CA", "1.8.1")}
 """Sets that need a newer version, as versions.yaml says of it."""
 
 
-ONLY_IN_EXAMPLES = {"externalSecrets", "argoCd", "fluxHelm", "fluxSource"}
+ONLY_IN_EXAMPLES = {"externalSecrets", "envoyGateway", "argoCd", "fluxHelm", "fluxSource"}
 """Operators whose objects no set renders: the tests of the examples check them."""
 
 
@@ -136,6 +136,7 @@ def test_the_readme_and_the_chart_have_the_versions_of_the_table() -> None:
         "gatewayApi": "Gateway API",
         "externalSecrets": "External Secrets operator",
         "prometheusOperator": "Prometheus operator",
+        "envoyGateway": "Envoy Gateway",
         "argoCd": "Argo CD",
         "fluxHelm": "Flux helm-controller",
         "fluxSource": "Flux source-controller",

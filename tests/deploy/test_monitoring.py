@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, NAMESPACE, VALUES, rendered
+from tests.deploy.chart import CHART, NAMESPACE, SETS, VALUES, rendered
 from tests.deploy.crds import problems
 from tests.deploy.test_observability import METRICS, names_in
 from tests.deploy.tools import ROOT
@@ -239,7 +239,9 @@ def test_external_secrets_have_every_key_that_the_sets_name() -> None:
 def test_the_page_lists_every_image_that_a_set_pulls() -> None:
     table = OPERATING.partition("<!-- images:begin -->")[2].partition("<!-- images:end -->")[0]
     listed = set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE))
-    pulled = {one["image"] for pod in rendered("gateway").pods for one in pod.containers}
+    pulled = {
+        one["image"] for name in SETS for pod in rendered(name).pods for one in pod.containers
+    }
     pulled = {re.sub(r"^outlast-worker:.*", "outlast-worker:BUILD", image) for image in pulled}
     dockerfile = (ROOT / "deploy/images/worker.Dockerfile").read_text()
     pulled |= set(re.findall(r"^FROM ([\w./-]+:\S+)", dockerfile, re.MULTILINE))

@@ -1,0 +1,85 @@
+"""What docs/operating.md and the README tell operators: sign-in, sizes, cards."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.chart import NAMESPACE, rendered
+from tests.deploy.crds import SCHEMAS, problems
+from tests.deploy.tools import ROOT, run
+
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+README = (ROOT / "deploy" / "kubernetes" / "README.md").read_text()
+BENCH = (ROOT / "bench" / "README.md").read_text()
+
+EXPOSED = (
+    "callback.expose.kind=HTTPRoute",
+    "callback.expose.parentRefs[0].name=public",
+)
+
+CARD_BYTES = 79.6 * 2**30
+SHARE = 0.92 * 0.95
+"""`--gpu-memory-utilization`, less 5 % for activations, as the README says."""
+
+KV_BYTES = {"7B": 28 * 2 * 4 * 128 * 2, "72B": 80 * 2 * 8 * 128 * 2}
+"""Of a token: layers, keys and values, heads, numbers of a head, two bytes each."""
+
+
+def blocks() -> list[Mapping[str, Any]]:
+    return [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+
+
+def test_the_sign_in_of_envoy_gateway_is_for_the_route_of_the_chart() -> None:
+    (policy,) = (one for one in blocks() if one.get("kind") == "SecurityPolicy")
+    for version in SCHEMAS["envoyGateway"]:
+        assert list(problems(policy, version)) == []
+    (target,) = policy["spec"]["targetRefs"]
+    routes = rendered("gpus", *EXPOSED).of("HTTPRoute")
+    assert target["name"] in {route["metadata"]["name"] for route in routes}
+    (route,) = (one for one in routes if one["metadata"]["name"] == target["name"])
+    (host,) = route["spec"]["hostnames"]
+    assert policy["spec"]["oidc"]["redirectURL"].startswith(f"https://{host}/")
+
+
+def test_the_sign_in_of_an_ingress_is_in_its_annotations(tmp_path: Any) -> None:
+    (values,) = (one for one in blocks() if "callback" in one)
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(dict(values)))
+    words = ("-f", "deploy/kubernetes/values/values-gpus.yaml", "-f", file)
+    chart = ("deploy/kubernetes/chart", "-n", NAMESPACE, "--set-string", "image.tag=a")
+    done = run("helm", "template", "outlast", *chart, *words)
+    assert done.returncode == 0, done.stdout
+    (ingress,) = (
+        one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "Ingress"
+    )
+    expected = values["callback"]["expose"]
+    assert expected["annotations"].items() <= ingress["metadata"]["annotations"].items()
+    assert ingress["spec"]["tls"][0]["secretName"] == expected["tlsSecret"]
+
+
+@pytest.mark.parametrize("number", ["12.8", "137", "231", "105"])
+def test_the_sizes_are_those_of_the_benchmarks(number: str) -> None:
+    table = PAGE.partition("## Size")[2].partition("- **CPU.**")[0]
+    assert re.search(rf"\b{number}\b", table)
+    assert re.search(rf"\| {number}\b", BENCH)
+
+
+def test_the_cpu_of_a_hundred_runs_follows_from_the_cpu_of_a_turn() -> None:
+    per_turn_ms = 12.8
+    assert f"needs {per_turn_ms / 10:.1f} ms of CPU a second" in PAGE
+    assert f"100 such runs need {100 * per_turn_ms / 10 / 1000:.2f} cores" in " ".join(PAGE.split())
+
+
+def test_the_table_of_cards_follows_from_the_sizes_of_the_models() -> None:
+    rows = re.findall(
+        r"\| (Qwen2\.5-(\d+B)-\S+) \(.*?\) \| (\d+) GB \| (\d+) \| about ([\d,]+)", README
+    )
+    assert len(rows) == 4
+    for name, size, weights_gb, cards, tokens in rows:
+        room = int(cards) * CARD_BYTES * SHARE - int(weights_gb) * 1e9
+        rounding = 0.5e9 / KV_BYTES[size]  # the weights are in whole GB
+        expected = int(tokens.replace(",", ""))
+        assert abs(room / KV_BYTES[size] - expected) < rounding + 0.02 * expected, name
