@@ -258,6 +258,7 @@ BAD_REQUESTS: list[tuple[bytes, int, str]] = [
     (rpc("SubscribeToTask", params={"id": "acme/guide/none"}), -32001, "no run"),
     (rpc("ListTasks", params={"pageSize": 1_000}), -32602, "pageSize"),
     (rpc("ListTasks", params={"pageToken": "x"}), -32602, "pageToken"),
+    (rpc("ListTasks", params={"page_size": 0}), -32602, "page"),
 ]
 
 
@@ -270,6 +271,10 @@ async def test_bad_input_is_an_error_in_one_line(temporal: TemporalClient) -> No
                 assert (reply.status_code, error["code"]) == (200, code), (content[:200], error)
                 assert text in error["message"], error
                 assert "\n" not in error["message"]
+            reply = await ann.post(
+                "/a2a/guide", content=b"x", headers={"content-type": "text/plain"}
+            )
+            assert reply.json()["error"]["code"] == -32005
             reply = await ann.post("/a2a/nobody", content=rpc("ListTasks"))
             assert "known agents" in reply.json()["error"]["message"]
             assert (await ann.get("/a2a/nobody/.well-known/agent-card.json")).status_code == 404

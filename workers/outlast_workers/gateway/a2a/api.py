@@ -11,6 +11,7 @@ The agent card is at `/a2a/AGENT/.well-known/agent-card.json`.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from outlast.client.runs import Run
 from outlast.errors import OutlastError, RunFailed, RunNotFound
+from outlast.text.json_text import to_json
 from outlast.validation import validated
 from outlast_workers.gateway.a2a.card import PROTOCOL_VERSION, agent_card
 from outlast_workers.gateway.a2a.errors import (
@@ -53,6 +55,11 @@ from outlast_workers.gateway.tenant_runs import Forbidden, TenantRuns
 CANCEL_WITHIN_S = 10.0
 """Seconds that `CancelTask` waits for the end of the run. A call that has begun ends first."""
 
+CARD_AGE_S = 300
+"""Seconds for which a client may keep an agent card."""
+
+JSON_TYPES = ("application/json", "application/a2a+json")
+
 PUSH_METHODS = frozenset(
     f"{verb}TaskPushNotificationConfig{end}"
     for verb, end in (("Create", ""), ("Get", ""), ("List", "s"), ("Delete", ""))
@@ -69,6 +76,8 @@ class A2aApi:
         """Return the routes of the interface."""
         return [
             Route("/a2a/{agent}", self.call, methods=["POST"]),
+            # Clients that join a path to the URL of the card do not follow a redirect of a POST.
+            Route("/a2a/{agent}/", self.call, methods=["POST"]),
             Route("/a2a/{agent}/.well-known/agent-card.json", self.card),
         ]
 
@@ -81,14 +90,16 @@ class A2aApi:
         base = request.base_url.replace(scheme="https") if is_tls else request.base_url
         needs_token = bool(self._front.settings.tokens)
         description = self._front.agents[name]
-        return JSONResponse(
-            agent_card(name, description, f"{base}a2a/{name}", needs_token=needs_token)
-        )
+        card = agent_card(name, description, f"{base}a2a/{name}", needs_token=needs_token)
+        digest = hashlib.sha256(to_json(card).encode()).hexdigest()[:32]
+        headers = {"cache-control": f"private, max-age={CARD_AGE_S}", "etag": f'"{digest}"'}
+        return JSONResponse(card, headers=headers)
 
     async def call(self, request: Request) -> Response:
         """Answer one request of JSON-RPC."""
         identifier: Any = None
         try:
+            _check_type(request)
             body = await read_json(request)
             identifier = body.get("id")
             if not isinstance(identifier, str | int) or isinstance(identifier, bool):
@@ -108,6 +119,16 @@ class A2aApi:
             return JSONResponse(error_json(identifier, error))
         except OutlastError as error:
             return JSONResponse(error_json(identifier, error))
+
+
+def _check_type(request: Request) -> None:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind not in JSON_TYPES:
+        raise A2aError(
+            -32005,
+            "CONTENT_TYPE_NOT_SUPPORTED",
+            f"Content-Type: {kind[:80]!r} must be one of {', '.join(JSON_TYPES)}",
+        )
 
 
 def _checked(body: dict[str, Any], request: Request) -> tuple[str, dict[str, Any]]:

@@ -23,9 +23,11 @@ Id = Annotated[str, Field(max_length=MAX_A2A_ID)]
 
 
 class Params(BaseModel):
-    """A message of the protocol, whose JSON names are in camel case."""
+    """A message of the protocol. Its JSON names are in camel case; readers must take the others, too."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, extra="ignore", strict=True
+    )
 
 
 class Part(Params):
