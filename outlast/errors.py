@@ -20,6 +20,7 @@ OutlastError
     ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript is too large to continue in a new run
+    ├── PipelineFailed    a task of a pipeline failed, and no `try` caught its error
     ├── InternalError     a bug of outlast; the run fails instead of waiting for a repair
     ├── ContinuedAsNew    the run continues in a new Temporal run; repeat the call
     ├── TooManyWait       too many callers wait for the same answer; repeat the call later
@@ -232,6 +233,10 @@ class NoWorker(Failure):
 
 class RunTooLarge(Failure):
     """Raised when a transcript is too large for the input of the next run of its chain."""
+
+
+class PipelineFailed(Failure):
+    """Raised when a pipeline ends with an error. The first detail is the error, as the DSL defines it."""
 
 
 class InternalError(Failure):

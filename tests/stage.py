@@ -20,6 +20,7 @@ from outlast_workers.settings_sections.workers import (
 )
 from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 from outlast_workflows.agent import AgentWorkflow
+from outlast_workflows.pipelines.workflow import PipelineWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowHistory
@@ -110,7 +111,7 @@ class Stage:
         ]
 
     async def replay(self) -> None:
-        replayer = Replayer(workflows=[AgentWorkflow], plugins=[OutlastPlugin()])
+        replayer = Replayer(workflows=[AgentWorkflow, PipelineWorkflow], plugins=[OutlastPlugin()])
         for run in self._started:
             for history in await self.chain(run):
                 await replayer.replay_workflow(history)

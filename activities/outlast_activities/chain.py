@@ -7,7 +7,6 @@ from temporalio.api.enums.v1 import ContinueAsNewInitiator
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.errors import BadRequest
 
 RPC_TIMEOUT = timedelta(seconds=10)
@@ -28,7 +27,7 @@ class ChainActivities:
 
     @activity.defn(name="check_chain")
     async def check_chain(self) -> None:
-        """Raise `BadRequest` unless a run of `AgentWorkflow` on the same task queue continued as this run.
+        """Raise `BadRequest` unless a run of the same workflow type and task queue continued as this run.
 
         The worker of that run ran this code, or was trusted with its task queue. A run that fails here does
         not continue, so the check of each run holds for the chain before it.
@@ -51,9 +50,9 @@ class ChainActivities:
             ) from None
         if started.initiator in NOT_BY_WORKFLOW or not started.continued_execution_run_id:
             raise BadRequest("input: has the state of a run, but no run handed it over")
-        if described.workflow_type != AGENT_WORKFLOW:
+        if described.workflow_type != info.workflow_type:
             raise BadRequest(
-                f"input: {described.workflow_type!r} handed the state over; only {AGENT_WORKFLOW} may"
+                f"input: {described.workflow_type!r} handed the state over; only {info.workflow_type} may"
             )
         if described.task_queue != started.task_queue.name:
             raise BadRequest(

@@ -90,6 +90,8 @@ class ResolveActivities:
             self._specs.check_names(input.tools, input.model)
             tools = self._signable(self._tool(name) for name in input.tools)
             self._specs.check_audiences(tools)
+            self._specs.check_asked(input.audiences)
+            self._check_agents(input.agents)
             route = self._routes.of_model(input.model)
             resolved = Resolved(tools=tools, route=route, **self._facts())
             if input.output_schema is not None:
@@ -114,6 +116,11 @@ class ResolveActivities:
         )
         self._check_legs(f"agent {agent.name!r}", resolved)
         return resolved.model_copy(update={"instructions": await self._instructions_of(agent)})
+
+    def _check_agents(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._catalog.agents:
+                raise BadRequest(_unknown("agent", name, self._catalog.agents))
 
     def _facts(self) -> dict[str, Any]:
         """Return the fields of `Resolved` that are the same for all runs of this worker."""

@@ -14,7 +14,7 @@ from outlast.agents.tool_context import CallState, ToolContext
 from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
-from outlast.contracts.names import AGENT_WORKFLOW, WAITED_HEADER
+from outlast.contracts.names import WAITED_HEADER, WORKFLOWS
 from outlast.errors import ToolError, ToolFailed, TooSlow
 from outlast.temporal.call_headers import CALL_HOOKS, CALL_KEY, CALL_TENANT, root_call_id
 from outlast.temporal.call_proof import CALL_PROOF
@@ -136,12 +136,12 @@ def _key_without_header(info: activity.Info) -> str:
 
 
 def _check_caller(tool: Tool[Any, ..., Any], data: bytes, keys: Keys) -> None:
-    """Raise `ToolError` unless a run of an agent makes the call, with the signed votes that it needs."""
+    """Raise `ToolError` unless a run makes the call, with the signed votes that it needs."""
     info = activity.info()
     caller = info.workflow_type
-    if caller != AGENT_WORKFLOW:
+    if caller not in WORKFLOWS:
         raise ToolError(
-            f"{tool.name}: only an {AGENT_WORKFLOW} may call a tool, "
+            f"{tool.name}: only {' or '.join(WORKFLOWS)} may call a tool, "
             f"not {'the workflow ' + repr(caller) if caller else 'a client'}: start a run"
         )
     approval = tool.spec.approval

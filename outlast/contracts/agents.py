@@ -28,6 +28,9 @@ MAX_QUEUE = 1_000
 MAX_LEGS = 64
 """Legs of a route: a step may wait for each of them."""
 
+MAX_PIPELINE_AGENTS = 200
+"""Agents that one pipeline calls, and audiences that it asks."""
+
 Dollars = Annotated[
     Decimal, Field(ge=0, le=MAX_PRICE_USD, max_digits=MAX_PRICE_DIGITS, allow_inf_nan=False)
 ]
@@ -150,6 +153,14 @@ class ResolveInput(WireModel):
     """The schema of the answer of a `spec`. Its legs are checked with it."""
     way: Way | None = None
     """The way of a `spec`."""
+    agents: tuple[Annotated[str, Field(max_length=MAX_QUEUE)], ...] = Field(
+        default=(), max_length=MAX_PIPELINE_AGENTS
+    )
+    """The agents that a pipeline calls: each must be registered."""
+    audiences: tuple[Annotated[str, Field(max_length=MAX_QUEUE)], ...] = Field(
+        default=(), max_length=MAX_PIPELINE_AGENTS
+    )
+    """The audiences that a pipeline asks."""
 
 
 class Resolved(WireModel):

@@ -5,6 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 AGENT_WORKFLOW = "AgentWorkflow"
+PIPELINE_WORKFLOW = "PipelineWorkflow"
+WORKFLOWS = (AGENT_WORKFLOW, PIPELINE_WORKFLOW)
+"""The workflows that call tools and ask people."""
+
 AGENTS_QUEUE = "agents"
 GENERATE_QUEUE = "generate"
 TOOLS_QUEUE = "tools"

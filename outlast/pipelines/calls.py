@@ -35,6 +35,7 @@ NAME = re.compile(NAME_PATTERN)
 NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 
 _NOT_SUPPORTED = {
+    "http": "HTTP calls are not supported yet; use a tool",
     "grpc": "gRPC calls are not supported",
     "openapi": "OpenAPI calls are not supported yet; use 'http', or an agent with tools",
     "asyncapi": "AsyncAPI calls are not supported",
@@ -81,7 +82,7 @@ def _read_agent(fields: Fields, variables: Variables) -> AgentCall:
     wanted: dict[str, JsonValue] = {
         key: fields.value[key] for key in ("agent", "spec", "input", "limits") if key in fields
     }
-    return AgentCall(name, _compiled(fields, wanted, variables))
+    return AgentCall(name, _compiled(fields, wanted, variables), is_registered="spec" not in fields)
 
 
 def _spec_name(fields: Fields) -> str:

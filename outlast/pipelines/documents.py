@@ -18,6 +18,7 @@ from outlast.pipelines.task_context import Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS
 from outlast.pipelines.tasks import (
     AgentCall,
+    AskCall,
     Body,
     Duration,
     Pipeline,
@@ -99,6 +100,7 @@ class _DocumentCheck:
         self._depth = 0
         self._tools: dict[str, None] = {}
         self._agents: dict[str, None] = {}
+        self._audiences: dict[str, None] = {}
         self._definitions = Definitions({}, {}, {})
 
     def pipeline(self) -> Pipeline:
@@ -110,6 +112,8 @@ class _DocumentCheck:
         output_as, output_schema = self._read_data("output", "as", _WORKFLOW_OUTPUT)
         root.reject("schedule", "is not supported; use a Temporal schedule (docs/schedules.md)")
         timeout = self._timeout(root, _WORKFLOW_INPUT)
+        if timeout is not None and timeout.expression is not None:
+            self._problems.add("/timeout", "an expression is not supported here; give a duration")
         self._read_language()
         value = root.raw("do", required=True)
         tasks = self._tasks(value, "/do", CONTEXT) if "do" in root else TaskList(())
@@ -126,6 +130,7 @@ class _DocumentCheck:
             timeout=timeout,
             tools=tuple(self._tools),
             agents=tuple(self._agents),
+            audiences=tuple(self._audiences),
             task_count=self._count,
         )
 
@@ -273,8 +278,10 @@ class _DocumentCheck:
         body = KINDS[kind](context)
         if isinstance(body, ToolCall):
             self._tools[body.tool] = None
-        if isinstance(body, AgentCall):
+        if isinstance(body, AgentCall) and body.is_registered:
             self._agents[body.name] = None
+        if isinstance(body, AskCall):
+            self._audiences |= dict.fromkeys((body.audience, *(name for name, _ in body.escalate)))
         return body or SetBody(Template({}, {}))
 
 

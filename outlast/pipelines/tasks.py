@@ -163,6 +163,8 @@ class AgentCall:
 
     name: str
     request: Template
+    is_registered: bool = True
+    """Whether it names an agent of the workers, and has no `spec`."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked document. `tools` and `agents` are the names that it calls."""
+    """A checked document. `tools`, `agents` and `audiences` are the names that it uses."""
 
     namespace: str
     name: str
@@ -232,4 +234,5 @@ class Pipeline:
     timeout: Duration | None
     tools: tuple[str, ...]
     agents: tuple[str, ...]
+    audiences: tuple[str, ...]
     task_count: int

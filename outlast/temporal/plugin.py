@@ -47,7 +47,7 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import ActivityHandle
 
-from outlast.contracts.names import AGENT_WORKFLOW
+from outlast.contracts.names import WORKFLOWS
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
 from outlast.temporal.call_headers import TEXT_HEADERS, text_of, text_payload
@@ -173,7 +173,7 @@ class _SingleInputInbound(WorkflowInboundInterceptor):
 
 
 def _has_several_inputs(arguments: Sequence[object]) -> bool:
-    return len(arguments) > 1 and workflow.info().workflow_type == AGENT_WORKFLOW
+    return len(arguments) > 1 and workflow.info().workflow_type in WORKFLOWS
 
 
 class CallsOfTools(Interceptor):

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.contracts.human import PendingRequest
-from outlast.contracts.names import AGENT_WORKFLOW
+from outlast.contracts.names import WORKFLOWS
 from outlast.contracts.search_attributes import (
     AGENT_AUDIENCE,
     AGENT_STATUS,
@@ -138,7 +138,7 @@ async def _run_ids(client: "Client", query: str) -> list[str]:
 def inbox_query(*, audience: str | None = None, tenant: str | None = None) -> str:
     """Return the visibility query for runs that wait for a person."""
     terms = [
-        f"WorkflowType = '{AGENT_WORKFLOW}'",
+        f"WorkflowType IN ({', '.join(map(repr, WORKFLOWS))})",
         "ExecutionStatus = 'Running'",
         f"{AGENT_STATUS.name} = 'waiting_for_human'",
         # Runs of older builds have this status also while they wait for the next message.

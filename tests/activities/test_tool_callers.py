@@ -51,7 +51,9 @@ async def test_a_call_of_nobodys_run_is_rejected_and_not_retried(
     caller: str | None, attempt: int
 ) -> None:
     PAID.clear()
-    with pytest.raises(ApplicationError, match="only an AgentWorkflow may call a tool") as raised:
+    with pytest.raises(
+        ApplicationError, match="only AgentWorkflow or PipelineWorkflow may call a tool"
+    ) as raised:
         await call(workflow_type=caller, attempt=attempt)
     assert raised.value.non_retryable
     assert not PAID

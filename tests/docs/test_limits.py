@@ -223,6 +223,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "tunes how often Python searches for garbage": ("cli.COLLECTION_THRESHOLD",),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
+    "never applies before MAX_DELAY": ("tries.MAX_DOUBLINGS",),
+    "is the shortest timer, which ends a workflow task": ("gate.PAUSE",),
     "tunes how a transcript is packed": (
         "packing.COMPRESSION_LEVEL",
         "packing.MAX_ROUNDS",

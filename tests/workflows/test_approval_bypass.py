@@ -172,7 +172,7 @@ async def test_the_command_line_runs_no_tool(
         *(word for header in headers for word in ("--headers", header)),
     )
     assert status != 0
-    assert "only an AgentWorkflow may call a tool" in output
+    assert "only AgentWorkflow or PipelineWorkflow may call a tool" in output
     assert PAYMENTS == []
 
 
@@ -203,8 +203,8 @@ async def _paid(task_queue: str, tool_name: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "tool_name", "reason"),
     [
-        (Thief, "pay", "only an AgentWorkflow may call a tool"),
-        (Thief, "pay_signed", "only an AgentWorkflow may call a tool"),
+        (Thief, "pay", "only AgentWorkflow or PipelineWorkflow may call a tool"),
+        (Thief, "pay_signed", "only AgentWorkflow or PipelineWorkflow may call a tool"),
         (Impostor, "pay_signed", "nobody has signed this call"),
     ],
 )

@@ -132,12 +132,13 @@ def polled_queues(
     if "workflows" in settings.roles:
         # Imported here, because a worker of tools or models alone runs no workflows.
         from outlast_workflows.agent import AgentWorkflow  # noqa: PLC0415
+        from outlast_workflows.pipelines.workflow import PipelineWorkflow  # noqa: PLC0415
 
         activities = _orchestration_activities(
             client, settings, catalog, runner, has_search_attributes=has_search_attributes
         )
         queue = add(settings.queue("workflows"), activities, settings.concurrency.workflows)
-        queue.workflows.append(AgentWorkflow)
+        queue.workflows += (AgentWorkflow, PipelineWorkflow)
     if "generate" in settings.roles and endpoints:
         model = ModelActivities(
             endpoints,

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -27,13 +27,11 @@ from outlast_workflows.run_start import check_restored, open_run, restored
 from outlast_workflows.state import InboundState, RunState
 
 
-def _ignores_several_inputs(
-    init: Callable[["AgentWorkflow", RawValue], None],
-) -> Callable[..., None]:
+def ignores_several_inputs(init: Callable[[Any, RawValue], None]) -> Callable[..., None]:
     """Ignore several inputs, which the plugin rejects later: an error in `__init__` would block the run."""
 
     @functools.wraps(init)
-    def init_with_one_input(self: "AgentWorkflow", *inputs: RawValue) -> None:
+    def init_with_one_input(self: Any, *inputs: RawValue) -> None:
         init(self, inputs[0] if len(inputs) == 1 else NO_INPUT)
 
     return init_with_one_input
@@ -45,7 +43,7 @@ class AgentWorkflow:
     """Runs one agent for one request. The handlers of commands are in `people.commands`."""
 
     @workflow.init
-    @_ignores_several_inputs
+    @ignores_several_inputs
     def __init__(self, request: RawValue = NO_INPUT) -> None:
         self._restored_state: RunState | None = None
         self._rejection: Failure | None = None

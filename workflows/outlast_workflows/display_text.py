@@ -83,7 +83,7 @@ def details(progress: Progress, workflow_id: str, messages: Sequence[Message] = 
     for warning in progress.warnings:
         lines += ["", f"**warning**: {code_span(visible_line(warning))}"]
     for request in progress.pending:
-        lines += ["", *_request_lines(request, workflow_id)]
+        lines += ["", *request_lines(request, workflow_id)]
     if len(messages) == 1 and messages[0].role == "assistant":
         lines += ["", "### Answer", *_answer_block(messages[0])]
     elif messages:
@@ -129,7 +129,8 @@ def _answer_block(message: Message) -> list[str]:
     return code_block(json_text(answer, indent=1, most=MAX_ARGUMENTS), "json", most=MAX_ARGUMENTS)  # type: ignore[arg-type]  # JSON
 
 
-def _request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
+def request_lines(request: PendingRequest, workflow_id: str) -> list[str]:
+    """Return a request in Markdown, with the commands that decide it."""
     decisions = decisions_on(request)
     short = [
         outlast_command(workflow_id, request, decision, separator=" \\\n    ")

@@ -64,9 +64,14 @@ async def check_restored(state: RunState) -> None:
     if not workflow.patched(CHECK_CHAIN_PATCH):
         return
     left = state.deadline - workflow.now() if state.deadline else LOOKUP_WAIT
-    lookup = Lookup("check_chain", "check_chain", "checks who handed the state over")
     # Handlers of commands run meanwhile. They change the inbound state, which is not read here.
-    await look_up(lookup, None, within_s=max(0.0, left.total_seconds()))
+    await check_handed_over(max(0.0, left.total_seconds()))
+
+
+async def check_handed_over(within_s: float | None) -> None:
+    """Raise `BadRequest` unless a run of the same workflow type handed its state over to this run."""
+    lookup = Lookup("check_chain", "check_chain", "checks who handed the state over")
+    await look_up(lookup, None, within_s=within_s)
 
 
 async def open_run(request: RawValue) -> RunState:
@@ -75,7 +80,7 @@ async def open_run(request: RawValue) -> RunState:
     Raises `BadRequest` for an invalid request, `NoWorker` if the agent cannot be looked up, and
     `TimeoutError` when the deadline passes meanwhile.
     """
-    _check_run_id()
+    check_run_id()
     data = json_of(request)
     if data is None:
         raise BadRequest('input: is required, such as {"agent": "…", "input": "…"}')
@@ -94,7 +99,7 @@ async def open_run(request: RawValue) -> RunState:
         has_search_attributes=resolved.has_search_attributes,
         has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,
-        key_base=_key_base(),
+        key_base=key_base(),
         warnings=list(checked.warnings),
         started_at=workflow.info().start_time,
     )
@@ -106,7 +111,7 @@ async def open_run(request: RawValue) -> RunState:
     return state
 
 
-def _key_base() -> str:
+def key_base() -> str:
     """Return what begins the idempotency keys of a run: the same after a reset, and in the whole chain.
 
     The runs of a cron schedule and the attempts of a retried run are one chain for the server. Each of them
@@ -118,7 +123,7 @@ def _key_base() -> str:
     return f"{info.workflow_id}/{run_id}"
 
 
-def _check_run_id() -> None:
+def check_run_id() -> None:
     """Raise `BadRequest` for an id that is not printable: people read it in commands and links."""
     problem = run_id_problem(workflow.info().workflow_id)
     if problem is not None and workflow.patched(CHECK_ID_PATCH):

@@ -38,6 +38,11 @@ class SpecPolicy:
             for audience in tool.approval.audiences if tool.approval else ():
                 _check(f"spec.tools: {tool.name!r}", audience, self.audiences, "specs.audiences")
 
+    def check_asked(self, audiences: Iterable[str]) -> None:
+        """Raise `BadRequest` for an audience that a pipeline may not ask."""
+        for audience in audiences:
+            _check("audience", audience, self.audiences, "specs.audiences")
+
 
 def _check(field: str, name: str, allowed: Collection[str] | None, key: str) -> None:
     if allowed is not None and name not in allowed:

@@ -63,12 +63,6 @@ GOOD: dict[str, Any] = {
                 }
             }
         },
-        {
-            "web": {
-                "call": "http",
-                "with": {"method": "get", "endpoint": "https://example.com/{id}"},
-            }
-        },
     ],
 }
 
@@ -84,7 +78,7 @@ def problems_of(document: Any) -> list[str]:
 
 def test_a_valid_document_is_compiled() -> None:
     pipeline = check_document(GOOD)
-    assert (pipeline.name, pipeline.task_count) == ("bad", 13)
+    assert (pipeline.name, pipeline.task_count) == ("bad", 12)
     assert (pipeline.agents, pipeline.tools) == (("classifier",), ("look",))
 
 

@@ -274,7 +274,7 @@ def test_values_are_quoted_in_visibility_queries() -> None:
         with pytest.raises(BadRequest, match=r"--tenant: .* cannot be searched for"):
             inbox_query(tenant=value)
     assert inbox_query() == (
-        "WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'"
+        "WorkflowType IN ('AgentWorkflow', 'PipelineWorkflow') AND ExecutionStatus = 'Running'"
         " AND AgentStatus = 'waiting_for_human' AND AgentAudience IS NOT NULL"
     )
     assert inbox_query(audience="leads", tenant="acme").endswith(

@@ -70,7 +70,7 @@ class ToolCalls:
             *(
                 _unknown_tool(f"{turn}.{number}", call)
                 if tool is None
-                else self._guarded(PlannedCall(f"{turn}.{number}", tool, call, batch))
+                else self.run_one(PlannedCall(f"{turn}.{number}", tool, call, batch))
                 for number, (call, tool) in enumerate(zip(calls, tools, strict=True), start=1)
             ),
             return_exceptions=True,
@@ -80,7 +80,8 @@ class ToolCalls:
                 raise result
             self._transcript.add(result)
 
-    async def _guarded(self, call: PlannedCall) -> Message:
+    async def run_one(self, call: PlannedCall) -> Message:
+        """Run one call after its approval, and return its result; the caller adds it to a transcript."""
         try:
             content, decided = await self._result(call)
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ To add a command: write its payload in `outlast/contracts/requests.py`, a row he
 `outlast.client.runs.Run`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import RawValue
 
+from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.base import InputModel
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.requests import CommandPayload, SayPayload
@@ -50,6 +51,11 @@ class CommandTarget:
     replies: Replies
     run: AgentRun | None = None
 
+    @property
+    def agent(self) -> PinnedAgent | None:
+        """The tools of the run and the keys of its people, or None before it is open."""
+        return self.run.state.agent if self.run else None
+
 
 @dataclass(frozen=True)
 class Command(Generic[_Payload]):
@@ -68,7 +74,7 @@ class Command(Generic[_Payload]):
 
 def _validate_decision(decision: HumanDecision, target: CommandTarget) -> str | None:
     request = target.inbound.pending.get(decision.request_id)
-    agent = target.run.state.agent if target.run else None
+    agent = target.agent
     tool = agent.tool(request.tool) if agent and request else None
 
     def proof_check(decision: HumanDecision, request: PendingRequest) -> str | None:
@@ -179,13 +185,22 @@ COMMANDS: tuple[Command[Any], ...] = (
 )
 
 
+def takes_decisions(workflow_class: _Class) -> _Class:
+    """Add the handlers of `decide` to a workflow class, as `takes_commands` adds all."""
+    return _with_commands(workflow_class, COMMANDS[:1])
+
+
 def takes_commands(workflow_class: _Class) -> _Class:
     """Add the handlers of all commands to a workflow class, beneath `@workflow.defn`.
 
     The handlers are part of the class: handlers that are set in `__init__` would process the signals of the
     first workflow task in the order of their names, and not in the order in which they arrived.
     """
-    for command in COMMANDS:
+    return _with_commands(workflow_class, COMMANDS)
+
+
+def _with_commands(workflow_class: _Class, commands: Sequence[Command[Any]]) -> _Class:
+    for command in commands:
         handlers = _handlers_of(command)
         setattr(workflow_class, command.name, handlers.by_update)
         setattr(workflow_class, f"{command.name}_by_signal", handlers.by_signal)

@@ -1,0 +1,1 @@
+"""Runs of pipelines: the workflow, the interpreter of tasks, and their calls."""

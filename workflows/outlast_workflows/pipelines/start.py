@@ -1,0 +1,92 @@
+"""Opening a pipeline: from the request of a person, or from the state that the run before handed over."""
+
+import json
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
+from outlast.contracts.limits import RunLimits
+from outlast.errors import BadRequest, NoWorker
+from outlast.pipelines.jq.evaluation import LANGUAGE_VERSION
+from outlast.pipelines.requests import parse_pipeline_request
+from outlast.pipelines.tasks import Pipeline
+from outlast.validation import explain
+from outlast_workflows.lookups import Lookup, look_up
+from outlast_workflows.payloads import json_of, result_of
+from outlast_workflows.pipelines.state import CarriedPipeline, PipelineState
+from outlast_workflows.run_start import check_run_id, key_base
+from outlast_workflows.state import InboundState, RunState
+
+
+def restored_pipeline(request: RawValue) -> tuple[PipelineState, InboundState] | None:
+    """Return the state that the run before handed over, or None in the first run of a chain."""
+    info, data = workflow.info(), request.payload.data
+    if info.continued_run_id is None or info.cron_schedule or not _is_carried(data):
+        return None
+    try:
+        carried = CarriedPipeline.model_validate_json(data)
+    except ValidationError as error:
+        raise BadRequest(f"input: is not the state of a pipeline: {explain(error)}") from None
+    except (ArithmeticError, RecursionError, UnicodeError) as error:
+        raise BadRequest(f"input: is not the state of a pipeline: {error}") from None
+    return carried.pipeline_state, carried.inbound
+
+
+def _is_carried(data: bytes) -> bool:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "pipeline_state" in value
+
+
+async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
+    """Return the state of a new run, and its compiled document.
+
+    Raises `BadRequest` for an invalid request or document, and `NoWorker` if its tools cannot be looked up.
+    """
+    check_run_id()
+    data = json_of(request)
+    if data is None:
+        raise BadRequest('input: is required, such as {"pipeline": {…}, "input": {…}}')
+    wanted, pipeline = parse_pipeline_request(data)
+    # The handlers of `decide` and `event` run meanwhile. They change what is not read here.
+    resolved = await _resolve(pipeline)
+    agent = PinnedAgent(
+        name=pipeline.name,
+        instructions="",
+        output_schema={},
+        tools=resolved.tools,
+        route=resolved.route,
+        channels=resolved.channels,
+        keys=resolved.keys,
+        hooks=resolved.hooks,
+    )
+    run = RunState(
+        agent=agent,
+        agent_digest="",
+        limits=RunLimits(),
+        tenant=wanted.tenant,
+        has_search_attributes=resolved.has_search_attributes,
+        has_audience_attribute=resolved.has_audience_attribute,
+        cold=resolved.cold,
+        key_base=key_base(),
+        started_at=workflow.info().start_time,
+        status="acting",
+    )
+    state = PipelineState(
+        run=run, document=wanted.pipeline, language=LANGUAGE_VERSION, raw_input=wanted.input
+    )
+    return state, pipeline
+
+
+async def _resolve(pipeline: Pipeline) -> Resolved:
+    names = ResolveInput(tools=pipeline.tools, agents=pipeline.agents, audiences=pipeline.audiences)
+    lookup = Lookup("resolve_agent", "resolve", f"resolve {pipeline.name}")
+    result = await look_up(lookup, names, within_s=None)
+    try:
+        return result_of(Resolved, result)
+    except ValueError as error:
+        raise NoWorker(f"the lookup of the tools returned an invalid result: {error}") from None
