@@ -9,8 +9,8 @@ import yaml
 from tests.cluster.cluster import Unexpected
 from tests.cluster.model_server import SLOW_S
 from tests.cluster.stand import BUILDS, CHART, RELEASE, Stand
-from tests.deploy.chart import SETS, arguments
-from tests.deploy.crds import GROUPS
+from tests.deploy.kubernetes.chart import SETS, arguments
+from tests.deploy.kubernetes.crds import GROUPS
 
 GENERATE = f"{RELEASE}-generate"
 OLD, NEW = BUILDS

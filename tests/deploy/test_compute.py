@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, arguments
 from tests.deploy.graces import GRACE_S
+from tests.deploy.kubernetes.chart import CHART, arguments
 from tests.deploy.tools import ROOT, run
 
 PAGE = (ROOT / "docs" / "compute.md").read_text()

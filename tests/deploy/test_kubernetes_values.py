@@ -14,8 +14,8 @@ from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSetti
 from pydantic import BaseModel
 
 from outlast.contracts.agents import Leg, Price
-from tests.deploy import chart
-from tests.deploy.chart import BUILD
+from tests.deploy.kubernetes import chart
+from tests.deploy.kubernetes.chart import BUILD
 from tests.deploy.tools import ROOT
 
 CHART_SETS = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, rendered
-from tests.deploy.crds import GROUPS, SCHEMAS, operator_of, problems
+from tests.deploy.kubernetes.chart import CHART, rendered
+from tests.deploy.kubernetes.crds import GROUPS, SCHEMAS, operator_of, problems
 from tests.deploy.tools import ROOT, run
 
 EXAMPLES = ROOT / "deploy" / "kubernetes" / "examples"

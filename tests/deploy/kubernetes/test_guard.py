@@ -8,7 +8,7 @@ import pytest
 from outlast_workers.builds.arguments import add_build_commands
 from outlast_workers.builds.commands import EXIT_DRAINING
 
-from tests.deploy.chart import BUILD, NAMESPACE, SETS, Pod, refusal, rendered
+from tests.deploy.kubernetes.chart import BUILD, NAMESPACE, SETS, Pod, refusal, rendered
 
 HELM_TIMEOUT_S = 300
 """`--timeout` of helm by default, which also bounds hooks."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import NAMESPACE, rendered
-from tests.deploy.crds import SCHEMAS, problems
+from tests.deploy.kubernetes.chart import NAMESPACE, rendered
+from tests.deploy.kubernetes.crds import SCHEMAS, problems
 from tests.deploy.tools import ROOT, run
 
 PAGE = (ROOT / "docs" / "operating.md").read_text()

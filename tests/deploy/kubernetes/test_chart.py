@@ -16,10 +16,10 @@ from outlast_workers.gateway.service import check_tokens
 from outlast_workers.settings import OWN_QUEUES, Settings
 from temporalio.envconfig import ClientConfig
 
-from tests.deploy import chart
-from tests.deploy.chart import BUILD, SETS, Pod, Release, rendered
-from tests.deploy.crds import operator_of
 from tests.deploy.graces import EXIT_S
+from tests.deploy.kubernetes import chart
+from tests.deploy.kubernetes.chart import BUILD, SETS, Pod, Release, rendered
+from tests.deploy.kubernetes.crds import operator_of
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run
 from tests.deploy.vllm import page_engine, starts_as_the_page_says

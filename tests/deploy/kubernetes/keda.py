@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from tests.deploy.strict import Address, Digits, Named, Strict, Types
+from tests.deploy.kubernetes.strict import Address, Digits, Named, Strict, Types
 
 Decimal = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 

@@ -11,8 +11,8 @@ from outlast_workers.demand import http_api, keda_scaler
 from outlast_workers.demand.demand_query import DemandQuery, ParameterNames, Target, parse_query
 from outlast_workers.demand.service import slots_of, watched_targets
 
-from tests.deploy.chart import BUILD, NAMESPACE, SETS, Pod, Release, rendered
-from tests.deploy.keda import PARAMETERS, TRIGGER, speaks_tls
+from tests.deploy.kubernetes.chart import BUILD, NAMESPACE, SETS, Pod, Release, rendered
+from tests.deploy.kubernetes.keda import PARAMETERS, TRIGGER, speaks_tls
 from tests.deploy.settings import loaded
 
 

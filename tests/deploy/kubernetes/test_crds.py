@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.chart import SETS, rendered
-from tests.deploy.crds import (
+from tests.deploy.kubernetes.chart import SETS, rendered
+from tests.deploy.kubernetes.crds import (
     FOLDER,
     READ_AS_ANOTHER,
     SCHEMAS,

@@ -1,6 +1,6 @@
 """The schemas of custom resources, as facts from the CRDs of the operators' own releases.
 
-Each file of `tests/deploy/crds` has the schema of a kind in a version, reduced to the fields that we write.
+Each file of the folder `crds` has the schema of a kind in a version, reduced to the fields that we write.
 Its `source` names repository, version and file. Unknown fields are refused, as the API server refuses them.
 `UNVERIFIED` lists what a schema cannot say.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.deploy.chart import CHART
+from tests.deploy.kubernetes.chart import CHART
 from tests.deploy.tools import ROOT
 
 FOLDER = Path(__file__).parent / "crds"

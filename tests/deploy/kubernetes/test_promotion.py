@@ -6,7 +6,7 @@ from outlast_workers.builds.arguments import add_build_commands, plan_of
 from outlast_workers.builds.commands import EXIT_STOPPED
 from outlast_workers.builds.plan import Gate
 
-from tests.deploy.chart import BUILD, Pod, rendered
+from tests.deploy.kubernetes.chart import BUILD, Pod, rendered
 
 
 def promotion_of(*options: str, tag: str = BUILD) -> Pod:

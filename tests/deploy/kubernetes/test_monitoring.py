@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, NAMESPACE, SETS, VALUES, rendered
-from tests.deploy.crds import problems
+from tests.deploy.kubernetes.chart import CHART, NAMESPACE, SETS, VALUES, rendered
+from tests.deploy.kubernetes.crds import problems
 from tests.deploy.test_observability import METRICS, names_in
 from tests.deploy.tools import ROOT
 

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from outlast_workers.settings import Settings, load_settings
 
-from tests.deploy.arm import evaluated
 from tests.deploy.graces import EXIT_S, fits
 from tests.deploy.placeholders import BUILD_ID
+from tests.deploy.serverless.arm import evaluated
 from tests.deploy.settings import loaded
 from tests.deploy.tools import ROOT, run_python
 
