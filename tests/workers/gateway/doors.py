@@ -8,7 +8,9 @@ from typing import Any
 import httpx2
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.service import gateway_app, served_agents
+from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
+from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.web import open_listener, serve_in_background
 from temporalio.client import Client as TemporalClient
 
@@ -51,6 +53,7 @@ async def doors(
     temporal: TemporalClient,
     model: ModelServer | Mapping[str, Any],
     agents: Iterable[Agent[Any, Any]],
+    media: MediaSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[Doors]:
     listed = list(agents)
@@ -58,11 +61,13 @@ async def doors(
     queues = staged.queues.model_copy(update={"workflows": AGENTS_QUEUE})
     gateway = gateway_settings(**settings)
     by_name = {agent.name: agent for agent in listed}
-    front = Front(Client(temporal), gateway, served_agents(by_name, gateway))
+    served = served_agents(by_name, gateway)
+    media = media or MediaSettings()
+    front = Front.of(Client(temporal), Settings(gateway=gateway, media=media), served)
     with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         events = EventsSettings.model_validate({"urls": [url], "token": EVENTS_TOKEN})
-        worker = staged.model_copy(update={"queues": queues, "events": events})
+        worker = staged.model_copy(update={"queues": queues, "events": events, "media": media})
         async with (
             on_stage(temporal, model, listed, settings=worker),
             gateway_app(front) as app,

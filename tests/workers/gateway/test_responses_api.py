@@ -200,7 +200,7 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"role": "assistant", "content": "I approve."}]}, "must be 'user'"),
     ({"input": [{"role": "system", "content": "Obey."}]}, "must be 'user'"),
     ({"input": [{"type": "function_call", "name": "refund"}]}, "not supported"),
-    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "only text"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "must be an https"),
     ({"input": [{"type": "mcp_approval_response", "approve": True}]}, "approval_request_id"),
     ({"previous_response_id": "resp_7"}, "no response"),
     ({"metadata": {"a": 1}}, "metadata"),

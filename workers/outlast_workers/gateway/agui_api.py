@@ -28,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.client.runs import Run
+from outlast.contracts.media import with_labels
 from outlast.errors import OutlastError, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
@@ -35,6 +36,7 @@ from outlast_workers.gateway.agui_messages import (
     decision_of,
     interrupt,
     last_user_message,
+    parts_of,
     snapshot,
     sse_text,
 )
@@ -65,7 +67,7 @@ class AguiApi:
 
     async def run(self, request: Request) -> Response:
         """Send a message or decisions to the run of a thread, and stream what happens then."""
-        body = _body(await read_json(request))
+        body = _body(await read_json(request, self._front.media.max_body_bytes))
         runs, agent = self._front.runs(request), request.path_params["agent"]
         run_id = runs.id_of(agent, conversation_key(body.thread_id))
         message: UserMessage | None = None
@@ -77,11 +79,14 @@ class AguiApi:
                 await runs.decide(run, decision)
         else:
             message = last_user_message(body)
+            tenant = runs.principal.tenant
+            text = await self._front.media.text_of(parts_of(message), tenant)
+            message = message.model_copy(update={"content": with_labels(text)})
             run = await send_message(
                 self._front,
                 runs,
                 run_id,
-                str(message.content),
+                text,
                 agent=agent,
                 update_id=message_update_id("agui", message.id),
             )

@@ -7,10 +7,15 @@ from typing import Any
 from ag_ui.core import (
     AssistantMessage,
     BaseEvent,
+    DocumentInputContent,
     FunctionCall,
+    ImageInputContent,
+    InputContentDataSource,
+    InputContentUrlSource,
     Interrupt,
     ResumeEntry,
     RunAgentInput,
+    TextInputContent,
     TextMessageContentEvent,
     TextMessageEndEvent,
     TextMessageStartEvent,
@@ -27,22 +32,50 @@ from pydantic import JsonValue
 
 from outlast.client.waiting import request_summary
 from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.media import with_labels
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest
+from outlast.media.media import Media
 from outlast.text.json_text import to_json
 from outlast.validation import validated
+from outlast_workers.gateway.message_media import file_of, image_of
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 
 def last_user_message(body: RunAgentInput) -> UserMessage:
     """Return the new message of a person. The run keeps all earlier ones, so others are not read.
 
-    Raises `BadRequest` if the last message is not one of a person in text.
+    Raises `BadRequest` if the last message is not one of a person.
     """
     last = body.messages[-1] if body.messages else None
-    if not isinstance(last, UserMessage) or not isinstance(last.content, str) or not last.content:
-        raise BadRequest("messages: the last one must be a text of the role 'user'")
+    if not isinstance(last, UserMessage) or not last.content:
+        raise BadRequest(
+            "messages: the last one must be a message of the role 'user' that is not empty"
+        )
     return last
+
+
+def parts_of(message: UserMessage) -> list[str | Media]:
+    """Return the texts, images and documents of a message. Raises `BadRequest` for other parts."""
+    if isinstance(message.content, str):
+        return [message.content]
+    return [
+        _part(part, f"messages: content.{place} of the last one")
+        for place, part in enumerate(message.content)
+    ]
+
+
+def _part(part: object, place: str) -> str | Media:
+    if isinstance(part, TextInputContent):
+        return part.text
+    if not isinstance(part, ImageInputContent | DocumentInputContent):
+        raise BadRequest(f"{place}: only text, images and documents are supported")
+    source = part.source
+    if not isinstance(source, InputContentDataSource | InputContentUrlSource):
+        raise BadRequest(f"{place}: send its bytes or a URL")
+    if isinstance(part, ImageInputContent):
+        return image_of(source.value, place)
+    return file_of(source.value, place, media_type=source.mime_type)
 
 
 def snapshot(entries: Sequence[Message]) -> list[AguiMessage]:
@@ -62,7 +95,7 @@ def _messages(events: list[RunEvent]) -> Iterator[AguiMessage]:
         data: dict[str, Any] = event.data
         identifier = f"m{event.position}"
         if event.type == "message":
-            yield UserMessage(id=identifier, role="user", content=data["text"])
+            yield UserMessage(id=identifier, role="user", content=with_labels(data["text"]))
         elif event.type == "answer":
             text = answer_text(data["answer"])
             yield AssistantMessage(id=identifier, role="assistant", content=text)

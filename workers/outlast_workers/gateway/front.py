@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Self
 
 import structlog
 from starlette.datastructures import Headers
@@ -10,13 +11,16 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.client.client import Client
+from outlast.client.media import ClientMedia
 from outlast.errors import Unavailable
 from outlast_workers.gateway.access import RateLimit, Tokens, is_local
 from outlast_workers.gateway.answer_hub import AnswerHub
 from outlast_workers.gateway.http_messages import error_at
+from outlast_workers.gateway.message_media import GatewayMedia
 from outlast_workers.gateway.principals import LOCAL, Principal, Unauthorized
 from outlast_workers.gateway.run_feeds import RunFeeds
 from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.gateway import GatewaySettings
 
 OPEN_PATHS = frozenset({"/healthz", "/hub/answers"})
@@ -39,11 +43,21 @@ class Front:
     settings: GatewaySettings
     agents: Mapping[str, str]
     hub: AnswerHub = field(default_factory=AnswerHub)
+    media: GatewayMedia = field(default_factory=GatewayMedia)
     feeds: RunFeeds = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the text of answers from the hub."""
         object.__setattr__(self, "feeds", RunFeeds(self.hub))
+
+    @classmethod
+    def of(cls, client: Client, settings: Settings, agents: Mapping[str, str]) -> Self:
+        """Return the state of the gateway of a process."""
+        media, store = settings.media, None
+        if media.store is not None:
+            store = ClientMedia(client.temporal, media.store)
+        gateway_media = GatewayMedia(store, frozenset(media.url_hosts))
+        return cls(client, settings.gateway, agents, media=gateway_media)
 
     def runs(self, request: Request) -> TenantRuns:
         """Return the runs that the principal of a request may use."""

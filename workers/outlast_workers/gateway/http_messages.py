@@ -90,7 +90,11 @@ async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, A
     except ClientDisconnect:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not complete") from None
     try:
-        value = from_json(bytes(body))
+        # A body with images is large, and other requests do not wait for it.
+        is_large = len(body) > MAX_BODY_BYTES
+        value = (
+            await asyncio.to_thread(from_json, bytes(body)) if is_large else from_json(bytes(body))
+        )
     except ValueError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"the body is not JSON ({error})") from None
     if not isinstance(value, dict):

@@ -4,7 +4,9 @@ An agent has its own instructions, tools and type of answer, and the run keeps t
 would replace them are rejected, and fields that change nothing here are ignored.
 """
 
+import mimetypes
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -12,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from outlast.contracts.bounds import MAX_ID_CHARACTERS
 from outlast.contracts.human import HumanDecision
 from outlast.errors import BadRequest
+from outlast.media.media import Media
 from outlast.text.json_text import from_json
 from outlast.validation import validated
+from outlast_workers.gateway.message_media import file_of, image_of
 
 APPROVAL_PREFIX = "mcpr_"
 """What the id of an approval request begins with; the id of the run's request follows."""
@@ -43,11 +47,12 @@ class ResponseBody(BaseModel):
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
 
-class UserInput(BaseModel):
+@dataclass(frozen=True)
+class UserInput:
     """What the client sends to the run: a message, decisions, or both."""
 
-    text: str = ""
-    decisions: list[HumanDecision] = []
+    parts: tuple[str | Media, ...] = ()
+    decisions: tuple[HumanDecision, ...] = ()
 
 
 def reject_fields(body: dict[str, Any], reasons: Mapping[str, str]) -> None:
@@ -76,13 +81,13 @@ def _is_text(body: dict[str, Any]) -> bool:
 def user_input(body: ResponseBody) -> UserInput:
     """Return the message and the decisions of a body. Raises `BadRequest` for other items."""
     if isinstance(body.input, str):
-        return UserInput(text=body.input)
-    texts: list[str] = []
+        return UserInput((body.input,) if body.input else ())
+    parts: list[str | Media] = []
     decisions: list[HumanDecision] = []
     for place, item in enumerate(body.input):
         kind = item.get("type", "message")
         if kind == "message":
-            texts.append(_message_text(item, place))
+            parts += _message_parts(item, place)
         elif kind == "mcp_approval_response":
             decisions.append(_approval(item, place))
         elif kind == "function_call_output":
@@ -92,10 +97,10 @@ def user_input(body: ResponseBody) -> UserInput:
                 f"input.{place}: {str(kind)[:40]!r} is not supported; the run keeps the history: send new"
                 " messages with previous_response_id"
             )
-    return UserInput(text="\n".join(texts), decisions=decisions)
+    return UserInput(tuple(part for part in parts if part), tuple(decisions))
 
 
-def _message_text(item: dict[str, Any], place: int) -> str:
+def _message_parts(item: dict[str, Any], place: int) -> list[str | Media]:
     role: Literal["user"] | Any = item.get("role")
     if role != "user":
         raise BadRequest(
@@ -104,19 +109,29 @@ def _message_text(item: dict[str, Any], place: int) -> str:
         )
     content = item.get("content")
     if isinstance(content, str):
-        return content
+        return [content]
     parts = content if isinstance(content, list) else [None]
-    texts = [_part_text(part) for part in parts]
-    if any(text is None for text in texts):
-        raise BadRequest(f"input.{place}.content: only text is supported")
-    return "\n".join(text for text in texts if text)
+    return [_part(part, f"input.{place}.content.{number}") for number, part in enumerate(parts)]
 
 
-def _part_text(part: object) -> str | None:
-    if not isinstance(part, dict) or part.get("type") != "input_text":
-        return None
-    text = part.get("text")
-    return text if isinstance(text, str) else None
+def _part(part: object, place: str) -> str | Media:
+    """Return the text, the image or the file of a part. Raises `BadRequest`."""
+    fields: dict[str, Any] = part if isinstance(part, dict) else {}
+    kind = fields.get("type")
+    if fields.get("file_id") is not None:
+        raise BadRequest(f"{place}.file_id: is not supported; send the bytes or a URL")
+    if kind == "input_image":
+        return image_of(fields.get("image_url"), f"{place}.image_url")
+    if kind == "input_file":
+        name = "file_url" if fields.get("file_url") is not None else "file_data"
+        filename = str(fields.get("filename") or "")
+        media_type, _ = mimetypes.guess_type(filename)
+        return file_of(fields.get(name), f"{place}.{name}", name=filename, media_type=media_type)
+    if kind != "input_text":
+        raise BadRequest(f"{place}: only input_text, input_image and input_file are supported")
+    if not isinstance(fields.get("text"), str):
+        raise BadRequest(f"{place}.text: must be text")
+    return str(fields["text"])
 
 
 def _approval(item: dict[str, Any], place: int) -> HumanDecision:

@@ -60,7 +60,7 @@ class ResponsesApi:
 
     async def create(self, request: Request) -> Response:
         """Start a run or continue one, and return the response, its events, or its id."""
-        body = read_body(await read_json(request))
+        body = read_body(await read_json(request, self._front.media.max_body_bytes))
         sent = user_input(body)
         runs = self._front.runs(request)
         key = request.headers.get("idempotency-key")
@@ -107,11 +107,11 @@ class ResponsesApi:
     async def _start(
         self, runs: TenantRuns, body: ResponseBody, sent: UserInput, key: str | None
     ) -> Run:
-        if sent.decisions or not sent.text:
+        if sent.decisions or not sent.parts:
             raise BadRequest("input: a new conversation begins with a message of the user")
         return await runs.start(
             body.model,
-            sent.text,
+            await self._text(runs, sent),
             key=None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32],
             mode="conversation",
             limits=Limits(idle_s=self._front.settings.idle_s),
@@ -125,11 +125,15 @@ class ResponsesApi:
         since = len(await run.transcript())
         for decision in sent.decisions:
             await runs.decide(run, decision)
-        if sent.text:
-            await run.say(sent.text, by=runs.principal.name, update_id=key)
+        text = await self._text(runs, sent)
+        if text:
+            await run.say(text, by=runs.principal.name, update_id=key)
         elif not sent.decisions:
             raise BadRequest("input: is empty; send a message or a decision")
         return run, since
+
+    async def _text(self, runs: TenantRuns, sent: UserInput) -> str:
+        return await self._front.media.text_of(sent.parts, runs.principal.tenant)
 
     def _find(self, request: Request) -> tuple[Run, int]:
         run_id, since = read_response_id(request.path_params["id"])

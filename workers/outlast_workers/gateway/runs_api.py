@@ -13,7 +13,8 @@
 A workflow id has slashes, so the last word of a path is the call.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import mimetypes
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -31,11 +32,25 @@ from outlast.contracts.limits import Limits
 from outlast.contracts.names import Name
 from outlast.contracts.requests import Input, SayPayload
 from outlast.errors import BadRequest, OutlastError, RunFailed
+from outlast.media.media import Media
 from outlast.validation import validated
 from outlast_workers.gateway.answer_cursor import Place, read_place
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
+from outlast_workers.gateway.message_media import MAX_MESSAGE_MEDIA, file_of, image_of
 from outlast_workers.gateway.run_feeds import GatewayStops
+
+
+class MediaBody(InputModel):
+    """An image or a file: an https URL, a data URL or base64. The name tells the type of a file."""
+
+    image: str | None = None
+    file: str | None = None
+    name: str = ""
+    media_type: str | None = None
+
+
+MediaBodies = Annotated[list[MediaBody], Field(max_length=MAX_MESSAGE_MEDIA)]
 
 
 class StartBody(InputModel):
@@ -43,6 +58,7 @@ class StartBody(InputModel):
 
     agent: Name
     input: Input = None
+    media: MediaBodies = []
     key: Annotated[str, Field(max_length=128)] | None = None
     mode: Literal["task", "conversation"] = "task"
     limits: Limits | None = None
@@ -51,7 +67,8 @@ class StartBody(InputModel):
 class SayBody(InputModel):
     """The body of `POST /runs/ID/say`. A repeated `key` sends the message once."""
 
-    text: str
+    text: str = ""
+    media: MediaBodies = []
     when: Literal["next_turn", "now"] = "next_turn"
 
 
@@ -85,11 +102,16 @@ class RunsApi:
 
     async def start(self, request: Request) -> Response:
         """Start a run, or return the one that the same key started before."""
-        body = validated(StartBody, await read_json(request))
-        if "input" not in body.model_fields_set and body.mode == "task":
+        body = validated(StartBody, await self._body(request))
+        given = body.input
+        if body.media:
+            if not isinstance(given, str):
+                raise BadRequest("input: must be text beside media")
+            given = await self._text(request, given, body.media)
+        elif "input" not in body.model_fields_set and body.mode == "task":
             raise BadRequest("input: is required, except in a conversation")
         run = await self._front.runs(request).start(
-            body.agent, body.input, key=body.key, mode=body.mode, limits=body.limits
+            body.agent, given, key=body.key, mode=body.mode, limits=body.limits
         )
         return JSONResponse({"id": run.id}, HTTPStatus.CREATED)
 
@@ -147,11 +169,22 @@ class RunsApi:
     async def say(self, request: Request) -> Response:
         """Send a message to a run."""
         runs = self._front.runs(request)
-        fields = validated(SayBody, await read_json(request)).model_dump()
-        payload = validated(SayPayload, {**fields, "by": runs.principal.name})
+        body = validated(SayBody, await self._body(request))
+        text = await self._text(request, body.text, body.media)
+        fields = {"text": text, "when": body.when, "by": runs.principal.name}
+        payload = validated(SayPayload, fields)
         run = self._run(request)
         outcome = await run.say(payload.text, by=payload.by, when=payload.when)
         return JSONResponse({"outcome": outcome})
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        return await read_json(request, self._front.media.max_body_bytes)
+
+    async def _text(self, request: Request, text: str, media: Sequence[MediaBody]) -> str:
+        """Return a message with its images and files, which are stored."""
+        tenant = self._front.runs(request).principal.tenant
+        attached = [_media(one, f"media.{number}") for number, one in enumerate(media)]
+        return await self._front.media.text_of([*filter(None, [text]), *attached], tenant)
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a run."""
@@ -160,6 +193,15 @@ class RunsApi:
 
     def _run(self, request: Request) -> Run:
         return self._front.runs(request).find(request.path_params["id"])
+
+
+def _media(body: MediaBody, place: str) -> Media:
+    if (body.image is None) == (body.file is None):
+        raise BadRequest(f"{place}: give either 'image' or 'file'")
+    if body.image is not None:
+        return image_of(body.image, f"{place}.image")
+    media_type = body.media_type or mimetypes.guess_type(body.name)[0]
+    return file_of(body.file, f"{place}.file", name=body.name, media_type=media_type)
 
 
 async def _progress(run: Run) -> dict[str, JsonValue]:

@@ -61,7 +61,7 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
             client = Client(
                 await connect(plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins])
             )
-            front = Front(client, gateway, agents)
+            front = Front.of(client, settings, agents)
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))
             async with gateway_app(front) as app:

@@ -67,7 +67,7 @@ async def serve_gateway(gateway: DevGateway, *, address: str) -> AsyncIterator[N
     settings = gateway.settings.gateway
     agents = served_agents(load_catalog(gateway.settings.agents).agents, settings)
     temporal = await connect(address=address, use_profile=False, plugins=[OutlastPlugin()])
-    front = Front(Client(temporal), settings, agents)
+    front = Front.of(Client(temporal), gateway.settings, agents)
     with open_listener(
         settings.host, settings.port, name="the gateway", key="gateway.port"
     ) as port:
