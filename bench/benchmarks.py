@@ -10,6 +10,7 @@ from bench.measure import Bench, Timed, actions_of, bench, history_size
 from bench.recovery import KILLED_AFTER_S
 from bench.recovery import recovery as recovery_after
 from bench.scaling import scaling as scaled
+from bench.streaming import streaming as streamed
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio
 from bench.tracing import tracing as traced
@@ -298,6 +299,16 @@ async def tracing(options: Options) -> list[Table]:
     return await traced(turns=options.turns_or(30, 10), rounds=options.choose(20, 3))
 
 
+async def streaming(options: Options) -> list[Table]:
+    """Measure the text of answers, from a worker's push through a gateway to its subscribers."""
+    return await streamed(
+        runs=options.choose(100, 10),
+        tokens=options.choose(500, 50),
+        subscribers=options.choose(1_000, 50),
+        reconnects=options.choose(50, 5),
+    )
+
+
 BENCHMARKS = {
     "history": history,
     "latency": latency,
@@ -308,4 +319,5 @@ BENCHMARKS = {
     "waiting": waiting,
     "scaling": scaling,
     "tracing": tracing,
+    "streaming": streaming,
 }

@@ -78,9 +78,10 @@ def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
             f"{call}: the run cannot go on for now ({reason}): check its workers, then repeat"
             " the call"
         )
-    if error.status in _INVALID:
+    has_no_worker = "no poller" in reason  # the server's words for a queue without workers
+    if error.status in _INVALID and not has_no_worker:
         return BadRequest(f"{call}: the Temporal server rejects the request: {reason}")
-    is_query = call in _QUERIES and error.status in _AWAY
+    is_query = call in _QUERIES and (error.status in _AWAY or has_no_worker)
     if is_query and (error.status is not RPCStatusCode.UNAVAILABLE or "worker" in reason):
         return Unavailable(
             f"no worker answers for the run {run_id!r}: is one running that serves its task queue?"

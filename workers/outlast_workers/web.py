@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from outlast.errors import NotReady
 
 MAX_CONNECTIONS = 500
-"""Open connections of one server. Further ones are closed at once."""
+"""Open connections of a server that sets no other number. Further ones are closed at once."""
 
 MAX_HEAD_BYTES = 16_384
 """Bytes of the line and the headers of a request."""
@@ -34,12 +34,13 @@ IDLE_TIMEOUT_S = 5
 class BoundedConnection(H11Protocol):
     """A connection of uvicorn that ends if it does not send a whole request in time."""
 
+    max_connections = MAX_CONNECTIONS
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start the time for the first request, or close the connection if there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.max_connections:
             transport.abort()
             return
         self._start_timer()
@@ -107,12 +108,13 @@ async def serve(
     *,
     stop: asyncio.Event,
     tls: ssl.SSLContext | None = None,
+    max_connections: int | None = None,
 ) -> None:
     """Serve until `stop` is set, then complete the requests in flight. With `tls`, serve HTTPS."""
     # No access log, because links may be secrets.
     config = uvicorn.Config(
         app,
-        http=BoundedConnection,
+        http=_connections(max_connections or MAX_CONNECTIONS),
         ws="none",
         log_config=None,
         # A warning for each invalid request would let clients fill the log.
@@ -135,6 +137,15 @@ async def serve(
         stopping.cancel()
         server.should_exit = True
     await serving
+
+
+def _connections(most: int) -> type[BoundedConnection]:
+    """Return a protocol whose server has at most so many connections: uvicorn takes only a class."""
+
+    class Connection(BoundedConnection):
+        max_connections = most
+
+    return Connection
 
 
 @asynccontextmanager

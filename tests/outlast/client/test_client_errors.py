@@ -183,6 +183,13 @@ async def test_a_query_without_a_worker_says_so(call: str, status: RPCStatusCode
         await CALLS[call](run)
 
 
+async def test_a_queue_whose_workers_ended_is_no_fault_of_the_request() -> None:
+    reason = "no poller seen for task queue recently, worker may be down"
+    for call in ("progress", "transcript"):
+        with pytest.raises(Unavailable, match="no worker answers for the run"):
+            await CALLS[call](run_that_raises(rpc(RPCStatusCode.FAILED_PRECONDITION, reason)))
+
+
 async def test_beyond_the_updates_of_a_run_a_signal_is_the_way() -> None:
     with pytest.raises(BadRequest, match="send 'decide' as a signal"):
         await run_that_raises(rpc(RPCStatusCode.FAILED_PRECONDITION, UPDATES_LIMIT)).approve("1.1")

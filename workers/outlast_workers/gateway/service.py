@@ -65,7 +65,12 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))
             async with gateway_app(front) as app:
-                await serve(telemetry.with_spans(app), listener, stop=stop)
+                await serve(
+                    telemetry.with_spans(app),
+                    listener,
+                    stop=stop,
+                    max_connections=gateway.max_connections,
+                )
             stopping.cancel()
         log.info("gateway.stopped")
     finally:

@@ -132,6 +132,8 @@ class GatewaySettings(InputModel):
     """Origins of web pages that may use the gateway (CORS)."""
     requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     """Requests of one principal in a minute."""
+    max_connections: int = Field(default=2_000, ge=1, le=100_000)
+    """Open connections. Each client that follows a run keeps one open."""
     idle_s: float = Field(default=3_600, gt=0, le=MAX_SETTING_S)
     """Seconds that a conversation of `/v1` waits for the next message before it ends."""
 
