@@ -65,7 +65,7 @@ async def reports_of(
                 values[report["step"]] = report["value"]
                 for gate in gates.get(report["step"], ()):
                     gate.set()
-            assert await process.wait() == 0, (values, (await errors).decode())
+            assert await process.wait() == 0, (values, (await errors).decode()[-2_000:])
     finally:
         if process.returncode is None:
             process.kill()
@@ -89,4 +89,19 @@ async def test_chat_of_the_ai_sdk(temporal: TemporalClient) -> None:
     assert values["story"] == values["again"] == STORY
     assert "refunded 8" in values["refund"]
     assert values["end"] == "Red."
+    assert "done" in values
+
+
+async def test_http_agent_of_ag_ui(temporal: TemporalClient) -> None:
+    more = Flag()
+    steps: list[Step] = [
+        writing(PIECES, gates=gate_after(2, more)),
+        call("refund", order_id="7"),
+        answer("Done."),
+    ]
+    async with doors(temporal, ScriptedModel(steps), [helper]) as gateway:
+        values = await reports_of("agui.mjs", gateway, {"resumed": [more]})
+    assert values["story"] == STORY
+    assert "refunded 8" in values["refund"]
+    assert values["end"] == "Done."
     assert "done" in values

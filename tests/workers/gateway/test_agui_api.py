@@ -73,6 +73,23 @@ async def test_a_repeated_message_is_sent_once(temporal: TemporalClient) -> None
         assert len(model.prompts) == 1
 
 
+async def test_a_client_that_lost_the_stream_asks_again(temporal: TemporalClient) -> None:
+    model = ScriptedModel([answer("Hello.")])
+    async with doors(temporal, model, [guide]) as gateway:
+        first = await sent(gateway, threadId="lost", messages=[user("u1", "Hi")])
+        for kept in (
+            1,
+            2,
+        ):  # with the message of the person as the last one, or with a part of the answer
+            shown = [each.model_dump(by_alias=True) for each in first[-2].messages[:kept]]
+            events = await sent(gateway, threadId="lost", messages=shown)
+            assert events[-2].messages[-1].content == "Hello."
+        assert len(model.prompts) == 1
+        async with gateway.client() as client:
+            body = {"threadId": "none", "runId": "r", "messages": [user("m1", "Hi")]}
+            assert (await client.post("/agui/guide", json=body)).status_code == 404
+
+
 async def test_an_approval_is_an_interrupt_with_edited_arguments(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("refund", order_id="7"), answer("Done.")])
     async with doors(temporal, model, [desk]) as gateway:

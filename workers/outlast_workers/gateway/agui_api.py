@@ -35,6 +35,7 @@ from outlast_workers.gateway.agui_messages import (
     MessageWriter,
     decision_of,
     interrupt,
+    is_known,
     last_user_message,
     parts_of,
     snapshot,
@@ -77,6 +78,9 @@ class AguiApi:
             decisions = [decision_of(entry, pending) for entry in body.resume]
             for decision in decisions:
                 await runs.decide(run, decision)
+        elif is_known(body):
+            run = runs.find(run_id)
+            await runs.status(run)
         else:
             message = last_user_message(body)
             tenant = runs.principal.tenant

@@ -1,6 +1,7 @@
 """AG-UI's forms of a conversation: its messages, the calls of tools, and requests as interrupts."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,6 +41,14 @@ from outlast.text.json_text import to_json
 from outlast.validation import validated
 from outlast_workers.gateway.message_media import file_of, image_of
 from outlast_workers.gateway.run_events import EventReader, RunEvent
+
+_OF_SNAPSHOT = re.compile("m[0-9]{1,9}")
+"""An id that `snapshot` gives."""
+
+
+def is_known(body: RunAgentInput) -> bool:
+    """Return whether the last message is one of a snapshot: the client has lost the stream."""
+    return bool(body.messages and _OF_SNAPSHOT.fullmatch(body.messages[-1].id))
 
 
 def last_user_message(body: RunAgentInput) -> UserMessage:
