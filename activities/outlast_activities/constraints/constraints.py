@@ -335,9 +335,10 @@ class _Division:
             kept.setdefault("additionalProperties", True)
         if kept.get("items") is False and (self.engine not in VLLM or "prefixItems" not in kept):
             kept = without_rest(kept, {key: value for key, value in kept.items() if key != "items"})
-        counted = {"minItems", "maxItems"} & kept.keys()
-        if (self.engine in VLLM) if "prefixItems" in kept else counted:
-            # xgrammar knows no items otherwise, and gives only the empty list.
+        is_list = "array" in types_of_node(kept) or "prefixItems" in kept
+        counted = "prefixItems" not in kept and {"minItems", "maxItems"} & kept.keys()
+        if (self.engine in VLLM and is_list) or counted:
+            # xgrammar often knows no items otherwise, and gives only the empty list.
             kept.setdefault("items", {})
         is_empty = "object" in types_of_node(kept) and not kept.get("properties")
         if self.engine == "outlines" and is_empty and kept.get("additionalProperties") is False:

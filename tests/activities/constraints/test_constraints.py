@@ -23,6 +23,8 @@ LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")
 NO_MULTIPLES: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "guidance")
 PLAIN: tuple[Engine, ...] = ("auto", "xgrammar", "outlines", "llama.cpp")
 READERS: tuple[Engine, ...] = tuple(one for one in ENGINES if one != "openai")
+VLLM: tuple[Engine, ...] = ("auto", "xgrammar", "guidance")
+NOT_VLLM: tuple[Engine, ...] = tuple(one for one in ENGINES if one not in VLLM)
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
@@ -122,10 +124,28 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
             LOCAL,
         ),
         (
+            {"type": ["array", "object"], "additionalProperties": True},
+            {"type": ["array", "object"], "additionalProperties": True, "items": {}},
+            (),
+            ("auto", "xgrammar", "guidance"),
+        ),
+        (
+            {"type": ["string", "array"], "format": "uri"},
+            {"type": ["string", "array"], "format": "uri", "items": {}},
+            (),
+            ("auto", "xgrammar"),
+        ),
+        (
             {"type": "array", "properties": {"a": TEXT}, "required": ["a"]},
             {"type": "array"},
             ("properties", "required"),
-            ENGINES,
+            NOT_VLLM,
+        ),
+        (
+            {"type": "array", "properties": {"a": TEXT}, "required": ["a"]},
+            {"type": "array", "items": {}},
+            ("properties", "required"),
+            VLLM,
         ),
         (
             {"properties": {"a": {}}, "required": ["a", "b"]},
@@ -136,7 +156,18 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
                 ]
             },
             (),
-            LOCAL,
+            ("llama.cpp",),
+        ),
+        (
+            {"properties": {"a": {}}, "required": ["a", "b"]},
+            {
+                "anyOf": [
+                    {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a", "b"]},
+                    {"type": ["string", "number", "boolean", "null", "array"], "items": {}},
+                ]
+            },
+            (),
+            ("auto", "xgrammar"),
         ),
         (
             {"type": "object", "properties": {"a": TEXT}, "minProperties": 1},
@@ -217,7 +248,8 @@ def test_what_every_engine_knows_is_left_as_it_is(schema: dict[str, Any], engine
         ),
         ({**TEXT, "maxLength": MAX_LENGTH + 1}, TEXT, ("maxLength",), ENGINES),
         ({"minLength": 2}, {}, ("minLength",), ENGINES),
-        ({"type": "array", "uniqueItems": True}, {"type": "array"}, ("uniqueItems",), ENGINES),
+        ({"type": "array", "uniqueItems": True}, {"type": "array"}, ("uniqueItems",), NOT_VLLM),
+        ({"type": "array"}, {"type": "array", "items": {}}, (), VLLM),
         (
             {"type": "array", "items": TEXT, "maxItems": MAX_ITEMS + 1},
             {"type": "array", "items": TEXT},
