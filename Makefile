@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench keywords validity schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench choosing keywords validity schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,9 @@ lock: ## write the hashes of requirements/ anew, after a change of requirements/
 
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 	$(BIN)/python -m bench $(or $(ARGS),all)
+
+choosing: setup ## write the positions on published claims into docs/choosing.md anew
+	$(BIN)/python -m outlast_workers.plan.choosing_page docs/choosing.md
 
 keywords: setup ## measure which keywords each engine enforces; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines $(ARGS)

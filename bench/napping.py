@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -15,6 +16,9 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 TASK_QUEUE = "naps"
 WORKFLOW_QUEUE = "nappers"
+
+POLLS_AT = "polls at "
+"""How the line begins in which a process says when it began to poll, by the clock of the machine."""
 
 LONGEST = timedelta(minutes=5)
 
@@ -61,6 +65,7 @@ async def _run(options: argparse.Namespace) -> None:
         deployment_config=_version(options.version),
     )
     running = asyncio.create_task(worker.run())
+    print(f"{POLLS_AT}{time.monotonic()}", flush=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await running

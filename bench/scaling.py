@@ -27,7 +27,7 @@ from outlast_workers.local.servers import ChildProcess
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
+from bench.napping import POLLS_AT, TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from bench.plot import drawn
 from bench.processes import LOGS, temporal_server
 from bench.tables import Cell, Table
@@ -114,6 +114,8 @@ class Scaler:
     scaled_in: int = 0
     wanted: deque[tuple[float, int]] = field(default_factory=deque)
     samples: list[tuple[float, int, int, int]] = field(default_factory=list)
+    started: list[tuple[float, ChildProcess]] = field(default_factory=list)
+    """Every worker process, with the time of its start."""
     _costs: dict[str, int | None] = field(default_factory=dict)
     _active_at: float = 0.0
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
@@ -138,6 +140,15 @@ class Scaler:
                 hpa_at = now + HPA_SYNC_S
                 await self._to(self._recommended(policy.metric(reading), now))
             await asyncio.sleep(0.25)
+
+    def starts_s(self) -> list[float]:
+        """Return what the workers took until they polled, longer than their cold start."""
+        return [
+            float(line.removeprefix(POLLS_AT)) - began - COLD_START_S
+            for began, child in self.started
+            for line in child.log_file.read_text().splitlines()
+            if line.startswith(POLLS_AT)
+        ]
 
     async def _activate(self, metric: int, now: float) -> None:
         if metric > 0:
@@ -185,6 +196,7 @@ class Scaler:
         named = [*AS_A_POD, name] if self.policy.sets_costs else []
         command = ["/usr/bin/env", f"TEMPORAL_ADDRESS={self.address}", *named, sys.executable]
         child = ChildProcess(name, [*command, "-m", "bench.napping", *words], log_dir=LOGS)
+        self.started.append((time.monotonic(), child))
         await child.start(_at_once)
         self.stack.push_async_callback(child.stop)
         return child
@@ -234,6 +246,7 @@ class Outcome:
     scaled_in: int
     most: int
     samples: list[tuple[float, int, int, int]]
+    starts_s: list[float]
 
     @property
     def interrupted(self) -> int:
@@ -275,7 +288,7 @@ async def simulate(policy: Policy, phases: Sequence[Phase]) -> Outcome:
         for end in ends:
             end.cancel()
         await asyncio.gather(*(nap.count() for nap in naps))
-        return Outcome(naps, scaler.scaled_in, scaler.most, scaler.samples)
+        return Outcome(naps, scaler.scaled_in, scaler.most, scaler.samples, scaler.starts_s())
 
 
 async def _arrivals(client: Client, phase: Phase) -> AsyncIterator[Nap]:
@@ -333,7 +346,7 @@ async def scaling(*, quick: bool) -> list[Table]:
         ),
         Table(
             "Burst (seconds of the real scale)",
-            ["scaled by", "activities", "mean wait s", "longest wait s", "most workers"],
+            ["scaled by", "activities", "mean wait s", "longest wait s", "most workers", "start s"],
             [_burst_row(name, one) for name, one in bursting.items()],
         ),
     ]
@@ -346,7 +359,8 @@ def _scale_in_row(name: str, one: Outcome) -> list[Cell]:
 
 def _burst_row(name: str, one: Outcome) -> list[Cell]:
     mean_s, longest_s = fmean(one.waits_s) * FASTER, max(one.waits_s) * FASTER
-    return [name, len(one.naps), round(mean_s), round(longest_s), one.most]
+    start_s = fmean(one.starts_s) * FASTER if one.starts_s else math.nan
+    return [name, len(one.naps), round(mean_s), round(longest_s), one.most, round(start_s)]
 
 
 async def _outcomes(policies: dict[str, Policy], phases: Sequence[Phase]) -> Outcomes:

@@ -26,6 +26,12 @@ def add_plan_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
+        "what",
+        nargs="?",
+        choices=("claims",),
+        help="claims: take a position on published claims, from runs of the planner (a minute)",
+    )
+    command.add_argument(
         "--workload",
         default="mixed",
         metavar="NAME|FILE",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from outlast_workers.plan.arguments import MAX_CONCURRENT_RUNS
-from outlast_workers.plan.estimate import ROUGH, priced, simulated
+from outlast_workers.plan.estimate import ROUGH, Simulated, priced, simulated
 from outlast_workers.plan.price_list import PriceList
 from outlast_workers.plan.workload import (
     ARCHITECTURES,
@@ -22,6 +22,8 @@ BISECTIONS = 3
 
 Costs = Callable[[ArchitectureName, float], float]
 
+Known = dict[tuple[ArchitectureName, float], Simulated]
+
 
 @dataclass(frozen=True)
 class BreakEven:
@@ -33,16 +35,19 @@ class BreakEven:
     dearer: ArchitectureName
 
 
-def costs_of(workload: Workload, prices: PriceList) -> Costs:
-    """Return the cost of an architecture by its load; each is simulated once."""
-    known: dict[tuple[ArchitectureName, float], float] = {}
+def costs_of(workload: Workload, prices: PriceList, known: Known | None = None) -> Costs:
+    """Return the cost of an architecture by its load; each is simulated once.
+
+    Workloads that differ in team, hours or prices can share what is `known`.
+    """
+    results: Known = {} if known is None else known
 
     def cost(name: ArchitectureName, concurrent_runs: float) -> float:
+        load = workload.model_copy(update={"concurrent_runs": concurrent_runs})
         key = (name, concurrent_runs)
-        if key not in known:
-            load = workload.model_copy(update={"concurrent_runs": concurrent_runs})
-            known[key] = priced(simulated(name, load, effort=ROUGH), load, prices).cost.total
-        return known[key]
+        if key not in results:
+            results[key] = simulated(name, load, effort=ROUGH)
+        return priced(results[key], load, prices).cost.total
 
     return cost
 

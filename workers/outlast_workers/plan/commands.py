@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from outlast_workers.plan.picture import picture
 from outlast_workers.plan.planning import Plan, plan, plan_json, prices_for
-from outlast_workers.plan.price_list import stale
+from outlast_workers.plan.price_list import PriceList, shipped_prices, stale
 from outlast_workers.plan.report import report
 from outlast_workers.plan.settings_files import settings
 from outlast_workers.plan.workload import Workload, read_workload
@@ -17,17 +18,37 @@ from outlast_workers.plan.workload import Workload, read_workload
 
 async def show_plan(options: argparse.Namespace) -> int:
     """Print the plan of a workload, and return the exit status."""
+    if options.what == "claims":
+        return _show_claims(as_json=options.json)
     workload = planned_workload(options)
     today = datetime.now(UTC).date()
     made = plan(workload, prices_for(workload, today))
-    for warning in stale(made.prices, today):
-        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 a command-line program
+    _warn(made.prices, today)
     text = json.dumps(plan_json(made), indent=2) if options.json else report(made)
     print(text)  # noqa: T201
     if options.write is not None:
         for path in write_plan(made, options.write):
             print(f"wrote {path}", file=sys.stderr)  # noqa: T201
     return 0
+
+
+def _show_claims(*, as_json: bool) -> int:
+    from outlast_workers.plan.claims import findings  # noqa: PLC0415 it imports what no plan needs
+
+    prices = shipped_prices()
+    found = findings(prices)
+    _warn(prices, datetime.now(UTC).date())
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))  # noqa: T201
+        return 0
+    for one in found:
+        print(f"{one.claim}\n  {one.position}: {one.decides}.\n")  # noqa: T201
+    return 0
+
+
+def _warn(prices: PriceList, today: date) -> None:
+    for warning in stale(prices, today):
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 a command-line program
 
 
 def write_plan(made: Plan, folder: Path) -> list[Path]:

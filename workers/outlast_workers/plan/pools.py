@@ -34,6 +34,8 @@ class PoolPlan:
     """Workers at the beginning: the size that the pool has found before."""
     cold_start_s: float = 0.0
     """From the decision to start a worker until it polls, on a machine that runs already."""
+    measured_starts_s: tuple[float, ...] = ()
+    """What each start took, beginning with those of the minimum: replaces `cold_start_s`."""
     machine_boot_s: float = 0.0
     """What a new machine adds to it."""
     machine_keep_s: float = 0.0
@@ -134,7 +136,7 @@ class Pool:
         self._places = 0
         self._last_death = 0.0
         for _ in range(max(plan.min_workers, plan.initial_workers)):
-            self.start(is_warm=True)
+            self.start(is_warm=not plan.measured_starts_s)
 
     @property
     def backlog(self) -> int:
@@ -152,9 +154,9 @@ class Pool:
         """Start a worker, in a machine that was kept if there is one."""
         worker = Worker(self.clock.now)
         self.workers.append(worker)
+        wait_s = 0.0 if is_warm else self._start_s()
         self.usage.starts += not is_warm
         self.usage.most_workers = max(self.usage.most_workers, len(self.workers))
-        wait_s = 0.0 if is_warm else self.plan.cold_start_s
         if not self._reuse_machine():
             wait_s += 0.0 if is_warm else self.plan.machine_boot_s
             self._change_places(1)
@@ -162,6 +164,10 @@ class Pool:
             self.clock.after(wait_s, self._ready, worker)
         else:
             self._ready(worker)
+
+    def _start_s(self) -> float:
+        measured = self.plan.measured_starts_s
+        return measured[self.usage.starts % len(measured)] if measured else self.plan.cold_start_s
 
     def stop(self, worker: Worker) -> None:
         """Let a worker drain: it takes no more tasks and ends with its last one."""
