@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from outlast_workers.plan.pools import PoolPlan
-from outlast_workers.plan.simulation import SimulatedLeg, SimulatedRun, simulate
+from outlast_workers.plan.simulation import Routes, SimulatedLeg, SimulatedRun, simulate
 
 from bench import scaling
 
@@ -48,7 +48,7 @@ def simulated_waits(burst: dict[str, Any]) -> tuple[list[float], list[float], li
         drain_s=faster * scaling.SHORT_DRAIN_S,
         spares_busy=False,
     )
-    routes = {"generate": (), "tools": (SimulatedLeg("pool"),)}
+    routes: Routes = {"generate": (), "tools": (SimulatedLeg("pool"),)}
     outcomes = [simulate(runs, {"pool": plan}, routes, seed=seed) for seed in range(SEEDS)]
     return (
         [fmean(outcome.step_waits) for outcome in outcomes],

@@ -2,7 +2,7 @@
 
 from outlast_workers.plan.estimate import ROUGH, priced, simulated
 from outlast_workers.plan.price_list import PriceList
-from outlast_workers.plan.verdicts import Finding
+from outlast_workers.plan.verdicts import Finding, Verdict
 from outlast_workers.plan.workload import Model, Workload, preset
 
 CLAIMED_USD = {"H100": 2.00, "H200": 2.60, "B200": 4.00}
@@ -25,7 +25,7 @@ def gpu_prices(prices: PriceList) -> Finding:
         f"the contract: {above} of {len(rows) - 1} cost more in our dated lists, which are on demand."
         " A node of 8 GPUs is right, and decides at small loads: one call needs all eight"
     )
-    verdict = "contradicted" if above == len(CLAIMED_USD) else "depends"
+    verdict: Verdict = "contradicted" if above == len(CLAIMED_USD) else "depends"
     return Finding(claim, verdict, text, tuple(rows))
 
 
