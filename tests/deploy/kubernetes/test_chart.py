@@ -61,6 +61,7 @@ def test_a_rendered_set_is_as_kubernetes_wants_it(release: Release, tmp_path: Pa
     assert "WARN" not in done.stdout
 
 
+@pytest.mark.timeout(400)
 def test_checkov_finds_nothing_that_is_not_skipped_with_a_reason(tmp_path: Path) -> None:
     for name in set(SETS) - {"OpenShift"}:  # whose users the platform gives
         release = rendered(name)
