@@ -226,7 +226,7 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     (
         "guide",
         {"id": "c", "messages": [{"role": "user", "parts": [{"type": "file"}]}]},
-        "'file' is not supported",
+        "parts.0 of the last one.url",
     ),
     ("guide", {"id": "c", "messages": [user("1", "x")], "trigger": "regenerate-message"}, "again"),
     ("guide", {"id": "c", "messages": [user("1", "x")], "messageId": "1"}, "messageId"),

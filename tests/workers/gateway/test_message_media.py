@@ -190,3 +190,82 @@ async def test_a_model_without_images_fails_by_name(
     assert result["status"] == "failed"
     assert "model 'blind' takes no images" in result["error"]
     assert model.prompts == []
+
+
+IN_OTHER_INTERFACES: list[tuple[str, Any]] = [
+    (
+        "/ai/viewer",
+        {
+            "id": "media-ai",
+            "messages": [
+                {
+                    "id": "u1",
+                    "role": "user",
+                    "parts": [
+                        {"type": "file", "mediaType": "image/png", "url": DATA_URL},
+                        {"type": "file", "mediaType": "image/png", "url": URL},
+                        {
+                            "type": "file",
+                            "mediaType": "text/csv",
+                            "url": f"data:text/csv;base64,{CSV}",
+                        },
+                        {"type": "text", "text": "What is it?"},
+                    ],
+                }
+            ],
+        },
+    ),
+    (
+        "/v1/chat/completions",
+        {
+            "model": "viewer",
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": DATA_URL}},
+                        {"type": "image_url", "image_url": {"url": URL}},
+                        {"type": "file", "file": {"filename": "a.csv", "file_data": CSV}},
+                        {"type": "text", "text": "What is it?"},
+                    ],
+                }
+            ],
+        },
+    ),
+    (
+        "/a2a/viewer",
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "SendMessage",
+            "params": {
+                "message": {
+                    "messageId": "m1",
+                    "role": "ROLE_USER",
+                    "parts": [
+                        {"mediaType": "image/png", "raw": DATA_URL.partition(",")[2]},
+                        {"mediaType": "image/png", "url": URL},
+                        {"mediaType": "text/csv", "raw": CSV, "filename": "a.csv"},
+                        {"text": "What is it?"},
+                    ],
+                }
+            },
+        },
+    ),
+]
+
+
+async def test_the_other_interfaces_take_images_and_files(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    model = ScriptedModel([answer("A dog.")], repeat_last=True)
+    async with (
+        gateway_with_media(temporal, model, tmp_path) as gateway,
+        gateway.client(**{"a2a-version": "1.0"}) as ann,
+    ):
+        for path, body in IN_OTHER_INTERFACES:
+            response = await ann.post(path, json=body)
+            assert response.status_code == 200, response.text
+            assert "A dog." in response.text, (path, response.text)
+            assert seen_by(model) == ALL, path
+    assert len(model.prompts) == len(IN_OTHER_INTERFACES)

@@ -6,9 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.media.media import Media
 from outlast.text.json_text import from_json, to_json
 from outlast.validation import validated
-from outlast_workers.gateway.a2a.errors import A2aError, invalid_params
+from outlast_workers.gateway.a2a.errors import invalid_params
+from outlast_workers.gateway.message_media import file_of, image_of
 
 MAX_A2A_ID = 1_000
 """Characters of the id of a message, a task or a context."""
@@ -31,12 +33,23 @@ class Params(BaseModel):
 
 
 class Part(Params):
-    """A part of a message: `text` and `data` are supported."""
+    """A part of a message: `text`, `data`, or a file as base64 (`raw`) or a `url`."""
 
     text: str | None = None
     data: JsonValue = None
     raw: str | None = None
     url: str | None = None
+    filename: str = ""
+    media_type: str = ""
+
+    def content(self, place: str) -> str | Media:
+        """Return the text, the image or the file. Data is text as JSON. Raises `BadRequest`."""
+        source = self.url if self.raw is None else self.raw
+        if source is None:
+            return to_json(self.data) if self.text is None else self.text
+        if self.media_type.startswith("image/"):
+            return image_of(source, place)
+        return file_of(source, place, name=self.filename, media_type=self.media_type or None)
 
 
 class A2aMessage(Params):
@@ -48,20 +61,12 @@ class A2aMessage(Params):
     task_id: Id = ""
     context_id: Id = ""
 
-    @property
-    def text(self) -> str:
-        """The parts as text: data is JSON. Raises `A2aError` for files and for an empty message."""
-        if any(part.raw is not None or part.url is not None for part in self.parts):
-            raise A2aError(
-                -32005,
-                "CONTENT_TYPE_NOT_SUPPORTED",
-                "message.parts: files are not supported; send text or data",
-            )
-        texts = [to_json(part.data) if part.text is None else part.text for part in self.parts]
-        text = "\n".join(text for text in texts if text != "null")
-        if not text:
+    def contents(self) -> list[str | Media]:
+        """Return the texts, images and files. Raises `BadRequest`."""
+        found = [part.content(f"message.parts.{place}") for place, part in enumerate(self.parts)]
+        if not any(found) or found == ["null"]:
             raise invalid_params("message.parts: have no text")
-        return text
+        return found
 
     def decisions(self, pending: list[PendingRequest]) -> list[HumanDecision]:
         """Return the decisions in the parts. A text alone answers the question that a run waits for.
@@ -74,7 +79,7 @@ class A2aMessage(Params):
         if found:
             return found
         if len(pending) == 1 and pending[0].kind == "question":
-            return [_answer(pending[0], self.text)]
+            return [_answer(pending[0], "\n".join(part.text or "" for part in self.parts))]
         identifiers = ", ".join(repr(each.request_id) for each in pending)
         raise invalid_params(
             f"message.parts: the task waits for {identifiers}: send a part with data such as"

@@ -12,6 +12,7 @@ from typing import Any
 from outlast.client.runs import Run
 from outlast.client.waiting import request_summary
 from outlast.contracts.human import PendingRequest
+from outlast.contracts.media import with_labels
 from outlast.contracts.messages import Message
 from outlast.errors import RunFailed, Unavailable
 from outlast_workers.gateway.conversations import transcript_of
@@ -136,7 +137,7 @@ def _history(events: Sequence[RunEvent], task: TaskId) -> list[Json]:
     messages = []
     for event in events:
         if event.type == "message":
-            text = _text(str(event.data["text"]))
+            text = _text(with_labels(str(event.data["text"])))
             messages.append(_message(task, "ROLE_USER", [text], event.position))
         elif event.type == "answer":
             parts = artifact(event.data["answer"])["parts"]

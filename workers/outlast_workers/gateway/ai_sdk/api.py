@@ -25,7 +25,7 @@ from outlast_workers.gateway.ai_sdk.body import (
     UIMessage,
     decisions_of,
     new_message,
-    text_of,
+    parts_of,
 )
 from outlast_workers.gateway.ai_sdk.chunks import Chunk, ChunkWriter
 from outlast_workers.gateway.ai_sdk.messages import answer_id, ui_messages
@@ -66,7 +66,7 @@ class AiSdkApi:
 
     async def send(self, request: Request) -> Response:
         """Send a message or decisions to the run of a chat, and stream the answer."""
-        body = validated(ChatBody, await read_json(request))
+        body = validated(ChatBody, await read_json(request, self._front.media.max_body_bytes))
         message = new_message(body)
         runs, agent = self._front.runs(request), request.path_params["agent"]
         run_id = runs.id_of(agent, conversation_key(body.id))
@@ -80,7 +80,7 @@ class AiSdkApi:
                 self._front,
                 runs,
                 run_id,
-                text_of(message),
+                await self._front.media.text_of(parts_of(message), runs.principal.tenant),
                 agent=agent,
                 update_id=message_update_id("ai", message.id or body.id),
             )

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest
+from outlast.media.media import Media
 from outlast.validation import validated
+from outlast_workers.gateway.message_media import file_of, image_of
 from outlast_workers.gateway.run_events import EventReader
 
 MAX_CHAT_ID = 1_000
@@ -58,21 +60,33 @@ def new_message(body: ChatBody) -> UIMessage:
     return message
 
 
-def text_of(message: UIMessage) -> str:
-    """Return the text of a message of a person. Raises `BadRequest` for other roles and parts."""
+def parts_of(message: UIMessage) -> list[str | Media]:
+    """Return the texts, images and files of a message of a person. Raises `BadRequest` for others."""
     if message.role != "user":
         raise BadRequest(f"messages: the last one has the role {message.role!r}, not 'user'")
-    parts = [part for part in message.parts if part.get("type") != "step-start"]
-    for part in parts:
-        if part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise BadRequest(
-                f"messages: a part of the type {str(part.get('type'))[:40]!r} is not supported;"
-                " only text is"
-            )
-    text = "\n".join(part["text"] for part in parts)
-    if not text:
+    parts = [
+        _part(part, f"messages: parts.{place} of the last one")
+        for place, part in enumerate(message.parts)
+        if part.get("type") != "step-start"
+    ]
+    if not any(parts):
         raise BadRequest("messages: the last one has no text")
-    return text
+    return parts
+
+
+def _part(part: dict[str, Any], place: str) -> str | Media:
+    kind, text = part.get("type"), part.get("text")
+    if kind == "text" and isinstance(text, str):
+        return text
+    if kind != "file":
+        raise BadRequest(
+            f"{place}: the type {str(kind)[:40]!r} is not supported; send 'text' or 'file'"
+        )
+    media_type = str(part.get("mediaType") or "")
+    if media_type.startswith("image/"):
+        return image_of(part.get("url"), f"{place}.url")
+    name = str(part.get("filename") or "")
+    return file_of(part.get("url"), f"{place}.url", name=name, media_type=media_type or None)
 
 
 def decisions_of(

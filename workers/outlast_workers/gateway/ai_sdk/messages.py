@@ -5,6 +5,7 @@ from typing import Any
 
 from outlast.client.waiting import Waiting
 from outlast.contracts.human import PendingRequest
+from outlast.contracts.media import with_labels
 from outlast.contracts.messages import Message
 from outlast_workers.gateway.ai_sdk.chunks import Chunk, ChunkWriter
 from outlast_workers.gateway.run_events import EventReader
@@ -37,7 +38,7 @@ def ui_messages(entries: Sequence[Message], pending: Sequence[PendingRequest]) -
         for event in reader.read(entry):
             if event.type == "message":
                 asked = event.position
-                part = {"type": "text", "text": event.data["text"]}
+                part = {"type": "text", "text": with_labels(str(event.data["text"]))}
                 messages.append({"id": f"message-{asked}", "role": "user", "parts": [part]})
                 continue
             if messages and messages[-1]["role"] == "user":

@@ -20,7 +20,7 @@ from outlast.errors import NoAnswer, OutlastError, RunFailed
 from outlast_workers.gateway.completions.body import (
     CompletionBody,
     conversation_of,
-    last_text,
+    last_parts,
     read_completion,
 )
 from outlast_workers.gateway.completions.deltas import DeltaWriter
@@ -60,10 +60,10 @@ class CompletionsApi:
 
     async def create(self, request: Request) -> Response:
         """Send the last message to a run, and return its answer, or stream it."""
-        body = read_completion(await read_json(request))
+        media, runs = self._front.media, self._front.runs(request)
+        body = read_completion(await read_json(request, media.max_body_bytes))
         conversation = conversation_of(request.headers)
-        text = last_text(body, conversation)
-        runs = self._front.runs(request)
+        text = await media.text_of(last_parts(body, conversation), runs.principal.tenant)
         if conversation is None:
             key = request.headers.get("idempotency-key")
             hashed = None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -4,13 +4,16 @@ A client sends the whole history each time, and no id. The run keeps the history
 than one message names its conversation in a header, and only its last message is read.
 """
 
+import mimetypes
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from outlast.errors import BadRequest
+from outlast.media.media import Media
 from outlast.validation import validated
+from outlast_workers.gateway.message_media import file_of, image_of
 from outlast_workers.gateway.response_input import reject_fields
 
 CONVERSATION_HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
@@ -48,8 +51,11 @@ def conversation_of(headers: Mapping[str, str]) -> str | None:
     return next((headers[name] for name in CONVERSATION_HEADERS if headers.get(name)), None)
 
 
-def last_text(body: CompletionBody, conversation: str | None) -> str:
-    """Return the text of the last message. Raises `BadRequest` for other messages, and for a history."""
+def last_parts(body: CompletionBody, conversation: str | None) -> list[str | Media]:
+    """Return the texts, images and files of the last message.
+
+    Raises `BadRequest` for other messages and parts, and for a history without a conversation.
+    """
     if conversation is None:
         _check_role(body, 0)
         if len(body.messages) > 1:
@@ -59,16 +65,14 @@ def last_text(body: CompletionBody, conversation: str | None) -> str:
             )
     place = len(body.messages) - 1
     _check_role(body, place)
-    message = body.messages[place]
-    content = message.get("content")
+    content = body.messages[place].get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    texts = [_text(part) for part in parts] if isinstance(parts, list) else [None]
-    if any(text is None for text in texts):
-        raise BadRequest(f"messages.{place}.content: only text is supported")
-    text = "\n".join(text for text in texts if text)
-    if not text:
+    if not isinstance(parts, list):
+        raise BadRequest(f"messages.{place}.content: must be a text, or a list of parts")
+    read = [_part(part, f"messages.{place}.content.{number}") for number, part in enumerate(parts)]
+    if not any(read):
         raise BadRequest(f"messages.{place}.content: is empty")
-    return text
+    return read
 
 
 def _check_role(body: CompletionBody, place: int) -> None:
@@ -80,8 +84,17 @@ def _check_role(body: CompletionBody, place: int) -> None:
         )
 
 
-def _text(part: object) -> str | None:
-    if not isinstance(part, dict) or part.get("type") != "text":
-        return None
-    text = part.get("text")
-    return text if isinstance(text, str) else None
+def _part(part: object, place: str) -> str | Media:
+    fields: dict[str, Any] = part if isinstance(part, dict) else {}
+    kind = str(fields.get("type"))
+    content = fields.get(kind)
+    if kind == "text" and isinstance(content, str):
+        return content
+    if kind == "image_url" and isinstance(content, dict):
+        return image_of(content.get("url"), f"{place}.image_url.url")
+    if kind == "file" and isinstance(content, dict):
+        name = str(content.get("filename") or "")
+        media_type, _ = mimetypes.guess_type(name)
+        where = f"{place}.file.file_data"
+        return file_of(content.get("file_data"), where, name=name, media_type=media_type)
+    raise BadRequest(f"{place}: {kind[:40]!r} is not supported; send text, image_url or file")

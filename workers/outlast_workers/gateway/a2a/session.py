@@ -1,0 +1,235 @@
+"""The methods of A2A, for one principal and one agent."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+from temporalio.client import WorkflowExecutionStatus
+
+from outlast.client.runs import Run
+from outlast.errors import BadRequest, RunFailed, RunNotFound
+from outlast.validation import validated
+from outlast_workers.gateway.a2a.errors import A2aError, invalid_params, unsupported
+from outlast_workers.gateway.a2a.params import A2aMessage, ListParams, SendParams, TaskParams
+from outlast_workers.gateway.a2a.stream import TaskStream
+from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, read_task, shown
+from outlast_workers.gateway.conversations import (
+    answer_events,
+    conversation_key,
+    last_message_position,
+    message_update_id,
+    send_message,
+    transcript_of,
+    waits_for_message,
+)
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.http_messages import BEAT_S
+from outlast_workers.gateway.responses_api import ANSWER_WITHIN_S
+from outlast_workers.gateway.tenant_runs import TenantRuns
+
+CANCEL_WITHIN_S = 10.0
+"""Seconds that `CancelTask` waits for the end of the run. A call that has begun ends first."""
+
+
+class Session:
+    """The methods of the protocol, for one principal and one agent."""
+
+    METHODS = frozenset(
+        {"SendMessage", "SendStreamingMessage", "GetTask", "ListTasks", "CancelTask"}
+        | {"SubscribeToTask"}
+    )
+
+    def __init__(self, front: Front, runs: TenantRuns, agent: str) -> None:
+        self._front = front
+        self._runs = runs
+        self._agent = agent
+        self._prefix = runs.id_of(agent, "")
+        self.calls: dict[str, Callable[[dict[str, Any]], Awaitable[Json]]] = {
+            "SendMessage": self.send,
+            "GetTask": self.get,
+            "ListTasks": self.list,
+            "CancelTask": self.cancel,
+        }
+        self.streams: dict[
+            str, Callable[[dict[str, Any]], Awaitable[AsyncGenerator[Json | None, None]]]
+        ] = {"SendStreamingMessage": self.send_streaming, "SubscribeToTask": self.subscribe}
+
+    async def send(self, params: dict[str, Any]) -> Json:
+        """Send a message, and return its task when that has ended or waits for people."""
+        body = _send_params(params)
+        run, task = await self._send(body)
+        if not body.configuration.return_immediately:
+            with suppress(TimeoutError):  # then the task goes on
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    async with aclosing(self._events(run, task)) as events:
+                        async for _ in events:
+                            pass
+        now = await self._read(run, task)
+        return {"task": shown(now, body.configuration.history_length)}
+
+    async def send_streaming(self, params: dict[str, Any]) -> AsyncGenerator[Json | None, None]:
+        """Send a message, and return the stream of its task."""
+        body = _send_params(params)
+        run, task = await self._send(body)
+        return self._stream(
+            run, task, await self._read(run, task), body.configuration.history_length
+        )
+
+    async def get(self, params: dict[str, Any]) -> Json:
+        """Return a task."""
+        body = validated(TaskParams, params)
+        run, task = self._find(body.id)
+        return shown(await self._read(run, task), body.history_length)
+
+    async def subscribe(self, params: dict[str, Any]) -> AsyncGenerator[Json | None, None]:
+        """Return the stream of a task that has not ended."""
+        body = validated(TaskParams, params)
+        run, task = self._find(body.id)
+        now = await self._read(run, task)
+        if now["status"]["state"] in ENDED:
+            raise unsupported(f"id: the task has ended: {now['status']['state']}")
+        return self._stream(run, task, now, None)
+
+    async def cancel(self, params: dict[str, Any]) -> Json:
+        """Cancel the run of a task, and return the task."""
+        run, task = self._find(validated(TaskParams, params).id)
+        state = (await self._read(run, task))["status"]["state"]
+        if state in ENDED:
+            raise A2aError(
+                -32002, "TASK_NOT_CANCELABLE", f"id: the task has ended already: {state}"
+            )
+        await run.cancel()
+        with suppress(TimeoutError, RunFailed):
+            async with asyncio.timeout(CANCEL_WITHIN_S):
+                await run.result()
+        return shown(await self._read(run, task), None)
+
+    async def list(self, params: dict[str, Any]) -> Json:
+        """Return the last task of each of the newest contexts."""
+        body = validated(ListParams, params)
+        found = [
+            listed.id
+            async for listed in self._runs.list()
+            if listed.agent == self._agent and body.context_id in ("", TaskId(listed.id).context)
+        ]
+        tasks = [await self._last_task(run_id) for run_id in found]
+        tasks = [task for task in tasks if body.status in ("", task["status"]["state"])]
+        begin = int(body.page_token or 0)
+        end = begin + body.page_size
+        page = [
+            shown(task, body.history_length, has_artifacts=body.include_artifacts)
+            for task in tasks[begin:end]
+        ]
+        return {
+            "tasks": page,
+            "nextPageToken": str(end) if end < len(tasks) else "",
+            "pageSize": len(page),
+            "totalSize": len(tasks),
+        }
+
+    async def _last_task(self, run_id: str) -> Json:
+        run = self._runs.find(run_id)
+        begin = max(0, last_message_position(await transcript_of(run)) - 1)
+        return await self._read(run, TaskId(run_id, begin))
+
+    async def _send(self, body: SendParams) -> tuple[Run, TaskId]:
+        message = body.message
+        if message.task_id:
+            return await self._continue(body)
+        text = await self._text(message)
+        # Without a context, a repeated message finds the task that it began.
+        unique = f"{self._runs.principal.name}\n{message.message_id}\n{text}"
+        key = message.context_id or conversation_key(f"\n{unique}")
+        if conversation_key(key) != key:
+            raise invalid_params(
+                "message.contextId: must have 1 to 128 letters, digits and . _ ~ -"
+            )
+        run = self._runs.find(self._prefix + key)
+        try:
+            is_running = await self._is_running(run)
+        except RunNotFound:
+            is_running = False
+        before = len(await transcript_of(run)) if is_running else 0
+        run = await self._say(run.id, message.message_id, text)
+        if is_running and await waits_for_message(run):
+            before = max(0, last_message_position(await transcript_of(run)) - 1)  # sent again
+        return run, TaskId(run.id, before)
+
+    async def _continue(self, body: SendParams) -> tuple[Run, TaskId]:
+        """Send a message or decisions to a task."""
+        message = body.message
+        run, task = self._find(message.task_id)
+        if message.context_id and message.context_id != task.context:
+            raise invalid_params("message.contextId: is not the context of the task")
+        now = await self._read(run, task)
+        if now["status"]["state"] in ENDED:
+            raise unsupported(f"message.taskId: the task has ended: {now['status']['state']}")
+        if now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
+            for decision in message.decisions(await run.pending_requests()):
+                await self._runs.decide(run, decision)
+        else:
+            await self._say(run.id, message.message_id, await self._text(message))
+        return run, task
+
+    async def _text(self, message: A2aMessage) -> str:
+        has_media = any(part.raw or part.url for part in message.parts)
+        try:
+            contents = message.contents()
+            return await self._front.media.text_of(contents, self._runs.principal.tenant)
+        except BadRequest as error:
+            if not has_media:
+                raise
+            raise A2aError(-32005, "CONTENT_TYPE_NOT_SUPPORTED", str(error)) from None
+
+    async def _say(self, run_id: str, message_id: str, text: str) -> Run:
+        return await send_message(
+            self._front,
+            self._runs,
+            run_id,
+            text,
+            agent=self._agent,
+            update_id=message_update_id("a2a", message_id),
+        )
+
+    def _find(self, identifier: str) -> tuple[Run, TaskId]:
+        task = TaskId.read(identifier)
+        run = self._runs.find(task.run_id)
+        if not task.run_id.startswith(self._prefix):
+            raise RunNotFound(f"there is no task {identifier[:200]!r} of this agent")
+        return run, task
+
+    async def _read(self, run: Run, task: TaskId) -> Json:
+        return await read_task(run, task, is_running=await self._is_running(run))
+
+    async def _is_running(self, run: Run) -> bool:
+        return await self._runs.status(run) is WorkflowExecutionStatus.RUNNING
+
+    def _events(self, run: Run, task: TaskId) -> AsyncGenerator[Any, None]:
+        return answer_events(self._front, run, task.since, beat_s=BEAT_S)
+
+    async def _stream(
+        self, run: Run, task: TaskId, now: Json, history_length: int | None
+    ) -> AsyncGenerator[Json | None, None]:
+        """Yield a task, what changes, and its last status."""
+        yield {"task": shown(now, history_length)}
+        if now["status"]["state"] in ENDED:
+            return
+        stream = TaskStream(task)
+        async with aclosing(self._events(run, task)) as events:
+            async for event in events:
+                if event is None:
+                    yield None
+                    continue
+                for update in stream.read(event):
+                    yield update
+        yield stream.status((await self._read(run, task))["status"])
+
+
+def _send_params(params: dict[str, Any]) -> SendParams:
+    body = validated(SendParams, params)
+    if body.configuration.task_push_notification_config is not None:
+        raise A2aError(
+            -32003, "PUSH_NOTIFICATION_NOT_SUPPORTED", "push notifications are not supported"
+        )
+    return body
