@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from outlast_activities.policies.formats import FORMATS
@@ -38,13 +39,15 @@ def _ref(run: "Evaluation", reference: Any, value: Any, _: Mapping[str, Any]) ->
 def _enum(run: "Evaluation", values: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
     if run.key(value) in run.enum_keys(values):
         return None
-    return Problem(lambda: f"{value_text(value)} is not one of {value_text(values)}")
+    return Problem(
+        lambda: f"{value_text(value)} is not one of {value_text(values)}", accepted=tuple(values)
+    )
 
 
 def _const(run: "Evaluation", wanted: Any, value: Any, _: Mapping[str, Any]) -> Problem | None:
     if run.key(value) == run.key(wanted):
         return None
-    return Problem(lambda: f"{value_text(wanted)} was expected")
+    return Problem(lambda: f"{value_text(wanted)} was expected", accepted=(wanted,))
 
 
 def _limit(words: str, holds: Callable[[Any, Any], bool]) -> Keyword:
@@ -262,11 +265,22 @@ def _one_of(run: "Evaluation", schemas: Any, value: Any, _: Any) -> Problem | No
 
 
 def _of_branches(problems: list[Problem], value: Any) -> Problem:
-    """Return the problem of the branch that comes nearest: the one whose problem is the deepest."""
+    """Return the problem of the branch that comes nearest: the one whose problem is the deepest.
+
+    Of several, a branch with another constant, such as the name of another tool, is for another value.
+    """
     deepest = max(len(problem.path) for problem in problems)
     nearest = [problem for problem in problems if len(problem.path) == deepest]
-    if len(nearest) == 1:
-        return Problem(nearest[0].message, nearest[0].path, weak=True)
+    meant = [problem for problem in nearest if not problem.accepted] or nearest
+    if len(meant) == 1:
+        return Problem(meant[0].message, meant[0].path, weak=True)
+    path = meant[0].path
+    if path and all(problem.accepted and problem.path == path for problem in meant):
+        accepted = [each for problem in meant for each in problem.accepted]
+        found = reduce(lambda part, step: part[step], path, value)
+        return Problem(
+            lambda: f"{value_text(found)} is not one of {value_text(accepted)}", path, weak=True
+        )
     return Problem(
         lambda: f"{value_text(value)} is not valid under any of the given schemas", weak=True
     )

@@ -1,7 +1,7 @@
 """A problem of a value that a JSON Schema finds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Step = str | int
@@ -15,6 +15,8 @@ class Problem:
     path: tuple[Step, ...] = ()
     weak: bool = False
     """Whether the problem says only that no branch fits."""
+    accepted: tuple[Any, ...] = ()
+    """The values of an enum or a constant that the value is none of."""
 
     @property
     def rank(self) -> tuple[int, bool]:
@@ -23,7 +25,7 @@ class Problem:
 
     def below(self, step: Step) -> "Problem":
         """Return the same problem, seen from the value that contains this one at `step`."""
-        return Problem(self.message, (step, *self.path), self.weak)
+        return replace(self, path=(step, *self.path))
 
 
 def value_text(value: Any) -> str:

@@ -119,6 +119,18 @@ def chain(levels: int, link: Any, last: Any) -> dict[str, Any]:
     return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{levels}": last}}
 
 
+CALLS: dict[str, Any] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"tool": {"enum": [name]}, "x": {"type": "integer"}},
+            "required": ["tool", "x"],
+        }
+        for name in ("look", "pay", "fly")
+    ]
+}
+"""Calls of tools with one argument."""
+
 TEXT: dict[str, Any] = {"type": "string"}
 LISTS: dict[str, Any] = {"oneOf": [{"type": "array", "items": {}}] * 2}
 BOMBS: list[tuple[Any, Any]] = [
@@ -254,6 +266,8 @@ def test_multiples_are_compared_as_decimals(step: float, good: list[Any], bad: l
         ({"minimum": 3}, 2, "2 is less than the minimum of 3"),
         ({"exclusiveMaximum": 3}, 3, "3 is greater than or equal to the maximum of 3"),
         ({"anyOf": [TEXT, {"properties": {"a": TEXT}}]}, {"a": 1}, "a: 1 is not of type 'string'"),
+        (CALLS, {"tool": "loock", "x": 1}, "tool: 'loock' is not one of ['look', 'pay', 'fly']"),
+        (CALLS, {"tool": "look", "x": "a"}, "x: 'a' is not of type 'integer'"),
         ({"anyOf": [TEXT, {"type": "null"}]}, 1, "1 is not valid under any of the given schemas"),
         ({"oneOf": [TEXT, {}]}, "x", "'x' is valid under 2 of the given schemas"),
         ({"not": TEXT}, "x", "'x' should not be valid under {'type': 'string'}"),
