@@ -35,6 +35,13 @@ MAX_RESPONSE_BYTES = 8_000_000
 LISTED_FOR_S = 60.0
 """Seconds after which a worker lists the tools again before a call."""
 
+MAX_CALLS = 50
+"""Calls of one server at once, from one worker. Further calls wait."""
+
+KEPT_FOR_S = 2.0
+"""Seconds that an unused HTTP connection is kept: fewer than servers do, which often close it after 5 s. A
+request that meets the end of its connection would lose all calls."""
+
 MAX_REASON_BYTES = 300
 """Bytes of the reason of a failed call."""
 
@@ -63,6 +70,7 @@ class McpConnection:
         self._redactor = Redactor(self._secret)
         self._client: Client | None = None
         self._lock = asyncio.Lock()
+        self._free = asyncio.Semaphore(MAX_CALLS)
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._pins: dict[str, str] = {}
@@ -106,7 +114,11 @@ class McpConnection:
             )
             return result
 
-        return await self._on_loop(lambda: self._with_client(send))
+        async def send_in_turn() -> CallToolResult | InputRequiredResult:
+            async with self._free:
+                return await self._with_client(send)
+
+        return await self._on_loop(send_in_turn)
 
     def clean(self, text: str) -> str:
         """Return a text of the server without its credentials."""
@@ -202,6 +214,7 @@ class McpConnection:
             httpx2.AsyncClient(
                 headers=headers,
                 timeout=httpx2.Timeout(10, read=server.timeout.total_seconds()),
+                limits=httpx2.Limits(keepalive_expiry=KEPT_FOR_S),
                 event_hooks={"response": [_bound_response]},
                 follow_redirects=False,  # credentials must not reach another host
             )

@@ -13,7 +13,23 @@ from mcp.server.request_state import RequestStateSecurity
 
 # A key that outlives the process, so that answers may come after a restart.
 security = RequestStateSecurity(keys=[b"k" * 32], ttl=86_400)
-server = MCPServer("notes", request_state_security=security)
+
+
+def note_list() -> None:
+    if "NOTES_LISTS" in os.environ:
+        with Path(os.environ["NOTES_LISTS"]).open("a") as file:
+            file.write("list\n")
+
+
+class NotesServer(MCPServer):
+    """A server that notes in the file `NOTES_LISTS` that a client listed its tools."""
+
+    async def list_tools(self) -> list[mcp_types.Tool]:
+        note_list()
+        return await super().list_tools()
+
+
+server = NotesServer("notes", request_state_security=security)
 notes = Path(sys.argv[1])
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 

@@ -16,7 +16,9 @@ from typing import Any
 
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types import (
+    HEADER_MISMATCH,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
@@ -222,6 +224,9 @@ class McpApi:
                 "Missing required client capability",
                 {"requiredCapabilities": {"extensions": {TASKS: {}}}},
             )
+        name = decode_header_value(ctx.request.headers.get(MCP_NAME_HEADER))
+        if name is not None and name != params.task_id:
+            raise MCPError(HEADER_MISMATCH, f"{MCP_NAME_HEADER} is not the taskId of the request")
         runs = self._runs(ctx)
         try:
             return runs, runs.find(params.task_id)
