@@ -98,10 +98,10 @@ class Storm:
         assert seen.durable == {"message": 1, "answer": 1, "run_ended": 1}
 
 
-def gateway(port: int, temporal: str, log_dir: Path) -> Supervised:
+def gateway(port: int, temporal: str, log_dir: Path, *, agents: str = AGENTS) -> Supervised:
     settings = {
         "TEMPORAL_ADDRESS": temporal,
-        "OUTLAST_AGENTS": AGENTS,
+        "OUTLAST_AGENTS": agents,
         "OUTLAST_GATEWAY__PORT": str(port),
         "OUTLAST_GATEWAY__REQUESTS_PER_MINUTE": "100000",
     }

@@ -70,6 +70,7 @@ class SayBody(InputModel):
     text: str = ""
     media: MediaBodies = []
     when: Literal["next_turn", "now"] = "next_turn"
+    key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
 
 class RunsApi:
@@ -174,7 +175,12 @@ class RunsApi:
         fields = {"text": text, "when": body.when, "by": runs.principal.name}
         payload = validated(SayPayload, fields)
         run = self._run(request)
-        outcome = await run.say(payload.text, by=payload.by, when=payload.when)
+        outcome = await run.say(
+            payload.text,
+            by=payload.by,
+            when=payload.when,
+            update_id=f"say-{body.key}" if body.key else None,
+        )
         return JSONResponse({"outcome": outcome})
 
     async def _body(self, request: Request) -> dict[str, Any]:
