@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -20,7 +23,9 @@ from temporalio.client import Client as TemporalClient
 from outlast import Agent, ask_human, tool
 from outlast.testing import ScriptedModel, answer, call
 from tests.workers.gateway.desk_agents import desk
-from tests.workers.gateway.doors import Doors, doors
+from tests.workers.gateway.doors import TOKENS, Doors, doors
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "mcp-client" / "client.py"
 
 
 class Address(BaseModel):
@@ -291,3 +296,22 @@ async def test_bad_input_is_an_error_that_the_model_reads(temporal: TemporalClie
             assert result.is_error
             assert message in text_of(result)
             assert "\n" not in text_of(result)
+
+
+async def test_the_client_of_the_examples_starts_an_agent_and_approves(
+    temporal: TemporalClient,
+) -> None:
+    model = ScriptedModel([call("refund", order_id="7"), answer("Done.")])
+    async with doors(temporal, model, [desk]) as gateway:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(EXAMPLE), f"{gateway.url}/mcp", "desk", "Refund order 7."),
+            env={**os.environ, "GATEWAY_TOKEN": TOKENS["ann"]["token"]},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate(b"approve\nfine\n")
+    lines = output.decode()
+    assert "desk: Help people." in lines
+    assert "refund(order_id=7)" in lines
+    assert lines.splitlines()[-1].endswith("Done.")
