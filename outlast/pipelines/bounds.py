@@ -6,6 +6,9 @@ MAX_DOCUMENT_BYTES = 500_000
 MAX_TASKS = 2_000
 """Tasks of one document, with those inside of other tasks."""
 
+MAX_TASK_NAME = 100
+"""Characters of the name of a task, which is part of summaries in the history."""
+
 MAX_TASK_DEPTH = 12
 """Levels of tasks in tasks. Each level is several frames of Python's stack."""
 

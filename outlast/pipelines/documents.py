@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from pydantic import JsonValue
 
 from outlast.errors import BadRequest
-from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_TASK_DEPTH, MAX_TASKS
+from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_TASK_DEPTH, MAX_TASK_NAME, MAX_TASKS
 from outlast.pipelines.fields import Fields, quoted, size_of
 from outlast.pipelines.places import Problem, Problems, TooManyProblems, below
-from outlast.pipelines.task_context import Definitions, TaskContext, Variables
+from outlast.pipelines.task_context import FLOW, Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS
 from outlast.pipelines.tasks import (
     AgentCall,
@@ -220,13 +220,12 @@ class _DocumentCheck:
         if self._count > MAX_TASKS:
             self._problems.add(place, f"is task {self._count:,}; at most {MAX_TASKS:,} are allowed")
             raise TooManyProblems
-        if (
-            not name
-            or len(name) > 100
-            or not name.isprintable()
-            or name in ("continue", "exit", "end")
-        ):
-            self._problems.add(place, f"{quoted(name)} cannot be the name of a task")
+        if name in FLOW:
+            self._problems.add(place, f"{name!r} is a flow directive; choose another name")
+        elif not name.isprintable() or not 0 < len(name) <= MAX_TASK_NAME:
+            self._problems.add(
+                place, f"{quoted(name)} is not 1 to {MAX_TASK_NAME} printable letters"
+            )
         fields = Fields(self._problems, value, place, "a task")
         inner = variables | _BODY
         context = TaskContext(fields, inner, siblings, self._tasks, self._definitions)

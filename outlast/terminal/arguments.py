@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         _add_verb(commands.add_parser, verb)
     _add_keygen(commands.add_parser)
-    add_pipeline(commands.add_parser)
+    add_pipeline(commands.add_parser, parse_json=_json, add_connection=_add_connection)
     commands.add_parser(
         "worker",
         help="run workers, the gateway and more (see outlast worker --help)",

@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from outlast.contracts.names import AGENTS_QUEUE
 
 PIPELINE = """\
-Validates and draws pipelines: documents of the CNCF Serverless Workflow DSL 1.0 as JSON or YAML.
+Validates, draws and runs pipelines: documents of the CNCF Serverless Workflow DSL 1.0 as JSON or YAML.
 """
 
 CHECK = """\
@@ -13,15 +16,44 @@ Validates a document, and prints each problem with its place as a JSON pointer. 
 the document is valid, and 1 if it is not.
 """
 
+RUN = """\
+Validates a document, starts it, and follows it: progress goes to stderr, and the output to stdout. Ctrl-C
+ends only this command: the pipeline goes on. The exit status is 0 if it completed, 1 if it is invalid or
+failed, and 3 if it stopped.
+"""
 
-def add_pipeline(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+AddParser = Callable[..., argparse.ArgumentParser]
+
+
+def add_pipeline(
+    add_parser: AddParser,
+    *,
+    parse_json: Callable[[str], Any],
+    add_connection: Callable[[argparse.ArgumentParser], None],
+) -> None:
     """Add `outlast pipeline` and its commands."""
-    command = add_parser("pipeline", help="validate and draw pipelines", description=PIPELINE)
+    command = add_parser("pipeline", help="validate, draw and run pipelines", description=PIPELINE)
     verbs = command.add_subparsers(required=True, metavar="COMMAND", dest="verb")
-    for name, text, description in (
-        ("check", "validate a document", CHECK),
-        ("graph", "print a document as a Mermaid flowchart", "Prints a Mermaid flowchart."),
-    ):
-        verb = verbs.add_parser(name, help=text, description=description)
-        verb.add_argument("file", metavar="FILE", type=Path, help="JSON or YAML; - reads stdin")
-        verb.set_defaults(command="pipeline", error=verb.error)
+    _add_verb(verbs.add_parser, "check", "validate a document", CHECK)
+    _add_verb(verbs.add_parser, "graph", "print a Mermaid flowchart", "Prints a Mermaid flowchart.")
+    run = _add_verb(verbs.add_parser, "run", "run a document, and follow it to its end", RUN)
+    run.add_argument("--input", metavar="JSON", type=parse_json, help="the input of the first task")
+    run.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")
+    run.add_argument("--tenant", metavar="NAME", default="default", help="the tenant")
+    run.add_argument(
+        "--task-queue",
+        metavar="QUEUE",
+        default=AGENTS_QUEUE,
+        help="task queue of the workers (%(default)s)",
+    )
+    run.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    add_connection(run)
+
+
+def _add_verb(
+    add_parser: AddParser, name: str, summary: str, description: str
+) -> argparse.ArgumentParser:
+    verb = add_parser(name, help=summary, description=description)
+    verb.add_argument("file", metavar="FILE", type=Path, help="JSON or YAML; - reads stdin")
+    verb.set_defaults(command="pipeline", error=verb.error)
+    return verb

@@ -1,0 +1,108 @@
+"""Pipelines as a person runs them: `outlast pipeline run`, and schedules of the stock CLI."""
+
+import asyncio
+import json
+import re
+import shlex
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client as TemporalClient
+
+from outlast import Agent, tool
+from outlast.testing import ScriptedModel, answer
+from tests.acceptance.command_server import CommandServer
+from tests.acceptance.terminal import Terminal, until_shown
+from tests.conftest import binary
+from tests.stage import on_stage, pending
+
+PAGE = Path(__file__).parents[2] / "docs" / "schedules.md"
+
+
+@tool(effect="read")
+def look(place: str) -> str:
+    """Look at a place."""
+    return f"{place} is quiet"
+
+
+reporter = Agent(name="reporter", instructions="Report.", output=str)
+
+ASKS = """
+document: {dsl: '1.0.3', namespace: demo, name: tour, version: '1.0.0'}
+do:
+  - look: {call: tool, with: {tool: look, arguments: {place: '${ .place }'}}}
+  - ask: {call: ask, with: {question: 'Go on?', audience: crew, answer: {type: boolean}}}
+  - tell: {set: {goes: '${ . }'}}
+"""
+
+
+async def test_a_person_runs_a_pipeline_and_answers_its_question(
+    temporal: TemporalClient, commands: CommandServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "tour.yaml"
+    file.write_text(ASKS)
+    async with on_stage(temporal, ScriptedModel([]), tools=[look]) as stage:
+        terminal = Terminal(temporal, commands)
+        words = ("pipeline", "run", str(file), "--task-queue", stage.task_queue, "--id", "tour-1")
+        process = await terminal.start(*words, "--input", '{"place": "Mars"}')
+        shown = await until_shown(process, "request   2.1 waits for crew")
+        assert "task      /do/1/ask" in shown
+        run = stage.started("tour-1")
+        await run.answer(await pending(run), answer=True, by="ann")
+        stdout, stderr = await process.communicate()
+        assert json.loads(stdout) == {"goes": True}
+        assert "completed · 3 tasks" in stderr.decode()
+        assert process.returncode == 0
+
+
+@pytest.mark.timeout(120)
+async def test_the_commands_of_the_page_about_schedules(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    text = PAGE.read_text()
+    (tmp_path / "nightly.json").write_text(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
+    creations = [
+        block
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        if "temporal schedule create" in block
+    ]
+    address = temporal.service_client.config.target_host
+
+    async def cli(*words: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            binary("temporal"), *words, "--address", address, cwd=tmp_path
+        )
+        assert await process.wait() == 0
+
+    model = ScriptedModel([answer("quiet"), answer("quiet")])
+    async with on_stage(temporal, model, [reporter]) as stage:
+        for block in creations:
+            words = shlex.split(block.replace("\\\n", " "))[1:]
+            words[words.index("--task-queue") + 1] = stage.task_queue
+            name = words[words.index("--schedule-id") + 1]
+            await cli(*words)
+            try:
+                handle = temporal.get_schedule_handle(name)
+                policy = (await handle.describe()).schedule.policy
+                assert policy.pause_on_failure
+                assert policy.catchup_window in (timedelta(hours=2), timedelta(hours=6))
+                await cli("schedule", "trigger", "--schedule-id", name)
+                run_id = await _started(temporal, name)
+                result = await temporal.get_workflow_handle(run_id, result_type=dict).result()
+                assert (result["status"], result["output"]) == ("completed", "quiet")
+            finally:
+                await cli("schedule", "delete", "--schedule-id", name)
+
+
+async def _started(temporal: TemporalClient, name: str) -> str:
+    """Return the id of the run that a schedule has started."""
+    async with asyncio.timeout(30):
+        while True:
+            info = (await temporal.get_schedule_handle(name).describe()).info
+            actions = [*info.running_actions, *(each.action for each in info.recent_actions)]
+            for action in actions:
+                workflow_id = getattr(action, "workflow_id", "")
+                if workflow_id:
+                    return str(workflow_id)
+            await asyncio.sleep(0.2)

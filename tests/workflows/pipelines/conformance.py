@@ -1,0 +1,157 @@
+"""The scenarios of the DSL's conformance kit, in our words: what runs, and what must come out.
+
+Source: github.com/serverlessworkflow/specification, folder `ctk/features`, commit d758f0b (DSL 1.0.3). The
+names are those of the kit. Documents are written anew, with the same tasks and expectations.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Tasks, their input, and what comes out: an `output`, some `fields` of it, or an `error`."""
+
+    tasks: tuple[dict[str, Any], ...]
+    input: Any = None
+    output: Any = None
+    fields: tuple[str, ...] = ()
+    error: dict[str, Any] | None = None
+
+
+def _add(color: str, **more: Any) -> dict[str, Any]:
+    return {"set": {"colors": f'${{ .colors + ["{color}"] }}'}, **more}
+
+
+RED, GREEN, BLUE = ({name: _add(name)} for name in ("red", "green", "blue"))
+CASES = [
+    {color: {"when": f'.color == "{color}"', "then": color}} for color in ("red", "green", "blue")
+]
+ENDS = tuple({color: _add(color, then="end")} for color in ("red", "green", "blue"))
+
+PASSING: dict[str, Scenario] = {
+    "Fork Task With Competing Concurrent Sub Tasks": Scenario(
+        ({"race": {"fork": {"compete": True, "branches": [RED, GREEN, BLUE]}}},),
+        output={"colors": ["red"]},
+    ),
+    "Input Filtering": Scenario(
+        ({"player": {"input": {"from": ".user.claims.subject"}, "set": {"id": "${ . }"}}},),
+        {"user": {"claims": {"subject": "6AsnR"}}},
+        {"id": "6AsnR"},
+    ),
+    "Task With Sequential Sub Tasks": Scenario(
+        ({"all": {"do": [RED, GREEN, BLUE]}},), output={"colors": ["red", "green", "blue"]}
+    ),
+    "Emit Task": Scenario(
+        (
+            {
+                "greet": {
+                    "emit": {
+                        "event": {
+                            "with": {
+                                "source": "https://example.com",
+                                "type": "com.example.greeted.v1",
+                                "data": {"text": '${ "Hello \\(.first) \\(.last)!" }'},
+                            }
+                        }
+                    }
+                }
+            },
+        ),
+        {"first": "John", "last": "Doe"},
+        {"type": "com.example.greeted.v1", "data": {"text": "Hello John Doe!"}},
+        fields=("id", "specversion", "time", "source", "type", "data"),
+    ),
+    "Implicit Sequence Flow": Scenario(
+        (RED, GREEN, BLUE), output={"colors": ["red", "green", "blue"]}
+    ),
+    "Explicit Sequence Flow": Scenario(
+        (
+            {"red": _add("red", then="green")},
+            {"blue": _add("blue", then="end")},
+            {"green": _add("green", then="blue")},
+        ),
+        output={"colors": ["red", "green", "blue"]},
+    ),
+    "For Task": Scenario(
+        (
+            {
+                "loop": {
+                    "for": {"each": "color", "in": ".colors"},
+                    "do": [
+                        {
+                            "mark": {
+                                "set": {
+                                    "seen": "${ {colors: (.seen.colors + [$color]),"
+                                    " indexes: (.seen.indexes + [$index])} }"
+                                }
+                            }
+                        }
+                    ],
+                }
+            },
+        ),
+        {"colors": ["red", "green"]},
+        {"seen": {"colors": ["red", "green"], "indexes": [0, 1]}},
+    ),
+    "Raise task with inline error": Scenario(
+        (
+            {
+                "stop": {
+                    "raise": {
+                        "error": {"status": 400, "type": "https://example.com/bad", "title": "Bad"}
+                    }
+                }
+            },
+        ),
+        error={
+            "status": 400,
+            "type": "https://example.com/bad",
+            "title": "Bad",
+            "instance": "/do/0/stop",
+        },
+    ),
+    "Set Task": Scenario(
+        ({"shape": {"set": {"shape": "circle", "size": "${ .size }"}}},),
+        {"size": {"width": 6}},
+        {"shape": "circle", "size": {"width": 6}},
+    ),
+    "Switch task with matching case": Scenario(
+        ({"choose": {"switch": CASES}}, *ENDS), {"color": "red"}, {"colors": ["red"]}
+    ),
+    "Switch task with implicit default case": Scenario(
+        ({"choose": {"switch": CASES, "then": "end"}}, *ENDS),
+        {"color": "yellow"},
+        {"color": "yellow"},
+    ),
+    "Switch task with explicit default case": Scenario(
+        (
+            {"choose": {"switch": [*CASES, {"other": {"then": "custom"}}]}},
+            *ENDS,
+            {"custom": {"set": {"colors": "${ .colors + [$input.color] }"}}},
+        ),
+        {"color": "yellow"},
+        {"colors": ["yellow"]},
+    ),
+}
+"""The scenarios that pass, by their name in the kit."""
+
+NOT_PASSING: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "Call HTTP With Content Output",
+            "Call HTTP With Response Output",
+            "Call HTTP Using Basic Authentication",
+            "Output Filtering",
+            "Use Non-object Output",
+            "Try Handle Caught Error",
+            "Try Raise Uncaught Error",
+        ),
+        "needs `call: http`",
+    ),
+    **dict.fromkeys(
+        ("Call OpenAPI With Content Output", "Call OpenAPI With Response Output"),
+        "needs `call: openapi`",
+    ),
+}
+"""The other scenarios of the kit, and why they do not pass."""
