@@ -20,10 +20,11 @@ import outlast
 from outlast import Agent, Leg, Route
 from outlast.contracts.agents import Way
 from outlast.model_server import ModelServer, ServerOptions
+from tests.acceptance.test_testing_page import files_of
 from tests.activities.providers.test_hosted_apis import APIS
 from tests.fakes.media_rules import media_in
 from tests.fakes.service import FakeService, Play, serving
-from tests.stage import on_stage, staged_settings
+from tests.stage import on_stage, pending, staged_settings
 
 ORDER = (
     *("anthropic", "openai-chat", "gemini", "openai-chat"),
@@ -189,5 +190,56 @@ async def test_the_examples_run_unchanged(
             ):  # its schema may lead the fake to a refund, which a person must approve
                 refund = await stage.run("refund-desk", "My order A-1042 arrived broken.")
                 assert (refund.status, refund.tool_calls) == ("completed", 1)
+    await server.aclose()
+    assert fake.refusals == []
+
+
+def agent_of_readme() -> Agent[Any, Any]:
+    """Return the agent that the README shows."""
+    module: dict[str, Any] = {"__name__": "weather_agents"}
+    exec(files_of("README.md")["weather_agents.py"], module)  # noqa: S102 our own page
+    agent: Agent[Any, Any] = module["weather_advice"]
+    return agent
+
+
+OSLO = {"city": "Oslo"}
+ADVICE = {"umbrella": True, "mood": "gloomy"}
+
+
+def weather_plays(way: Way) -> list[Play]:
+    """Return what a model does that books a taxi. In the way `decision` it writes JSON."""
+    forecast, taxi = (
+        {"tool": "forecast", "arguments": OSLO},
+        {"tool": "book_taxi", "arguments": OSLO},
+    )
+    if way != "decision":
+        named = [Play(calls=[(call["tool"], call["arguments"])]) for call in (forecast, taxi)]
+        return [*named, Play(answer=ADVICE)]
+    # Where a turn has a choice, the root of the schema is a property.
+    decisions = [
+        {"tool_calls": [forecast]},
+        {"value": {"tool_calls": [taxi]}},
+        {"answer": ADVICE},
+    ]
+    return [Play(text=json.dumps(decision)) for decision in decisions]
+
+
+@pytest.mark.parametrize("api", MODELS)
+async def test_the_agent_of_the_readme_runs_on_each_api_in_each_way(
+    temporal: Client, fakes: dict[str, FakeService], api: str
+) -> None:
+    fake = fakes[api]
+    fake.refusals.clear()
+    server = connected(api, fake)
+    for way in (await server.probe()).ways:
+        fake.play(*weather_plays(way))
+        endpoint = Endpoint(server, 4_096, ways=(way,))
+        agents = [agent_of_readme()]
+        async with on_stage(temporal, {DEFAULT_SERVER: endpoint}, agents) as stage:
+            run = await stage.start("weather-advice", "Oslo, please")
+            request = await pending(run)
+            await run.approve(request, by="ann")
+            result = await run.result()
+        assert (result.status, result.output_json) == ("completed", ADVICE), way
     await server.aclose()
     assert fake.refusals == []
