@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench choosing keywords validity schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,6 +99,9 @@ keywords: setup ## measure which keywords each engine enforces; ARGS="--engines 
 
 validity: setup ## measure how many answers are valid; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines.validity $(ARGS)
+
+ways: setup ## measure the ways native and decision on a server; ARGS="http://127.0.0.1:8000/v1 --tasks 20"
+	@$(BIN)/python -m bench.engines.ways $(ARGS)
 
 schemas: setup ## measure how outlast copes with a collection of JSON Schemas; ARGS="DIR --engines outlines"
 	@$(BIN)/python -m bench.engines.collection $(ARGS)

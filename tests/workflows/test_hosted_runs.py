@@ -208,13 +208,10 @@ ADVICE = {"umbrella": True, "mood": "gloomy"}
 
 def weather_plays(way: Way) -> list[Play]:
     """Return what a model does that books a taxi. In the way `decision` it writes JSON."""
-    forecast, taxi = (
-        {"tool": "forecast", "arguments": OSLO},
-        {"tool": "book_taxi", "arguments": OSLO},
-    )
+    names = ("forecast", "book_taxi")
     if way != "decision":
-        named = [Play(calls=[(call["tool"], call["arguments"])]) for call in (forecast, taxi)]
-        return [*named, Play(answer=ADVICE)]
+        return [*(Play(calls=[(name, OSLO)]) for name in names), Play(answer=ADVICE)]
+    forecast, taxi = ({"tool": name, "arguments": OSLO} for name in names)
     # Where a turn has a choice, the root of the schema is a property.
     decisions = [
         {"tool_calls": [forecast]},
