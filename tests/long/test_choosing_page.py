@@ -1,9 +1,14 @@
 """docs/choosing.md has what the planner finds today: `make choosing` writes it."""
 
+from typing import Any
+
 import pytest
 from outlast_workers.plan.choosing_page import updated
 from outlast_workers.plan.claims import findings
+from outlast_workers.plan.planning import plan
 from outlast_workers.plan.price_list import shipped_prices
+from outlast_workers.plan.simulation import Outcome, simulate
+from outlast_workers.plan.workload import preset
 
 from tests.docs.prose import ROOT
 
@@ -12,3 +17,21 @@ from tests.docs.prose import ROOT
 def test_the_page_is_what_the_planner_finds() -> None:
     page = (ROOT / "docs" / "choosing.md").read_text()
     assert updated(page, findings(shipped_prices())) == page
+
+
+@pytest.mark.parametrize("name", ["steady", "bursty"])
+def test_a_plan_simulates_no_more_steps_than_ten_seconds_allow(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Outcome:
+        outcome = simulate(*arguments, **options)
+        steps.append(len(outcome.step_waits))
+        return outcome
+
+    monkeypatch.setattr("outlast_workers.plan.estimate.simulate", counted)
+    plan(preset(name), shipped_prices())
+    print(f"{name}: {sum(steps):,} steps in {len(steps)} simulations")
+    # A step takes 6 to 9 microseconds.
+    assert sum(steps) < 1_200_000

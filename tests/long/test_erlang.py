@@ -15,11 +15,11 @@ from tests.workers.plan.test_simulation import (
 )
 
 
-@pytest.mark.parametrize(("servers", "utilization"), [(2, 0.5), (5, 0.6), (10, 0.7)])
+@pytest.mark.parametrize(("servers", "utilization"), [(2, 0.5), (5, 0.6)])
 def test_waits_are_those_of_erlang_c(servers: int, utilization: float) -> None:
     waiting, waits = [], []
-    for seed in range(4):
-        count, chance = 150_000, random.Random(seed)
+    for seed in range(3):
+        count, chance = 120_000, random.Random(seed)
         arrivals = poisson(count, servers * utilization, chance)
         outcome = on_one_pool(
             single_steps(arrivals, exponential(count, 1.0, chance)), fixed(servers)

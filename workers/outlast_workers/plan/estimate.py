@@ -17,7 +17,7 @@ from outlast_workers.plan.costs import (
 )
 from outlast_workers.plan.price_list import HOURS_A_MONTH, PriceList
 from outlast_workers.plan.simulation import Outcome, simulate
-from outlast_workers.plan.workload import DAY_H, ArchitectureName, Workload
+from outlast_workers.plan.workload import ARCHITECTURES, DAY_H, ArchitectureName, Workload
 
 SMALLEST_PART = 1 / 4
 """Of the load that a simulation may have."""
@@ -67,7 +67,7 @@ class Effort:
 
 
 FULL = Effort(max_steps=100_000, warm_up_s=900.0, window_s=1_800.0)
-ROUGH = Effort(max_steps=30_000, warm_up_s=300.0, window_s=900.0)
+ROUGH = Effort(max_steps=15_000, warm_up_s=300.0, window_s=900.0)
 """For the many simulations of break-even points and of what decides."""
 
 
@@ -102,6 +102,14 @@ def measured_window(workload: Workload, effort: Effort) -> tuple[float, float]:
     period = arrivals.spike_every_s if arrivals.spike_factor > 1 else 1.0
     needed = max(effort.window_s, 3 * workload.run_s, MIN_RUNS / workload.runs_per_s)
     return begin, begin + period * math.ceil(needed / period)
+
+
+def simulated_all(workload: Workload, effort: Effort) -> dict[ArchitectureName, Simulated]:
+    """Return every architecture, simulated."""
+    found: dict[ArchitectureName, Simulated] = {}
+    for name in ARCHITECTURES:
+        found[name] = simulated(name, workload, effort=effort)
+    return found
 
 
 def simulated(

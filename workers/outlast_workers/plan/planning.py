@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 from outlast_workers.plan.break_even import BreakEven, break_evens, costs_of, loads_of
-from outlast_workers.plan.estimate import Estimate, priced, simulated
+from outlast_workers.plan.estimate import FULL, Estimate, priced, simulated_all
 from outlast_workers.plan.price_list import PriceList, shipped_prices
 from outlast_workers.plan.sensitivity import Swing, swings
 from outlast_workers.plan.workload import ARCHITECTURES, ArchitectureName, Workload
@@ -40,15 +40,12 @@ def prices_for(workload: Workload, today: date) -> PriceList:
     return shipped_prices().changed(workload.prices, day=today)
 
 
-def compare(workload: Workload, prices: PriceList) -> dict[ArchitectureName, Estimate]:
-    """Return the estimate of each architecture."""
-    return {name: priced(simulated(name, workload), workload, prices) for name in ARCHITECTURES}
-
-
 def plan(workload: Workload, prices: PriceList) -> Plan:
     """Plan a workload. Equal workloads and prices give equal plans."""
-    results = {name: simulated(name, workload) for name in ARCHITECTURES}
-    estimates = {name: priced(result, workload, prices) for name, result in results.items()}
+    results = simulated_all(workload, FULL)
+    estimates: dict[ArchitectureName, Estimate] = {}
+    for name, result in results.items():
+        estimates[name] = priced(result, workload, prices)
     best = cheapest(estimates).architecture.name
     cost = costs_of(workload, prices)
     points = break_evens(best, workload, cost)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from outlast_workers.plan.estimate import ROUGH, Simulated, priced, simulated
+from outlast_workers.plan.estimate import ROUGH, Simulated, priced, simulated_all
 from outlast_workers.plan.price_list import PriceList
-from outlast_workers.plan.workload import ARCHITECTURES, DAY_H, ArchitectureName, Workload
+from outlast_workers.plan.workload import DAY_H, ArchitectureName, Workload
 
 LOW, HIGH = 0.5, 2.0
 
@@ -135,10 +135,14 @@ def _cheapest(
     prices: PriceList,
     baseline: Mapping[ArchitectureName, Simulated] | None,
 ) -> Cheapest:
-    results = baseline or {name: simulated(name, workload, effort=ROUGH) for name in ARCHITECTURES}
-    costs = {
-        name: (not result.meets(workload), priced(result, workload, prices).cost.total)
-        for name, result in results.items()
-    }
-    best = min(costs, key=lambda name: costs[name])
-    return best, costs[best][1]
+    results = baseline or simulated_all(workload, ROUGH)
+    best: tuple[bool, float, ArchitectureName] | None = None
+    for name, result in results.items():
+        one = (
+            not result.meets(workload),
+            priced(result, workload, prices).cost.total,
+            name,
+        )
+        best = one if best is None else min(best, one)
+    assert best is not None  # noqa: S101 there are four architectures
+    return best[2], best[1]

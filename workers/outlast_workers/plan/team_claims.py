@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from outlast_workers.plan.actions import actions_per_run
-from outlast_workers.plan.estimate import ROUGH, simulated
+from outlast_workers.plan.estimate import ROUGH, simulated_all
 from outlast_workers.plan.price_list import HOURS_A_MONTH, PriceList
 from outlast_workers.plan.verdicts import Case, Finding, case_of, judge
-from outlast_workers.plan.workload import ARCHITECTURES, ArchitectureName, Team, preset
+from outlast_workers.plan.workload import ArchitectureName, Team, preset
 
 TRANSITIONS_PER_STEP = 3
 """Of Step Functions: the call, the choice, and the loop."""
@@ -87,7 +87,7 @@ def _finding(profile: Profile, prices: PriceList) -> Finding:
     found: list[Case] = []
     for load in profile.loads:
         changed = workload.model_copy(update={"concurrent_runs": load})
-        results = {name: simulated(name, changed, effort=ROUGH) for name in ARCHITECTURES}
+        results = simulated_all(changed, ROUGH)
         found += [case_of(changed, results, prices, active=active) for active in profile.active]
     finding = judge(profile.claim, profile.expected, found)
     hours = ", ".join(f"{name} {value:g}" for name, value in profile.hours.items())

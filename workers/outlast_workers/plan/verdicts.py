@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
-from outlast_workers.plan.estimate import ROUGH, Estimate, Simulated, priced, simulated
+from outlast_workers.plan.estimate import ROUGH, Estimate, Simulated, priced, simulated_all
 from outlast_workers.plan.planning import cheapest
 from outlast_workers.plan.price_list import PriceList
 from outlast_workers.plan.workload import ARCHITECTURES, ArchitectureName, Workload
@@ -52,7 +52,7 @@ def cases(
     for load, kind in product(loads, ("gpu", "api")):
         model = workload.model.model_copy(update={"kind": kind})
         changed = workload.model_copy(update={"concurrent_runs": load, "model": model})
-        results = {name: simulated(name, changed, effort=ROUGH) for name in ARCHITECTURES}
+        results = simulated_all(changed, ROUGH)
         for active, people in product(hours, ("counted", "not counted")):
             found.append(case_of(changed, results, prices, active=active, people=people))
     return found
@@ -80,7 +80,9 @@ def case_of(
         "active hours a day": f"{active:g}",
         "people's time": people,
     }
-    costs = {name: one.cost.total for name, one in estimates.items()}
+    costs: dict[ArchitectureName, float] = {}
+    for name, one in estimates.items():
+        costs[name] = one.cost.total
     return Case(variables, cheapest(estimates).architecture.name, costs)
 
 
