@@ -94,6 +94,47 @@ async def _conversation(stage: Stage) -> Run:
     return run
 
 
+async def _pipeline(stage: Stage) -> Run:
+    """Fork, map, retry, ask, wait for an event, and call an agent."""
+    look_task = {"call": "tool", "with": {"tool": "look", "arguments": {"place": "${ $n }"}}}
+    flag_task = {"call": "tool", "with": {"tool": "raise_flag", "arguments": {"place": "Mars"}}}
+    document = {
+        "document": {"dsl": "1.0.3", "namespace": "test", "name": "tour", "version": "1.0.0"},
+        "timeout": {"after": {"minutes": 10}},
+        "do": [
+            {
+                "each": {
+                    "for": {"in": '["Mars", "Moon"]', "each": "n"},
+                    "do": [{"look": look_task}],
+                    "metadata": {"outlast": {"concurrency": 2, "on_error": "collect"}},
+                }
+            },
+            {
+                "both": {
+                    "fork": {
+                        "branches": [
+                            {"flag": flag_task},
+                            {"pause": {"wait": {"milliseconds": 50}}},
+                        ]
+                    }
+                }
+            },
+            {"ask": {"call": "ask", "with": {"question": "Where to?", "audience": "crew"}}},
+            {"hear": {"listen": {"to": {"one": {"with": {"type": "go"}}}}}},
+            {"last": {"call": "agent", "with": {"agent": "scout", "input": "${ .[0] }"}}},
+        ],
+    }
+    handle = await stage.client.temporal.start_workflow(
+        "PipelineWorkflow", {"pipeline": document}, id="tour", task_queue=stage.task_queue
+    )
+    run = stage.started(handle.id)
+    await _pending(run)
+    await handle.signal("event", {"type": "go", "data": "Moon"})
+    request = (await run.pending_requests())[0]
+    await run.answer(request.request_id, "north", by="bo")
+    return run
+
+
 async def _pending(run: Run) -> None:
     async with asyncio.timeout(30):
         while not await run.pending_requests():
@@ -124,6 +165,7 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], Awaitable[Run]], list[dict[str, Jso
         [call("ask_crew", question="Where to?"), answer("north")],
     ),
     "conversation": (_conversation, [answer("hi"), answer("hi again")]),
+    "pipeline": (_pipeline, [call("look", place="Moon"), answer("quiet")]),
 }
 
 

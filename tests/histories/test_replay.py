@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from outlast_workflows.agent import AgentWorkflow
+from outlast_workflows.pipelines.workflow import PipelineWorkflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
@@ -15,7 +16,7 @@ RECORDED = sorted(Path(__file__).parent.glob("*/*.json"))
 
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: f"{file.parent.name}-{file.stem}")
 async def test_a_recorded_history_replays(file: Path) -> None:
-    replayer = Replayer(workflows=[AgentWorkflow], plugins=[OutlastPlugin()])
+    replayer = Replayer(workflows=[AgentWorkflow, PipelineWorkflow], plugins=[OutlastPlugin()])
     events = json.loads(file.read_text())["events"]
     workflow_id = events[0]["workflowExecutionStartedEventAttributes"]["workflowId"]
     await replayer.replay_workflow(WorkflowHistory.from_json(workflow_id, file.read_text()))
