@@ -13,7 +13,7 @@ from outlast.validation import validated
 from outlast_workers.gateway.a2a.errors import A2aError, invalid_params, unsupported
 from outlast_workers.gateway.a2a.params import A2aMessage, ListParams, SendParams, TaskParams
 from outlast_workers.gateway.a2a.stream import TaskStream
-from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, read_task, shown
+from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, begun_task, read_task, shown
 from outlast_workers.gateway.conversations import (
     answer_events,
     conversation_key,
@@ -24,12 +24,14 @@ from outlast_workers.gateway.conversations import (
     waits_for_message,
 )
 from outlast_workers.gateway.front import Front
-from outlast_workers.gateway.http_messages import BEAT_S
 from outlast_workers.gateway.responses_api import ANSWER_WITHIN_S
 from outlast_workers.gateway.tenant_runs import TenantRuns
 
 CANCEL_WITHIN_S = 10.0
 """Seconds that `CancelTask` waits for the end of the run. A call that has begun ends first."""
+
+TASK_BEAT_S = 3.0
+"""Seconds between two comments of a quiet stream: the client of A2A's SDK waits 5 s by default."""
 
 
 class Session:
@@ -72,9 +74,8 @@ class Session:
         """Send a message, and return the stream of its task."""
         body = _send_params(params)
         run, task = await self._send(body)
-        return self._stream(
-            run, task, await self._read(run, task), body.configuration.history_length
-        )
+        # Not read: a task that is answered at once would be a stream without its updates.
+        return self._stream(run, task, begun_task(task, is_new=not body.message.task_id), 0)
 
     async def get(self, params: dict[str, Any]) -> Json:
         """Return a task."""
@@ -206,7 +207,7 @@ class Session:
         return await self._runs.status(run) is WorkflowExecutionStatus.RUNNING
 
     def _events(self, run: Run, task: TaskId) -> AsyncGenerator[Any, None]:
-        return answer_events(self._front, run, task.since, beat_s=BEAT_S)
+        return answer_events(self._front, run, task.since, beat_s=TASK_BEAT_S)
 
     async def _stream(
         self, run: Run, task: TaskId, now: Json, history_length: int | None

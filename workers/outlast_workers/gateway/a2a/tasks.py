@@ -73,6 +73,13 @@ async def read_task(run: Run, task: TaskId, *, is_running: bool) -> Json:
     }
 
 
+def begun_task(task: TaskId, *, is_new: bool) -> Json:
+    """Return a task as it is when a message has been sent to it."""
+    status = {"state": "TASK_STATE_SUBMITTED" if is_new else "TASK_STATE_WORKING"}
+    names = {"id": str(task), "contextId": task.context}
+    return {**names, "status": status, "artifacts": [], "history": []}
+
+
 def _events(entries: Sequence[Message], since: int) -> list[RunEvent]:
     """Return the events of a task: up to its answer."""
     reader, found = EventReader(), []
