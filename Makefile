@@ -57,8 +57,8 @@ test-browser: setup ## run the callback page's tests in headless Chromium; CHROM
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
 
 test-npm: setup ## run clients and tools of npm: against the gateway, and in TypeScript; skipped without Node
-	@if command -v npm >/dev/null; then for folder in tests/npm examples/typescript-tools; do \
-		npm install --prefix $$folder --no-package-lock --no-audit --no-fund --silent || exit 1; done; \
+	@if command -v npm >/dev/null; then for folder in tests/npm tests/npm/conformance examples/typescript-tools; \
+		do npm install --prefix $$folder --no-package-lock --no-audit --no-fund --silent || exit 1; done; \
 		npm run --prefix examples/typescript-tools --silent build; fi
 	$(BIN)/python -m pytest tests/npm -o norecursedirs="node_modules .*" $(ARGS)
 
