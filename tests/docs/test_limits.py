@@ -230,6 +230,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "tunes how often Python searches for garbage": ("cli.COLLECTION_THRESHOLD",),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
     "never applies before MAX_DELAY": ("tries.MAX_DOUBLINGS",),
+    "counts what a task costs beside its expressions": ("gate.TASK_STEPS",),
     "is the shortest timer, which ends a workflow task": ("gate.PAUSE",),
     "tunes how a transcript is packed": (
         "packing.COMPRESSION_LEVEL",

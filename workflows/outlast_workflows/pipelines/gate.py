@@ -22,6 +22,9 @@ MAX_START_BYTES = 1_000_000
 MAX_TASK_RUNS = 100_000
 """Tasks that one pipeline runs, over all its loops: every run must end."""
 
+TASK_STEPS = 250
+"""What a task itself counts in steps of expressions: a loop of empty tasks would block the worker too."""
+
 PAUSE = timedelta(milliseconds=1)
 
 
@@ -47,6 +50,7 @@ class Gate:
         """Wait before a task: never, for a moment, or for ever if the run is to continue as new."""
         if task_runs > MAX_TASK_RUNS:
             raise TaskError(f"a pipeline runs at most {MAX_TASK_RUNS:,} tasks")
+        self._steps += TASK_STEPS
         if self._steps >= MAX_STEPS:
             # A workflow task ends here, so that expressions do not block the worker for long.
             self._steps = 0
