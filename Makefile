@@ -100,7 +100,7 @@ keywords: setup ## measure which keywords each engine enforces; ARGS="--engines 
 validity: setup ## measure how many answers are valid; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines.validity $(ARGS)
 
-ways: setup ## measure the ways native and decision on a server; ARGS="http://127.0.0.1:8000/v1 --tasks 20"
+ways: setup ## measure the ways native and decision on a server; ARGS="URL --tasks 20"; without URL on vLLM here
 	@$(BIN)/python -m bench.engines.ways $(ARGS)
 
 schemas: setup ## measure how outlast copes with a collection of JSON Schemas; ARGS="DIR --engines outlines"

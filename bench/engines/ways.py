@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import get_args
 
 from outlast_activities.generation.attempt import Endpoint
@@ -18,6 +19,9 @@ from outlast_activities.providers.registry import connected
 from pydantic import BaseModel, JsonValue
 
 from bench.engines.prompts import generate, pinned, prompt_source, user_message
+from bench.engines.vllm_install import install
+from bench.engines.vllm_server import VllmServer
+from bench.processes import LOGS
 from bench.tables import Table, write
 from outlast import Agent, tool
 from outlast.contracts.agents import Way
@@ -31,6 +35,9 @@ from outlast.transcripts import decision_message, tool_message
 TASKS = 200
 CONCURRENCY = 4
 MAX_TOKENS = 256
+TEMPLATE = Path(__file__).parent / "tools.jinja"
+"""A chat template with tools, in the form of the parser `hermes`: the one of SmolLM2 has none."""
+
 SEED = 20261127
 ITEMS = ("bolts", "nuts", "screws", "washers", "springs", "hinges", "brackets", "rivets")
 CITIES = ("Oslo", "Rome", "Lima", "Cairo", "Quito", "Hanoi", "Accra", "Turin")
@@ -203,17 +210,27 @@ async def compare(options: argparse.Namespace) -> Table:
         await server.aclose()
 
 
+async def compare_own(options: argparse.Namespace) -> Table:
+    """Start vLLM with a tool parser, and compare the ways on it."""
+    parser = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+    more = ("--chat-template", str(TEMPLATE), *parser)
+    async with VllmServer(install(), log_dir=LOGS, more=more) as server:
+        return await compare(argparse.Namespace(**{**vars(options), "url": server.url}))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a server, print the table and write it. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.engines.ways", description=__doc__)
-    parser.add_argument("url", help="the URL of the server, such as http://127.0.0.1:8000/v1")
+    parser.add_argument(
+        "url", nargs="?", help="the URL of the server; without one, vLLM starts on this machine"
+    )
     parser.add_argument("--api", default="vllm", help="the api of the server, as in the settings")
     parser.add_argument("--model", help="the model, if the server has several")
     parser.add_argument("--tasks", type=int, default=TASKS, help="how many tasks")
     parser.add_argument("--ways", nargs="+", choices=get_args(Way), default=["native", "decision"])
     options = parser.parse_args(arguments)
     try:
-        table = asyncio.run(compare(options))
+        table = asyncio.run(compare(options) if options.url else compare_own(options))
     except (NotReady, ModelError) as error:
         print(f"outlast: {error}", file=sys.stderr)
         return 1
