@@ -23,7 +23,7 @@ def gpu_prices(prices: PriceList) -> Finding:
     claim = "An hour of an H100 costs 2.00, of an H200 2.60, of a B200 4.00 USD; 8 GPUs are a node"
     text = (
         f"the contract: {above} of {len(rows) - 1} cost more in our dated lists, which are on demand."
-        " A node of 8 GPUs is right, and decides at small loads: one call needs all eight"
+        " A node of 8 GPUs is right, and decides at small loads: one call pays for all eight"
     )
     verdict: Verdict = "contradicted" if above == len(CLAIMED_USD) else "depends"
     return Finding(claim, verdict, text, tuple(rows))
