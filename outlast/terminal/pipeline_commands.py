@@ -4,14 +4,13 @@ import argparse
 import asyncio
 import json
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from outlast.client.client import Client
 from outlast.contracts.names import PIPELINE_WORKFLOW
 from outlast.errors import BadRequest
 from outlast.pipelines.documents import InvalidDocument, check_document
@@ -27,6 +26,9 @@ from outlast.terminal.console import (
     print_value,
 )
 from outlast.terminal.pipeline_files import read_document
+
+if TYPE_CHECKING:
+    from outlast.client.client import Client
 
 EXIT_INVALID = 1
 EXIT_FAILED = 1
