@@ -121,3 +121,11 @@ def test_what_is_no_id_of_an_event_is_rejected(text: str) -> None:
 def test_a_place_is_read() -> None:
     assert read_place("7") == Place(7)
     assert read_place("7.1764189184123001.35") == Place(7, 1764189184123001, 35)
+
+
+def test_what_a_run_waits_for_does_not_move_the_place_of_a_client() -> None:
+    """It can come in the middle of a text, whose characters its position would forget."""
+    assert RunEvent("waiting", 1, {"text": "no worker answers"}).id == ""
+    assert RunEvent("request_opened", 1, {"request": {}}).id == ""
+    assert RunEvent("text", 1, {"text": "Once"}, (5, 4)).id == "1.5.4"
+    assert RunEvent("answer", 2, {"answer": "Once"}).id == "2"

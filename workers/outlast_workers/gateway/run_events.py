@@ -49,7 +49,12 @@ class RunEvent:
 
     @property
     def id(self) -> str:
-        """The place after the event, at which a client can continue."""
+        """The place after the event, at which a client can continue. Empty if the event moves nobody.
+
+        What a run waits for can come in the middle of a text: its position alone would forget that text.
+        """
+        if self.open is None and not self.is_durable:
+            return ""
         if self.open is None or not self.open[1]:
             return str(self.position)
         return f"{self.position}.{self.open[0]}.{self.open[1]}"
