@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
 
-async def ask(_: Any, params: Any) -> ElicitResult:
+async def ask(context: Any, params: Any) -> ElicitResult:  # noqa: ARG001 names of the SDK
     """Show a human request of the run, and read the fields of its form. An empty line declines."""
     print(params.message, flush=True)
     content: dict[str, Any] = {}
