@@ -63,6 +63,18 @@ NUMBERS = [name for name, types in LEAVES.items() if types & {int, float}]
 URLS = [name for name in LEAVES if name.endswith("URL")]
 HOSTS = [name for name in LEAVES if name.endswith("HOST")]
 
+NEEDED = {
+    "GATEWAY__OIDC": {"issuer": "https://login.example.com", "audience": "agents", "jwks_file": "x"}
+}
+"""Settings without which a table is rejected as a whole."""
+
+
+def needed_beside(name: str) -> dict[str, str]:
+    """Return what the table of a setting needs besides it."""
+    section, _, key = name.rpartition("__")
+    taken = {"jwks_file"} if key == "JWKS_URL" else set()
+    return {other: value for other, value in NEEDED.get(section, {}).items() if other not in taken}
+
 
 def test_the_settings_are_found() -> None:
     assert {"DRAIN_S", "MODEL__TIMEOUT_S", "HEALTH__PORT", "CONCURRENCY__TOOLS"} <= set(NUMBERS)
@@ -77,6 +89,8 @@ def test_the_settings_are_found() -> None:
 def test_a_number_without_sense_is_refused_by_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for other, given in needed_beside(name).items():
+        monkeypatch.setenv(f"OUTLAST_{name.rpartition('__')[0]}__{other.upper()}", given)
     monkeypatch.setenv(f"OUTLAST_{name}", value)
     with pytest.raises(NotReady, match=f"OUTLAST_{name}") as refused:
         load_settings()
@@ -96,8 +110,10 @@ def test_a_url_without_sense_is_refused_by_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     section, _, key = name.lower().rpartition("__")
-    line = f"{key} = {json.dumps(value)}"
-    (tmp_path / "outlast.toml").write_text(f"[{section}]\n{line}" if section else line)
+    settings = {**needed_beside(name), key: value}
+    lines = "\n".join(f"{each} = {json.dumps(given)}" for each, given in settings.items())
+    table = f"[{section.replace('__', '.')}]\n" if section else ""
+    (tmp_path / "outlast.toml").write_text(table + lines)
     with pytest.raises(NotReady, match="must ") as refused:
         load_settings()
     assert "\n" not in str(refused.value)
