@@ -1,8 +1,7 @@
-"""Reading calls: the functions `agent`, `tool` and `ask`, HTTP requests, and `run: workflow`."""
+"""Reading calls: the functions `agent`, `tool` and `ask`, and `run: workflow`."""
 
 import re
 from collections.abc import Callable, Collection
-from typing import Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -18,8 +17,8 @@ from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import AgentSpec
 from outlast.pipelines.fields import Fields, quoted
 from outlast.pipelines.places import below
-from outlast.pipelines.tasks import AgentCall, AskCall, HttpCall, ToolCall
-from outlast.pipelines.templates import Template, parameters_of
+from outlast.pipelines.tasks import AgentCall, AskCall, ToolCall
+from outlast.pipelines.templates import Template
 from outlast.validation import explain
 
 Variables = Collection[str]
@@ -29,24 +28,21 @@ AGENTS_NAMESPACE = "agents"
 
 DEFAULT_AUDIENCE = "operators"
 DEFAULT_EXPIRY_S = 86_400.0
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 NAME = re.compile(NAME_PATTERN)
 NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 
 _NOT_SUPPORTED = {
-    "http": "HTTP calls are not supported yet; use a tool",
+    "http": "HTTP calls are not supported; use a tool",
     "grpc": "gRPC calls are not supported",
-    "openapi": "OpenAPI calls are not supported yet; use 'http', or an agent with tools",
+    "openapi": "OpenAPI calls are not supported yet; give the tools of the document to an agent",
     "asyncapi": "AsyncAPI calls are not supported",
     "a2a": "A2A calls are not supported yet",
     "mcp": "MCP calls are not supported yet here; give the server to an agent",
 }
 
 
-def read_call(
-    task: Fields, variables: Variables
-) -> AgentCall | ToolCall | AskCall | HttpCall | None:
+def read_call(task: Fields, variables: Variables) -> AgentCall | ToolCall | AskCall | None:
     """Return the call of a task, or None with a problem."""
     function = task.text("call", required=True)
     if function in _NOT_SUPPORTED:
@@ -208,49 +204,9 @@ def _read_escalations(fields: Fields) -> tuple[tuple[str, float], ...]:
     return tuple(steps)
 
 
-def _read_http(fields: Fields, variables: Variables) -> HttpCall:
-    method = fields.text("method", required=True)
-    if method and method.upper() not in METHODS:
-        fields.problems.unknown(fields.at("method"), "method", method.upper(), METHODS)
-    uri = _read_endpoint(fields)
-    for name in ("headers", "query"):
-        value = fields.raw(name)
-        if name in fields and not isinstance(value, dict) and "${" not in str(value):
-            fields.problems.add(fields.at(name), f"{quoted(value)} is not an object of texts")
-    fields.raw("body")
-    if fields.flag("redirect", default=False):
-        fields.problems.add(
-            fields.at("redirect"), "is not supported: another host would not be on the allowlist"
-        )
-    output = fields.choice("output", ("content", "response", "raw"), default="content")
-    if output == "raw":
-        fields.problems.add(fields.at("output"), "'raw' is not supported; use 'response'")
-    request: dict[str, JsonValue] = {"method": method.upper(), "uri": uri}
-    request |= {name: fields.value[name] for name in ("headers", "query", "body") if name in fields}
-    kind: Literal["content", "response"] = "response" if output == "response" else "content"
-    return HttpCall(_compiled(fields, request, variables), parameters_of(uri), kind)
-
-
-def _read_endpoint(fields: Fields) -> str:
-    value = fields.raw("endpoint", required=True)
-    if isinstance(value, dict):
-        endpoint = Fields(fields.problems, value, fields.at("endpoint"), "an endpoint")
-        endpoint.reject(
-            "authentication", "is not supported: the settings of the workers hold credentials"
-        )
-        uri = endpoint.text("uri", required=True)
-        endpoint.close()
-    else:
-        uri = fields.text("endpoint") if value is not None else ""
-    if uri and "${" not in uri and not re.match(r"https?://[^/\s]+", uri):
-        fields.problems.add(fields.at("endpoint"), f"{quoted(uri)} is not a URL of http or https")
-    return uri
-
-
-_READERS: dict[str, Callable[[Fields, Variables], AgentCall | ToolCall | AskCall | HttpCall]] = {
+_READERS: dict[str, Callable[[Fields, Variables], AgentCall | ToolCall | AskCall]] = {
     "agent": _read_agent,
     "tool": _read_tool,
     "ask": _read_ask,
-    "http": _read_http,
 }
 """The functions that a task can call."""

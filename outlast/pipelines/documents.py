@@ -47,7 +47,7 @@ _USE_NOT_SUPPORTED = {
     "authentications": "is not supported: the settings of the workers hold credentials",
     "catalogs": "is not supported",
     "extensions": "is not supported",
-    "functions": "is not supported; call 'agent', 'tool', 'ask' or 'http'",
+    "functions": "is not supported; call 'agent', 'tool' or 'ask'",
     "secrets": "is not supported: a run would record them in its history",
 }
 

@@ -10,7 +10,6 @@ from outlast.pipelines.tasks import (
     EmitBody,
     ForBody,
     ForkBody,
-    HttpCall,
     ListenBody,
     Pipeline,
     RaiseBody,
@@ -39,7 +38,6 @@ _LABELS: dict[type[Body], str] = {
     EmitBody: "emit",
     ListenBody: "listen",
     AskCall: "ask",
-    HttpCall: "http",
 }
 
 

@@ -187,18 +187,9 @@ class AskCall:
     escalate: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
-class HttpCall:
-    """`call: http`: a request to a host that the settings of the workers allow."""
-
-    request: Template
-    parameters: tuple[str, ...]
-    output: Literal["content", "response"]
-
-
 Body = (
     SetBody | SwitchBody | DoBody | ForBody | ForkBody | TryBody | WaitBody | RaiseBody | EmitBody
-    | ListenBody | AgentCall | ToolCall | AskCall | HttpCall
+    | ListenBody | AgentCall | ToolCall | AskCall
 )  # fmt: skip
 
 

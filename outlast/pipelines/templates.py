@@ -15,7 +15,6 @@ from outlast.pipelines.jq.tokens import SyntaxProblem
 from outlast.text.texts import cut
 
 _EXPRESSION = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
-_PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 
 MAX_SHOWN = 60
 """Bytes of an expression in a message about its failure."""
@@ -107,11 +106,6 @@ def template(value: JsonValue, variables: Collection[str]) -> Template:
                 )
             parts[part] = parse(match.group(1), variables)
     return Template(value, parts, is_expression=isinstance(value, str) and value in parts)
-
-
-def parameters_of(uri: str) -> tuple[str, ...]:
-    """Return the names in braces of a URI template: `https://host/pet/{petId}`."""
-    return tuple(_PARAMETER.findall(uri))
 
 
 def check_size(value: JsonValue, budget: Budget) -> None:

@@ -105,7 +105,7 @@ BAD: list[tuple[Any, str, str]] = [
         "letter",
     ),
     (pipeline({"call": "ask", "with": {**ASK, "expires_s": -1}}), "/do/0/t0/with/expires_s", "s"),
-    (pipeline({"call": "http", "with": {}}), "/do/0/t0/call", "not supported yet"),
+    (pipeline({"call": "http", "with": {}}), "/do/0/t0/call", "not supported"),
     (pipeline({"run": {"shell": {"command": "ls"}}}), "/do/0/t0/run/shell", "use a tool"),
     (pipeline({"run": {"script": {"code": "1"}}}), "/do/0/t0/run/script", "use a tool"),
     (pipeline({"run": {"container": {"image": "x"}}}), "/do/0/t0/run/container", "use a tool"),
