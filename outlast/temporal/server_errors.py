@@ -13,8 +13,9 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
+from outlast.errors import BadRequest, NotReady, OutlastError, RunNotFound, Unavailable
 from outlast.temporal.connection import MAX_REASON_BYTES
+from outlast.temporal.payload_codec import CODEC_VARIABLE
 from outlast.temporal.updates import is_lost
 from outlast.text.texts import cut
 
@@ -35,6 +36,9 @@ _REMEDIES = {
     RPCStatusCode.ABORTED: ("gave up the call", _RETRY),
     **dict.fromkeys(_AWAY, _SILENT),
 }
+
+UNKNOWN_ENCODING = "Unknown payload encoding"
+"""How the SDK's `KeyError` begins for a payload that only a codec can decode."""
 
 _QUERIES = ("progress", "pending_requests", "transcript")
 
@@ -61,6 +65,13 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
         raise BadRequest(f"{call}: the server rejects the query: {error}") from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         raise _cancellation_or_timeout(call, run_id) from None
+    except KeyError as error:
+        if UNKNOWN_ENCODING not in str(error):
+            raise
+        raise NotReady(
+            f"{call}: this client cannot read the run {run_id!r} ({error.args[0]}):"
+            f" set {CODEC_VARIABLE} to the payload codec of the workers"
+        ) from None
 
 
 def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:

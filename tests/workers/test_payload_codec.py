@@ -66,10 +66,21 @@ async def _canaries(folder: Path, settings: PayloadsSettings) -> set[str]:
             first = await client.chat("pays", "CANARY-INPUT", agent="payer")
             second = await client.chat("pays", "CANARY-MESSAGE", agent="payer")
         assert (first, second) == ("CANARY-ANSWER", "CANARY-REPLY")
+        if settings.codec is not None:
+            await _reads_nothing_without_the_codec(temporal.address)
         stop.set()
         await process
     stored = b"".join(path.read_bytes() for path in folder.glob("temporal.db*"))
     return {found.decode() for found in re.findall(rb"CANARY-[A-Z]+", stored)}
+
+
+async def _reads_nothing_without_the_codec(address: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(CODEC_VARIABLE)
+        run = (await Client.connect(target_host=address)).get("pays")
+    for read in (run.progress, run.transcript, run.pending_requests, run.finish, run.result):
+        with pytest.raises(NotReady, match=f"binary/encrypted.*{CODEC_VARIABLE}"):
+            await read()
 
 
 @pytest.mark.usefixtures("_codec_of_the_page")
