@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from outlast.errors import BadRequest
 from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_TASK_DEPTH, MAX_TASK_NAME, MAX_TASKS
-from outlast.pipelines.fields import Fields, quoted, size_of
+from outlast.pipelines.fields import Fields, array_hint, quoted, size_of
 from outlast.pipelines.places import Problem, Problems, TooManyProblems, below
 from outlast.pipelines.task_context import FLOW, Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS
@@ -98,9 +98,9 @@ class _DocumentCheck:
         self._root = Fields(problems, document, "", "a pipeline")
         self._count = 0
         self._depth = 0
-        self._tools: dict[str, None] = {}
-        self._agents: dict[str, None] = {}
-        self._audiences: dict[str, None] = {}
+        self._tools: dict[str, str] = {}
+        self._agents: dict[str, str] = {}
+        self._audiences: dict[str, str] = {}
         self._definitions = Definitions({}, {}, {})
 
     def pipeline(self) -> Pipeline:
@@ -128,9 +128,9 @@ class _DocumentCheck:
             output_as=output_as,
             output_schema=output_schema,
             timeout=timeout,
-            tools=tuple(self._tools),
-            agents=tuple(self._agents),
-            audiences=tuple(self._audiences),
+            tools=self._tools,
+            agents=self._agents,
+            audiences=self._audiences,
             task_count=self._count,
         )
 
@@ -191,7 +191,8 @@ class _DocumentCheck:
 
     def _tasks(self, value: JsonValue, place: str, variables: Variables) -> TaskList:
         if not isinstance(value, list) or not value:
-            self._problems.add(place, f"{quoted(value)} is not an array with at least one task")
+            reason = f"{quoted(value)} is not an array with at least one task{array_hint(value)}"
+            self._problems.add(place, reason)
             return TaskList(())
         if self._depth >= MAX_TASK_DEPTH:
             self._problems.add(place, f"tasks are nested deeper than {MAX_TASK_DEPTH} levels")
@@ -275,13 +276,24 @@ class _DocumentCheck:
         for other in others:
             fields.reject(other, f"a task is of one kind, and this one is {kind!r} already")
         body = KINDS[kind](context)
-        if isinstance(body, ToolCall):
-            self._tools[body.tool] = None
-        if isinstance(body, AgentCall) and body.is_registered:
-            self._agents[body.name] = None
-        if isinstance(body, AskCall):
-            self._audiences |= dict.fromkeys((body.audience, *(name for name, _ in body.escalate)))
+        self._add_names(body, fields)
         return body or SetBody(Template({}, {}))
+
+    def _add_names(self, body: Body | None, fields: Fields) -> None:
+        """Add the names that a call uses, each with the place where it stands first."""
+        given = fields.at("with") if "call" in fields else below(fields.at("run"), "workflow")
+        match body:
+            case ToolCall():
+                self._tools.setdefault(body.tool, below(given, "tool"))
+            case AgentCall(is_registered=True):
+                field = "agent" if "call" in fields else "name"
+                self._agents.setdefault(body.name, below(given, field))
+            case AskCall():
+                self._audiences.setdefault(body.audience, below(given, "audience"))
+                for name, _ in body.escalate:
+                    self._audiences.setdefault(name, below(given, "escalate"))
+            case _:
+                pass
 
 
 def _nearest_kind(value: Mapping[str, JsonValue]) -> str:

@@ -45,6 +45,11 @@ def quoted(value: JsonValue) -> str:
         return f"a {type(value).__name__}"
 
 
+def array_hint(value: JsonValue) -> str:
+    """Return how to write an array of named items, if the value is an object of them."""
+    return "; write `- NAME: …` for each" if isinstance(value, dict) and value else ""
+
+
 def seconds_of(value: JsonValue) -> float | None:
     """Return the seconds of a duration, or None if it is not one: an object, or text in ISO 8601."""
     if isinstance(value, str):

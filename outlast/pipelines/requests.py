@@ -1,14 +1,12 @@
-"""The input and the result of `PipelineWorkflow`, and what a running pipeline shows."""
+"""The input of `PipelineWorkflow`, and its events."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from outlast.contracts.base import InputModel, OutputModel
+from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds
-from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.requests import Tenant
-from outlast.contracts.results import CompensationOutcome, ServedLeg, StopReason, Usage
 from outlast.errors import BadRequest
 from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_VALUE_BYTES
 from outlast.pipelines.documents import check_document
@@ -40,46 +38,6 @@ class PipelineEvent(InputModel):
     source: str = Field(default="", max_length=2_000)
     id: str = Field(default="", max_length=200)
     data: Annotated[JsonValue, JsonBounds(MAX_EVENT_BYTES, MAX_JSON_DEPTH)] = None
-
-
-class PipelineResult(OutputModel):
-    """The result of a pipeline.
-
-    `status` is `stopped` if the run was cancelled, or if people denied a call with `on_denial="stop"`. A
-    pipeline that ends with an error fails its run with `PipelineFailed`.
-    """
-
-    status: Literal["completed", "stopped"]
-    output: JsonValue = None
-    stop_reason: StopReason | None = None
-    tasks: int = 0
-    """Tasks that ran, over all loops and retries."""
-    agent_runs: int = 0
-    tool_calls: int = 0
-    usage: Usage = Usage()
-    """What the agents used, with those whose branch of a `fork` lost."""
-    decisions: list[SettledRequest] = []
-    compensations: list[CompensationOutcome] = []
-    legs: list[ServedLeg] = []
-
-
-class TaskProgress(OutputModel):
-    """A task that runs now: its place in the document, and its name."""
-
-    place: str
-    name: str
-
-
-class PipelineProgress(OutputModel):
-    """The result of the query `progress` of a pipeline."""
-
-    pipeline: str
-    status: str
-    tasks: int
-    """Tasks that have started."""
-    running: list[TaskProgress] = []
-    usage: Usage = Usage()
-    pending: list[PendingRequest] = []
 
 
 def parse_pipeline_request(data: bytes) -> tuple[PipelineRequest, Pipeline]:

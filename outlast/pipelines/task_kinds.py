@@ -11,7 +11,7 @@ from outlast.pipelines.bounds import (
 from outlast.pipelines.calls import NAME, NAME_RULE, read_agent_run, read_call
 from outlast.pipelines.catches import read_try
 from outlast.pipelines.event_tasks import read_emit, read_listen
-from outlast.pipelines.fields import Fields, quoted
+from outlast.pipelines.fields import Fields, array_hint, quoted
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import (
@@ -43,12 +43,15 @@ def _set(task: TaskContext) -> Body:
 def _switch(task: TaskContext) -> Body:
     fields = task.fields
     cases: list[Case] = []
+    has_default = False
     for name, case in _named_items(fields, "switch", MAX_CASES, "a case"):
         when = case.expression("when", task.variables)
         cases.append(Case(name, when, task.directive(case, "then", required=True)))
         case.close()
-        if when is None and "when" not in case and any(each.when is None for each in cases[:-1]):
-            fields.problems.add(case.place, "is a second default case; give it a 'when'")
+        if "when" not in case:
+            if has_default:
+                fields.problems.add(case.place, "is a second default case; give it a 'when'")
+            has_default = True
     return SwitchBody(tuple(cases))
 
 
@@ -56,7 +59,8 @@ def _named_items(fields: Fields, name: str, most: int, what: str) -> list[tuple[
     """Return the items of an array of objects with one key each."""
     value, place = fields.raw(name), fields.at(name)
     if not isinstance(value, list) or not value:
-        fields.problems.add(place, f"{quoted(value)} is not an array with at least one item")
+        reason = f"{quoted(value)} is not an array with at least one item{array_hint(value)}"
+        fields.problems.add(place, reason)
         return []
     if len(value) > most:
         fields.problems.add(place, f"has {len(value):,} items; at most {most:,} are allowed")

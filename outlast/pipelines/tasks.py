@@ -212,7 +212,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked document. `tools`, `agents` and `audiences` are the names that it uses."""
+    """A checked document.
+
+    `tools`, `agents` and `audiences` are the names that it uses, with the JSON pointer of the first use.
+    """
 
     namespace: str
     name: str
@@ -223,7 +226,7 @@ class Pipeline:
     output_as: Template | None
     output_schema: Schema | None
     timeout: Duration | None
-    tools: tuple[str, ...]
-    agents: tuple[str, ...]
-    audiences: tuple[str, ...]
+    tools: Mapping[str, str]
+    agents: Mapping[str, str]
+    audiences: Mapping[str, str]
     task_count: int

@@ -1,4 +1,4 @@
-"""Documents of pipelines in files: JSON, or YAML with the extra `outlast[yaml]`."""
+"""Documents of pipelines in files: JSON, or YAML if PyYAML is installed."""
 
 import re
 import sys
@@ -48,7 +48,7 @@ def _from_yaml(text: str) -> JsonValue:
     try:
         import yaml  # noqa: PLC0415 JSON needs no library
     except ModuleNotFoundError:
-        raise BadRequest("YAML needs PyYAML: pip install 'outlast[yaml]', or give JSON") from None
+        raise BadRequest("YAML needs PyYAML: pip install PyYAML, or give JSON") from None
 
     try:
         for event in yaml.parse(text, yaml.SafeLoader):

@@ -13,14 +13,20 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from temporalio.client import WorkflowHandle
+
+from outlast.contracts.names import PIPELINE_WORKFLOW
+from outlast.contracts.pipeline_results import PipelineResult
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
+from outlast.temporal.server_errors import outlast_errors
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
     connection_options,
     print_lines,
     print_value,
 )
+from outlast.terminal.pipeline_view import PipelineHandle, follow_pipeline
 from outlast.terminal.run_view import RunView, compensation_lines, failed_call_lines, result_line
 from outlast.text.json_text import from_json
 
@@ -71,13 +77,21 @@ def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 
 def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
-    """Follow a run that exists, from its first entry to its end."""
+    """Follow a run that exists, an agent or a pipeline, to its end."""
 
-    async def find() -> "Run":
+    async def find() -> "Run | PipelineHandle":
         client: Client = await options.connect()
+        handle = client.temporal.get_workflow_handle(options.run, result_type=PipelineResult)
+        with outlast_errors("watch", options.run):
+            description = await handle.describe()
+        if description.workflow_type == PIPELINE_WORKFLOW:
+            return handle
         return client.get(options.run)
 
-    return _follow(runner.run(find()), options, runner)
+    found = runner.run(find())
+    if isinstance(found, WorkflowHandle):
+        return follow_pipeline(found, options, runner)
+    return _follow(found, options, runner)
 
 
 def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:

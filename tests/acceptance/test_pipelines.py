@@ -13,7 +13,7 @@ from temporalio.client import Client as TemporalClient
 from outlast import Agent, tool
 from outlast.testing import ScriptedModel, answer
 from tests.acceptance.command_server import CommandServer
-from tests.acceptance.terminal import Terminal, until_shown
+from tests.acceptance.terminal import Terminal, interrupt, until_shown
 from tests.conftest import binary
 from tests.stage import on_stage, pending
 
@@ -46,14 +46,23 @@ async def test_a_person_runs_a_pipeline_and_answers_its_question(
         terminal = Terminal(temporal, commands)
         words = ("pipeline", "run", str(file), "--task-queue", stage.task_queue, "--id", "tour-1")
         process = await terminal.start(*words, "--input", '{"place": "Mars"}')
-        shown = await until_shown(process, "request   2.1 waits for crew")
+        shown = await until_shown(process, "outlast answer tour-1 2.1 ANSWER")
         assert "task      /do/1/ask" in shown
+        assert 'crew must answer "Go on?"' in shown
+        await interrupt(process)
+        _, stderr = await process.communicate()
+        assert "outlast watch tour-1" in stderr.decode()
+        process = await terminal.start("watch", "tour-1")
+        assert 'crew must answer "Go on?"' in await until_shown(process, "outlast answer tour-1")
         run = stage.started("tour-1")
         await run.answer(await pending(run), answer=True, by="ann")
         stdout, stderr = await process.communicate()
         assert json.loads(stdout) == {"goes": True}
         assert "completed · 3 tasks" in stderr.decode()
         assert process.returncode == 0
+        again = await terminal.run("watch", "tour-1", "--json")
+        assert json.loads(again.out)["output"] == {"goes": True}
+        assert again.err.startswith("end       completed · 3 tasks")
 
 
 @pytest.mark.timeout(120)

@@ -169,8 +169,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "sizes the prompt that probes a model server": ("chat_probe.PROBE_TOKENS",),
     "is an exit status of a command": (
         "pipeline_commands.EXIT_INVALID",
-        "pipeline_commands.EXIT_FAILED",
-        "pipeline_commands.EXIT_STOPPED",
+        "pipeline_view.EXIT_FAILED",
+        "pipeline_view.EXIT_STOPPED",
         "run_commands.EXIT_FAILED",
         "console.EXIT_INTERRUPTED",
         "commands.EXIT_DRAINING",
@@ -202,7 +202,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     ),
     "keeps a limit above zero": ("budget.SMALLEST_WAIT_S",),
     "is an interval at which a process looks again": (
-        "pipeline_commands.LOOK_EVERY_S",
+        "pipeline_view.LOOK_EVERY_S",
         "attempt_protocol.BEATS_PER_TIMEOUT",
         "activity.FIRST_BEAT",
         "attempt_protocol.HAND_BACK_DELAY",

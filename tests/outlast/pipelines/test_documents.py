@@ -79,7 +79,7 @@ def problems_of(document: Any) -> list[str]:
 def test_a_valid_document_is_compiled() -> None:
     pipeline = check_document(GOOD)
     assert (pipeline.name, pipeline.task_count) == ("bad", 12)
-    assert (pipeline.agents, pipeline.tools) == (("classifier",), ("look",))
+    assert (list(pipeline.agents), list(pipeline.tools)) == (["classifier"], ["look"])
 
 
 @pytest.mark.parametrize(

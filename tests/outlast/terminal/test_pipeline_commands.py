@@ -68,3 +68,24 @@ def test_a_file_that_is_no_document_is_rejected_in_one_line(
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["pipeline", "check", str(tmp_path / "none.json")]) == 1
     assert "none.json cannot be read" in capsys.readouterr().err
+
+
+def test_the_input_of_a_run_is_told_from_a_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, file = command(tmp_path, "check", '{"pipeline": {"do": []}}', "nightly.json")
+    assert status == 1
+    reason = "this is the input of a run; the document is its field 'pipeline'"
+    assert capsys.readouterr().err == f"outlast: {file}: {reason}\n"
+
+
+def test_a_wrong_condition_is_one_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = "[{a: {when: '.x ==', then: end}}, {b: {then: end}}]"
+    text = VALID[: VALID.index("  - greet")] + f"  - choose: {{switch: {cases}}}\n"
+    status, _ = command(tmp_path, "check", text)
+    error = capsys.readouterr().err
+    assert status == 1
+    assert "/do/0/choose/switch/0/a/when" in error
+    assert error.count("\n") == 1

@@ -205,3 +205,19 @@ async def test_bad_requests_are_rejected_before_anything_starts(temporal: Client
             failure = await failure_of(stage, pipeline)
             assert failure.type == "BadRequest"
             assert reason in failure.message
+
+
+async def test_an_unknown_name_is_rejected_with_its_place(temporal: Client) -> None:
+    tool_call = document({"first": {"do": [{"twice": tool_task("duble", number=1)}]}})
+    agent = document({"write": {"call": "agent", "with": {"agent": "riter", "input": "Go."}}})
+    version = {"namespace": "agents", "name": "riter", "version": "1", "input": "Go."}
+    workflow = document({"write": {"run": {"workflow": version}}})
+    async with on_stage(temporal, NO_MODEL, [writer], tools=[double]) as stage:
+        for pipeline, reason in (
+            (tool_call, "/do/0/first/do/0/twice/with/tool: 'duble' is not registered"),
+            (agent, "/do/0/write/with/agent: 'riter' is not registered"),
+            (workflow, "/do/0/write/run/workflow/name: 'riter' is not registered"),
+        ):
+            message = (await failure_of(stage, pipeline)).message
+            assert message.startswith(reason)
+            assert "did you mean" in message

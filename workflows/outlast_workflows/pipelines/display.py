@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from outlast.pipelines.requests import PipelineProgress, TaskProgress
+from outlast.contracts.pipeline_results import PipelineProgress, TaskProgress
 from outlast.text.safe_text import code_span, visible_line
 from outlast_workflows.display_text import request_lines
 from outlast_workflows.pipelines.state import PipelineState

@@ -6,10 +6,10 @@ from pydantic import JsonValue
 from temporalio import workflow
 
 from outlast.contracts.limits import RunLimits
+from outlast.contracts.pipeline_results import PipelineResult
 from outlast.contracts.results import CompensationOutcome, StopReason
 from outlast.errors import RunTooLarge
 from outlast.pipelines.errors import TIMEOUT
-from outlast.pipelines.requests import PipelineResult
 from outlast.pipelines.tasks import Pipeline
 from outlast.start_requests import tenant_priority
 from outlast_workflows.calls.child_agents import ChildAgents

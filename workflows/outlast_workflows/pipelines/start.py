@@ -83,10 +83,27 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
 
 
 async def _resolve(pipeline: Pipeline) -> Resolved:
-    names = ResolveInput(tools=pipeline.tools, agents=pipeline.agents, audiences=pipeline.audiences)
+    names = ResolveInput(
+        tools=tuple(pipeline.tools),
+        agents=tuple(pipeline.agents),
+        audiences=tuple(pipeline.audiences),
+    )
     lookup = Lookup("resolve_agent", "resolve", f"resolve {pipeline.name}")
-    result = await look_up(lookup, names, within_s=None)
+    try:
+        result = await look_up(lookup, names, within_s=None)
+    except BadRequest as error:
+        raise BadRequest(_placed(str(error.message), pipeline)) from None
     try:
         return result_of(Resolved, result)
     except ValueError as error:
         raise NoWorker(f"the lookup of the tools returned an invalid result: {error}") from None
+
+
+def _placed(reason: str, pipeline: Pipeline) -> str:
+    """Return the reason of a rejected name with the name's place in the document."""
+    for field, places in (("spec.tools", pipeline.tools), ("agent", pipeline.agents)):
+        for name, place in places.items():
+            start = f"{field}: {name!r} "
+            if reason.startswith(start):
+                return f"{place}: {name!r} {reason.removeprefix(start)}"
+    return reason

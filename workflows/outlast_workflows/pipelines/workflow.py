@@ -9,14 +9,11 @@ from temporalio.common import RawValue
 from outlast.contracts.agents import PinnedAgent
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.names import PIPELINE_WORKFLOW
+from outlast.contracts.pipeline_results import PipelineProgress, PipelineResult
 from outlast.contracts.results import StopReason
 from outlast.errors import BadRequest, Failure, PipelineFailed
 from outlast.pipelines.documents import check_document
-from outlast.pipelines.requests import (
-    PipelineEvent,
-    PipelineProgress,
-    PipelineResult,
-)
+from outlast.pipelines.requests import PipelineEvent
 from outlast.text.json_text import to_json
 from outlast_workflows.agent import ignores_several_inputs
 from outlast_workflows.calls.tool_calls import CallDenied
