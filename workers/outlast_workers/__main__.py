@@ -197,7 +197,7 @@ def _add_agents_option(command: argparse.ArgumentParser) -> None:
         "--agents",
         action="append",
         metavar="MODULE",
-        help="module that defines agents or tools, in the current folder or installed; several with commas",
+        help="module that defines agents or tools, in the current folder or installed; for several, repeat it or use commas",
     )
 
 
