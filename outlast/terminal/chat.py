@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
+import re
 import shlex
-import sys
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
     connection_options,
+    is_stdin_terminal,
     os_user,
     print_lines,
     read_line,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from outlast.client.client import Client
     from outlast.client.runs import Run
 
-HELP = "Write a message on each line. /finish ends the conversation; Ctrl-D leaves it open."
+KEYS = "/finish ends the conversation, Ctrl-D leaves it open"
+
+COMMAND = re.compile(r"/[A-Za-z]+")
+"""What looks like a command. A path, such as `/etc/hosts`, is a message."""
 
 
 class _UndecidedRequest(Exception):
@@ -46,10 +50,10 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Hold a conversation until the end of the input, or `/finish`."""
     client = runner.run(options.connect())
     run_id = options.id or client.new_run_id(options.agent, tenant=options.tenant)
-    conversation = _Conversation(client, client.get(run_id), options, runner)
     resume = (
         f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"
     )
+    conversation = _Conversation(client, client.get(run_id), options, runner, resume=resume)
     try:
         status = conversation.hold()
     except KeyboardInterrupt:
@@ -61,21 +65,32 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
 
 class _Conversation:
     def __init__(
-        self, client: "Client", run: "Run", options: argparse.Namespace, runner: asyncio.Runner
+        self,
+        client: "Client",
+        run: "Run",
+        options: argparse.Namespace,
+        runner: asyncio.Runner,
+        *,
+        resume: str,
     ) -> None:
         self.is_over = False
+        self._resume = resume
         self._client = client
         self._run = run
         self._options = options
         self._runner = runner
         self._view = RunView(run.id, connection=connection_options(options))
-        self._is_terminal = sys.stdin.isatty()
+        self._is_terminal = is_stdin_terminal()
         self._shown: list[str] = []
         self._text = LiveText(client.gateway, run.id)
 
     def hold(self) -> int:
         is_answering = self._runner.run(self._show_earlier_messages())
-        print_lines(HELP, to_error=True)
+        print_lines(
+            f"Write a message on each line: {KEYS}.",
+            f"To continue it later: {self._resume}",
+            to_error=True,
+        )
         if is_answering:
             self._await_answer()
         while True:  # ends with the input
@@ -85,6 +100,9 @@ class _Conversation:
             if text.strip() == "/finish":
                 return self._finish()
             if not text.strip():
+                continue
+            if COMMAND.fullmatch(text.strip()):
+                print_lines(f"unknown command {cut(text.strip(), 60)}; {KEYS}", to_error=True)
                 continue
             try:
                 self._exchange(text)

@@ -30,11 +30,18 @@ def print_value(value: JsonValue) -> None:
     print_lines(*text.splitlines() or [""])
 
 
+def is_stdin_terminal() -> bool:
+    """Return whether a person can type. A closed standard input is None in Python."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def read_line(prompt: str) -> str | None:
     """Return a line that a person types, or None at the end of the input. The prompt is not output."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401, PLC0415 `input` edits lines with it; Windows lacks it
-    is_terminal = sys.stdin.isatty()
+    if sys.stdin is None:
+        return None
+    is_terminal = is_stdin_terminal()
     if is_terminal and not sys.stdout.isatty():
         sys.stderr.write(prompt)
         sys.stderr.flush()

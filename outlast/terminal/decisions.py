@@ -15,6 +15,9 @@ from outlast.validation import validated
 
 MAX_QUOTED_BYTES = 60
 
+YES_OR_NO = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
+"""What a person may type as true or false, in any case."""
+
 Verb = Literal["approve", "deny", "edit", "answer"]
 
 
@@ -97,12 +100,25 @@ def _check_request(typed: DecisionInput, request: PendingRequest) -> None:
 
 
 def parse_answer(text: str, request: PendingRequest | None) -> JsonValue:
-    """Return an answer: the text itself if the question wants text, else JSON; raises `BadRequest`."""
+    """Return an answer: the text itself if the question wants text, else JSON; raises `BadRequest`.
+
+    A question that wants true or false also takes yes and no.
+    """
     schema = request.answer_schema if request else None
     if not isinstance(schema, dict) or schema.get("type") == "string":
         return text
+    if schema.get("type") == "boolean":
+        return _yes_or_no(text)
     try:
         return from_json(text)
     except ValueError as error:
         problem = f"{cut(text, MAX_QUOTED_BYTES)!r} is not JSON ({error})"
         raise BadRequest(f"answer: {problem}; the question wants {json.dumps(schema)}") from None
+
+
+def _yes_or_no(text: str) -> bool:
+    try:
+        return YES_OR_NO[text.strip().lower()]
+    except KeyError:
+        quoted = repr(cut(text, MAX_QUOTED_BYTES))
+        raise BadRequest(f"answer: {quoted} is not true or false: write true or false") from None

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from outlast.contracts.human import (
 )
 from outlast.decide_commands import decide_update_id
 from outlast.errors import BadRequest, NotReady, RunFailed, RunNotFound
-from outlast.terminal.console import os_user, print_lines
+from outlast.terminal.console import is_stdin_terminal, os_user, print_lines
 from outlast.terminal.decisions import DecisionInput, decision_from, select_request
 from outlast.terminal.inbox import (
     UnreachableRun,
@@ -64,8 +63,9 @@ def decide(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     if request is not None:
         shown = request_lines(run.id, request, now=datetime.now(UTC))
         print_lines(*shown, *decision_lines(decision, request))
-        if sys.stdin.isatty() and not options.yes and not _is_confirmed(f"{typed.verb} as {by}?"):
-            print_lines("no decision was sent")
+        asks = is_stdin_terminal() and not options.yes
+        if asks and not _is_confirmed(f"{typed.verb} as {by}?"):
+            print_lines("no decision was sent (--yes sends it without this question)")
             return 1
     if signer is not None and request is not None:
         # Sign after the confirmation: a signature is valid for some minutes only.

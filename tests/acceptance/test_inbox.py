@@ -200,7 +200,7 @@ async def test_a_person_at_a_terminal_is_asked_first(
             no = await terminal.type("approve", run.id, keys=keys)
             assert (no.err, no.status) == ("", 1)
             assert "approve as osuser? [y/N] " in no.out
-            assert no.out.endswith("no decision was sent\n")
+            assert no.out.endswith("no decision was sent (--yes sends it without this question)\n")
         interrupted = await terminal.type("deny", run.id, keys=None)
         assert (interrupted.err, interrupted.status) == ("", 130)
         assert await pending(run)

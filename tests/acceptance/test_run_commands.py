@@ -262,7 +262,11 @@ async def test_a_conversation_in_a_terminal(shell: Shell) -> None:
     chat_id = f"chat-{shell.stage.task_queue}"
     chat = Chat(shell, chat_id)
     await chat.open()
-    assert "/finish ends the conversation" in await chat.until("\n> ")
+    opened = await chat.until("\n> ")
+    assert "/finish ends the conversation" in opened
+    assert f"To continue it later: outlast chat scout --id {chat_id}" in opened
+    chat.type("/quit\n")
+    assert "unknown command /quit; /finish ends the conversation" in await chat.until("\n> ")
     chat.type("hi\n")
     assert "hello\n" in await chat.until("\n> ")
     chat.type("land\n")

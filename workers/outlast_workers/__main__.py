@@ -197,7 +197,8 @@ def _add_agents_option(command: argparse.ArgumentParser) -> None:
         "--agents",
         action="append",
         metavar="MODULE",
-        help="module that defines agents or tools, in the current folder or installed; for several, repeat it or use commas",
+        help="module that defines agents or tools, in the current folder or installed; for several,"
+        " repeat it or use commas",
     )
 
 

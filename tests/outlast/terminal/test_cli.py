@@ -1,5 +1,6 @@
 """The `outlast` command without a server: what it reads, and what it shows."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from outlast.contracts.human import PendingRequest, hash_of
 from outlast.contracts.search_attributes import query_literal
 from outlast.terminal.arguments import parse_arguments
 from outlast.terminal.cli import run_command
+from outlast.terminal.console import is_stdin_terminal, read_line
 from outlast.terminal.decisions import DecisionInput, decision_from, parse_answer, select_request
 from outlast.terminal.inbox import (
     MAX_RUNS,
@@ -247,6 +249,10 @@ def test_a_name_that_is_too_long_is_rejected_before_it_is_sent() -> None:
 
 def test_an_answer_is_json_unless_text_is_asked_for() -> None:
     assert parse_answer("5", question({"type": "string"})) == "5"
+    assert parse_answer("Yes", question({"type": "boolean"})) is True
+    assert parse_answer("false", question({"type": "boolean"})) is False
+    with pytest.raises(BadRequest, match="answer: 'maybe' is not true or false: write true or"):
+        parse_answer("maybe", question({"type": "boolean"}))
     assert parse_answer("red", question({"enum": ["red"], "type": "string"})) == "red"
     assert parse_answer("5", question({"type": "integer"})) == 5
     assert parse_answer('{"a": null}', question({"type": "object"})) == {"a": None}
@@ -254,6 +260,12 @@ def test_an_answer_is_json_unless_text_is_asked_for() -> None:
         parse_answer("blue", question({"type": "object"}))
     with pytest.raises(BadRequest, match="NaN is not a JSON number"):
         parse_answer("NaN", question({"type": "number"}))
+
+
+def test_a_closed_input_is_no_terminal_and_has_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not is_stdin_terminal()
+    assert read_line("> ") is None
 
 
 def test_the_only_request_is_meant_where_none_is_named() -> None:
