@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import shlex
+import sys
+import types
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from tests.acceptance.terminal import Terminal, interrupt, until_shown
 from tests.conftest import binary
 from tests.stage import on_stage, pending
 
-PAGE = Path(__file__).parents[2] / "docs" / "schedules.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @tool(effect="read")
@@ -26,7 +28,7 @@ def look(place: str) -> str:
     return f"{place} is quiet"
 
 
-reporter = Agent(name="reporter", instructions="Report.", output=str)
+reviewer = Agent(name="dependency-review", instructions="Review.", output=str)
 
 ASKS = """
 document: {dsl: '1.0.3', namespace: demo, name: tour, version: '1.0.0'}
@@ -65,11 +67,46 @@ async def test_a_person_runs_a_pipeline_and_answers_its_question(
         assert again.err.startswith("end       completed · 3 tasks")
 
 
+async def test_the_example_of_the_page_about_pipelines_runs(
+    temporal: TemporalClient, commands: CommandServer, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (DOCS / "pipelines.md").read_text(), re.DOTALL)
+    document, code = (
+        next(text for kind, text in blocks if kind == each) for each in ("yaml", "python")
+    )
+    file = tmp_path / "triage.yaml"
+    file.write_text(document)
+    start = next(text for _, text in blocks if text.startswith("outlast pipeline run"))
+    words = shlex.split(start.replace("triage.yaml", str(file)))[1:]
+    module = types.ModuleType("triage_agents")
+    sys.modules[module.__name__] = module
+    exec(code, vars(module))  # noqa: S102 the code of the page
+    model = ScriptedModel(
+        [answer({"kind": kind, "summary": "a late parcel"}) for kind in ("normal", "urgent")]
+    )
+    tools = [module.create_ticket]
+    try:
+        async with on_stage(temporal, model, [module.classifier], tools=tools) as stage:
+            terminal = Terminal(temporal, commands)
+            words += ["--task-queue", stage.task_queue, "--id"]
+            shown = await terminal.run(*words, "page-normal")
+            assert (shown.out, shown.status) == ("ticket: a late parcel\n", 0)
+            process = await terminal.start(*words, "page-urgent")
+            await until_shown(
+                process, 'oncall must answer "Call the customer about a late parcel?"'
+            )
+            run = stage.started("page-urgent")
+            await run.answer(await pending(run), answer=True, by="ann")
+            assert (await process.communicate())[0] == b"true\n"
+    finally:
+        del sys.modules[module.__name__]
+
+
 @pytest.mark.timeout(120)
 async def test_the_commands_of_the_page_about_schedules(
     temporal: TemporalClient, tmp_path: Path
 ) -> None:
-    text = PAGE.read_text()
+    text = (DOCS / "schedules.md").read_text()
     (tmp_path / "nightly.json").write_text(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
     creations = [
         block
@@ -85,7 +122,7 @@ async def test_the_commands_of_the_page_about_schedules(
         assert await process.wait() == 0
 
     model = ScriptedModel([answer("quiet"), answer("quiet")])
-    async with on_stage(temporal, model, [reporter]) as stage:
+    async with on_stage(temporal, model, [reviewer]) as stage:
         for block in creations:
             words = shlex.split(block.replace("\\\n", " "))[1:]
             words[words.index("--task-queue") + 1] = stage.task_queue
