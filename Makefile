@@ -91,8 +91,8 @@ lock: ## write the hashes of requirements/ anew, after a change of requirements/
 bench: setup ## measure against a floor and a naive loop; ARGS="history --quick"
 	$(BIN)/python -m bench $(or $(ARGS),all)
 
-choosing: setup ## write the positions on published claims into docs/choosing.md anew
-	$(BIN)/python -m outlast_workers.plan.choosing_page docs/choosing.md
+choosing: setup ## write the positions on published claims into docs anew
+	$(BIN)/python -m outlast_workers.plan.choosing_page docs
 
 keywords: setup ## measure which keywords each engine enforces; ARGS="--engines llama.cpp"
 	@$(BIN)/python -m bench.engines $(ARGS)

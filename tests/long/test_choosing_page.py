@@ -1,9 +1,9 @@
-"""docs/choosing.md has what the planner finds today: `make choosing` writes it."""
+"""docs/choosing.md and its claims are what the planner finds today: `make choosing` writes them."""
 
 from typing import Any
 
 import pytest
-from outlast_workers.plan.choosing_page import updated
+from outlast_workers.plan.choosing_page import CLAIMS_PAGE, PAGE, claims, positions, updated
 from outlast_workers.plan.claims import findings
 from outlast_workers.plan.planning import plan
 from outlast_workers.plan.price_list import shipped_prices
@@ -14,9 +14,11 @@ from tests.docs.prose import ROOT
 
 
 @pytest.mark.timeout(300)
-def test_the_page_is_what_the_planner_finds() -> None:
-    page = (ROOT / "docs" / "choosing.md").read_text()
-    assert updated(page, findings(shipped_prices())) == page
+def test_the_pages_are_what_the_planner_finds() -> None:
+    found = findings(shipped_prices())
+    for name, lines in ((PAGE, positions(found)), (CLAIMS_PAGE, claims(found))):
+        page = (ROOT / "docs" / name).read_text()
+        assert updated(page, lines) == page
 
 
 @pytest.mark.parametrize("name", ["steady", "bursty"])

@@ -1,9 +1,9 @@
-"""Verdicts on claims, and the page that has them. tests/long/test_choosing_page.py runs all claims."""
+"""Verdicts on claims, and the pages that have them. tests/long/test_choosing_page.py runs all claims."""
 
 from typing import get_args
 
 import pytest
-from outlast_workers.plan.choosing_page import BEGIN, END, updated
+from outlast_workers.plan.choosing_page import BEGIN, END, claims, positions, updated
 from outlast_workers.plan.cold_claims import cold_start, pod_eviction
 from outlast_workers.plan.gpu_claims import gpu_prices
 from outlast_workers.plan.price_list import shipped_prices
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from tests.docs.prose import ROOT
 
 PAGE = (ROOT / "docs" / "choosing.md").read_text()
+CLAIMS = (ROOT / "docs" / "choosing-claims.md").read_text()
 
 PUBLISHED = 10
 """Rows of the tables that the claims come from; two of them make several positions."""
@@ -50,16 +51,18 @@ def test_the_variable_that_separates_the_cases_decides() -> None:
     assert found.decides.startswith("model: hybrid is cheapest in 2 of 4 cases (own: 100 %")
 
 
-def test_the_page_takes_a_position_on_every_published_claim() -> None:
-    generated = PAGE.partition(BEGIN)[2].partition(END)[0]
-    table = generated.partition("## A guide by team")[0]
-    positions = [
-        line.split(" | ")[1]
-        for line in table.splitlines()
-        if line.startswith("| ") and "---" not in line
-    ][1:]
-    assert len(positions) >= PUBLISHED
-    assert set(positions) <= {
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of a table without its head."""
+    rows = (line for line in text.splitlines() if line.startswith("| ") and "---" not in line)
+    return [row.strip("| ").split(" | ") for row in rows][1:]
+
+
+def test_both_pages_take_the_same_position_on_every_published_claim() -> None:
+    short = rows_of(PAGE.partition(BEGIN)[2].partition(END)[0].partition("## Published claims")[2])
+    full = rows_of(CLAIMS.partition(BEGIN)[2].partition("## The runs")[0])
+    assert short == [row[:2] for row in full]
+    assert len(short) >= PUBLISHED
+    assert {position for _, position in short} <= {
         verdict.replace("depends", "depends on") for verdict in get_args(Verdict)
     }
 
@@ -70,18 +73,20 @@ def test_the_page_takes_a_position_on_every_published_claim() -> None:
     ids=lambda finding: finding.claim,
 )
 def test_the_page_has_the_rows_that_the_quick_claims_give_today(finding: Finding) -> None:
-    assert f"| {finding.claim} | {finding.position} | {finding.decides} |" in PAGE
+    assert f"| {finding.claim} | {finding.position} | {finding.decides} |" in CLAIMS
     for row in finding.evidence:
-        assert f"| {' | '.join(row)} |" in PAGE
+        assert f"| {' | '.join(row)} |" in CLAIMS
 
 
 def test_new_findings_replace_the_old_ones_and_nothing_else() -> None:
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    new = updated(page, [Finding("a claim", "confirmed", "why", (("head",), ("row",)))])
+    found = [Finding("a claim", "confirmed", "why", (("head",), ("row",)))]
+    new = updated(page, claims(found))
     assert new.startswith(f"before\n{BEGIN}\n")
     assert new.endswith(f"\n{END}\nafter\n")
     assert "old" not in new
     assert "| a claim | confirmed | why |" in new
+    assert "| a claim | confirmed |\n" in updated(page, positions(found))
 
 
 def test_the_page_names_every_field_of_a_workload() -> None:

@@ -34,15 +34,25 @@ def test_a_used_price_that_is_too_old_gives_a_warning(tmp_path: Path) -> None:
     prices = prices_of(tmp_path, f'[gpu]\nusd = 2\ndate = {DAY}\nsource = "a page"\n')
     last_day = DAY + timedelta(days=MAX_AGE_DAYS)
     assert prices.hourly("gpu") == 2
-    assert stale(prices, last_day) == []
-    assert stale(prices, last_day + timedelta(days=1)) == [
-        "the price 'gpu' was read 91 days ago (2026-11-01); check it at a page"
-    ]
+    assert stale(prices, last_day) is None
+    warning = stale(prices, last_day + timedelta(days=1))
+    assert warning is not None
+    assert warning.startswith("1 price is older than 90 days: gpu (2026-11-01); check them")
+
+
+def test_all_prices_that_are_too_old_are_one_line() -> None:
+    prices = shipped_prices()
+    for name in ("lambda.gb", "aws.postgres"):
+        assert prices.usd(name) > 0
+    warning = stale(prices, date(2030, 1, 1))
+    assert warning is not None
+    assert "\n" not in warning
+    assert "2 prices are older than 90 days: aws.postgres (2025-06-15), lambda.gb (" in warning
 
 
 def test_an_unused_price_gives_no_warning(tmp_path: Path) -> None:
     prices = prices_of(tmp_path, f'[gpu]\nusd = 2\ndate = {DAY}\nsource = "a page"\n')
-    assert stale(prices, date(2030, 1, 1)) == []
+    assert stale(prices, date(2030, 1, 1)) is None
 
 
 def test_prices_are_converted_to_hours(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ MAX_CONCURRENT_RUNS = 10_000
 PLAN = """\
 Simulates a workload on four architectures and says what a month costs, which is cheapest, from which load
 another one is, and what decides. The workload is spiky, mixed, steady, bursty, or a file (TOML or JSON):
-docs/choosing.md lists its fields. Prices come from dated files; one older than 90 days gives a warning.
+docs/choosing.md lists its fields. Prices come from dated files; a warning names those older than 90 days.
 """
 
 

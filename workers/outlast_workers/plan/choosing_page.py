@@ -1,7 +1,7 @@
-"""The generated part of docs/choosing.md: `make choosing` writes it."""
+"""The generated parts of docs/choosing.md and docs/choosing-claims.md: `make choosing` writes them."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from outlast_workers.plan.claims import findings
@@ -11,18 +11,31 @@ from outlast_workers.plan.verdicts import Finding
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
+PAGE, CLAIMS_PAGE = "choosing.md", "choosing-claims.md"
 
-def updated(page: str, found: Sequence[Finding]) -> str:
-    """Return the page with the findings between its two marks."""
+
+def updated(page: str, lines: Iterable[str]) -> str:
+    """Return a page with other lines between its two marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return "\n".join([before + BEGIN, "", *_generated(found), END]) + after
+    return "\n".join([before + BEGIN, "", *lines, END]) + after
 
 
-def _generated(found: Sequence[Finding]) -> Iterator[str]:
+def positions(found: Sequence[Finding]) -> Iterator[str]:
+    """Return what docs/choosing.md says about the claims: a guide by team, and the positions."""
+    yield "## A guide by team"
+    yield ""
+    yield from _rows(_guide(found))
     yield "## Published claims"
     yield ""
-    yield "Each position comes from runs of this planner, with the prices of the price files and seed 1."
+    yield f"[The claims in full]({CLAIMS_PAGE}) has the reason for each position, and the runs behind it."
+    yield ""
+    yield from _rows([("claim", "position"), *((one.claim, one.position) for one in found)])
+
+
+def claims(found: Sequence[Finding]) -> Iterator[str]:
+    """Return what docs/choosing-claims.md says: the reason for each position, and the runs behind it."""
+    yield "## Positions"
     yield ""
     yield from _rows(
         [
@@ -30,9 +43,6 @@ def _generated(found: Sequence[Finding]) -> Iterator[str]:
             *((one.claim, one.position, one.decides) for one in found),
         ]
     )
-    yield "## A guide by team"
-    yield ""
-    yield from _rows(_guide(found))
     yield "## The runs behind the positions"
     yield ""
     for one in found:
@@ -74,10 +84,11 @@ def _rows(table: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the findings into a page."""
-    path = Path(sys.argv[1])
-    page = path.read_text(encoding="utf-8")
-    path.write_text(updated(page, findings(shipped_prices())), encoding="utf-8")
+    """Write the findings into the pages of a folder."""
+    found = findings(shipped_prices())
+    for name, lines in ((PAGE, positions(found)), (CLAIMS_PAGE, claims(found))):
+        path = Path(sys.argv[1]) / name
+        path.write_text(updated(path.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def _show_claims(*, as_json: bool) -> int:
 
 
 def _warn(prices: PriceList, today: date) -> None:
-    for warning in stale(prices, today):
+    warning = stale(prices, today)
+    if warning is not None:
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 a command-line program
 
 

@@ -17,7 +17,7 @@ from outlast.validation import explain
 FOLDER = Path(__file__).parent / "prices"
 
 MAX_AGE_DAYS = 90
-"""A price that was read longer ago than this gets a warning."""
+"""The warning names the prices that were read longer ago than this."""
 
 HOURS_A_MONTH = 730.0
 """As cloud providers count a month."""
@@ -85,15 +85,17 @@ class PriceList:
         return PriceList({**self.prices, name: new})
 
 
-def stale(prices: PriceList, today: date) -> list[str]:
-    """Return one warning for each used price that is too old, oldest first."""
-    ages = sorted(((today - prices.prices[name].date).days, name) for name in prices.used)
-    return [
-        f"the price {name!r} was read {age} days ago ({prices.prices[name].date}); check it at"
-        f" {prices.prices[name].source}"
-        for age, name in reversed(ages)
-        if age > MAX_AGE_DAYS
-    ]
+def stale(prices: PriceList, today: date) -> str | None:
+    """Return one warning about the used prices that are too old, oldest first, or None."""
+    dates = sorted((prices.prices[name].date, name) for name in prices.used)
+    old = [f"{name} ({day})" for day, name in dates if (today - day).days > MAX_AGE_DAYS]
+    if not old:
+        return None
+    are = "price is" if len(old) == 1 else "prices are"
+    return (
+        f"{len(old)} {are} older than {MAX_AGE_DAYS} days: {', '.join(old)}; check them, and give"
+        " yours in [prices] of the workload (--json has the sources)"
+    )
 
 
 @cache

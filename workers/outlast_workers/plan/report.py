@@ -60,11 +60,14 @@ def _rows(made: Plan, best: Estimate) -> list[Row]:
 def _choice(made: Plan, best: Estimate) -> str:
     late = [name for name, one in made.estimates.items() if not one.starts_in_time]
     bound = f"{made.workload.start_p95_s:g} s"
-    lines = [f"\n* Cheapest: {best.architecture.name} ({best.architecture.summary})."]
+    lines = [
+        f"\n* Cheapest: {best.architecture.name} ({best.architecture.summary}).",
+        f"  19 of 20 runs must start within {bound}: start_p95_s of the workload.",
+    ]
     if not best.starts_in_time:
-        lines.append(f"  No architecture starts 19 of 20 runs within {bound}.")
+        lines.append("  No architecture starts its runs in time.")
     elif late:
-        lines.append(f"  Not considered, because runs start later than {bound}: {', '.join(late)}.")
+        lines.append(f"  Not considered, because their runs start too late: {', '.join(late)}.")
     team = made.workload.team
     hours = ", ".join(f"{name} {value:g}" for name, value in team.hours_per_month.items())
     lines.append(
