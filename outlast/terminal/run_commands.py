@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
-from outlast.contracts.names import PIPELINE_WORKFLOW
+from outlast.contracts.names import PIPELINE_WORKFLOW, WORKFLOWS
 from outlast.contracts.pipeline_results import PipelineResult
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
@@ -29,6 +29,7 @@ from outlast.terminal.console import (
 from outlast.terminal.pipeline_view import PipelineHandle, follow_pipeline
 from outlast.terminal.run_view import RunView, compensation_lines, failed_call_lines, result_line
 from outlast.text.json_text import from_json
+from outlast.text.texts import cut
 
 if TYPE_CHECKING:
     from outlast.client.client import Client
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
+
+MAX_TYPE_BYTES = 80
+"""Bytes of the type of a workflow in a message."""
 
 
 def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
@@ -86,6 +90,12 @@ def watch_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
             description = await handle.describe()
         if description.workflow_type == PIPELINE_WORKFLOW:
             return handle
+        if description.workflow_type not in WORKFLOWS:
+            kind = cut(description.workflow_type, MAX_TYPE_BYTES)
+            raise BadRequest(
+                f"the run {options.run!r} has the type {kind!r}; only agents and pipelines can be followed:"
+                " use `temporal workflow show`"
+            )
         return client.get(options.run)
 
     found = runner.run(find())

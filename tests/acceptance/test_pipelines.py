@@ -65,6 +65,11 @@ async def test_a_person_runs_a_pipeline_and_answers_its_question(
         again = await terminal.run("watch", "tour-1", "--json")
         assert json.loads(again.out)["output"] == {"goes": True}
         assert again.err.startswith("end       completed · 3 tasks")
+        other = await temporal.start_workflow("Other", id="other-1", task_queue="none")
+        watched = await terminal.run("watch", "other-1")
+        await other.terminate()
+        assert watched.err.startswith("outlast: the run 'other-1' has the type 'Other';")
+        assert (watched.status, watched.err.count("\n")) == (1, 1)
 
 
 async def test_the_example_of_the_page_about_pipelines_runs(

@@ -41,6 +41,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "decision_check.MAX_DECISION_PROBLEM",
         "decision_check.MAX_NAME_BYTES",
         "decisions.MAX_QUOTED_BYTES",
+        "run_commands.MAX_TYPE_BYTES",
         "deletion_costs.MAX_REASON_CHARS",
         "demo.MAX_TEXT_BYTES",
         "answer_text.MAX_HEAD_CHARACTERS",
