@@ -173,7 +173,7 @@ class _ModelGuard:
     def check(self) -> None:
         """Raise the fault of the model, if it had one."""
         if self._fault is not None:
-            raise self._fault
+            raise self._fault from None
 
     async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
         """Return the completion of the model, if it is possible in this turn."""
