@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from outlast.client.replies import REPLY_TIMEOUT
 from outlast.client.waiting import WAITING_STATUSES, Waiting
 from outlast.contracts.human import PendingRequest
+from outlast.contracts.names import AGENTS_QUEUE
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
@@ -50,9 +51,7 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Hold a conversation until the end of the input, or `/finish`."""
     client = runner.run(options.connect())
     run_id = options.id or client.new_run_id(options.agent, tenant=options.tenant)
-    resume = (
-        f"outlast chat {shlex.join([options.agent, '--id', run_id])}{connection_options(options)}"
-    )
+    resume = resume_command(options, run_id)
     conversation = _Conversation(client, client.get(run_id), options, runner, resume=resume)
     try:
         status = conversation.hold()
@@ -61,6 +60,16 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     if not conversation.is_over:
         print_lines("", f"The conversation stays open. To continue it: {resume}", to_error=True)
     return status
+
+
+def resume_command(options: argparse.Namespace, run_id: str) -> str:
+    """Return the command that continues a conversation from another terminal."""
+    words = [options.agent, "--id", run_id]
+    if options.tenant != "default":
+        words += ["--tenant", options.tenant]
+    if options.task_queue != AGENTS_QUEUE:
+        words += ["--task-queue", options.task_queue]
+    return f"outlast chat {shlex.join(words)}{connection_options(options)}"
 
 
 class _Conversation:

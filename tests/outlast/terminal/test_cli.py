@@ -10,6 +10,7 @@ from outlast import BadRequest
 from outlast.contracts.human import PendingRequest, hash_of
 from outlast.contracts.search_attributes import query_literal
 from outlast.terminal.arguments import parse_arguments
+from outlast.terminal.chat import resume_command
 from outlast.terminal.cli import run_command
 from outlast.terminal.console import is_stdin_terminal, read_line
 from outlast.terminal.decisions import DecisionInput, decision_from, parse_answer, select_request
@@ -260,6 +261,14 @@ def test_an_answer_is_json_unless_text_is_asked_for() -> None:
         parse_answer("blue", question({"type": "object"}))
     with pytest.raises(BadRequest, match="NaN is not a JSON number"):
         parse_answer("NaN", question({"type": "number"}))
+
+
+def test_a_conversation_is_continued_with_the_options_that_were_typed() -> None:
+    plain = parse_arguments(["chat", "desk"])
+    assert resume_command(plain, "r2") == "outlast chat desk --id r2"
+    words = ["chat", "desk", "--tenant", "acme", "--task-queue", "eu", "--address", "x:1"]
+    expected = "outlast chat desk --id r2 --tenant acme --task-queue eu --address x:1"
+    assert resume_command(parse_arguments(words), "r2") == expected
 
 
 def test_a_closed_input_is_no_terminal_and_has_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
