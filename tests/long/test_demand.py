@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper, nap
 PROTO = Path(__file__).parent / "externalscaler.proto"
 ENV = shutil.which("env") or "/usr/bin/env"
 KEEP_S = 4
+POLL_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     port, grpc_port = free_port(), free_port()
     config = tmp_path / "demand.toml"
     config.write_text(
-        f"[demand]\nport = {port}\ngrpc_port = {grpc_port}\npoll_s = 0.5\nkeep_s = {KEEP_S}\n"
+        f"[demand]\nport = {port}\ngrpc_port = {grpc_port}\npoll_s = {POLL_S}\nkeep_s = {KEEP_S}\n"
         f'queues = ["{TASK_QUEUE}"]\nslots = {{ {TASK_QUEUE} = 2 }}\n'
     )
     async with AsyncExitStack() as stack:
@@ -358,9 +360,11 @@ async def test_invalid_queries_and_many_callers(tmp_path: Path, keda: Any) -> No
         )
         _, answer = await on.get(f"/demand/{TASK_QUEUE}?task_queue=another")
         assert answer["task_queue"] == TASK_QUEUE
+        began = time.monotonic()
         answers = await asyncio.gather(*(on.get("/demand/with/slashes") for _ in range(200)))
+        polls = 2 + (time.monotonic() - began) / POLL_S
         assert {status for status, _ in answers} == {200}
-        assert len({answer["as_of"] for _, answer in answers}) <= 2, "one poll serves them all"
+        assert len({answer["as_of"] for _, answer in answers}) <= polls, "a poll serves them all"
         status, answer = await on.get("/demand")
         assert status == 200
         assert {one["task_queue"] for one in answer["queues"]} == {
