@@ -202,3 +202,17 @@ def test_a_bounded_life_ends_a_worker_that_a_trickle_keeps() -> None:
     bounded = PoolPlan(scaling="invoke", idle_exit_s=60, max_life_s=300)
     assert on_one_pool(runs, endless).usage["pool"].starts < 5
     assert on_one_pool(runs, bounded).usage["pool"].starts >= 10
+
+
+def test_tasks_of_an_evicted_worker_start_again_in_their_order() -> None:
+    """All start at the same time, so only the order in which they began can decide."""
+    for _ in range(20):
+        clock = Clock()
+        pool = Pool(clock, PoolPlan(scaling="demand", slots=8, min_workers=1), random.Random(1))
+        (worker,) = pool.workers
+        tasks = [Task(60.0, done=lambda _: None) for _ in range(8)]
+        for task in sorted(tasks, key=id, reverse=True):
+            pool.put(task)
+        pool.evict(worker)
+        clock.run(2.0, is_over=lambda: False)
+        assert [*pool.waiting] == sorted(tasks, key=id, reverse=True)

@@ -89,7 +89,8 @@ class Worker:
     """A process with slots."""
 
     began: float
-    busy: set[Task] = field(default_factory=set)
+    busy: dict[Task, None] = field(default_factory=dict)
+    """The tasks in the order of their starts. A set would have the order of their addresses."""
     is_ready: bool = False
     is_draining: bool = False
     is_gone: bool = False
@@ -216,7 +217,7 @@ class Pool:
 
     def _begin(self, worker: Worker, task: Task) -> None:
         seconds = task.work_s * (1 + self.plan.batch_slowdown * len(worker.busy))
-        worker.busy.add(task)
+        worker.busy[task] = None
         self.busy += 1
         if task.is_waiting:
             task.started_at = self.clock.now
@@ -225,7 +226,7 @@ class Pool:
     def _finish(self, worker: Worker, task: Task, seconds: float) -> None:
         if task not in worker.busy:
             return  # it was interrupted
-        worker.busy.discard(task)
+        del worker.busy[task]
         self.busy -= 1
         self.usage.busy_s += seconds
         if worker.is_draining:
