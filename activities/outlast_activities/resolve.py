@@ -96,8 +96,8 @@ class ResolveActivities:
             resolved = Resolved(tools=tools, route=route, **self._facts())
             if input.output_schema is not None:
                 update = {"output_schema": input.output_schema, "way": input.way}
-                asked = resolved.model_copy(update={**update, "model": input.model})
-                self._check_legs("spec", asked)
+                with_schema = resolved.model_copy(update={**update, "model": input.model})
+                self._check_legs("spec", with_schema)
             return resolved
         agent = self._catalog.agents.get(input.agent)
         if agent is None:

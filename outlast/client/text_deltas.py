@@ -19,8 +19,8 @@ class TextDelta(OutputModel):
     """A piece of an answer that a model writes now: an entry of `Run.stream` of a client with a gateway.
 
     The text so far is `text = text[:delta.offset] + delta.content`. An `offset` below its length drops what
-    follows: the model was asked again, or has called a tool. Before the entry of the answer comes, the text
-    equals the answer.
+    follows: the prompt was repeated, or the model calls a tool. Before the entry of the answer comes, the
+    text equals the answer.
     """
 
     role: Literal["text"] = "text"

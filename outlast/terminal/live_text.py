@@ -20,7 +20,7 @@ class LiveText:
     """Prints the text of one answer as it comes. In the end, the terminal shows the answer itself."""
 
     def __init__(self, gateway: "Gateway | None", run_id: str) -> None:
-        # Without a terminal, a text that begins anew could not be told from the answer.
+        # Without a terminal, a text that begins anew would look like part of the answer.
         self._gateway = gateway if sys.stdout.isatty() else None
         self._run_id = run_id
         self._shown = ""

@@ -145,8 +145,8 @@ async def _ways(
 ) -> tuple[Way, ...]:
     """Return the ways in which a server can be used, the best one first.
 
-    Tools beside a schema can make calls impossible, and no answer tells so (vLLM without structural
-    tags). So the probe asks for what only a call can find out. llama.cpp is not asked, because prompts
+    Tools beside a schema can make calls impossible, and no answer shows it (vLLM without structural
+    tags). So the probe requests what only a call can show. llama.cpp gets no such prompt, because prompts
     are slow without a GPU: it reports whether its template has tools.
     """
     if engine == "llama.cpp":

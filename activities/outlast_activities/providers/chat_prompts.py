@@ -1,7 +1,7 @@
 """Requests of chat completions in the ways `native` and `tools`: messages, tools, choice and fields.
 
-The messages and the tools only grow at their end, so that a server can cache their prefix. What a turn may
-do is said with `tool_choice`, and with a note at the end where a server has no word for it.
+The messages and the tools only grow at their end, so that a server can cache their prefix. `tool_choice`
+says what a turn may do, or a note at the end where a server has no field for it.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Human requests of a run as elicitations of MCP, and their answers as decisions.
 
-An elicitation is a form with one level of simple fields. So an answer of another shape is asked for as one
-field, whose text is JSON.
+An elicitation is a form with one level of simple fields. So an answer of another shape is one field,
+whose text is JSON.
 """
 
 from collections.abc import Mapping

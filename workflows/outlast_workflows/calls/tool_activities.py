@@ -110,7 +110,7 @@ class ToolActivities:
         """Return the result of a call as JSON text. People answer what an MCP server asks meanwhile.
 
         Raises the `ActivityError` of a failed call, `NoWorker` if no worker took it, `ToolFailed` if no
-        worker knows the tool or it asked for another try too often, and `UnreadableResult` if the call
+        worker knows the tool or it requested another try too often, and `UnreadableResult` if the call
         happened and its result is unusable.
         """
         for number in range(1, MAX_ROUNDS + 1):

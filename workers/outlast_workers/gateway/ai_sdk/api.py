@@ -130,7 +130,7 @@ class AiSdkApi:
         self, run: Run, since: int, entries: Sequence[Message]
     ) -> AsyncGenerator[str, None]:
         """Yield the answer after an entry as a stream."""
-        writer, asked, is_begun = ChunkWriter(), last_message_position(entries), False
+        writer, position, is_begun = ChunkWriter(), last_message_position(entries), False
         try:
             async with aclosing(answer_events(self._front, run, since, beat_s=BEAT_S)) as events:
                 async for event in events:
@@ -138,11 +138,11 @@ class AiSdkApi:
                         yield ": waiting\n\n"
                         continue
                     if event.type == "message":
-                        asked = event.position
+                        position = event.position
                     for chunk in writer.read(event):
                         if not is_begun:
                             is_begun = True
-                            yield _start(asked)
+                            yield _start(position)
                         yield sse(chunk)
         except OutlastError as error:
             yield sse({"type": "error", "errorText": str(error)})
@@ -151,6 +151,6 @@ class AiSdkApi:
         yield DONE
 
 
-def _start(asked: int) -> str:
-    chunk: Chunk = {"type": "start", "messageId": answer_id(asked)}
+def _start(position: int) -> str:
+    chunk: Chunk = {"type": "start", "messageId": answer_id(position)}
     return sse(chunk)

@@ -33,17 +33,17 @@ def ui_messages(entries: Sequence[Message], pending: Sequence[PendingRequest]) -
     messages: list[Part] = []
     waiting = (Waiting(content="", request=request) for request in pending)
     shown: list[Message | Waiting] = [*entries, *waiting]
-    asked = 0
+    position = 0
     for entry in shown:
         for event in reader.read(entry):
             if event.type == "message":
-                asked = event.position
+                position = event.position
                 part = {"type": "text", "text": with_labels(str(event.data["text"]))}
-                messages.append({"id": f"message-{asked}", "role": "user", "parts": [part]})
+                messages.append({"id": f"message-{position}", "role": "user", "parts": [part]})
                 continue
             if messages and messages[-1]["role"] == "user":
                 writer = ChunkWriter()
-                messages.append({"id": answer_id(asked), "role": "assistant", "parts": []})
+                messages.append({"id": answer_id(position), "role": "assistant", "parts": []})
             if messages:
                 add_chunks(messages[-1]["parts"], writer.read(event))
     return messages
