@@ -1,10 +1,9 @@
-"""What docs/operating.md and the README tell operators: sign-in, sizes, cards."""
+"""What docs/operating.md and the README tell operators: sign-in and cards."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.deploy.kubernetes.chart import NAMESPACE, rendered
@@ -13,7 +12,6 @@ from tests.deploy.tools import ROOT, run
 
 PAGE = (ROOT / "docs" / "operating.md").read_text()
 README = (ROOT / "deploy" / "kubernetes" / "README.md").read_text()
-BENCH = (ROOT / "bench" / "README.md").read_text()
 
 EXPOSED = (
     "callback.expose.kind=HTTPRoute",
@@ -58,19 +56,6 @@ def test_the_sign_in_of_an_ingress_is_in_its_annotations(tmp_path: Any) -> None:
     expected = values["callback"]["expose"]
     assert expected["annotations"].items() <= ingress["metadata"]["annotations"].items()
     assert ingress["spec"]["tls"][0]["secretName"] == expected["tlsSecret"]
-
-
-@pytest.mark.parametrize("number", ["12.8", "137", "231", "105"])
-def test_the_sizes_are_those_of_the_benchmarks(number: str) -> None:
-    table = PAGE.partition("## Size")[2].partition("- **CPU.**")[0]
-    assert re.search(rf"\b{number}\b", table)
-    assert re.search(rf"\| {number}\b", BENCH)
-
-
-def test_the_cpu_of_a_hundred_runs_follows_from_the_cpu_of_a_turn() -> None:
-    per_turn_ms = 12.8
-    assert f"needs {per_turn_ms / 10:.1f} ms of CPU a second" in PAGE
-    assert f"100 such runs need {100 * per_turn_ms / 10 / 1000:.2f} cores" in " ".join(PAGE.split())
 
 
 def test_the_table_of_cards_follows_from_the_sizes_of_the_models() -> None:
