@@ -82,7 +82,7 @@ async def test_a_printed_command_starts_a_run_whose_text_is_streamed(tmp_path: P
     ports = ("--port", "--ui-port", "--model-port", "--gateway-port")
     options = [word for name in ports for word in (name, str(free_port()))]
     log = tmp_path / "dev.log"
-    agents = ("--agents", "tests.long.chat_agents")
+    agents = ("--agents", "tests.long.gateway.chat_agents")
     dev = await outlast_command("dev", *options, *agents, "--state", str(tmp_path), log=log)
     printed = await logged(log, "Ctrl-C stops everything")
     (curl,) = (line for line in printed.splitlines() if line.strip().startswith("curl "))

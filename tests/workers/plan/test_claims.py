@@ -1,4 +1,4 @@
-"""Verdicts on claims, and the pages that have them. tests/long/test_choosing_page.py runs all claims."""
+"""Verdicts on claims, and the pages that have them. `tests/long/scaling` runs all claims."""
 
 from typing import get_args
 

@@ -59,7 +59,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def test_as_many_runs_wait_as_erlang_c_says() -> None:
-    """tests/long/test_erlang.py has more servers, and mean waits."""
+    """tests/long/scaling/test_erlang.py has more servers, and mean waits."""
     servers, utilization, count, chance = 2, 0.5, 40_000, random.Random(3)
     runs = single_steps(
         poisson(count, servers * utilization, chance), exponential(count, 1.0, chance)

@@ -51,7 +51,7 @@ async def test_an_answer_after_three_hours_makes_one_call(
         worker = WorkerUnderTest(
             address=skipping.service_client.config.target_host,
             model_url=model.url,
-            agents="tests.long.mcp_agents",
+            agents="tests.long.gateway.mcp_agents",
             log=tmp_path / "worker.log",
             settings={
                 "NOTES_URL": notes.url,

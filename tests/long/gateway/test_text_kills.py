@@ -1,6 +1,6 @@
 """Gateways, workers and clients are killed in the middle of answers: the final text is the transcript's.
 
-`RUNS=200 SEED=7 python -m pytest tests/long/test_text_kills.py -s -o norecursedirs=".*"` kills more often.
+`RUNS=200 SEED=7 make test-long ARGS="-k text_kills -s"` kills more often.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from outlast_workers.local.servers import TemporalServer
 from bench.scripted_model_server import Request, ScriptedModelServer, Step, pieces_of
 from outlast import Client
 from tests.long.chaos.processes import Supervised, worker
+from tests.long.gateway.text_readers import HttpReader, read_by_sdk, transcript_of
 from tests.long.site import reached
-from tests.long.text_readers import HttpReader, read_by_sdk, transcript_of
 
 KILLS = int(os.environ.get("RUNS", "8"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -38,7 +38,7 @@ GAP_S = 0.04
 
 WITHOUT_GATEWAY = 5
 RUN_WITHIN_S = 240
-AGENTS = "tests.long.chat_agents"
+AGENTS = "tests.long.gateway.chat_agents"
 
 numbers = itertools.count()
 

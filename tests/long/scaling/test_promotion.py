@@ -82,7 +82,7 @@ class Fleet:
         worker = WorkerUnderTest(
             address=self._address,
             model_url=self._model_url,
-            agents="tests.long.build_agents",
+            agents="tests.long.scaling.build_agents",
             log=self._folder / f"worker-{build_id}.log",
             drain_s=2,
             settings={

@@ -29,7 +29,7 @@ from tests.fakes.service import FakeService, Play
 
 __all__ = ["fakes"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"
 MODELS = (
     ("anthropic", "claude-opus-5-5"),

@@ -1,6 +1,6 @@
 """A gateway is killed during every kind of call: clients repeat it, and nothing happens twice or never.
 
-`RUNS=1000 python -m pytest tests/long/test_start_kills.py -s -o norecursedirs=".*"` starts more runs.
+`RUNS=1000 make test-long ARGS="-k start_kills -s"` starts more runs.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from temporalio.client import Client as TemporalClient
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
 from tests.long.chaos.processes import Supervised, worker
+from tests.long.gateway.test_text_kills import gateway, is_up
 from tests.long.site import ANSWER, calling
-from tests.long.test_text_kills import gateway, is_up
 
 STARTS = int(os.environ.get("RUNS", "25"))
 SEED = int(os.environ.get("SEED", "1"))
 
 AT_ONCE = 20
 RETRY_S = 0.3
-AGENTS = "tests.long.chat_agents,tests.workers.gateway.desk_agents"
+AGENTS = "tests.long.gateway.chat_agents,tests.workers.gateway.desk_agents"
 KINDS = ("task", "response", "say", "decide", "cancel")
 
 

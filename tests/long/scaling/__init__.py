@@ -1,0 +1,1 @@
+"""Where workers run and how many: demand, scale-in, routes, builds, and the planner's arithmetic."""
