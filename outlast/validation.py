@@ -61,6 +61,8 @@ def _reason(detail: Any, model: type[BaseModel] | None) -> str:
         return f"{path}: unknown field; {hint(str(location[-1]), known)}"
     if detail["type"] == "missing":
         return f"{path}: is required"
+    if detail["type"] in ("dict_type", "model_type"):
+        return f"{path}: {_short(detail['input'])} is not a JSON object; give one, such as {{}}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{path}: {_short(detail['input'])}: {message}" if path else message

@@ -10,10 +10,11 @@ from temporalio.exceptions import ApplicationError
 from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
+from outlast.contracts.pipeline_results import PipelineProgress
 from outlast.contracts.results import AgentResult, Progress
 from outlast.errors import RunFailed
 from outlast.temporal.queries import query
-from outlast.temporal.server_errors import outlast_errors
+from outlast.temporal.server_errors import UnknownHandler, outlast_errors
 from outlast.temporal.updates import execute_update
 from outlast.validation import check_size
 
@@ -31,6 +32,7 @@ class RunConnection:
 
     def __init__(self, handle: WorkflowHandle[Any, Any]) -> None:
         self._handle = handle
+        self._has_transcript = True
 
     @property
     def id(self) -> str:
@@ -51,8 +53,14 @@ class RunConnection:
             raise _run_failed(error, self.id) from None
 
     async def progress(self) -> Progress:
-        """Return what the run does now, and what it has used."""
-        return Progress.model_validate(await self._query("progress"))
+        """Return what the run does now, and what it has used.
+
+        For a pipeline, `agent` is its name, `doing` has the places of its tasks, and the turns are 0.
+        """
+        progress = await self._query("progress")
+        if isinstance(progress, dict) and "pipeline" in progress:
+            return _of_pipeline(PipelineProgress.model_validate(progress))
+        return Progress.model_validate(progress)
 
     async def waiting(self) -> list[Waiting]:
         """Return what the run waits for now."""
@@ -63,7 +71,7 @@ class RunConnection:
         return _PENDING.validate_python(await self._query("pending_requests"))
 
     async def transcript(self, since: int = 0) -> list[Message]:
-        """Return the transcript from the entry `since`, counted from 0."""
+        """Return the transcript from the entry `since`, counted from 0. Raises `UnknownHandler`."""
         messages: list[Message] = []
         start: int | None = since
         while start is not None:  # each page has at least one entry, or is the last
@@ -71,6 +79,17 @@ class RunConnection:
             messages.extend(page.messages)
             start = page.next
         return messages
+
+    async def new_entries(self, since: int) -> list[Message]:
+        """Return the transcript from the entry `since`; a pipeline has no entries."""
+        if not self._has_transcript:
+            return []
+        try:
+            return await self.transcript(since)
+        except UnknownHandler:
+            await self.progress()  # raises for a workflow that is no pipeline either
+            self._has_transcript = False
+            return []
 
     async def update(
         self, name: str, payload: dict[str, JsonValue], *, update_id: str | None = None
@@ -100,6 +119,23 @@ class RunConnection:
         arguments = [] if payload is None else [payload]
         with outlast_errors(name, self.id):
             return await query(self._handle, name, arguments, rpc_timeout=QUERY_TIMEOUT)
+
+
+def _of_pipeline(progress: PipelineProgress) -> Progress:
+    """Return the progress of a pipeline as that of any run."""
+    places = ", ".join(task.place for task in progress.running)
+    return Progress.model_validate(
+        {
+            "agent": progress.pipeline,
+            "status": progress.status,
+            "doing": f"runs {places}" if places else progress.status,
+            "turn": 0,
+            "max_turns": 0,
+            "tool_calls": progress.tool_calls,
+            "usage": progress.usage,
+            "pending": progress.pending,
+        }
+    )
 
 
 def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:

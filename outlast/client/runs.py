@@ -66,7 +66,10 @@ class Run(Generic[Answer]):
         return (await self._connection.result()).typed(self._output_type)
 
     async def progress(self) -> Progress:
-        """Return what the run does now, and what it has used."""
+        """Return what the run does now, and what it has used.
+
+        For a pipeline, `agent` is its name, `doing` has the places of its tasks, and the turns are 0.
+        """
         return await self._connection.progress()
 
     async def pending_requests(self) -> list[PendingRequest]:
@@ -74,7 +77,10 @@ class Run(Generic[Answer]):
         return await self._connection.pending_requests()
 
     async def transcript(self, since: int = 0) -> list[Message]:
-        """Return the transcript from the entry `since`, counted from 0."""
+        """Return the transcript from the entry `since`, counted from 0.
+
+        Raises `BadRequest` for a pipeline: only its agents have transcripts.
+        """
         return await self._connection.transcript(since)
 
     def stream(
@@ -86,9 +92,9 @@ class Run(Generic[Answer]):
         in entries of the role `text`. Without a gateway there are none.
 
         An entry of the role `waiting` says what the run waits for, such as the approval of a person. It is
-        yielded once, and again when it changes. The run is queried at each `interval`, and at once when
-        `wake` is set, which clears it. Raises `RunNotFound` if the run does not exist, and
-        `Unavailable` if the server stays away, or if no worker answers after the end of the run.
+        yielded once, and again when it changes. A pipeline has only such entries. The run is queried at
+        each `interval`, and at once when `wake` is set, which clears it. Raises `RunNotFound` if the run
+        does not exist, and `Unavailable` if the server stays away, or if no worker answers after its end.
         """
         wake = wake or asyncio.Event()
         entries = stream_entries(self._connection, interval, wake)

@@ -48,7 +48,7 @@ async def stream_entries(
                 # What the run waits for is read first: its call is then in the transcript.
                 is_due = not has_ended and idle_polls % IDLE_POLLS == 1
                 waiting = await run.waiting() if is_due else shown
-                messages = await run.transcript(seen)
+                messages = await run.new_entries(seen)
                 failing_since = None
             except Unavailable as error:
                 # The run has not started yet, or its worker is away: query again.

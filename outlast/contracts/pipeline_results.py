@@ -44,6 +44,7 @@ class PipelineProgress(OutputModel):
     status: str
     tasks: int
     """Tasks that have started."""
+    tool_calls: int = 0
     running: list[TaskProgress] = []
     usage: Usage = Usage()
     pending: list[PendingRequest] = []

@@ -1,8 +1,8 @@
 """The input of `PipelineWorkflow`, and its events."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds
@@ -10,6 +10,7 @@ from outlast.contracts.requests import Tenant
 from outlast.errors import BadRequest
 from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_VALUE_BYTES
 from outlast.pipelines.documents import check_document
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.tasks import Pipeline
 from outlast.text.json_text import MAX_JSON_DEPTH
 from outlast.validation import parse
@@ -27,6 +28,27 @@ class PipelineRequest(InputModel):
     pipeline: Annotated[dict[str, JsonValue], JsonBounds(MAX_DOCUMENT_BYTES, MAX_JSON_DEPTH)]
     input: Annotated[JsonValue, JsonBounds(MAX_VALUE_BYTES, MAX_JSON_DEPTH)] = None
     tenant: Tenant = "default"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_request(cls, value: Any) -> Any:
+        """Reject what is something else as a whole, with what to send instead."""
+        fields = value if isinstance(value, dict) else {}
+        pipeline = fields.get("pipeline")
+        if "pipeline" in fields and not isinstance(pipeline, dict):
+            raise ValueError(
+                f"pipeline: {quoted(pipeline)} is not a document; give the document itself as a JSON"
+                " object (`outlast pipeline run FILE` reads it from a file, also in YAML)"
+            )
+        if "pipeline" not in fields and "do" in fields:
+            raise ValueError(
+                'input: this is a document itself; give {"pipeline": DOCUMENT, "input": INPUT}'
+            )
+        if "pipeline" not in fields and ("agent" in fields or "spec" in fields):
+            raise ValueError(
+                "input: this is a request for an agent; start it with the type AgentWorkflow"
+            )
+        return value
 
 
 class PipelineEvent(InputModel):

@@ -1,6 +1,7 @@
 """Errors of the Temporal SDK as errors of outlast: one line that says what happened and what to do."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,8 +44,20 @@ UNKNOWN_ENCODING = "Unknown payload encoding"
 _QUERIES = ("progress", "pending_requests", "transcript")
 
 
+_NO_HANDLER = re.compile(
+    r"(?:Query|Update) handler for '(?P<name>[^']*)' expected but not found"
+    r".*known (?:queries|updates): \[(?P<known>[^\]]*)\]",
+    re.DOTALL,
+)
+"""What the SDK says of a query or an update that a workflow does not have."""
+
+
 class QueryRejected(Unavailable):
     """Raised if a worker rejects a query: the run is not open yet, or ended before it was."""
+
+
+class UnknownHandler(BadRequest):
+    """Raised if a workflow does not have the query or the update: it is not an agent."""
 
 
 @contextmanager
@@ -57,8 +70,13 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
     except WorkflowUpdateFailedError as error:
         if is_lost(error):
             raise Unavailable(f"{call}: the worker lost the update: repeat the call") from None
-        raise BadRequest(" ".join(message_of(error).split())) from None
+        raise _unknown_handler(message_of(error), call, run_id) or BadRequest(
+            " ".join(message_of(error).split())
+        ) from None
     except WorkflowQueryFailedError as error:
+        unknown = _unknown_handler(error.message, call, run_id)
+        if unknown is not None:
+            raise unknown from None
         reason = cut(error.message, MAX_REASON_BYTES)
         raise QueryRejected(f"the run {run_id!r} cannot be queried: {reason}") from None
     except WorkflowQueryRejectedError as error:
@@ -72,6 +90,20 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
             f"{call}: this client cannot read the run {run_id!r} ({error.args[0]}):"
             f" set {CODEC_VARIABLE} to the payload codec of the workers"
         ) from None
+
+
+def _unknown_handler(reason: str, call: str, run_id: str) -> UnknownHandler | None:
+    """Return the error for a query or an update that the workflow does not have, or None."""
+    match = _NO_HANDLER.search(reason)
+    if match is None:
+        return None
+    known = ", ".join(name for name in match["known"].split() if not name.startswith("__"))
+    run = f"the run {run_id!r}" if run_id else "the run"
+    return UnknownHandler(
+        f"{call}: {run} is not an agent, and does not take {match['name']!r};"
+        f" it takes {cut(known, MAX_REASON_BYTES) or 'nothing'}",
+        kind=BadRequest.__name__,
+    )
 
 
 def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:

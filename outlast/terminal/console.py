@@ -35,6 +35,16 @@ def is_stdin_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def read_stdin(most: int) -> bytes:
+    """Return stdin, of which at most `most` bytes and one. Raises `BadRequest` if it cannot be read."""
+    try:
+        if sys.stdin is None:  # it is closed
+            raise BadRequest("stdin is closed, so - cannot be read; give a file or a text")
+        return sys.stdin.buffer.read(most + 1)
+    except OSError as error:
+        raise BadRequest(f"stdin cannot be read: {error.strerror}") from None
+
+
 def read_line(prompt: str) -> str | None:
     """Return a line that a person types, or None at the end of the input. The prompt is not output."""
     with contextlib.suppress(ImportError):

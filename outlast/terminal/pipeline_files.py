@@ -1,13 +1,13 @@
 """Documents of pipelines in files: JSON, or YAML if PyYAML is installed."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from outlast.errors import BadRequest
+from outlast.terminal.console import read_stdin
 from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, from_json
 from outlast.text.texts import cut
 
@@ -22,7 +22,7 @@ def read_document(file: Path) -> JsonValue:
     """Return the document in a file; `-` is stdin. Raises `BadRequest` if it cannot be read."""
     name = "stdin" if str(file) == "-" else str(file)
     try:
-        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if name == "stdin" else _read(file)
+        data = read_stdin(MAX_FILE_BYTES) if name == "stdin" else _read(file)
     except OSError as error:
         raise BadRequest(f"{name} cannot be read: {error.strerror}") from None
     if len(data) > MAX_FILE_BYTES:
@@ -48,7 +48,7 @@ def _from_yaml(text: str) -> JsonValue:
     try:
         import yaml  # noqa: PLC0415 JSON needs no library
     except ModuleNotFoundError:
-        raise BadRequest("YAML needs PyYAML: pip install PyYAML, or give JSON") from None
+        raise BadRequest("YAML needs PyYAML: pip install 'outlast[yaml]', or give JSON") from None
 
     try:
         for event in yaml.parse(text, yaml.SafeLoader):

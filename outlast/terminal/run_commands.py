@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import json
 import shlex
-import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -17,6 +16,7 @@ from temporalio.client import WorkflowHandle
 
 from outlast.contracts.names import PIPELINE_WORKFLOW, WORKFLOWS
 from outlast.contracts.pipeline_results import PipelineResult
+from outlast.contracts.requests import MAX_INPUT_BYTES
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, RunFailed, Unavailable
 from outlast.temporal.server_errors import outlast_errors
@@ -25,6 +25,7 @@ from outlast.terminal.console import (
     connection_options,
     print_lines,
     print_value,
+    read_stdin,
 )
 from outlast.terminal.pipeline_view import PipelineHandle, follow_pipeline
 from outlast.terminal.run_view import RunView, compensation_lines, failed_call_lines, result_line
@@ -47,7 +48,7 @@ MAX_TYPE_BYTES = 80
 def start_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Start a run and follow it to its end."""
     run_id = options.id or f"{options.agent or 'spec'}-{uuid.uuid4().hex[:8]}"
-    text = sys.stdin.read() if options.text == "-" else options.text
+    text = _stdin_text() if options.text == "-" else options.text
     spec = _read_spec(options.spec) if options.spec else None
     media = _media(options)
     given: RunInput = options.input
@@ -158,6 +159,13 @@ def _print_result(run: "Run", result: AgentResult, *, is_json: bool) -> int:
     elif result.output_json is not None or result.status == "completed":
         print_value(result.output_json)
     return 0 if result.status == "completed" else EXIT_STOPPED
+
+
+def _stdin_text() -> str:
+    try:
+        return read_stdin(MAX_INPUT_BYTES).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("stdin is not text in UTF-8") from None
 
 
 def _media(options: argparse.Namespace) -> "list[Media]":

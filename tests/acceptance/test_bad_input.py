@@ -126,7 +126,7 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "text where limits belong",
         '{"agent":"looker","input":"x","limits":"few"}',
-        "limits: 'few': input should be a valid dictionary",
+        "limits: 'few' is not a JSON object",
     ),
 ]
 

@@ -347,7 +347,7 @@ async def test_dev_serves_its_gateway_while_the_model_server_is_down(tmp_path: P
     )
     assert process.stdout is not None
     async with asyncio.timeout(90):
-        shown = (await process.stdout.readuntil(b"model.not_available")).decode()
+        shown = (await process.stdout.readuntil(b"outlast: waits for the model")).decode()
     file = tmp_path / "gateway-token"
     assert file.stat().st_mode & 0o777 == 0o600
     bearer = {"authorization": f"Bearer {file.read_text().strip()}"}
@@ -378,7 +378,7 @@ async def test_dev_says_that_it_waits_for_the_model_server(
     monkeypatch.setattr(dev, "WAIT_NOTICE_S", 0.01)
     settings = Settings.model_validate({"model": {"url": "http://127.0.0.1:1/v1"}})
     ready = asyncio.Event()
-    waiting = asyncio.create_task(dev.print_wait(settings, ready))
+    waiting = asyncio.create_task(dev.print_wait(settings, ready, "addresses\n"))
     async with asyncio.timeout(30):
         while "waits for the model server at http://127.0.0.1:1/v1" not in capsys.readouterr().out:
             await asyncio.sleep(0.01)

@@ -1,5 +1,6 @@
 """`outlast pipeline check` and `graph`, in this process."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,22 @@ def test_a_wrong_condition_is_one_problem(
     assert status == 1
     assert "/do/0/choose/switch/0/a/when" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("run", "scout", "-"), ("pipeline", "check", "-")])
+def test_a_closed_stdin_is_one_line(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert run_command(words) == 1
+    reason = "stdin is closed, so - cannot be read; give a file or a text"
+    assert capsys.readouterr().err == f"outlast: {reason}\n"
+
+
+@pytest.mark.parametrize("words", [("run", "scout", "-"), ("pipeline", "check", "-")])
+def test_a_stdin_that_is_no_text_is_one_line(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert run_command(words) == 1
+    assert capsys.readouterr().err == "outlast: stdin is not text in UTF-8\n"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("outlast_examples.dependency_review", "outlast_examples.refund_desk")
 """The agents that are served if the user names none."""
 
-WAIT_NOTICE_S = 10.0
+WAIT_NOTICE_S = 5.0
 """How often `dev` says that it waits for the model server. The embedded one needs a few seconds."""
 
 EMBEDDED_MODEL_SETTINGS = {"temperature": 0.0, "max_tokens": 256}
@@ -114,17 +114,17 @@ async def run_dev(settings: Settings, options: argparse.Namespace) -> int:
     ) as stack:
         has_gateway = options.gateway and load_catalog(stack.settings.agents).agents
         gateway = _gateway(stack, port=gateway_port, state=state) if has_gateway else None
-        _print(addresses(stack, state=state, gateway=gateway))
         ready = asyncio.Event()
         watching = [asyncio.create_task(_watch(child, stop)) for child in stack.children]
-        waiting = asyncio.create_task(print_wait(stack.settings, ready))
+        servers = addresses(stack, state=state, gateway=gateway)
+        waiting = asyncio.create_task(print_wait(stack.settings, ready, servers))
         try:
             async with _served(gateway, temporal.address):
                 await run_process(
                     gateway.settings if gateway else stack.settings,
                     stop=stop,
                     address=temporal.address,
-                    ready=lambda: _show_ready(stack, gateway, ready),
+                    ready=lambda: _show_ready(servers + overview(stack, gateway), ready),
                 )
         finally:
             waiting.cancel()
@@ -154,19 +154,21 @@ def _served(
     return serve_gateway(gateway, address=address)
 
 
-def _show_ready(stack: Stack, gateway: "DevGateway | None", ready: asyncio.Event) -> None:
+def _show_ready(text: str, ready: asyncio.Event) -> None:
+    """Print the addresses and the commands in one piece, after the logs of the start."""
     ready.set()
-    _print(overview(stack, gateway))
+    _print(text)
 
 
-async def print_wait(settings: Settings, ready: asyncio.Event) -> None:
-    """Say what the start waits for, until the worker is ready."""
+async def print_wait(settings: Settings, ready: asyncio.Event, servers: str) -> None:
+    """Say what the start waits for, until the worker is ready; first with the addresses of `servers`."""
     while True:  # ends with the start, or with the process
         try:
             await asyncio.wait_for(ready.wait(), WAIT_NOTICE_S)
         except TimeoutError:
+            text, servers = servers, ""
             _print(
-                f"outlast: waits for the model server at {settings.model.url}; runs that you start"
+                f"{text}outlast: waits for the model server at {settings.model.url}; runs that you start"
                 " now begin when it answers (Ctrl-C stops)"
             )
         else:
@@ -221,7 +223,7 @@ def start_command(stack: Stack | None = None, *, agent: str, value: str, run_id:
 
 
 def addresses(stack: Stack, *, state: Path, gateway: "DevGateway | None" = None) -> str:
-    """Return the text that `dev` prints when its servers run, before the worker is ready."""
+    """Return the addresses that `dev` prints when the worker is ready, or when it waits."""
     served = sorted(load_catalog(stack.settings.agents).agents)
     over_http = gateway.url if gateway else "off"
     return f"""
@@ -237,7 +239,7 @@ def addresses(stack: Stack, *, state: Path, gateway: "DevGateway | None" = None)
 
 
 def overview(stack: Stack, gateway: "DevGateway | None" = None) -> str:
-    """Return the text that `dev` prints when the worker is ready: commands to copy."""
+    """Return the commands that `dev` prints below the addresses."""
     served = sorted(load_catalog(stack.settings.agents).agents)
     reviews = "dependency-review" in served
     agent = "dependency-review" if reviews else next(iter(served), "NAME")

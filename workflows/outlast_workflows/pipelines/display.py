@@ -50,6 +50,7 @@ class PipelineDisplay(RunDisplay):
             pipeline=self._pipeline.run.agent.name,
             status=self._pipeline.run.status,
             tasks=self._pipeline.task_runs,
+            tool_calls=self._pipeline.run.spending.tool_calls,
             running=[TaskProgress(place=place, name=name) for place, name in running],
             usage=self._pipeline.run.spending.usage,
             pending=list(self._pending.values()),
