@@ -10,7 +10,6 @@ from temporalio.exceptions import ApplicationError
 from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
-from outlast.contracts.pipeline_results import PipelineProgress
 from outlast.contracts.results import AgentResult, Progress
 from outlast.errors import RunFailed
 from outlast.temporal.queries import query
@@ -59,7 +58,7 @@ class RunConnection:
         """
         progress = await self._query("progress")
         if isinstance(progress, dict) and "pipeline" in progress:
-            return _of_pipeline(PipelineProgress.model_validate(progress))
+            return _of_pipeline(progress)
         return Progress.model_validate(progress)
 
     async def waiting(self) -> list[Waiting]:
@@ -121,21 +120,17 @@ class RunConnection:
             return await query(self._handle, name, arguments, rpc_timeout=QUERY_TIMEOUT)
 
 
-def _of_pipeline(progress: PipelineProgress) -> Progress:
-    """Return the progress of a pipeline as that of any run."""
-    places = ", ".join(task.place for task in progress.running)
-    return Progress.model_validate(
-        {
-            "agent": progress.pipeline,
-            "status": progress.status,
-            "doing": f"runs {places}" if places else progress.status,
-            "turn": 0,
-            "max_turns": 0,
-            "tool_calls": progress.tool_calls,
-            "usage": progress.usage,
-            "pending": progress.pending,
-        }
-    )
+def _of_pipeline(progress: dict[str, Any]) -> Progress:
+    """Return the JSON of a `PipelineProgress` as the progress of a run."""
+    places = ", ".join(task["place"] for task in progress["running"])
+    of_agents = {
+        "agent": progress["pipeline"],
+        "doing": f"runs {places}" if places else progress["status"],
+        "turn": 0,
+        "max_turns": 0,
+        "tool_calls": progress.get("tool_calls", 0),  # older workers do not send it
+    }
+    return Progress.model_validate({**progress, **of_agents})
 
 
 def _run_failed(error: WorkflowFailureError, run_id: str) -> RunFailed:
