@@ -8,7 +8,7 @@ import httpx2
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.testing import ScriptedModel, Step, answer, call
+from outlast.testing import ScriptedModel, Step, answer, call, calls
 from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
 from tests.workers.gateway.doors import doors
@@ -99,6 +99,21 @@ async def test_a_chat_has_calls_answers_and_messages(temporal: TemporalClient) -
         part = one(shown[1]["parts"], "tool-look")
         assert (part["state"], part["output"]) == ("output-available", "Mars is quiet")
         assert shown[3]["parts"][-1]["text"] == "Yes."
+
+
+async def test_all_calls_of_one_step_are_shown(temporal: TemporalClient) -> None:
+    both = calls(call("look", place="Mars"), call("look", place="Venus"))
+    model = ScriptedModel([both, answer("Quiet.")])
+    async with doors(temporal, model, [guide]) as gateway, gateway.client() as ann:
+        for _ in range(2):  # as it happens, and sent again
+            chunks = await sent(ann, "ai-both", user("u1", "How are Mars and Venus?"))
+            inputs = [chunk for chunk in chunks if chunk["type"] == "tool-input-available"]
+            assert [chunk["input"]["place"] for chunk in inputs] == ["Mars", "Venus"]
+            assert kinds(chunks).count("start-step") == 2
+        run = "/runs/acme/guide/ai-both"
+        assert (await ann.post(f"{run}/cancel")).status_code == 202
+        events = (await ann.get(f"{run}/events", params={"after": "1"})).text
+        assert events.count("event: tool_call") == 2
 
 
 async def test_a_repeated_message_has_its_answer_again(temporal: TemporalClient) -> None:

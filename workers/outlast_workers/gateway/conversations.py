@@ -139,7 +139,7 @@ async def answer_events(
         entries = await run.transcript()
         reader, last = EventReader(), last_message_position(entries)
         for event in (event for entry in entries for event in reader.read(entry)):
-            if event.position > last:
+            if event.is_news(last):
                 yield event
 
 

@@ -40,12 +40,14 @@ class RunEvent:
     """One event. `position` is the number of transcript entries that a client has seen after it.
 
     `open` is the attempt of the next entry, and how many characters of its text the client has seen.
+    `entry` is the number of the event's own entry, if the client has not seen all of that entry after it.
     """
 
     type: str
     position: int
     data: dict[str, JsonValue]
     open: tuple[int, int] | None = None
+    entry: int | None = None
 
     @property
     def id(self) -> str:
@@ -66,7 +68,8 @@ class RunEvent:
 
     def is_news(self, after: int) -> bool:
         """Return whether a client that has seen the position `after` lacks the event."""
-        return self.position > after or self.type == "run_ended" or not self.is_durable
+        entry = self.position if self.entry is None else self.entry
+        return entry > after or self.type == "run_ended" or not self.is_durable
 
     def json(self) -> dict[str, JsonValue]:
         """Return the event as one JSON object."""
@@ -115,6 +118,7 @@ class EventReader:
                     "tool": fields.get("tool"),
                     "arguments": fields.get("arguments"),
                 },
+                entry=self.position,
             )
 
     def _result(self, entry: Message) -> Iterator[RunEvent]:

@@ -84,7 +84,7 @@ def _events(entries: Sequence[Message], since: int) -> list[RunEvent]:
     """Return the events of a task: up to its answer."""
     reader, found = EventReader(), []
     for event in (event for entry in entries for event in reader.read(entry)):
-        if event.position > since:
+        if event.is_news(since):
             found.append(event)
             if event.type == "answer":
                 break
