@@ -6,13 +6,16 @@ from outlast.pipelines.tasks import (
     AgentCall,
     AskCall,
     Body,
+    Catch,
     DoBody,
     EmitBody,
     ForBody,
     ForkBody,
     ListenBody,
+    MapOptions,
     Pipeline,
     RaiseBody,
+    RetryPolicy,
     SetBody,
     SwitchBody,
     Task,
@@ -37,7 +40,6 @@ _LABELS: dict[type[Body], str] = {
     RaiseBody: "raise",
     EmitBody: "emit",
     ListenBody: "listen",
-    AskCall: "ask",
 }
 
 
@@ -74,23 +76,24 @@ class _Graph:
         for place, task in enumerate(tasks.tasks):
             self._task(task, names[place])
             following = names[place + 1] if place + 1 < len(names) else leads_to
-            for label, target in _exits(task):
+            for label, target in exits_of(task):
                 arrow = f'-- "{_escaped(label)}" -->' if label else "-->"
                 end = {"continue": following, "exit": leads_to, "end": "finish"}.get(target)
                 self.line(f"{names[place]} {arrow} {end or names[tasks.index_of(target)]}")
         return names[0] if names else leads_to
 
     def _task(self, task: Task, name: str) -> None:
-        label = _escaped(f"{task.name}: {_kind(task.body)}")
-        inner = list(_inner_lists(task.body))
+        label = _escaped(f"{task.name}: {kind_of(task.body)}")
+        inner = list(inner_lists(task.body))
         if not inner:
             shape = f'{{"{label}"}}' if isinstance(task.body, SwitchBody) else f'["{label}"]'
             self.line(f"{name}{shape}")
             return
         self.line(f'subgraph {name}["{label}"]')
         self._indent += 1
-        for title, tasks, is_parallel in inner:
-            self._inner(title, tasks, is_parallel=is_parallel)
+        end = "next item" if isinstance(task.body, ForBody) else "done"
+        for title, tasks, is_parallel, _ in inner:
+            self._inner("caught" if title == "catch" else end, tasks, is_parallel=is_parallel)
         self._indent -= 1
         self.line("end")
 
@@ -104,41 +107,53 @@ class _Graph:
         self.line(f'{end}(("{title}"))')
 
 
-def _exits(task: Task) -> Iterator[tuple[str, str]]:
-    """Yield the label and the target of each way out of a task."""
-    if not isinstance(task.body, SwitchBody):
-        yield ("skipped or done" if task.condition and task.then != "continue" else "", task.then)
-        return
-    for case in task.body.cases:
-        yield case.name, case.then
-    if all(case.when is not None for case in task.body.cases):
-        yield "otherwise", task.then
+def exits_of(task: Task) -> Iterator[tuple[str, str]]:
+    """Yield the name and the target of each way out of a task. The only way has no name."""
+    is_conditional = task.condition is not None
+    if isinstance(task.body, SwitchBody):
+        for case in task.body.cases:
+            yield case.name, case.then
+        if all(case.when is not None for case in task.body.cases):
+            yield "otherwise", task.then
+    elif not isinstance(task.body, RaiseBody):
+        has_two = is_conditional and task.then != "continue"
+        yield "done" if has_two else "", task.then
+        is_conditional = has_two
+    if is_conditional:
+        yield "skipped", "continue"
 
 
-def _inner_lists(body: Body) -> Iterator[tuple[str, TaskList, bool]]:
-    """Yield the title and the tasks of each list in a task, and whether they run at the same time."""
-    if isinstance(body, DoBody):
-        yield "done", body.tasks, False
-    elif isinstance(body, ForBody):
-        yield "next item", body.tasks, False
+def inner_lists(body: Body) -> Iterator[tuple[str, TaskList, bool, str]]:
+    """Yield the lists in a task: title, tasks, whether they run at the same time, and style."""
+    if isinstance(body, DoBody | ForBody):
+        yield "", body.tasks, False, ""
     elif isinstance(body, ForkBody):
-        yield "", body.branches, True
+        yield "", body.branches, True, ""
     elif isinstance(body, TryBody):
-        yield "done", body.tasks, False
+        has_catch = body.catch.tasks is not None
+        yield "try" if has_catch else "", body.tasks, False, "group"
         if body.catch.tasks is not None:
-            yield "caught", body.catch.tasks, False
+            yield "catch", body.catch.tasks, False, "catch"
 
 
-def _kind(body: Body) -> str:
-    if isinstance(body, AgentCall):
-        return f"agent {body.name}"
-    if isinstance(body, ToolCall):
-        return f"tool {body.tool}"
-    if isinstance(body, ForBody) and body.map is not None:
-        return f"for, {body.map.concurrency} at a time"
-    if isinstance(body, ForkBody) and body.compete:
-        return "fork, the first wins"
-    return _LABELS[type(body)]
+def kind_of(body: Body) -> str:
+    """Return what a task does, in a few words."""
+    match body:
+        case AgentCall():
+            kind = f"agent {body.name}"
+        case ToolCall():
+            kind = f"tool {body.tool}"
+        case AskCall():
+            kind = f"ask {body.audience}"
+        case ForBody(map=MapOptions(concurrency=count)):
+            kind = f"for, {count} at a time"
+        case ForkBody(compete=True):
+            kind = "fork, the first wins"
+        case TryBody(catch=Catch(retry=RetryPolicy(count=count))):
+            kind = f"try, {count} {'retry' if count == 1 else 'retries'}"
+        case _:
+            kind = _LABELS[type(body)]
+    return kind
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,11 @@ Validates a document, and prints each problem with its place as a JSON pointer. 
 the document is valid, and 1 if it is not.
 """
 
+GRAPH = """\
+Prints a flowchart as text for Mermaid, or a picture as SVG. The exit status is 0, or 1 if the document is
+invalid.
+"""
+
 RUN = """\
 Validates a document, starts it, and follows it: progress goes to stderr, and the output to stdout. Ctrl-C
 ends only this command: the pipeline goes on. The exit status is 0 if it completed, 1 if it is invalid or
@@ -35,7 +40,13 @@ def add_pipeline(
     command = add_parser("pipeline", help="validate, draw and run pipelines", description=PIPELINE)
     verbs = command.add_subparsers(required=True, metavar="COMMAND", dest="verb")
     _add_verb(verbs.add_parser, "check", "validate a document", CHECK)
-    _add_verb(verbs.add_parser, "graph", "print a Mermaid flowchart", "Prints a Mermaid flowchart.")
+    graph = _add_verb(verbs.add_parser, "graph", "draw a document", GRAPH)
+    graph.add_argument(
+        "--format",
+        choices=("mermaid", "svg"),
+        default="mermaid",
+        help="text for Mermaid, or a picture (%(default)s)",
+    )
     run = _add_verb(verbs.add_parser, "run", "run a document, and follow it to its end", RUN)
     run.add_argument("--input", metavar="JSON", type=parse_json, help="the input of the first task")
     run.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")

@@ -13,6 +13,7 @@ from outlast.contracts.pipeline_results import PipelineResult
 from outlast.errors import BadRequest
 from outlast.pipelines.documents import InvalidDocument, check_document
 from outlast.pipelines.graph import mermaid
+from outlast.pipelines.svg import svg
 from outlast.pipelines.tasks import Pipeline
 from outlast.start_requests import checked_run_id, tenant_priority
 from outlast.temporal.server_errors import outlast_errors
@@ -41,7 +42,8 @@ def pipeline_command(options: argparse.Namespace, runner: asyncio.Runner) -> int
     if options.verb == "run":
         return _run(pipeline, document, options, runner)
     if options.verb == "graph":
-        print_lines(*mermaid(pipeline).splitlines())
+        draw = svg if options.format == "svg" else mermaid
+        print_lines(*draw(pipeline).splitlines())
     else:
         print_lines(_summary(pipeline))
     return 0

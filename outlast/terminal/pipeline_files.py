@@ -32,7 +32,7 @@ def read_document(file: Path) -> JsonValue:
     except UnicodeDecodeError:
         raise BadRequest(f"{name} is not text in UTF-8") from None
     try:
-        return from_json(text) if text.lstrip().startswith("{") else _from_yaml(text)
+        return from_json(text) if text.lstrip().startswith("{") else from_yaml(text)
     except (ValueError, RecursionError, TypeError) as error:
         reason = cut(str(error), MAX_PROBLEM_BYTES)
         raise BadRequest(f"{name} is neither JSON nor YAML: {reason}") from None
@@ -43,8 +43,11 @@ def _read(file: Path) -> bytes:
         return opened.read(MAX_FILE_BYTES + 1)
 
 
-def _from_yaml(text: str) -> JsonValue:
-    """Return YAML as JSON: objects, arrays, text, numbers, booleans and null, without anchors and tags."""
+def from_yaml(text: str) -> JsonValue:
+    """Return YAML as JSON: objects, arrays, text, numbers, booleans and null, without anchors and tags.
+
+    Raises `BadRequest` without PyYAML, and `ValueError` for what is not YAML or not JSON.
+    """
     try:
         import yaml  # noqa: PLC0415 JSON needs no library
     except ModuleNotFoundError:

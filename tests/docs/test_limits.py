@@ -61,6 +61,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "values.MAX_SHOWN",
         "tokens.MAX_QUOTED",
         "graph.MAX_LABEL_BYTES",
+        *("svg.MAX_LANES", "svg.MAX_WAY_BYTES", "svg.LINE", "svg.GAP", "svg.PAD", "svg.LANE"),
+        "svg_canvas.LETTER",
         "pipeline_files.MAX_PROBLEM_BYTES",
         "error_text.MAX_ERROR_TEXT",
         "error_text.MAX_GROUP_DEPTH",
