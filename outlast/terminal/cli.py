@@ -70,12 +70,17 @@ def _run_client_command(options: argparse.Namespace) -> int:
 def _run_worker(arguments: Sequence[str]) -> int:
     """Pass the rest of a command line to the command of the workers."""
     gc.set_threshold(COLLECTION_THRESHOLD)
+    gc.disable()
     try:
         # A client does not need, and may lack, the libraries of a worker.
         from outlast_workers.__main__ import main as run_worker  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"outlast: no module {error.name!r}: pip install 'outlast[workers]'", file=sys.stderr)  # noqa: T201
         return 1
+    finally:
+        # Modules stay, and are no garbage: neither this import nor later collections search them.
+        gc.freeze()
+        gc.enable()
     return run_worker(arguments)
 
 

@@ -53,16 +53,20 @@ CLIENT_PROGRAMS = [
 
 SIGNATURES = {"joserfc", "cryptography"}
 WEB_SERVER = {"starlette", "uvicorn"}
-MODELS = {"outlines", "jsonschema", "jinja2", "outlast_activities.providers.chat_completions"}
+OUTLINES = {"outlines", "jsonschema", "jinja2"}
+MODELS = {"outlast_activities.providers.chat_completions"}
 UNUSED = {"openai", *SIGNATURES, *WEB_SERVER, "outlast_workers.plan.workload"}
 """No worker needs these without audiences with keys and without a health endpoint."""
 
-ROLES = [
-    # (roles, what the worker loads, what it does not load)
-    ("workflows", {"outlast_workflows.agent"}, MODELS | UNUSED),
-    ("tools", {"outlast_activities.tool_activity"}, {"outlast_workflows"} | MODELS | UNUSED),
-    ("generate", MODELS, {"outlast_workflows"} | UNUSED),
-    ("workflows,generate,tools", {"outlast_workflows.agent"} | MODELS, UNUSED),
+FLOWS, TOOLS = {"outlast_workflows.agent"}, {"outlast_activities.tool_activity"}
+NO_FLOWS = {"outlast_workflows"}
+WORKERS = [
+    # (roles, API of the model server, what the worker loads, what it does not load)
+    ("workflows", None, FLOWS, MODELS | OUTLINES | UNUSED),
+    ("tools", None, TOOLS, NO_FLOWS | MODELS | OUTLINES | UNUSED),
+    ("generate", "openai-chat", MODELS, NO_FLOWS | OUTLINES | UNUSED),
+    ("generate", "vllm", MODELS | OUTLINES, NO_FLOWS | UNUSED),
+    ("workflows,generate,tools", "openai-chat", FLOWS | MODELS, OUTLINES | UNUSED),
 ]
 
 REPORT = "import sys; print('loaded', *sorted(sys.modules))"
@@ -102,14 +106,16 @@ async def test_a_client_loads_what_it_uses(arguments: tuple[str, ...], unneeded:
     assert not loaded & (WORKER_LIBRARIES | unneeded)
 
 
-@pytest.mark.parametrize(("roles", "needed", "unneeded"), ROLES, ids=[row[0] for row in ROLES])
+@pytest.mark.parametrize(
+    ("roles", "api", "needed", "unneeded"), WORKERS, ids=[f"{row[0]}-{row[1]}" for row in WORKERS]
+)
 async def test_a_worker_loads_what_its_roles_use(
-    temporal: Client, roles: str, needed: set[str], unneeded: set[str]
+    temporal: Client, roles: str, api: str | None, needed: set[str], unneeded: set[str]
 ) -> None:
     options = ["--roles", roles, "--agents", "tests.acceptance.agents", "--idle-exit", "0.1"]
     async with ScriptedModelServer(turns(1)) as model:
-        if "generate" in roles:
-            options += ["--model-url", model.url]
+        if api is not None:
+            options += ["--model-url", model.url, "--api", api]
         loaded = await loaded_by(
             *("-c", f"import sys; {WORKER}; {REPORT}", "run", *options),
             TEMPORAL_ADDRESS=temporal.service_client.config.target_host,

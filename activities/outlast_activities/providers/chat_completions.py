@@ -43,6 +43,7 @@ from outlast_activities.providers.request_fields import (
     constraint_fields,
     default_engine,
     engine_named,
+    field_writer,
     stream_fields,
 )
 from outlast_activities.providers.streams import Answer, AnswerAborted, TokenTimeouts, read_answer
@@ -90,6 +91,7 @@ class ChatCompletions:
         _check_service(options, self._profile(options.model or ""))
         engine = options.engine or (facts.engine if facts else None)
         self._engine: Engine = engine_named(engine) if engine else default_engine(options.api)
+        self._write_constraint = field_writer(options.api)
         self._can_count_tokens = True
         self._breaker = Breaker()
         self._timeouts = TokenTimeouts(options.timeout_s, options.gap_s)
@@ -299,7 +301,7 @@ class ChatCompletions:
         if fields is None:
             fields = constraint_fields(
                 prompt.schema,
-                api=self._options.api,
+                write=self._write_constraint,
                 engine=engine,
                 compact_json=prompt.decoding.compact_json,
             )

@@ -38,9 +38,8 @@ from outlast_activities.providers.hosted.prompts import (
 )
 from outlast_activities.providers.media_parts import PartSplitter
 from outlast_activities.providers.profiles import Profile
+from outlast_activities.providers.request_fields import response_format
 from outlast_activities.providers.special_tokens import harmless
-
-FORMAT_NAME = "answer"
 
 SHOWN_SCHEMA = (
     "When the work is done, answer with one JSON object alone that obeys this JSON Schema: {schema}"
@@ -157,10 +156,8 @@ def _media(part: MediaPart) -> dict[str, Any]:
 
 
 def _format(schema: dict[str, Any], dialect: ChatDialect) -> dict[str, Any]:
-    named: dict[str, Any] = {"name": FORMAT_NAME, "schema": schema}
-    if dialect.profile.schema == "openai" or not dialect.profile.is_hosted:
-        named["strict"] = True
-    return {"type": "json_schema", "json_schema": named}
+    is_strict = dialect.profile.schema == "openai" or not dialect.profile.is_hosted
+    return response_format(schema, is_strict=is_strict)
 
 
 def _tool(tool: SentTool) -> dict[str, Any]:

@@ -69,7 +69,7 @@ async def failure_of(adapter: ChatCompletions, sent: Prompt | None = None) -> Mo
 def constraint_of(api: str) -> dict[str, Any]:
     if api == "vllm":
         return {"structured_outputs": {"json": SCHEMA}}
-    named = {"name": "default", "strict": True, "schema": SCHEMA}
+    named = {"name": "answer", "strict": True, "schema": SCHEMA}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
