@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
     from outlast.agents.openapi.openapi_tools import tools_from_openapi
+    from outlast.agents.patterns import hedge, map_over, quorum, race
     from outlast.agents.tool_context import RunContext, ToolContext
     from outlast.agents.tool_decorator import tool
     from outlast.client.child_runs import run_agent
@@ -80,6 +81,10 @@ __all__ = [
     "arguments",
     "ask_human",
     "dependency",
+    "hedge",
+    "map_over",
+    "quorum",
+    "race",
     "run_agent",
     "tool",
     "tools_from_openapi",
@@ -89,6 +94,10 @@ _MODULES = {
     "McpServer": "outlast.agents.mcp_servers",
     "AgentRequest": "outlast.contracts.requests",
     "Retry": "outlast.errors",
+    "hedge": "outlast.agents.patterns",
+    "map_over": "outlast.agents.patterns",
+    "quorum": "outlast.agents.patterns",
+    "race": "outlast.agents.patterns",
     "dependency": "outlast.agents.dependencies",
     "RunContext": "outlast.agents.tool_context",
     "ToolContext": "outlast.agents.tool_context",

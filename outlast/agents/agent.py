@@ -12,6 +12,7 @@ from typing_extensions import TypeForm, TypeVar
 
 from outlast.agents.dependencies import Dependency
 from outlast.agents.mcp_servers import McpServer
+from outlast.agents.pattern_tools import PatternTool
 from outlast.agents.run_functions import RunFunction, run_function
 from outlast.agents.tool_context import RunContext
 from outlast.agents.tool_options import RESERVED, explained_errors
@@ -83,7 +84,8 @@ class Agent(Generic[Deps_contra, Output_co]):
 
     - `instructions` are text, or a function of the `AgentRequest` that returns it. The function runs once
       in each run, on a worker of the role `workflows`, and may be async. It can take a `RunContext` first.
-    - `tools` are functions with `@tool`, other agents, or `ToolSpec`s of tools of another worker.
+    - `tools` are functions with `@tool`, other agents, patterns over agents (`race`, `quorum`, `hedge`,
+      `map_over`), or `ToolSpec`s of tools of another worker.
     - `output` is the type of the answer: a type that pydantic supports, or a JSON Schema.
     - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
       skip them.
@@ -102,7 +104,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         self: "Agent[Any, JsonValue]",
         name: str,
         instructions: Instructions[Any],
-        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
+        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | PatternTool | ToolSpec]" = ...,
         *,
         output: Schema,
         deps: Dependency[Any] = ...,
@@ -114,7 +116,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         self,
         name: str,
         instructions: Instructions[Deps_contra],
-        tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | ToolSpec]" = ...,
+        tools: "Sequence[Tool[Deps_contra, ..., Any] | Agent[Any, Any] | PatternTool | ToolSpec]" = ...,
         output: TypeForm[Output_co] = ...,
         *,
         deps: Dependency[Deps_contra] = ...,
@@ -125,7 +127,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         self,
         name: str,
         instructions: Instructions[Any],
-        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | ToolSpec]" = (),
+        tools: "Sequence[Tool[Any, ..., Any] | Agent[Any, Any] | PatternTool | ToolSpec]" = (),
         output: Any = str,
         begin_with: Sequence[str] = (),
         prompt: str = "{input}",
@@ -347,7 +349,7 @@ def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tu
 
 
 def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
-    if isinstance(entry, Tool):
+    if isinstance(entry, Tool | PatternTool):
         return entry.spec
     if isinstance(entry, ToolSpec):
         _check_parameters(entry)

@@ -9,6 +9,7 @@ from outlast.agents.agent import Agent, hint_name, own_tools
 from outlast.agents.dependencies import Dependency
 from outlast.agents.hooks import Hooks
 from outlast.agents.mcp_servers import McpServer
+from outlast.agents.pattern_tools import PatternTool
 from outlast.agents.tools import Tool
 from outlast.errors import DefinitionError
 
@@ -40,6 +41,8 @@ class Catalog:
             entry, module = waiting.pop()
             if isinstance(entry, Agent) and _add_new(agents, entry.name, entry, "agents", module):
                 waiting.extend((used, module) for used in entry.tools)
+            elif isinstance(entry, PatternTool):
+                waiting.extend((agent, module) for agent in entry.agents)
             elif isinstance(entry, Tool) and _add_new(
                 tools, entry.name, entry, "tools", entry.place
             ):

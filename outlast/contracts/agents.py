@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from outlast.contracts.agent_patterns import AgentPattern
 from outlast.contracts.base import WireModel
 from outlast.contracts.bounds import MAX_INSTANT_S, Seconds
 from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
@@ -110,6 +111,8 @@ class ToolSpec(WireModel):
     """The digest of a definition that can change elsewhere, such as on an MCP server."""
     local: bool = False
     """Whether calls may be local activities. In a run, `resolve_agent` has decided whether they are."""
+    pattern: AgentPattern | None = None
+    """How a tool of the kind `agent` runs several agents. Without it, the tool is the agent of its name."""
 
     @property
     def must_end(self) -> bool:

@@ -40,7 +40,7 @@ NAMES: dict[str, set[str]] = {
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
         *("Hooks", "ToolRequest", "Decision", "ToolCall", "TextDelta"),
-        "tools_from_openapi",
+        *("tools_from_openapi", "hedge", "map_over", "quorum", "race"),
     },
     "outlast.errors": {
         *(
@@ -136,6 +136,10 @@ PARAMETERS = {
     "outlast.ToolError": "message",
     "outlast.ask_human": "answer audience name description max_calls expires remind escalate",
     "outlast.dependency": "function",
+    "outlast.hedge": "agents delay name description",
+    "outlast.map_over": "agent concurrency max_items name description",
+    "outlast.quorum": "agents votes name description",
+    "outlast.race": "agents name description",
     "outlast.run_agent": "agent input spec limits tenant id task_queue",
     "outlast.tool": ("effect approval name max_calls timeout tool_class compensate verify local"),
     "outlast.tools_from_openapi": (

@@ -18,7 +18,7 @@ class CallBatch:
     """
 
     agent_calls: int = 0
-    """Calls of agents: they share what is left of the run's budget."""
+    """Agents that the calls run: they share what is left of the run's budget."""
     is_broken: bool = False
     is_local: bool = False
     """Whether all calls are of local tools. If not, no call is local: the others would wait for it."""

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import Priority, RawValue
 from temporalio.exceptions import FailureError, is_cancelled_exception
@@ -26,6 +28,17 @@ MAX_ID_BYTES = 900
 """Size of a child's workflow id. The server allows 1,000, and a child calls agents too."""
 
 
+@dataclass(frozen=True)
+class ChildRun:
+    """One run of an agent that a call starts: its request, and what errors and the UI name it."""
+
+    agent: str
+    input: JsonValue
+    limits: RunLimits
+    place: str
+    summary: str
+
+
 class ChildAgents:
     """Runs the agents that one run calls; `share` returns the limits of each, if so many are called."""
 
@@ -45,22 +58,39 @@ class ChildAgents:
     async def run(self, call: PlannedCall) -> str:
         """Return the answer of an agent as JSON text; raises `ToolFailed` if its run fails."""
         name = call.tool.name
-        limits = self._share(call.batch.agent_calls)
+        child = ChildRun(
+            name,
+            call.arguments.get("input"),
+            self._share(call.batch.agent_calls),
+            f"agent {name} (call {call.id})",
+            call_summary(call.call),
+        )
+        result = await self.result_of(child, lambda: self._child_id(call))
+        if result.status == "completed":
+            return to_json(result.output_json)
+        return to_json({"error": f"{name} stopped: {result.stop_reason}"})
+
+    def share(self, call: PlannedCall) -> RunLimits:
+        """Return the limits of each agent that a call runs, at this time."""
+        return self._share(max(1, call.batch.agent_calls))
+
+    async def result_of(self, child: ChildRun, child_id: Callable[[], str]) -> AgentResult:
+        """Return the result of a child, and count its usage; raises `ToolFailed` if the child fails."""
         try:
             # Other calls of the batch and all handlers run meanwhile. The usage is added after the await,
             # in one step.
             returned: RawValue = await workflow.execute_child_workflow(
                 AGENT_WORKFLOW,
                 {
-                    "agent": name,
-                    "input": call.arguments.get("input"),
+                    "agent": child.agent,
+                    "input": child.input,
                     "tenant": self._tenant,
-                    "limits": limits.model_dump(mode="json"),
+                    "limits": child.limits.model_dump(mode="json"),
                 },
-                id=self._child_id(call),
+                id=child_id(),
                 result_type=RawValue,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=call_summary(call.call),
+                static_summary=child.summary,
                 priority=self._priority,
             )
             result = result_of(AgentResult, returned)
@@ -68,14 +98,12 @@ class ChildAgents:
             # Its id may be in use, or its result may be that of another workflow.
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            raise ToolFailed(f"agent {name} (call {call.id}): {cause_of(error)}") from None
+            raise ToolFailed(f"{child.place}: {cause_of(error)}") from None
         problem = usage_problem(result.usage)
         if problem is not None:
-            raise ToolFailed(f"agent {name} (call {call.id}): returned an invalid usage: {problem}")
+            raise ToolFailed(f"{child.place}: returned an invalid usage: {problem}")
         self._spending.usage += result.usage
-        if result.status == "completed":
-            return to_json(result.output_json)
-        return to_json({"error": f"{name} stopped: {result.stop_reason}"})
+        return result
 
     def _child_id(self, call: PlannedCall) -> str:
         """Return the workflow id of a child. Nobody can guess it, and start a run with it first."""

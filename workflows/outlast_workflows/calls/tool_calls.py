@@ -13,6 +13,7 @@ from outlast.contracts.messages import Message, ToolCall
 from outlast.text.json_text import to_json
 from outlast.transcripts import tool_message
 from outlast_workflows.budget import Spending
+from outlast_workflows.calls.agent_patterns import AgentPatterns, agent_runs
 from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import MAX_UNDO, Compensation
@@ -52,6 +53,7 @@ class ToolCalls:
         outcomes = UnknownOutcomes(activities, compensation, requests)
         self._effects = EffectCalls(activities, compensation, outcomes)
         self._children = children
+        self._patterns = AgentPatterns(children)
 
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
         """Run the calls of one decision, and add their results to the transcript in their order.
@@ -61,7 +63,11 @@ class ToolCalls:
         turn = self._spending.turns
         tools = [self._tools.get(call.tool) for call in calls]
         batch = CallBatch(
-            agent_calls=sum(tool is not None and tool.kind == "agent" for tool in tools),
+            agent_calls=sum(
+                agent_runs(tool, call.arguments)
+                for call, tool in zip(calls, tools, strict=True)
+                if tool is not None
+            ),
             is_local=all(tool is None or self._activities.is_local(tool) for tool in tools),
         )
         # The calls interleave with each other and with all handlers at each of their awaits. Each call
@@ -127,6 +133,8 @@ class ToolCalls:
         if call.tool.kind == "activity" and call.tool.must_end:
             return await self._effects.run(call)
         call.batch.started.add(call.id)
+        if call.tool.pattern is not None:
+            return await self._patterns.run(call, call.tool.pattern)
         if call.tool.kind == "agent":
             return await self._children.run(call)
         return await self._run_activity(call)

@@ -1,0 +1,384 @@
+"""Patterns of agents as tools: `race`, `quorum`, `hedge` and `map_over`, on a real server."""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from outlast import Agent, Leg, Limits, Usage, hedge, map_over, quorum, race, tool
+from outlast.client.runs import Run
+from outlast.contracts.agents import Price
+from outlast.model_server import Completion, OnTokens, Prompt
+from outlast.testing import ScriptedModel, answer, call
+from tests.stage import Stage, on_stage, pending, staged_settings
+
+PRICE = Price(prompt_usd=Decimal(2), completion_usd=Decimal(8))
+
+
+class TeamModel(ScriptedModel):
+    """A scripted model with a script for each agent, which it knows by the instructions."""
+
+    def __init__(self, scripts: Mapping[str, Any]) -> None:
+        super().__init__([self._step], repeat_last=True)
+        self._scripts = scripts
+        self._lead = iter(scripts["lead"])
+        self.asked: list[str] = []
+
+    async def _step(self, prompt: Prompt) -> Any:
+        instructions = str(prompt.messages[0]["content"])
+        name = instructions.removeprefix("I am ").partition(".")[0]
+        self.asked.append(name)
+        step = next(self._lead) if name == "lead" else self._scripts[name]
+        value = step(prompt) if callable(step) else step
+        return await value if inspect.isawaitable(value) else value
+
+
+def agent_of(name: str, tools: Any = (), **options: Any) -> Agent[Any, Any]:
+    return Agent(name, f"I am {name}.", tools, **options)
+
+
+def lead_of(*tools: Any) -> Agent[Any, Any]:
+    return agent_of("lead", tools)
+
+
+async def never(_: Prompt) -> Any:
+    await asyncio.sleep(600)
+
+
+def priced() -> Any:
+    return staged_settings(cached=1000, generate=[Leg(task_queue="generate-{own}", price=PRICE)])
+
+
+async def children_of(stage: Stage, run: Run) -> list[str]:
+    """Return the ids of the children that a run has started, in the order of their numbers."""
+    handle = stage.client.temporal.get_workflow_handle(run.id)
+    return sorted(
+        event.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id
+        for event in (await handle.fetch_history()).events
+        if event.HasField("child_workflow_execution_started_event_attributes")
+    )
+
+
+async def until(condition: Callable[[], Any], within_s: float = 30) -> None:
+    """Wait until a condition holds, which may be async."""
+    async with asyncio.timeout(within_s):
+        while True:
+            value = condition()
+            if await value if inspect.isawaitable(value) else value:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def children_usage(stage: Stage, run: Run) -> tuple[Usage, list[str | None]]:
+    """Return what all children of a run used, and why they stopped."""
+    results = [await stage.client.get(child).result() for child in await children_of(stage, run)]
+    return sum((result.usage for result in results), Usage()), [
+        result.stop_reason for result in results
+    ]
+
+
+def told(model: ScriptedModel) -> str:
+    """Return the last message that the lead read."""
+    return str(model.prompts[-1].messages[-1]["content"])
+
+
+class MeteredModel(TeamModel):
+    """Counts what it serves, also of calls that are cancelled after the first tokens of their answer."""
+
+    def __init__(self, scripts: Mapping[str, Any]) -> None:
+        super().__init__(scripts)
+        self.served = Usage()
+        self.stuck = 0
+
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
+        if len(prompt.turns) > 1 and "I am slow" in str(prompt.messages[0]["content"]):
+            assert on_tokens is not None
+            on_tokens(7)
+            prompt_tokens = await self.count_prompt_tokens(prompt)
+            self.served += Usage(prompt_tokens=prompt_tokens, completion_tokens=7)
+            self.stuck += 1
+            await never(prompt)
+        done = await super().complete(prompt, on_tokens=on_tokens)
+        self.served += Usage(
+            prompt_tokens=done.prompt_tokens, completion_tokens=done.completion_tokens
+        )
+        return done
+
+
+async def test_a_race_costs_what_it_says(temporal: Client) -> None:
+    """The slow agents have each made a call, and are in the middle of another when they lose."""
+
+    async def fast(_: Prompt) -> Any:
+        await until(lambda: model.stuck == 2)
+        return answer("fast")
+
+    model = MeteredModel(
+        {
+            "lead": [call("race_fast_slow", input="go"), answer("done")],
+            "fast": fast,
+            "slow": call("look", input="x"),
+            "look": answer("seen"),
+        }
+    )
+    slow = agent_of("slow", [agent_of("look")])
+    lead = lead_of(race(agent_of("fast"), slow, slow))
+    async with on_stage(temporal, model, [lead], settings=priced()) as stage:
+        run = await stage.start("lead")
+        result = await run.result()
+        _, reasons = await children_usage(stage, run)
+    assert told(model).endswith(
+        '{"tool":"race_fast_slow","result":{"answer":"fast","agents":["fast"]}}'
+    )
+    assert reasons == [None, "cancelled", "cancelled"]
+    served = model.served
+    assert result.usage.prompt_tokens == served.prompt_tokens
+    assert result.usage.completion_tokens == served.completion_tokens
+    usd = served.prompt_tokens * PRICE.prompt_usd + served.completion_tokens * PRICE.completion_usd
+    assert result.usage.cost_usd == usd / 1_000_000
+
+
+async def test_a_race_that_nobody_wins_is_one_error_that_names_each_agent(temporal: Client) -> None:
+    model = TeamModel(
+        {
+            "lead": [call("race_a_b", input="go"), answer("none")],
+            "a": "nonsense",
+            "b": call("b"),
+        }
+    )
+    limited = agent_of("b", [agent_of("c")], limits=Limits(max_turns=1))
+    async with on_stage(temporal, model, [lead_of(race(agent_of("a"), limited))]) as stage:
+        assert (await stage.run("lead")).output == "none"
+    error = json.loads(told(model))["result"]["error"]
+    assert error.startswith("no agent of race_a_b answered: ")
+    assert "a: agent a (call 1.1.1): turn 1: no valid decision" in error
+    assert "b: agent b (call 1.1.2): turn 1" in error
+
+
+async def test_equal_answers_decide_a_quorum_and_the_others_are_cancelled(temporal: Client) -> None:
+    model = TeamModel(
+        {
+            "lead": [call("quorum_a_b_c", input="go"), answer("done")],
+            "a": answer({"risk": "low", "score": 1}),
+            "b": answer({"score": 1.0, "risk": "low"}),
+            "c": never,
+        }
+    )
+    output: Any = {
+        "type": "object",
+        "properties": {"risk": {"type": "string"}, "score": {"type": "number"}},
+        "required": ["risk", "score"],
+    }
+    members = [agent_of(name, output=output) for name in "abc"]
+    async with on_stage(temporal, model, [lead_of(quorum(*members))]) as stage:
+        run = await stage.start("lead")
+        await run.result()
+        assert (await children_usage(stage, run))[1] == [None, None, "cancelled"]
+    result = json.loads(told(model))["result"]
+    assert sorted(result["agents"]) == ["a", "b"]
+    assert result["answer"]["risk"] == "low"
+
+
+async def test_a_quorum_that_is_not_reached_is_an_outcome_with_all_answers(
+    temporal: Client,
+) -> None:
+    numbers = iter([1, 2, 3])
+    model = TeamModel(
+        {
+            "lead": [call("vote", input="go"), answer("done")],
+            "a": lambda _: answer(next(numbers)),
+        }
+    )
+    solver = agent_of("a", output=int)
+    lead = lead_of(quorum(solver, solver, solver, name="vote"))
+    async with on_stage(temporal, model, [lead]) as stage:
+        await stage.run("lead")
+    result = json.loads(told(model))["result"]
+    assert sorted(each["answer"] for each in result.pop("answers")) == [1, 2, 3]
+    assert result == {"outcome": "no_quorum", "votes_needed": 2, "left_out": 0, "errors": []}
+
+
+async def test_a_hedge_starts_the_next_agent_only_when_the_first_is_late(temporal: Client) -> None:
+    model = TeamModel(
+        {
+            "lead": [
+                *(call("patient", input="go"), call("eager", input="go"), answer("done")),
+            ],
+            "fast": answer("fast"),
+            "b": answer("b"),
+            "stuck": never,
+        }
+    )
+    fast, stuck, other = agent_of("fast"), agent_of("stuck"), agent_of("b")
+    lead = lead_of(
+        hedge(fast, other, delay=timedelta(hours=1), name="patient"),
+        hedge(stuck, other, delay=timedelta(milliseconds=200), name="eager"),
+    )
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead")
+        await run.result()
+        assert (await children_usage(stage, run))[1] == [None, "cancelled", None]
+        assert "hedge: starts b if there is no answer" in await stage.timers()
+    assert model.asked[:3] == ["lead", "fast", "lead"]  # the second agent did not start
+    assert '"answer":"b"' in told(model)
+
+
+async def test_a_hedge_starts_the_next_agent_at_once_when_the_first_fails(skips: Client) -> None:
+    model = TeamModel(
+        {
+            "lead": [call("hedge_a_b", input="go"), answer("done")],
+            "a": "nonsense",
+            "b": answer("b"),
+        }
+    )
+    lead = lead_of(hedge(agent_of("a"), agent_of("b"), delay=timedelta(days=300)))
+    async with on_stage(skips, model, [lead], has_search_attributes=False) as stage:
+        result = await stage.run("lead", limits=Limits(deadline_s=86_400))
+    assert result.status == "completed"
+    assert '"agents":["b"]' in told(model)
+
+
+async def test_a_map_returns_partial_results_and_never_exceeds_its_concurrency(
+    temporal: Client,
+) -> None:
+    running, most = 0, 0
+
+    async def review(prompt: Prompt) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            await asyncio.sleep(0.1)
+            item = str(prompt.messages[1]["content"])
+            return "nonsense" if "bad" in item else answer(item.upper())
+        finally:
+            running -= 1
+
+    inputs: list[Any] = [f"p{number}" for number in range(7)] + ["bad"]
+    model = TeamModel(
+        {"lead": [call("map_reviewer", inputs=inputs), answer("done")], "reviewer": review}
+    )
+    lead = lead_of(map_over(agent_of("reviewer"), concurrency=3))
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead")
+        result = await run.result()
+        (history,) = await stage.chain(run)
+    assert most <= 3
+    assert most_children(history.events) == 3
+    mapped = json.loads(told(model))["result"]
+    assert [str(output) for output in mapped["outputs"][:7]] == [
+        each.upper() for each in inputs[:7]
+    ]
+    assert mapped["outputs"][7] is None
+    (error,) = mapped["errors"]
+    assert error["index"] == 7
+    assert "no valid decision" in error["error"]
+    assert (mapped["completed"], mapped["failed"], mapped["skipped"]) == (7, 1, 0)
+    assert result.tool_calls == 1
+
+
+def most_children(events: Any) -> int:
+    """Return how many children of a history were open at the same time."""
+    open_children, most = 0, 0
+    for event in events:
+        open_children += event.HasField("start_child_workflow_execution_initiated_event_attributes")
+        open_children -= event.HasField("child_workflow_execution_completed_event_attributes")
+        open_children -= event.HasField("child_workflow_execution_failed_event_attributes")
+        most = max(most, open_children)
+    return most
+
+
+async def test_a_map_stops_when_its_answers_are_too_large_to_read(temporal: Client) -> None:
+    model = TeamModel(
+        {
+            "lead": [call("map_writer", inputs=[*"xxxxxx"]), answer("done")],
+            "writer": answer("y" * 100_000),
+        }
+    )
+    lead = lead_of(map_over(agent_of("writer"), concurrency=1))
+    settings = staged_settings(cached=1000)
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"max_tokens": 30_000})}
+    )
+    async with on_stage(temporal, model, [lead], settings=settings) as stage:
+        await stage.run("lead")
+    mapped = json.loads(told(model))["result"]
+    assert (mapped["completed"], mapped["failed"], mapped["skipped"]) == (2, 1, 3)
+    assert mapped["errors"] == [
+        {"index": 2, "error": "all answers together have over 256,000 bytes"}
+    ]
+
+
+@pytest.mark.parametrize("kind", ["race", "map"])
+async def test_a_cancelled_parent_leaves_no_child_running(temporal: Client, kind: str) -> None:
+    made = call("race_a_b", input="go") if kind == "race" else call("map_a", inputs=["1", "2", "3"])
+    model = TeamModel({"lead": [made], "a": never, "b": never})
+    member = agent_of("a")
+    lead = lead_of(race(member, agent_of("b")), map_over(member, concurrency=2))
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead")
+        await until(lambda: len(model.asked) == 3)
+        await run.cancel()
+        result = await run.result()
+        assert result.stop_reason == "cancelled"
+        children = await children_of(stage, run)
+        assert len(children) == 2
+        for child in children:
+            described = await temporal.get_workflow_handle(child).describe()
+            assert described.status == WorkflowExecutionStatus.COMPLETED
+
+
+async def test_agents_of_patterns_share_what_is_left_of_the_budget(temporal: Client) -> None:
+    model = TeamModel(
+        {"lead": [call("race_a_b", input="go"), answer("done")], "a": answer("a"), "b": never}
+    )
+    lead = lead_of(race(agent_of("a"), agent_of("b")))
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead", limits=Limits(max_tokens=10_000, deadline_s=3_600))
+        result = await run.result()
+        (history,) = await stage.chain(run)
+        used, _ = await children_usage(stage, run)
+    limits = [
+        json.loads(
+            event.start_child_workflow_execution_initiated_event_attributes.input.payloads[0].data
+        )["limits"]
+        for event in history.events
+        if event.HasField("start_child_workflow_execution_initiated_event_attributes")
+    ]
+    assert sum(each["max_tokens"] for each in limits) < 10_000
+    assert all(0 < each["deadline_s"] <= 3_600 for each in limits)
+    assert 0 < used.tokens < result.usage.tokens < 10_000
+
+
+async def test_a_child_of_a_race_waits_for_its_own_approval(temporal: Client) -> None:
+    @tool(effect="irreversible")
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    model = TeamModel(
+        {
+            "lead": [call("race_payer_b", input="go"), answer("done")],
+            "payer": lambda prompt: (
+                answer("paid") if "paid" in str(prompt.messages[-1]["content"]) else call("pay")
+            ),
+            "b": never,
+        }
+    )
+    lead = lead_of(race(agent_of("payer", [pay]), agent_of("b")))
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead")
+
+        async def has_children() -> bool:
+            return len(await children_of(stage, run)) == 2
+
+        await until(has_children)
+        payer = stage.client.get((await children_of(stage, run))[0])
+        await payer.approve(await pending(payer))
+        await run.result()
+    assert '"agents":["payer"]' in told(model)
