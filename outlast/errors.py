@@ -20,6 +20,7 @@ OutlastError
     ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript is too large to continue in a new run
+    ├── HttpCallFailed    an HTTP call of a pipeline failed; a `try` of the pipeline may catch it
     ├── PipelineFailed    a task of a pipeline failed, and no `try` caught its error
     ├── InternalError     a bug of outlast; the run fails instead of waiting for a repair
     ├── ContinuedAsNew    the run continues in a new Temporal run; repeat the call
@@ -237,6 +238,15 @@ class RunTooLarge(Failure):
 
 class PipelineFailed(Failure):
     """Raised when a pipeline ends with an error. The first detail is the error, as the DSL defines it."""
+
+
+class HttpCallFailed(Failure):
+    """Raised when an HTTP call of a pipeline failed.
+
+    The first detail has the `type` and `status` of the error that the pipeline sees.
+    """
+
+    category_of_logs = ApplicationErrorCategory.BENIGN
 
 
 class InternalError(Failure):

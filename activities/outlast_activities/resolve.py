@@ -9,6 +9,7 @@ from temporalio import activity
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
+from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.errors import AgentFailed, BadRequest, NotLocal
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key
@@ -89,6 +90,8 @@ class ResolveActivities:
         if input.agent is None:
             self._specs.check_names(input.tools, input.model)
             tools = self._signable(self._tool(name) for name in input.tools)
+            if input.makes_http_calls:
+                tools += tuple(map(self._routed, HTTP_TOOLS))
             self._specs.check_audiences(tools)
             self._specs.check_asked(input.audiences)
             self._check_agents(input.agents)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 from outlast.contracts.effects import Effect
+from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
 from outlast.contracts.names import NAME_PATTERN
 from outlast.errors import DefinitionError
@@ -20,7 +21,12 @@ DEFAULT_AUDIENCE = "operators"
 
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
-RESERVED = frozenset({"check_chain", "check_output", "generate", "notify", "resolve_agent"})
+RESERVED = frozenset(
+    {
+        *("check_chain", "check_output", "generate", "notify", "resolve_agent"),
+        *(tool.name for tool in HTTP_TOOLS),
+    }
+)
 """Activity types of outlast itself."""
 
 

@@ -164,6 +164,8 @@ class ResolveInput(WireModel):
         default=(), max_length=MAX_PIPELINE_AGENTS
     )
     """The audiences that a pipeline asks."""
+    makes_http_calls: bool = False
+    """Whether it is a pipeline that makes HTTP calls. It gets their activities as tools."""
 
 
 class Resolved(WireModel):

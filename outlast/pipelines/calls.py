@@ -1,6 +1,5 @@
-"""Reading calls: the functions `agent`, `tool` and `ask`, and `run: workflow`."""
+"""Reading calls: the functions `agent`, `tool` and `ask`, HTTP calls, and `run: workflow`."""
 
-import re
 from collections.abc import Callable, Collection
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -13,15 +12,18 @@ from outlast.contracts.human import (
     Escalation,
 )
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import AgentSpec
-from outlast.pipelines.fields import Fields, quoted
+from outlast.pipelines.fields import NAME, NAME_RULE, Fields, quoted
+from outlast.pipelines.http_tasks import read_http, read_openapi
 from outlast.pipelines.places import below
-from outlast.pipelines.tasks import AgentCall, AskCall, ToolCall
+from outlast.pipelines.task_context import TaskContext
+from outlast.pipelines.tasks import AgentCall, AskCall, HttpCall, OpenApiCall, ToolCall
 from outlast.pipelines.templates import Template
 from outlast.validation import explain
 
 Variables = Collection[str]
+
+Call = AgentCall | ToolCall | AskCall | HttpCall | OpenApiCall
 
 AGENTS_NAMESPACE = "agents"
 """The namespace of `run: workflow` whose names are the agents of the workers."""
@@ -29,21 +31,17 @@ AGENTS_NAMESPACE = "agents"
 DEFAULT_AUDIENCE = "operators"
 DEFAULT_EXPIRY_S = 86_400.0
 
-NAME = re.compile(NAME_PATTERN)
-NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
-
 _NOT_SUPPORTED = {
-    "http": "HTTP calls are not supported; use a tool",
     "grpc": "gRPC calls are not supported",
-    "openapi": "OpenAPI calls are not supported yet; give the tools of the document to an agent",
     "asyncapi": "AsyncAPI calls are not supported",
     "a2a": "A2A calls are not supported yet",
     "mcp": "MCP calls are not supported yet here; give the server to an agent",
 }
 
 
-def read_call(task: Fields, variables: Variables) -> AgentCall | ToolCall | AskCall | None:
+def read_call(context: TaskContext) -> Call | None:
     """Return the call of a task, or None with a problem."""
+    task = context.fields
     function = task.text("call", required=True)
     if function in _NOT_SUPPORTED:
         task.raw("with")
@@ -61,24 +59,26 @@ def read_call(task: Fields, variables: Variables) -> AgentCall | ToolCall | AskC
     arguments = Fields(
         task.problems, task.raw("with"), task.at("with"), f"the input of {function!r}"
     )
-    call = reader(arguments, variables)
+    call = reader(arguments, context)
     arguments.close()
     return call
 
 
-def _read_agent(fields: Fields, variables: Variables) -> AgentCall:
+def _read_agent(fields: Fields, task: TaskContext) -> AgentCall:
     if "spec" in fields:
         fields.reject("agent", "an agent has either a registered name or a 'spec'")
         name = _spec_name(fields)
     else:
         name = fields.matching("agent", NAME, NAME_RULE)
-    fields.template("input", variables, required=True)
+    fields.template("input", task.variables, required=True)
     if "limits" in fields:
         _validate(fields, "limits", Limits)
     wanted: dict[str, JsonValue] = {
         key: fields.value[key] for key in ("agent", "spec", "input", "limits") if key in fields
     }
-    return AgentCall(name, _compiled(fields, wanted, variables), is_registered="spec" not in fields)
+    return AgentCall(
+        name, _compiled(fields, wanted, task.variables), is_registered="spec" not in fields
+    )
 
 
 def _spec_name(fields: Fields) -> str:
@@ -134,7 +134,7 @@ def read_agent_run(run: Fields, variables: Variables) -> AgentCall | None:
     return AgentCall(name, _compiled(fields, request, variables))
 
 
-def _read_tool(fields: Fields, variables: Variables) -> ToolCall:
+def _read_tool(fields: Fields, task: TaskContext) -> ToolCall:
     tool = fields.matching("tool", NAME, NAME_RULE)
     value = fields.value.get("arguments", {})
     if not isinstance(value, dict) and not (isinstance(value, str) and "${" in value):
@@ -143,11 +143,11 @@ def _read_tool(fields: Fields, variables: Variables) -> ToolCall:
         )
     if "arguments" not in fields:
         return ToolCall(tool, Template({}, {}))
-    return ToolCall(tool, fields.template("arguments", variables))
+    return ToolCall(tool, fields.template("arguments", task.variables))
 
 
-def _read_ask(fields: Fields, variables: Variables) -> AskCall:
-    question = fields.template("question", variables, required=True)
+def _read_ask(fields: Fields, task: TaskContext) -> AskCall:
+    question = fields.template("question", task.variables, required=True)
     if not isinstance(question.value, str | None):
         fields.problems.add(fields.at("question"), f"{quoted(question.value)} is not a text")
     audience = fields.text("audience", default=DEFAULT_AUDIENCE)
@@ -204,9 +204,11 @@ def _read_escalations(fields: Fields) -> tuple[tuple[str, float], ...]:
     return tuple(steps)
 
 
-_READERS: dict[str, Callable[[Fields, Variables], AgentCall | ToolCall | AskCall]] = {
+_READERS: dict[str, Callable[[Fields, TaskContext], Call]] = {
     "agent": _read_agent,
     "tool": _read_tool,
     "ask": _read_ask,
+    "http": read_http,
+    "openapi": read_openapi,
 }
 """The functions that a task can call."""

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from outlast.errors import BadRequest
 from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_TASK_DEPTH, MAX_TASK_NAME, MAX_TASKS
-from outlast.pipelines.fields import Fields, array_hint, quoted, size_of
+from outlast.pipelines.fields import NAME, NAME_RULE, Fields, array_hint, quoted, size_of
 from outlast.pipelines.places import Problem, Problems, TooManyProblems, below
 from outlast.pipelines.task_context import FLOW, Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS
@@ -21,6 +21,8 @@ from outlast.pipelines.tasks import (
     AskCall,
     Body,
     Duration,
+    HttpCall,
+    OpenApiCall,
     Pipeline,
     SetBody,
     Task,
@@ -35,6 +37,8 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _NAME_RULE = "give at most 63 letters, digits and '-'"
 _SEMANTIC_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}(?:[-+][0-9A-Za-z.+-]{1,80})?")
 
+_NO_DEFINITIONS = Definitions({}, {}, {}, {}, ())
+
 CONTEXT = frozenset(("context", "workflow", "runtime", "task"))
 """Variables of all expressions of a task."""
 
@@ -44,11 +48,9 @@ _WORKFLOW_INPUT = frozenset(("workflow", "runtime"))
 _WORKFLOW_OUTPUT = frozenset(("workflow", "runtime", "context"))
 
 _USE_NOT_SUPPORTED = {
-    "authentications": "is not supported: the settings of the workers hold credentials",
     "catalogs": "is not supported",
     "extensions": "is not supported",
     "functions": "is not supported; call 'agent', 'tool' or 'ask'",
-    "secrets": "is not supported: a run would record them in its history",
 }
 
 
@@ -101,7 +103,8 @@ class _DocumentCheck:
         self._tools: dict[str, str] = {}
         self._agents: dict[str, str] = {}
         self._audiences: dict[str, str] = {}
-        self._definitions = Definitions({}, {}, {})
+        self._definitions = _NO_DEFINITIONS
+        self._makes_http_calls = False
 
     def pipeline(self) -> Pipeline:
         """Return the compiled pipeline; it counts only if there are no problems."""
@@ -132,6 +135,7 @@ class _DocumentCheck:
             agents=self._agents,
             audiences=self._audiences,
             task_count=self._count,
+            makes_http_calls=self._makes_http_calls,
         )
 
     def _read_head(self) -> tuple[str, str, str]:
@@ -153,15 +157,16 @@ class _DocumentCheck:
     def _read_use(self) -> Definitions:
         use = self._root.inner("use", "'use'")
         if use is None:
-            return Definitions({}, {}, {})
+            return _NO_DEFINITIONS
         found = {}
-        for name in ("errors", "retries", "timeouts"):
+        for name in ("errors", "retries", "timeouts", "authentications"):
             inner = use.inner(name, f"'use.{name}'")
             found[name] = inner.value if inner else {}
         for name, reason in _USE_NOT_SUPPORTED.items():
             use.reject(name, reason)
+        secrets = use.names("secrets", NAME, NAME_RULE)
         use.close()
-        return Definitions(found["errors"], found["retries"], found["timeouts"])
+        return Definitions(**found, secrets=secrets)
 
     def _read_language(self) -> None:
         evaluate = self._root.inner("evaluate", "'evaluate'")
@@ -292,6 +297,8 @@ class _DocumentCheck:
                 self._audiences.setdefault(body.audience, below(given, "audience"))
                 for name, _ in body.escalate:
                     self._audiences.setdefault(name, below(given, "escalate"))
+            case HttpCall() | OpenApiCall():
+                self._makes_http_calls = True
             case _:
                 pass
 

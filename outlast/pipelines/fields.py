@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from outlast.contracts.bounds import MAX_INSTANT_S
+from outlast.contracts.names import NAME_PATTERN
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.jsonschema.schemas import Schema
 from outlast.pipelines.jq.tokens import SyntaxProblem
@@ -17,6 +18,9 @@ from outlast.pipelines.templates import Template, expression, template
 from outlast.text.texts import cut
 
 Object = Mapping[str, JsonValue]
+
+NAME = re.compile(NAME_PATTERN)
+NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 
 _NOTHING = Template(None, {})
 _ISO_DURATION = re.compile(
@@ -137,6 +141,20 @@ class Fields:
         if name in self.value and not isinstance(value, bool):
             self.problems.add(self.at(name), f"{quoted(value)} is not true or false")
         return value if isinstance(value, bool) else default
+
+    def names(self, name: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...]:
+        """Return an array of texts of a pattern."""
+        value = self.raw(name)
+        if name not in self.value:
+            return ()
+        if not isinstance(value, list):
+            self.problems.add(self.at(name), f"{quoted(value)} is not an array of names")
+            return ()
+        for number, each in enumerate(value):
+            if not isinstance(each, str) or not pattern.fullmatch(each):
+                place = below(self.at(name), number)
+                self.problems.add(place, f"{quoted(each)} is not valid; {rule}")
+        return tuple(map(str, value))
 
     def count(self, name: str, *, most: int, default: int | None = None) -> int:
         """Return an integer from 1 to `most`."""

@@ -11,8 +11,10 @@ from outlast.pipelines.tasks import (
     EmitBody,
     ForBody,
     ForkBody,
+    HttpCall,
     ListenBody,
     MapOptions,
+    OpenApiCall,
     Pipeline,
     RaiseBody,
     RetryPolicy,
@@ -145,6 +147,10 @@ def kind_of(body: Body) -> str:
             kind = f"tool {body.tool}"
         case AskCall():
             kind = f"ask {body.audience}"
+        case HttpCall():
+            kind = f"HTTP {body.method}"
+        case OpenApiCall():
+            kind = f"OpenAPI {body.operation_id}"
         case ForBody(map=MapOptions(concurrency=count)):
             kind = f"for, {count} at a time"
         case ForkBody(compete=True):

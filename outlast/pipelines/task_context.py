@@ -24,6 +24,8 @@ class Definitions:
     errors: dict[str, JsonValue]
     retries: dict[str, JsonValue]
     timeouts: dict[str, JsonValue]
+    authentications: dict[str, JsonValue]
+    secrets: tuple[str, ...]
 
     def fields(self, owner: Fields, name: str, kind: str, what: str) -> Fields | None:
         """Return the fields of a value that is in the document, or that `use` defines under its name."""

@@ -8,10 +8,10 @@ from outlast.pipelines.bounds import (
     MAX_CONCURRENCY,
     MAX_ITEMS,
 )
-from outlast.pipelines.calls import NAME, NAME_RULE, read_agent_run, read_call
+from outlast.pipelines.calls import read_agent_run, read_call
 from outlast.pipelines.catches import read_try
 from outlast.pipelines.event_tasks import read_emit, read_listen
-from outlast.pipelines.fields import Fields, array_hint, quoted
+from outlast.pipelines.fields import NAME, NAME_RULE, Fields, array_hint, quoted
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import (
@@ -157,7 +157,7 @@ def _raise(task: TaskContext) -> Body:
 
 
 def _call(task: TaskContext) -> Body | None:
-    return read_call(task.fields, task.variables)
+    return read_call(task)
 
 
 def _run(task: TaskContext) -> Body | None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from outlast.contracts.effects import Effect
+from outlast.contracts.http_calls import HttpAuthentication, HttpOutput
 from outlast.jsonschema.schemas import Schema
 from outlast.pipelines.templates import Template
 
@@ -187,9 +189,44 @@ class AskCall:
     escalate: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an HTTP call goes: an expression, or a text with `{name}` for fields of the input."""
+
+    uri: Template
+    is_template: bool
+    authentication: HttpAuthentication | None
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """`call: http`: a request, which a worker sends if its settings allow the host."""
+
+    method: str
+    effect: Effect
+    endpoint: Endpoint
+    headers: Template
+    query: Template
+    body: Template
+    output: HttpOutput
+    redirect: bool
+
+
+@dataclass(frozen=True)
+class OpenApiCall:
+    """`call: openapi`: an operation of a document that a worker reads."""
+
+    document: Endpoint
+    operation_id: str
+    arguments: Template
+    authentication: HttpAuthentication | None
+    output: HttpOutput
+    redirect: bool
+
+
 Body = (
     SetBody | SwitchBody | DoBody | ForBody | ForkBody | TryBody | WaitBody | RaiseBody | EmitBody
-    | ListenBody | AgentCall | ToolCall | AskCall
+    | ListenBody | AgentCall | ToolCall | AskCall | HttpCall | OpenApiCall
 )  # fmt: skip
 
 
@@ -230,3 +267,4 @@ class Pipeline:
     agents: Mapping[str, str]
     audiences: Mapping[str, str]
     task_count: int
+    makes_http_calls: bool = False

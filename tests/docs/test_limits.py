@@ -58,6 +58,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "places.MAX_KEY_BYTES",
         "places.MAX_KNOWN",
         "templates.MAX_SHOWN",
+        "uri_templates.MAX_SHOWN",
         "values.MAX_SHOWN",
         "tokens.MAX_QUOTED",
         "graph.MAX_LABEL_BYTES",

@@ -23,7 +23,7 @@ def test_the_page_lists_every_setting() -> None:
     settings = {name.lower().replace("__", ".") for name, _ in leaves(Settings)}
     lists = {"agents", "roles", "demand.queues", "demand.versions", "demand.slots"}
     lists |= {"gateway.tokens", "gateway.origins", "media.url_hosts", "events.urls"}
-    lists |= {"gateway.oidc.algorithms"}
+    lists |= {"gateway.oidc.algorithms", "http.hosts", "http.private_networks", "http.secrets"}
     named = {key for key in settings if not key.startswith(EXPLAINED_ELSEWHERE)}
     assert keys_on_page() == named | lists
 

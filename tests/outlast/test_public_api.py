@@ -60,6 +60,7 @@ NAMES: dict[str, set[str]] = {
         *(
             "NoAnswer",
             "NoWorker",
+            "HttpCallFailed",
             "PipelineFailed",
             "NotReady",
             "RunNotFound",

@@ -7,6 +7,8 @@ from outlast.agents.dependencies import Dependency
 from outlast.agents.openapi.openapi_tools import OpenApiTool
 from outlast.agents.openapi.operations import Api
 from outlast.agents.tools import Tool
+from outlast.contracts.http_calls import HTTP_TOOLS
+from outlast_workers.settings_sections.http import HttpSettings
 
 
 def api_clients(tools: Iterable[Tool[Any, ..., Any]]) -> dict[str, Dependency[Any]]:
@@ -26,3 +28,29 @@ def _client(api: Api, number: int) -> Dependency[Any]:
 
     opened.__name__ = f"{api.server} ({number})"
     return Dependency(opened)
+
+
+def pipeline_client(settings: HttpSettings) -> dict[str, Dependency[Any]]:
+    """Return the dependency of the HTTP calls of pipelines by activity, or none if none is allowed."""
+    if not settings.hosts:
+        return {}
+
+    async def opened() -> AsyncIterator[Any]:
+        # Imported here, because most workers make no HTTP calls.
+        from outlast_activities.http_calls.allowlist import Allowlist  # noqa: PLC0415
+        from outlast_activities.http_calls.client import (  # noqa: PLC0415
+            Secret,
+            open_pipeline_client,
+        )
+
+        secrets = {
+            name: Secret(secret.variable, frozenset(secret.origins))
+            for name, secret in settings.secrets.items()
+        }
+        allowlist = Allowlist(settings.origins, settings.networks)
+        async with open_pipeline_client(allowlist, secrets) as client:
+            yield client
+
+    opened.__name__ = "the HTTP calls of pipelines"
+    client: Dependency[Any] = Dependency(opened)
+    return dict.fromkeys((tool.name for tool in HTTP_TOOLS), client)

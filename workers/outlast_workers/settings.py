@@ -39,6 +39,7 @@ from outlast_workers.settings_errors import (
 )
 from outlast_workers.settings_sections.demand import DemandSettings
 from outlast_workers.settings_sections.gateway import EventsSettings, GatewaySettings
+from outlast_workers.settings_sections.http import HttpSettings
 from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.settings_sections.model_servers import ModelSettings, NamedServer
 from outlast_workers.settings_sections.payloads import PayloadsSettings
@@ -120,6 +121,8 @@ class Settings(BaseSettings):
     """How each audience is notified of human requests. `*` applies to all audiences that are not listed."""
     callback: CallbackSettings = CallbackSettings()
     gateway: GatewaySettings = GatewaySettings()
+    http: HttpSettings = HttpSettings()
+    """Where the HTTP calls of pipelines may go."""
     media: MediaSettings = MediaSettings()
     payloads: PayloadsSettings = PayloadsSettings()
     events: EventsSettings = EventsSettings()

@@ -6,6 +6,7 @@ import structlog
 
 from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import ToolSpec
+from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.text.hints import hint
 from outlast_workers.settings import Settings
 
@@ -39,7 +40,7 @@ def unused_routes(settings: Settings, catalog: Catalog) -> Iterator[tuple[str, s
     routes = settings.routes
     models = {agent.model for agent in catalog.agents.values() if agent.model is not None}
     for table, names, known in (
-        ("tool", routes.tool, {spec.name for spec in specs}),
+        ("tool", routes.tool, {spec.name for spec in (*specs, *HTTP_TOOLS)}),
         ("tool_class", routes.tool_class, {spec.tool_class for spec in specs if spec.tool_class}),
         ("model", routes.model, models),
     ):

@@ -14,6 +14,7 @@ from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.hook_calls import HookCalls
+from outlast_activities.http_calls.tools import http_tools
 from outlast_activities.instructions import InstructionWriter
 from outlast_activities.leg_checks import KnownServer, LegChecks
 from outlast_activities.local_calls import unregistered
@@ -39,7 +40,7 @@ from outlast.agents.dependencies import Dependency
 from outlast.errors import DefinitionError, NotReady
 from outlast.media.store import MediaStore, media_store
 from outlast.version import __version__
-from outlast_workers.api_clients import api_clients
+from outlast_workers.api_clients import api_clients, pipeline_client
 from outlast_workers.audiences import channels_by_audience, keys_by_audience, unused_audiences
 from outlast_workers.callback.links import link_to
 from outlast_workers.idle import IdleExit
@@ -91,7 +92,11 @@ def tool_runner(settings: Settings, catalog: Catalog) -> ToolRunner:
             catalog.check_dependencies()
         except DefinitionError as error:
             raise NotReady(f"--agents: {error}") from error
-        dependencies = {**catalog.dependencies, **api_clients(catalog.tools.values())}
+        dependencies = {
+            **catalog.dependencies,
+            **api_clients(catalog.tools.values()),
+            **pipeline_client(settings.http),
+        }
     return ToolRunner(
         threads=settings.concurrency.tools,
         dependencies=dependencies,
@@ -151,12 +156,14 @@ def polled_queues(
             hooks=hooks,
         )
         add(settings.queue("generate"), [model.generate], settings.concurrency.generate)
-    if "tools" in settings.roles and catalog.tools:
+    # A worker that polls the queue of tools anyway explains why it makes no HTTP calls.
+    is_polled = catalog.tools or settings.http.hosts or settings.queue("tools") in queues
+    if "tools" in settings.roles and is_polled:
         keys = keys_by_audience(settings.audiences)
         media = ToolMedia(store)
         tools = [
             tool_activity(tool, transcripts, runner, keys, spans, media, hooks)
-            for tool in catalog.tools.values()
+            for tool in (*catalog.tools.values(), *http_tools())
         ]
         add(settings.queue("tools"), tools, settings.concurrency.tools)
     if not queues:

@@ -21,6 +21,7 @@ from outlast.errors import (
     BadRequest,
     ConnectionLost,
     Failure,
+    HttpCallFailed,
     ModelError,
     ModelFailure,
     NoWorker,
@@ -36,6 +37,7 @@ from outlast.text.json_text import to_json
 
 _SELF_EXPLAINING: tuple[type[Failure], ...] = (
     *(RunFailed, BadRequest, ToolError, Retry, ToolFailed, ModelError, NoWorker, RunTooLarge),
+    HttpCallFailed,
 )
 _TYPES_LEFT_OUT = (*(kind.__name__ for kind in _SELF_EXPLAINING), *ModelFailure, None, "")
 """Types that a message does not begin with, because it explains itself."""

@@ -29,6 +29,17 @@ class Answer:
         """The type of the body, in lower case and without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the type of the body is JSON."""
+        return self.media_type == "application/json" or self.media_type.endswith("+json")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the body is text, also without a type."""
+        kind = self.media_type
+        return not kind or kind.startswith("text/") or kind.endswith("+xml") or kind in _TEXTS
+
     def text(self) -> str:
         """Return the body as text."""
         return self.body.decode(errors="replace")
@@ -48,12 +59,9 @@ def result_of(answer: Answer, clean: Callable[[str], str]) -> JsonValue:
     """
     if not answer.body:
         return {"status": answer.status}
-    kind = answer.media_type
-    if kind == "application/json" or kind.endswith("+json"):
+    if answer.is_json:
         return _json(clean(answer.text()))
-    if not kind or kind.startswith("text/") or kind.endswith("+xml") or kind in _TEXTS:
-        return clean(answer.text())
-    return _media(answer.body, kind)
+    return clean(answer.text()) if answer.is_text else _media(answer.body, answer.media_type)
 
 
 def _json(text: str) -> JsonValue:

@@ -1,6 +1,7 @@
 """What a failed call of an HTTP API means: the model reads it, another attempt follows, or nobody knows."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from outlast.contracts.effects import EFFECTFUL, Effect
 from outlast.errors import ConnectionLost, Failure, ToolError
@@ -41,44 +42,58 @@ class CallFailures:
         if 200 <= status < 300:
             return
         if 300 <= status < 400:
-            raise self.rejected(
+            reason = (
                 f"the server answered {status}, a redirect to another place that is not followed"
             )
+            raise self.rejected(reason, status)
         words = words_of(answer.error_body())
         reason = f"the server answered {status}" + (f": {words}" if words else "")
         if status in NOT_TAKEN:
-            raise self._not_made(reason, answer)
+            raise self._not_made(reason, status, answer)
         if status < 500 or status in NEVER:
-            raise self.rejected(reason)
-        raise self._may_have_happened(reason, answer)
+            raise self.rejected(reason, status)
+        raise self._may_have_happened(reason, status, answer)
 
-    def rejected(self, reason: str) -> ToolError:
+    def rejected(self, reason: str, status: int = HTTPStatus.BAD_REQUEST) -> Failure:
         """Return the failure of a call that the server rejects. The model reads it."""
-        return ToolError(f"{self._tool}: {self._line(reason, MAX_ERROR_BYTES)}")
+        return self._final(f"{self._tool}: {self._line(reason, MAX_ERROR_BYTES)}", status)
 
     def unreadable(self, reason: str) -> Failure:
         """Return the failure of a call that has happened, and whose result cannot be read."""
         happened = "the call has happened, but " if self._changes else ""
-        return ToolError(f"{self._tool}: {happened}{self._line(reason, MAX_REASON_BYTES)}")
+        line = self._line(reason, MAX_REASON_BYTES)
+        return self._final(f"{self._tool}: {happened}{line}", HTTPStatus.BAD_GATEWAY)
 
     def not_sent(self, reason: str) -> Failure:
         """Return the failure of a call that did not reach the server."""
-        return self._not_made(f"the server cannot be reached: {reason}", None)
+        return self._not_made(
+            f"the server cannot be reached: {reason}", HTTPStatus.SERVICE_UNAVAILABLE, None
+        )
 
-    def lost(self, reason: str) -> Failure:
+    def lost(self, reason: str, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> Failure:
         """Return the failure of a call whose answer did not arrive."""
-        return self._may_have_happened(f"the server did not answer: {reason}", None)
+        return self._may_have_happened(f"the server did not answer: {reason}", status, None)
 
-    def _not_made(self, reason: str, answer: Answer | None) -> Failure:
+    def _final(self, text: str, status: int) -> Failure:
+        """Return a failure that is not retried, and whose outcome is known."""
+        del status
+        return ToolError(text)
+
+    def _unknown(self, text: str, status: int) -> Failure:
+        """Return the failure of a call that may have happened."""
+        del status
+        return ConnectionLost(text)
+
+    def _not_made(self, reason: str, status: int, answer: Answer | None) -> Failure:
         if self._changes or self._is_last:
-            return self.rejected(f"the call was not made: {reason}")
+            return self.rejected(f"the call was not made: {reason}", status)
         return self._again(reason, answer)
 
-    def _may_have_happened(self, reason: str, answer: Answer | None) -> Failure:
+    def _may_have_happened(self, reason: str, status: int, answer: Answer | None) -> Failure:
         if self._changes:
             line = self._line(reason, MAX_REASON_BYTES)
-            return ConnectionLost(f"{self._tool}: {line}; the call may have happened")
-        return self.rejected(reason) if self._is_last else self._again(reason, answer)
+            return self._unknown(f"{self._tool}: {line}; the call may have happened", status)
+        return self.rejected(reason, status) if self._is_last else self._again(reason, answer)
 
     def _again(self, reason: str, answer: Answer | None) -> Failure:
         wait = None if answer is None else retry_after(answer.headers)

@@ -70,7 +70,7 @@ def http_request(
         request.headers.append(("cookie", "; ".join(map("=".join, request.cookies))))
     url = operation.server + request.path
     url += f"?{_joined(request.query)}" if request.query else ""
-    _check_sizes(url, request.headers, content)
+    check_sizes(url, request.headers, content)
     return HttpRequest(operation.method, url, tuple(request.headers), content)
 
 
@@ -125,7 +125,8 @@ def _check_names(operation: Operation, arguments: Mapping[str, JsonValue]) -> No
             raise ToolError(f"{name}: is required")
 
 
-def _check_sizes(url: str, headers: list[tuple[str, str]], content: bytes) -> None:
+def check_sizes(url: str, headers: list[tuple[str, str]], content: bytes) -> None:
+    """Raise `ToolError` for a request that is too large."""
     if len(url) > MAX_URL_BYTES:
         raise ToolError(f"the arguments make a URL of more than {MAX_URL_BYTES:,} bytes")
     if any(len(text) > MAX_HEADER_BYTES for _, text in headers):
@@ -134,7 +135,7 @@ def _check_sizes(url: str, headers: list[tuple[str, str]], content: bytes) -> No
         raise ToolError(f"the body has more than {MAX_REQUEST_BYTES:,} bytes")
 
 
-def _text(value: JsonValue, name: str) -> str:
+def scalar_text(value: JsonValue, name: str) -> str:
     """Return a scalar as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -155,13 +156,13 @@ def _parts(parameter: Parameter, value: JsonValue, separator: str) -> list[str]:
     """Return the parts of a value in the style `simple`, or in `form` without `explode`."""
     name = parameter.argument
     if isinstance(value, list):
-        return [_text(each, name) for each in value]
+        return [scalar_text(each, name) for each in value]
     if isinstance(value, dict):
-        pairs = [(key, _text(each, f"{name}.{key}")) for key, each in value.items()]
+        pairs = [(key, scalar_text(each, f"{name}.{key}")) for key, each in value.items()]
         if separator:
             return [f"{key}{separator}{text}" for key, text in pairs]
         return [part for pair in pairs for part in pair]
-    return [_text(value, name)]
+    return [scalar_text(value, name)]
 
 
 def _path_text(parameter: Parameter, value: JsonValue) -> str:
@@ -203,14 +204,14 @@ def _pairs(parameter: Parameter, value: JsonValue) -> _Pairs:
     if parameter.explode and isinstance(value, dict):
         return list(_fields(value, argument))
     if parameter.explode and isinstance(value, list):
-        return [(name, _encoded(_text(each, argument))) for each in value]
+        return [(name, _encoded(scalar_text(each, argument))) for each in value]
     return [(name, ",".join(map(_encoded, _parts(parameter, value, ""))))]
 
 
 def _fields(value: Mapping[str, JsonValue], argument: str) -> Iterator[tuple[str, str]]:
     for key, each in value.items():
         if each is not None:
-            yield _encoded(key), _encoded(_text(each, f"{argument}.{key}"))
+            yield _encoded(key), _encoded(scalar_text(each, f"{argument}.{key}"))
 
 
 def _joined(pairs: _Pairs) -> str:
@@ -226,7 +227,7 @@ def _content(operation: Operation, arguments: Mapping[str, JsonValue]) -> tuple[
     if body.kind == "json":
         return to_json(value).encode(), body.media_type
     if body.kind == "text":
-        return _text(value, body.argument).encode(), body.media_type
+        return scalar_text(value, body.argument).encode(), body.media_type
     if not isinstance(value, dict):
         raise ToolError(f"{body.argument}: {cut(repr(value), _SHOWN_BYTES)} must be an object")
     fields = {each.name: each for each in body.fields}

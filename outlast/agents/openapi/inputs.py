@@ -22,7 +22,7 @@ IDEMPOTENCY_HEADERS = ("idempotency-key", "x-idempotency-key")
 _IGNORED_HEADERS = ("accept", "content-type", "authorization")
 """Header parameters that OpenAPI says to ignore."""
 
-_FORBIDDEN_HEADERS = frozenset(
+FORBIDDEN_HEADERS = frozenset(
     {
         *("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"),
         *("cookie", "keep-alive", "proxy-authorization", "proxy-connection", "expect"),
@@ -128,7 +128,7 @@ def _parameter(node: Mapping[str, Any], path: str, taken: Mapping[str, object]) 
         raise Unusable(f"{path}.in: {shown(place)} must be path, query, header or cookie")
     if place in {"header", "cookie"} and not _HEADER_NAME.fullmatch(name):
         raise Unusable(f"{path}.name: {shown(name)} is not the name of a {place}")
-    if place == "header" and name.lower() in _FORBIDDEN_HEADERS:
+    if place == "header" and name.lower() in FORBIDDEN_HEADERS:
         raise Unusable(f"{path}.name: the header {shown(name)} belongs to the HTTP client")
     style = node.get("style", _DEFAULT_STYLES[place])
     if style not in _STYLES[place]:

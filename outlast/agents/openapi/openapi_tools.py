@@ -13,7 +13,7 @@ from outlast.agents.openapi.documents import Document, Unusable, read_document
 from outlast.agents.openapi.inputs import Inputs, read_inputs
 from outlast.agents.openapi.operations import Api, Operation
 from outlast.agents.openapi.selection import EFFECTS, Found, chosen, operations_of
-from outlast.agents.openapi.servers import Credentials, allowed_servers, server_of
+from outlast.agents.openapi.servers import Credentials, allowed_servers, own_server, server_of
 from outlast.agents.tool_context import ToolContext
 from outlast.agents.tool_options import RESERVED, checked_approval, checked_effect, seconds, shown
 from outlast.agents.tools import Tool
@@ -222,6 +222,31 @@ class _Reader:
             timeout_s=self.timeout_s,
             heartbeats=True,
         )
+
+
+def operation_of(document: Document, operation_id: str, url: str) -> Operation:
+    """Return an operation by its `operationId`. Its server is the first of the document at the URL.
+
+    Raises `DefinitionError`.
+    """
+    found = {each.name: each for each in operations_of(document)}
+    each = found.get(operation_id)
+    if each is None:
+        raise DefinitionError(
+            f"{shown(operation_id)} is not an operation; {hint(operation_id, found)}"
+        )
+    try:
+        inputs = read_inputs(document, each.item, each.node, each.path, None)
+        return Operation(
+            method=each.method.upper(),
+            server=own_server(document, each.item, each.node, each.path, url.rpartition("/")[0]),
+            path=_checked_path(each, inputs),
+            parameters=inputs.parameters,
+            body=inputs.body,
+            idempotency_header=None if each.method in {"get", "head"} else inputs.key_header,
+        )
+    except Unusable as error:
+        raise DefinitionError(str(error)) from None
 
 
 def _check_options(option: str, given: object, names: list[str]) -> None:

@@ -62,6 +62,23 @@ def server_of(
     )
 
 
+def own_server(
+    document: Document,
+    item: Mapping[str, Any],
+    operation: Mapping[str, Any],
+    path: str,
+    base: str,
+) -> str:
+    """Return the first server of an operation; a relative one belongs to the URL `base`.
+
+    Raises `Unusable`.
+    """
+    own = operation.get("servers") or item.get("servers") or document.root.get("servers")
+    for server in _urls(own or [{"url": "/"}], base, f"{path}.servers"):
+        return server
+    raise Unusable(f"{path}.servers: has no server")
+
+
 def _urls(servers: object, base: str, path: str) -> Iterator[str]:
     if not isinstance(servers, list) or len(servers) > MAX_SERVERS:
         raise Unusable(f"{path}: must be a list of at most {MAX_SERVERS} servers")

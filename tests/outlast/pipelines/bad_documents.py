@@ -1,4 +1,4 @@
-"""Fifty documents that somebody could write, and where and why the check rejects each."""
+"""Documents that somebody could write, and where and why the check rejects each."""
 
 from typing import Any
 
@@ -17,6 +17,15 @@ def head(**changes: Any) -> dict[str, Any]:
 SET = {"set": {"x": 1}}
 ASK = {"question": "Go?"}
 
+ENDPOINT = "/do/0/t0/with/endpoint"
+POLICY = f"{ENDPOINT}/authentication"
+
+
+def call_http(**changes: Any) -> dict[str, Any]:
+    given = {"method": "get", "endpoint": "https://api.example.com/", **changes}
+    return pipeline({"call": "http", "with": given})
+
+
 BAD: list[tuple[Any, str, str]] = [
     (None, "/", "not an object"),
     ([], "/", "not an object"),
@@ -30,7 +39,8 @@ BAD: list[tuple[Any, str, str]] = [
     (head(version="one"), "/document/version", "1.0.0"),
     (head(verson="1.0.0"), "/document/verson", "did you mean 'version'"),
     (pipeline(SET, schedule={"cron": "* * * * *"}), "/schedule", "docs/schedules.md"),
-    (pipeline(SET, use={"secrets": ["key"]}), "/use/secrets", "history"),
+    (pipeline(SET, use={"secrets": "key"}), "/use/secrets", "not an array"),
+    (pipeline(SET, use={"secrets": ["a b"]}), "/use/secrets/0", "give a letter"),
     (pipeline(SET, use={"functions": {}}), "/use/functions", "call 'agent'"),
     (pipeline(SET, evaluate={"language": "js"}), "/evaluate/language", "known: jq"),
     (pipeline(SET, timout={"after": "PT1S"}), "/timout", "did you mean 'timeout'"),
@@ -106,7 +116,51 @@ BAD: list[tuple[Any, str, str]] = [
         "letter",
     ),
     (pipeline({"call": "ask", "with": {**ASK, "expires_s": -1}}), "/do/0/t0/with/expires_s", "s"),
-    (pipeline({"call": "http", "with": {}}), "/do/0/t0/call", "not supported"),
+    (pipeline({"call": "http", "with": {}}), "/do/0/t0/with/method", "is required"),
+    (pipeline({"call": "grpc", "with": {}}), "/do/0/t0/call", "not supported"),
+    *(
+        (pipeline({"call": "http", "with": {"method": "get", "endpoint": uri}}), ENDPOINT, reason)
+        for uri, reason in (
+            ("https://{host}/x", "must begin with https://"),
+            ("https://api.{tld}/x", "must begin with https://"),
+            ("{scheme}://api.example.com", "must begin with https://"),
+            ("https://user@api.example.com/", "must begin with https://"),
+            ("ftp://api.example.com/", "must begin with https://"),
+            ("/pets", "must begin with https://"),
+            ("https://api.example.com/a/../b", "'.' or '..'"),
+            ("https://api.example.com/%2e%2e/b", "'.' or '..'"),
+            ("https://api.example.com/{+path}", "is not supported"),
+            ("https://api.example.com/{?q}", "is not supported"),
+            ("https://api.example.com/{a", "single braces"),
+            ("https://api.example.com/x#y", "fragment"),
+            ("https://api.example.com/a b", "white space"),
+            ("https://api.example.com/${ .id }", "must be the whole text"),
+            (7, "is not a text"),
+        )
+    ),
+    (call_http(method="fetch"), "/do/0/t0/with/method", "unknown method 'FETCH'"),
+    (call_http(output="json"), "/do/0/t0/with/output", "unknown value"),
+    (call_http(redirect="no"), "/do/0/t0/with/redirect", "not true or false"),
+    (call_http(headers={"Authorization": "x"}), "/do/0/t0/with/headers/Authorization", "secret"),
+    (call_http(query=[1]), "/do/0/t0/with/query", "is not an object"),
+    (call_http(retries=3), "/do/0/t0/with/retries", "unknown field"),
+    *(
+        (call_http(endpoint={"uri": "https://a.example.com", "authentication": policy}), at, reason)
+        for policy, at, reason in (
+            ({"basic": {"username": "a", "password": "b"}}, f"{POLICY}/basic/password", "history"),
+            ({"bearer": {"token": "${ .t }"}}, f"{POLICY}/bearer/token", "history"),
+            ({"bearer": {"use": "other"}}, f"{POLICY}/bearer/use", "unknown name in use.secrets"),
+            ({"use": "other"}, f"{POLICY}/use", "unknown name in use.authentications"),
+            ({"oauth2": {}}, f"{POLICY}/oauth2", "'basic' and 'bearer' are"),
+            ({}, POLICY, "needs 'basic' or 'bearer'"),
+        )
+    ),
+    (pipeline({"call": "openapi", "with": {}}), "/do/0/t0/with/document", "is required"),
+    (
+        pipeline({"call": "openapi", "with": {"document": {"endpoint": "file:///x"}}}),
+        "/do/0/t0/with/document/endpoint",
+        "must begin with https://",
+    ),
     (pipeline({"run": {"shell": {"command": "ls"}}}), "/do/0/t0/run/shell", "use a tool"),
     (pipeline({"run": {"script": {"code": "1"}}}), "/do/0/t0/run/script", "use a tool"),
     (pipeline({"run": {"container": {"image": "x"}}}), "/do/0/t0/run/container", "use a tool"),

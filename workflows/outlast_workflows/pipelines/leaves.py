@@ -13,7 +13,9 @@ from outlast.pipelines.tasks import (
     AskCall,
     Body,
     EmitBody,
+    HttpCall,
     ListenBody,
+    OpenApiCall,
     RaiseBody,
     ToolCall,
     WaitBody,
@@ -22,6 +24,7 @@ from outlast_workflows.pipelines.calls import Calls
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.events import Events
 from outlast_workflows.pipelines.gate import Gate
+from outlast_workflows.pipelines.http_calls import HttpCalls
 from outlast_workflows.pipelines.state import PipelineState
 from outlast_workflows.pipelines.task_errors import TaskError
 from outlast_workflows.time_limits import SHORTEST_TIMER_S
@@ -31,12 +34,20 @@ class Leaves:
     """Runs the tasks of one pipeline that contain no others."""
 
     def __init__(
-        self, state: PipelineState, gate: Gate, evaluator: Evaluator, calls: Calls, events: Events
+        self,
+        state: PipelineState,
+        gate: Gate,
+        evaluator: Evaluator,
+        *,
+        calls: Calls,
+        http_calls: HttpCalls,
+        events: Events,
     ) -> None:
         self._state = state
         self._gate = gate
         self._evaluator = evaluator
         self._calls = calls
+        self._http_calls = http_calls
         self._events = events
 
     async def run(self, data: TaskData, address: str) -> JsonValue:
@@ -65,6 +76,10 @@ class Leaves:
                 return await self._calls.tool(data, body)
             case AskCall():
                 return await self._calls.ask(data, body)
+            case HttpCall():
+                return await self._http_calls.http(data, body)
+            case OpenApiCall():
+                return await self._http_calls.openapi(data, body)
             case _:
                 raise TaskError(f"{type(body).__name__} is not supported")
 

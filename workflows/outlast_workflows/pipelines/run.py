@@ -25,6 +25,7 @@ from outlast_workflows.pipelines.display import PipelineDisplay
 from outlast_workflows.pipelines.evaluation import Evaluator
 from outlast_workflows.pipelines.events import Events
 from outlast_workflows.pipelines.gate import Gate
+from outlast_workflows.pipelines.http_calls import HttpCalls
 from outlast_workflows.pipelines.interpreter import Interpreter
 from outlast_workflows.pipelines.leaves import Leaves
 from outlast_workflows.pipelines.state import PipelineState
@@ -81,7 +82,15 @@ class PipelineRun:
             requests=requests,
             priority=priority,
         )
-        leaves = Leaves(state, self._gate, evaluator, calls, Events(state.events, evaluator))
+        http_calls = HttpCalls(state, self._gate, evaluator, tools=tools, activities=activities)
+        leaves = Leaves(
+            state,
+            self._gate,
+            evaluator,
+            calls=calls,
+            http_calls=http_calls,
+            events=Events(state.events, evaluator),
+        )
         self._interpreter = Interpreter(pipeline, state, self._gate, leaves, evaluator, running)
 
     async def run(self) -> PipelineResult:

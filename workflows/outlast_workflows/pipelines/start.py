@@ -87,6 +87,7 @@ async def _resolve(pipeline: Pipeline) -> Resolved:
         tools=tuple(pipeline.tools),
         agents=tuple(pipeline.agents),
         audiences=tuple(pipeline.audiences),
+        makes_http_calls=pipeline.makes_http_calls,
     )
     lookup = Lookup("resolve_agent", "resolve", f"resolve {pipeline.name}")
     try:

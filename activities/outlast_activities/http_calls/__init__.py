@@ -1,0 +1,1 @@
+"""HTTP calls of pipelines: where they may go, and what they send and return."""

@@ -1,0 +1,85 @@
+"""The activities of HTTP calls, as tools that only pipelines call."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from pydantic import BaseModel, JsonValue, TypeAdapter
+
+from outlast.agents.tool_context import ToolContext
+from outlast.agents.tools import Tool
+from outlast.contracts.effects import Effect
+from outlast.contracts.http_calls import (
+    FIND_OPERATION,
+    HTTP_TOOLS,
+    HttpCallRequest,
+    HttpProblem,
+    OpenApiQuery,
+)
+from outlast.errors import HttpCallFailed
+from outlast.pipelines.errors import AUTHORIZATION
+
+
+class Caller(Protocol):
+    """Makes HTTP calls. The worker opens one for each event loop."""
+
+    async def call(
+        self, call: HttpCallRequest, effect: Effect, context: ToolContext[Any]
+    ) -> JsonValue:
+        """Make a call, and return its output."""
+        ...
+
+    async def find_operation(
+        self, query: OpenApiQuery, context: ToolContext[Any]
+    ) -> dict[str, JsonValue]:
+        """Return an operation of an OpenAPI document."""
+        ...
+
+
+NOTHING_ALLOWED = "HTTP calls are not allowed: set http.hosts in the settings of the workers"
+
+
+async def _called_by_name(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("an HTTP call is made by the client of the worker")
+
+
+@dataclass(frozen=True)
+class HttpTool(Tool[Any, ..., Any]):
+    """An activity of HTTP calls."""
+
+    @property
+    def is_async(self) -> bool:
+        """True: the call waits for the server."""
+        return True
+
+    @property
+    def place(self) -> str:
+        """The activity."""
+        return f"the activity {self.name}"
+
+    async def invoke_async(
+        self, arguments: bytes, context: ToolContext[Any] | None = None
+    ) -> bytes:
+        """Make the call with the client of the worker, and return its output as JSON."""
+        caller: Caller | None = None if context is None else context.deps
+        if context is None or caller is None:
+            problem = HttpProblem(type=AUTHORIZATION, status=HTTPStatus.FORBIDDEN)
+            raise HttpCallFailed(NOTHING_ALLOWED, problem.model_dump())
+        if self.name == FIND_OPERATION:
+            query = OpenApiQuery.model_validate_json(arguments)
+            return self.encoded(await caller.find_operation(query, context))
+        call = HttpCallRequest.model_validate_json(arguments)
+        return self.encoded(await caller.call(call, self.spec.effect, context))
+
+
+def http_tools() -> list[HttpTool]:
+    """Return the activities of HTTP calls."""
+    return [
+        HttpTool(
+            function=_called_by_name,
+            spec=spec,
+            arguments=BaseModel,
+            result=TypeAdapter(JsonValue),
+        )
+        for spec in HTTP_TOOLS
+    ]
