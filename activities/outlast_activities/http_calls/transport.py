@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
+from typing import cast
 
 import httpcore2
 import httpx2
@@ -33,7 +34,7 @@ class _CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, allowlist: Allowlist) -> None:
         self._allowlist = allowlist
-        self._network = httpcore2.AnyIOBackend()
+        self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
     async def connect_tcp(
         self,
