@@ -1,8 +1,9 @@
-"""MCP's own conformance suite against the gateway's `/mcp`, with the agents that its scenarios name."""
+"""MCP's own conformance suite: against the gateway's `/mcp`, and against runs that call MCP tools."""
 
 import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call, calls
 from outlast.turns import ResultsTurn, UserTurn
 from tests.loopback import listening
+from tests.npm.conformance.suite_client import ADDRESS
 from tests.npm.conformance.suite_proxy import suite_proxy
 from tests.workers.gateway.doors import doors
 
 HERE = Path(__file__).parent / "conformance"
+
+ROOT = HERE.parents[2]
 
 SUITE = HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 
@@ -84,12 +88,12 @@ def acting(prompt: Prompt) -> Any:
     return answer(f"Hello, {given.get('name', 'you')}!")
 
 
-async def checks_of(url: str, scenario: str, folder: Path) -> dict[str, str]:
+async def checks_of(folder: Path, *arguments: str, **variables: str) -> dict[str, str]:
     """Run a scenario, and return the status of each of its checks, with the reason of a failure."""
     process = await asyncio.create_subprocess_exec(
-        *(str(NODE), str(SUITE), "server", "--url", url, "--scenario", scenario),
-        *("--output-dir", str(folder), "--timeout", "60000"),
-        env={"PATH": os.environ["PATH"]},
+        *(str(NODE), str(SUITE), *arguments, "--output-dir", str(folder), "--timeout", "60000"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -152,8 +156,33 @@ async def test_the_gateway_passes_the_conformance_suite(
     ):
         for scenario in SCENARIOS:
             url = f"http://127.0.0.1:{port}/mcp"
-            checks = await checks_of(url, scenario, tmp_path / scenario)
+            where = ("server", "--url", url, "--scenario", scenario)
+            checks = await checks_of(tmp_path / scenario, *where)
             failed |= {check: text for check, text in checks.items() if text.startswith("FAILURE")}
             passed += list(checks.values()).count("SUCCESS")
     assert passed > len(failed)
     assert failed.keys() == EXPECTED.keys(), json.dumps(failed, indent=1)
+
+
+CLIENT_SCENARIOS = (
+    *("initialize", "tools_call", "tools_call@2026-07-28", "request-metadata"),
+    *("sep-2322-client-request-state", "http-standard-headers", "http-custom-headers"),
+    *("http-invalid-tool-headers", "json-schema-ref-no-deref", "json-schema-2020-12-preservation"),
+)
+"""Scenarios for clients, with the version of the protocol where it is not the scenario's own."""
+
+
+@pytest.mark.timeout(600)
+async def test_a_run_passes_the_conformance_suite_for_clients(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    command = f"{sys.executable} -m tests.npm.conformance.suite_client"
+    address = temporal.service_client.config.target_host
+    for scenario in CLIENT_SCENARIOS:
+        name, _, version = scenario.partition("@")
+        versions = ("--spec-version", version) if version else ()
+        where = ("client", "--command", command, "--scenario", name, *versions)
+        checks = await checks_of(tmp_path / scenario, *where, **{ADDRESS: address})
+        statuses = {text.partition(" ")[0] for text in checks.values()}
+        assert "SUCCESS" in statuses, (scenario, checks)
+        assert statuses <= {"SUCCESS", "SKIPPED"}, (scenario, checks)

@@ -5,22 +5,35 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-import httpx2
 import structlog
 from mcp import StdioServerParameters
 from mcp.client.client import Client
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, Implementation, InputRequiredResult, Tool
+from mcp_types import (
+    CONNECTION_CLOSED,
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    MISSING_REQUIRED_CLIENT_CAPABILITY,
+    CallToolResult,
+    Implementation,
+    InputRequiredResult,
+    Tool,
+)
+from pydantic import ValidationError
 
 from outlast.agents.mcp_servers import McpServer
 from outlast.errors import ConnectionLost, NotReady, ToolError
-from outlast.text.error_text import error_text
+from outlast.text.error_text import error_text, leaves
 from outlast.text.texts import cut
 from outlast.version import __version__
+from outlast_activities.mcp.transports import NOT_SENT, SESSION_ENDED, http_client, run_transport
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 
 OPEN_WITHIN_S = 30.0
@@ -29,18 +42,11 @@ OPEN_WITHIN_S = 30.0
 MAX_SERVER_TOOLS = 1_000
 """Tools of one server that a worker reads."""
 
-MAX_RESPONSE_BYTES = 8_000_000
-"""Bytes of a response of a server over HTTP."""
-
 LISTED_FOR_S = 60.0
 """Seconds after which a worker lists the tools again before a call."""
 
 MAX_CALLS = 50
 """Calls of one server at once, from one worker. Further calls wait."""
-
-KEPT_FOR_S = 2.0
-"""Seconds that an unused HTTP connection is kept: fewer than servers do, which often close it after 5 s. A
-request that meets the end of its connection would lose all calls."""
 
 MAX_REASON_BYTES = 300
 """Bytes of the reason of a failed call."""
@@ -51,7 +57,7 @@ log = structlog.get_logger("outlast.mcp")
 
 
 class NotConnected(Exception):
-    """Raised if a server is not reached: the call was not sent."""
+    """Raised if a server is not reached, or refuses a request unread: the call was not made."""
 
 
 def pin_of(tool: Tool) -> str:
@@ -73,6 +79,7 @@ class McpConnection:
         self._free = asyncio.Semaphore(MAX_CALLS)
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._tools: list[Tool] = []
         self._pins: dict[str, str] = {}
         self._listed_until = 0.0
 
@@ -80,7 +87,7 @@ class McpConnection:
         """Return the tools of the server. Raises `NotReady` with one line if it does not list them."""
         try:
             async with asyncio.timeout(OPEN_WITHIN_S):
-                return await self._on_loop(self._listed)
+                return await self._on_loop(self._current_tools)
         except TimeoutError:
             reason = f"no answer in {OPEN_WITHIN_S:g} s"
         except (ConnectionLost, NotConnected, ToolError) as error:
@@ -95,8 +102,10 @@ class McpConnection:
 
         A listing counts for `LISTED_FOR_S`, for all runs of the worker.
         """
-        if self._loop.time() > self._listed_until:
-            await self._on_loop(self._listed)
+        try:
+            await self._on_loop(self._current_tools)
+        except ConnectionLost as error:
+            raise NotConnected(str(error)) from None
         return self._pins.get(tool) == pin
 
     async def call(
@@ -135,21 +144,28 @@ class McpConnection:
             return await call()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
 
-    async def _listed(self) -> list[Tool]:
-        async def listed(client: Client) -> list[Tool]:
-            tools: list[Tool] = []
-            cursor: str | None = None
-            while True:  # bounded: a page without tools ends it, and there is a limit of tools
-                page = await client.list_tools(cursor=cursor)
-                tools += page.tools
-                cursor = page.next_cursor
-                if cursor is None or not page.tools or len(tools) > MAX_SERVER_TOOLS:
-                    return tools
+    async def _current_tools(self) -> list[Tool]:
+        """Return the tools of the server, which were listed at most `LISTED_FOR_S` ago."""
 
-        tools = await self._with_client(listed)
+        async def refreshed(client: Client) -> list[Tool]:
+            if self._loop.time() > self._listed_until:
+                await self._list(client)
+            return self._tools
+
+        return await self._with_client(refreshed)
+
+    async def _list(self, client: Client) -> None:
+        tools: list[Tool] = []
+        cursor: str | None = None
+        while True:  # bounded: a page without tools ends it, and there is a limit of tools
+            page = await client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if cursor is None or not page.tools or len(tools) > MAX_SERVER_TOOLS:
+                break
+        self._tools = tools
         self._pins = {tool.name: pin_of(tool) for tool in tools}
         self._listed_until = self._loop.time() + LISTED_FOR_S
-        return tools
 
     async def _with_client(self, call: Callable[[Client], Coroutine[Any, Any, _Value]]) -> _Value:
         client = await self._connected()
@@ -158,18 +174,32 @@ class McpConnection:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 the SDK raises those of its transports, too
-            raise self._failure(error) from None
+            raise self._failure(error, client) from None
 
-    def _failure(self, error: Exception) -> Exception:
-        """Return what a failed call means: the server rejects it, or the connection is lost."""
-        reason = cut(self.clean(error_text(error)), MAX_REASON_BYTES)
-        if isinstance(error, MCPError) and error.code in _REJECTED:
+    def _failure(self, error: Exception, client: Client) -> Exception:
+        """Return what a failed request means: the server rejects it, or its outcome is unknown."""
+        reason, code = self._reason(error), error.code if isinstance(error, MCPError) else None
+        if code == NOT_SENT:
+            return NotConnected(reason)
+        if code in _REJECTED:
             return ToolError(f"the MCP server rejects the call: {reason}")
-        self._client = None  # the next call connects again
-        self._stop.set()
+        if isinstance(error, ValidationError | RuntimeError):
+            return ToolError(f"the MCP server answered, but its result cannot be used: {reason}")
+        if code not in (None, CONNECTION_CLOSED, SESSION_ENDED):
+            return ConnectionLost(f"the MCP server failed in the call: {reason}", retryable=True)
+        if self._client is client:
+            self._client = None  # the next call connects again
+            self._stop.set()
+        if code == SESSION_ENDED:
+            return NotConnected(reason)
         return ConnectionLost(
             f"the connection to the MCP server was lost: {reason}", retryable=True
         )
+
+    def _reason(self, error: BaseException) -> str:
+        """Return the reason of an error in one line: of the first one in a group."""
+        text = " ".join(error_text(next(leaves(error), error)).split())
+        return cut(self.clean(text), MAX_REASON_BYTES)
 
     async def _connected(self) -> Client:
         async with self._lock:
@@ -186,10 +216,12 @@ class McpConnection:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 client = await stack.enter_async_context(await self._client_of(stack))
+                # A client knows which arguments are also headers from a list of its own.
+                await self._list(client)
                 ready.set_result(client)
                 await stop.wait()
         except BaseException as error:
-            reason = cut(self.clean(error_text(error)), MAX_REASON_BYTES)
+            reason = self._reason(error)
             if not ready.done():
                 ready.set_exception(NotConnected(reason))
                 return
@@ -202,50 +234,26 @@ class McpConnection:
 
     async def _client_of(self, stack: contextlib.AsyncExitStack) -> Client:
         server = self.server
-        info = Implementation(name="outlast", version=__version__)
         if server.command is not None:
             command, *arguments = server.command
-            parameters = StdioServerParameters(
-                command=command, args=arguments, env=dict(os.environ)
+            transport = stdio_client(
+                StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
             )
-            return Client(parameters, client_info=info)
-        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
-        http = await stack.enter_async_context(
-            httpx2.AsyncClient(
-                headers=headers,
-                timeout=httpx2.Timeout(10, read=server.timeout.total_seconds()),
-                limits=httpx2.Limits(keepalive_expiry=KEPT_FOR_S),
-                event_hooks={"response": [_bound_response]},
-                follow_redirects=False,  # credentials must not reach another host
+        else:
+            http = await stack.enter_async_context(
+                http_client(self._secret, server.timeout.total_seconds())
             )
-        )
-        return Client(streamable_http_client(server.url or "", http_client=http), client_info=info)
+            transport = streamable_http_client(server.url or "", http_client=http)
+        info = Implementation(name="outlast", version=__version__)
+        # Without the cache of the SDK: a server could otherwise hide that its tools have changed.
+        return Client(run_transport(transport), client_info=info, cache=None)
 
 
-_REJECTED = frozenset({-32602, -32601, -32600})
+_REJECTED = frozenset(
+    {INVALID_PARAMS, METHOD_NOT_FOUND, INVALID_REQUEST}
+    | {HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY}
+)
 """Codes of JSON-RPC that say that a call is wrong."""
-
-
-class _Bounded(httpx2.AsyncByteStream):
-    """The bytes of a response, at most `MAX_RESPONSE_BYTES`."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for data in self._stream:
-            size += len(data)
-            if size > MAX_RESPONSE_BYTES:
-                raise httpx2.ReadError(f"the server sent more than {MAX_RESPONSE_BYTES:,} bytes")
-            yield data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-async def _bound_response(response: httpx2.Response) -> None:
-    response.stream = _Bounded(response.stream)
 
 
 def _secret(server: McpServer) -> str | None:

@@ -16,14 +16,14 @@ from outlast.agents.tools import Tool
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
 from outlast.contracts.names import NAME_PATTERN
-from outlast.errors import NotReady, ToolError
+from outlast.errors import ConnectionLost, NotReady, ToolError
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.media.media import File, Image, Media, uploaded
 from outlast.temporal.call_headers import CALL_PIN
 from outlast.text.hints import hint
 from outlast.text.json_text import from_json
 from outlast.text.texts import cut
-from outlast_activities.mcp.connections import McpConnection, pin_of
+from outlast_activities.mcp.connections import McpConnection, NotConnected, pin_of
 from outlast_activities.mcp.server_input import answers_of_people, input_required
 
 MAX_DESCRIPTION_BYTES = 4_000
@@ -75,8 +75,13 @@ class McpTool(Tool[Any, ..., Any]):
         values = from_json(arguments)
         if not isinstance(values, dict):
             raise ToolError(f"{self.name}: the arguments are not a JSON object")
-        await self._check_pin(self.connection)
-        result = await self.connection.call(self.server_name, values, answers_of_people())
+        try:
+            await self._check_pin(self.connection)
+            result = await self.connection.call(self.server_name, values, answers_of_people())
+        except NotConnected as error:
+            if self.spec.effect in ("read", "idempotent"):
+                raise ConnectionLost(f"{self.name}: {error}", retryable=True) from None
+            raise ToolError(f"{self.name}: the call was not made: {error}") from None
         return self.encoded(_value(self.name, self.connection, result))
 
     async def _check_pin(self, connection: McpConnection) -> None:

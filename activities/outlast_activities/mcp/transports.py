@@ -1,0 +1,171 @@
+"""Transports to MCP servers: bounded HTTP responses, and what the SDK's client leaves out.
+
+The client of `mcp` 2.3.0 differs from MCP 2026-07-28 in two points, which are mended here on the way:
+
+- It declares that it answers questions only with a callback that answers them at once. Runs answer later.
+- It rejects a result without a `resultType`, which clients must read as `complete`.
+"""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Self
+
+import httpx2
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, JSONRPCRequest, JSONRPCResponse
+
+MAX_RESPONSE_BYTES = 8_000_000
+"""Bytes of a response of a server over HTTP."""
+
+KEPT_FOR_S = 2.0
+"""Seconds that an unused HTTP connection is kept: fewer than servers do, which often close it after 5 s. A
+request that meets the end of its connection would lose all calls."""
+
+NOT_SENT = -32_050
+"""The code of JSON-RPC for a call that a server refused by its HTTP status, before it read the call."""
+
+SESSION_ENDED = -32_051
+"""The code of JSON-RPC for a call in a session that an older server has forgotten: it was not made."""
+
+_REFUSALS = {
+    HTTPStatus.UNAUTHORIZED: "correct its credentials",
+    HTTPStatus.FORBIDDEN: "correct its credentials",
+    HTTPStatus.TOO_MANY_REQUESTS: "it gets too many requests",
+}
+"""Statuses that say that a call was not made, with what to do."""
+
+_ANSWERS: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
+"""The capability of clients that answer questions. Older sessions do not declare it: their questions come
+in the middle of a call, and no run can answer them there."""
+
+
+def http_client(secret: str | None, read_s: float) -> httpx2.AsyncClient:
+    """Return the HTTP client of one server. `secret` is its bearer token."""
+    return httpx2.AsyncClient(
+        headers={"authorization": f"Bearer {secret}"} if secret else {},
+        timeout=httpx2.Timeout(10, read=read_s),
+        limits=httpx2.Limits(keepalive_expiry=KEPT_FOR_S),
+        event_hooks={"response": [_read_response]},
+        follow_redirects=False,  # credentials must not reach another host
+    )
+
+
+@asynccontextmanager
+async def run_transport(
+    transport: AbstractAsyncContextManager[Any],
+) -> AsyncGenerator[tuple[Any, Any], None]:
+    """Yield the streams of a transport of the SDK, for a client whose runs answer questions later."""
+    async with transport as (answers, requests):
+        sent = _Requests(requests)
+        yield _Answers(answers, sent), sent
+
+
+class _Requests:
+    """The stream of requests. It declares the capability in those of newer sessions."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.is_modern = False
+
+    async def send(self, item: Any) -> None:
+        message = item.message
+        if isinstance(message, JSONRPCRequest):
+            meta = (message.params or {}).get("_meta") or {}
+            declared = meta.get(CLIENT_CAPABILITIES_META_KEY)
+            self.is_modern = isinstance(declared, dict)
+            if isinstance(declared, dict):
+                declared.update(_ANSWERS)
+        await self._stream.send(item)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        closed: bool | None = await self._stream.__aexit__(*error)
+        return closed
+
+
+class _Answers:
+    """The stream of responses. It completes results of newer sessions without a `resultType`."""
+
+    def __init__(self, stream: Any, requests: _Requests) -> None:
+        self._stream = stream
+        self._requests = requests
+
+    @property
+    def last_context(self) -> Any:
+        """The context of the sender, which the SDK reads."""
+        return getattr(self._stream, "last_context", None)
+
+    async def receive(self) -> Any:
+        return self._completed(await self._stream.receive())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._completed(await self._stream.__anext__())
+
+    def _completed(self, item: Any) -> Any:
+        message = getattr(item, "message", None)  # or an exception of the transport
+        if self._requests.is_modern and isinstance(message, JSONRPCResponse):
+            message.result.setdefault("resultType", "complete")
+        return item
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        closed: bool | None = await self._stream.__aexit__(*error)
+        return closed
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """The bytes of a response, at most `MAX_RESPONSE_BYTES`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for data in self._stream:
+            size += len(data)
+            if size > MAX_RESPONSE_BYTES:
+                raise httpx2.ReadError(f"the server sent more than {MAX_RESPONSE_BYTES:,} bytes")
+            yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _read_response(response: httpx2.Response) -> None:
+    """Bound a response. An error that is not one of JSON-RPC becomes one, with its HTTP status in words."""
+    status = response.status_code
+    is_json = response.headers.get("content-type", "").startswith("application/json")
+    if status == HTTPStatus.NOT_FOUND and "mcp-session-id" in response.request.headers:
+        await _replace(response, SESSION_ENDED, "the server has forgotten the session")
+    elif status in _REFUSALS:
+        await _replace(response, NOT_SENT, f"HTTP {status}: {_REFUSALS[HTTPStatus(status)]}")
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_json:
+        await _replace(response, -32_603, f"HTTP {status}")
+    else:
+        response.stream = _Bounded(response.stream)
+
+
+async def _replace(response: httpx2.Response, code: int, message: str) -> None:
+    await response.stream.aclose()  # type: ignore[union-attr]  # an async client has async streams
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
+    body = json.dumps(error).encode()
+    for name in ("content-encoding", "transfer-encoding"):
+        response.headers.pop(name, None)
+    response.headers |= {"content-type": "application/json", "content-length": str(len(body))}
+    response.stream = httpx2.ByteStream(body)
