@@ -171,6 +171,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "chat_completions.TEMPERATURE_STEP",
     ),
     "sizes the prompt that probes a model server": ("chat_probe.PROBE_TOKENS",),
+    "is a code of JSON-RPC": ("transports.NOT_SENT", "transports.SESSION_ENDED"),
     "is an exit status of a command": (
         "pipeline_commands.EXIT_INVALID",
         "pipeline_view.EXIT_FAILED",

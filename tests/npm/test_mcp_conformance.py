@@ -88,8 +88,8 @@ def acting(prompt: Prompt) -> Any:
     return answer(f"Hello, {given.get('name', 'you')}!")
 
 
-async def checks_of(folder: Path, *arguments: str, **variables: str) -> dict[str, str]:
-    """Run a scenario, and return the status of each of its checks, with the reason of a failure."""
+async def checks_of(folder: Path, *arguments: str, **variables: str) -> list[tuple[str, str]]:
+    """Run a scenario, and return its checks: id, and status with the reason of a failure. Ids repeat."""
     process = await asyncio.create_subprocess_exec(
         *(str(NODE), str(SUITE), *arguments, "--output-dir", str(folder), "--timeout", "60000"),
         cwd=ROOT,
@@ -102,11 +102,11 @@ async def checks_of(folder: Path, *arguments: str, **variables: str) -> dict[str
     found = list(folder.rglob("checks.json"))
     assert found, output.decode()[-2_000:]
     checks = json.loads(found[-1].read_text())
-    return {
-        check["id"]: f"{check['status']} {check.get('errorMessage') or ''}".strip()
+    return [
+        (check["id"], f"{check['status']} {check.get('errorMessage') or ''}".strip())
         for check in checks
         if check["status"] != "INFO"
-    }
+    ]
 
 
 SCENARIOS = (
@@ -158,8 +158,8 @@ async def test_the_gateway_passes_the_conformance_suite(
             url = f"http://127.0.0.1:{port}/mcp"
             where = ("server", "--url", url, "--scenario", scenario)
             checks = await checks_of(tmp_path / scenario, *where)
-            failed |= {check: text for check, text in checks.items() if text.startswith("FAILURE")}
-            passed += list(checks.values()).count("SUCCESS")
+            failed |= {check: text for check, text in checks if text.startswith("FAILURE")}
+            passed += sum(text == "SUCCESS" for _, text in checks)
     assert passed > len(failed)
     assert failed.keys() == EXPECTED.keys(), json.dumps(failed, indent=1)
 
@@ -183,6 +183,6 @@ async def test_a_run_passes_the_conformance_suite_for_clients(
         versions = ("--spec-version", version) if version else ()
         where = ("client", "--command", command, "--scenario", name, *versions)
         checks = await checks_of(tmp_path / scenario, *where, **{ADDRESS: address})
-        statuses = {text.partition(" ")[0] for text in checks.values()}
+        statuses = {text.partition(" ")[0] for _, text in checks}
         assert "SUCCESS" in statuses, (scenario, checks)
         assert statuses <= {"SUCCESS", "SKIPPED"}, (scenario, checks)
