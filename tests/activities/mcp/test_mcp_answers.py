@@ -42,11 +42,14 @@ class Server:
     def __init__(self) -> None:
         self.answer: Answer | None = None
         self.calls: list[dict[str, Any]] = []
+        self.refusal: Response | None = None
         self.description = "Add a note."
         self.sessions: set[str] | None = None
         self.sessions_begun = 0
 
     async def handle(self, request: Request) -> Response:
+        if self.refusal is not None:
+            return self.refusal
         if request.method != "POST":
             return Response(status_code=405)
         body = await request.json()
@@ -166,8 +169,7 @@ async def test_a_server_that_rejects_the_credentials_is_named_at_start(
     server: tuple[Server, str],
 ) -> None:
     scripted, url = server
-    app_answer = PlainTextResponse("no", 401)
-    scripted._about_itself = lambda _: app_answer  # type: ignore[method-assign]
+    scripted.refusal = PlainTextResponse("no", 401)
     with pytest.raises(NotReady, match="HTTP 401: correct its credentials"):
         async with with_mcp_tools(_catalog(McpServer("notes", url=url))):
             pass
