@@ -1,16 +1,20 @@
-"""The text of answers: from a worker's push to a subscriber, through a gateway of its own process."""
+"""The text of answers: from a worker's push to a subscriber.
+
+Gateway, writers and subscribers are processes of their own, so none of them waits for another one's work.
+"""
 
 import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing import get_context
 from statistics import median
 
-from outlast_workers.answer_publisher import AnswerPublisher, PublishedAnswer, answer_publisher
+from outlast_workers.answer_publisher import AnswerPublisher, answer_publisher
 from outlast_workers.local.ports import HOST, free_port
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.gateway import EventsSettings
@@ -19,90 +23,43 @@ from bench.measure import Bench, bench
 from bench.processes import Measured, worker_process
 from bench.subjects import OUTLAST
 from bench.tables import Table
+from bench.text_readers import Subscriber, read_answers, subscribed
+from bench.text_writers import WITHIN_S, WORD, Arrivals, write_answers
 from outlast import Client
-
-WORD = "word "
-"""What each token adds."""
 
 PREFIX = "default/bench-500/"
 
-WITHIN_S = 120.0
-"""How long a connection, or a run's beginning, may take on a busy machine."""
-
-PERCENTILE = 0.95
+STARTED_AT_ONCE = 20
+"""Runs that are started together."""
 
 
-@dataclass
-class Subscriber:
-    """A client of one run's events: it notes when it has how many characters."""
-
-    port: int
-    run_id: str
-    place: str = "0"
-    characters: int = 0
-    arrivals: list[tuple[int, float]] = field(default_factory=list)
-
-    async def read(self, opened: asyncio.Event) -> None:
-        """Read until the task is cancelled. `opened` is set when the answer has arrived."""
-        reader, writer = await asyncio.open_connection(HOST, self.port, limit=1_000_000)
-        head = f"GET /runs/{self.run_id}/events HTTP/1.1\r\nhost: {HOST}\r\n"
-        writer.write(f"{head}last-event-id: {self.place}\r\n\r\n".encode())
-        try:
-            while line := await reader.readline():
-                self._read(line)
-                if line.startswith(b"HTTP/1.1"):
-                    assert line.split()[1] == b"200", line
-                if self.characters:
-                    opened.set()
-        finally:
-            writer.close()
-
-    def _read(self, line: bytes) -> None:
-        name, _, value = line.rstrip().partition(b": ")
-        if name == b"id":
-            self.place = value.decode()
-        elif name == b"data":
-            event = json.loads(value)
-            if event["type"] == "text":
-                self.characters += len(event["text"])
-                self.arrivals.append((self.characters, time.perf_counter()))
-
-
-@dataclass
-class Writer:
-    """A model that writes one answer at a steady rate, and when it wrote how many characters."""
-
-    answer: PublishedAnswer
-    characters: int = 0
-    written: list[tuple[int, float]] = field(default_factory=list)
-
-    async def write(self, tokens: int, gap_s: float) -> None:
-        """Add tokens, each at its own time: a late one does not delay the next."""
-        begin = time.perf_counter()
-        for number in range(tokens):
-            await asyncio.sleep(max(0.0, begin + number * gap_s - time.perf_counter()))
-            self.characters += len(WORD)
-            self.written.append((self.characters, time.perf_counter()))
-            self.answer.add(WORD)
-
-
-def delays_ms(writer: Writer, subscriber: Subscriber) -> list[float]:
+def delays_ms(written: Arrivals, arrivals: Arrivals) -> list[float]:
     """Return the time of each token from the worker to a subscriber."""
-    arrivals, delays = iter(subscriber.arrivals), list[float]()
-    characters, at = 0, 0.0
-    for written, since in writer.written:
-        while characters < written:
-            found = next(arrivals, None)
+    arriving, delays = iter(arrivals), list[float]()
+    has, at = 0, 0.0
+    for characters, since in written:
+        while has < characters:
+            found = next(arriving, None)
             if found is None:
                 return delays
-            characters, at = found
+            has, at = found
         delays.append((at - since) * 1_000)
     return delays
 
 
-def percentile(values: Sequence[float], share: float = PERCENTILE) -> float:
+def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which a share of all values is."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+@dataclass(frozen=True)
+class Delays:
+    """The delays of tokens, how long they were written, and what the gateway needed for them."""
+
+    each_ms: list[float]
+    events: int
+    wall_s: float
+    cpu_s: float
 
 
 @dataclass
@@ -114,29 +71,9 @@ class Stand:
     publisher: AnswerPublisher
     run_ids: list[str]
 
-    def writer(self, run_id: str, attempt: int) -> Writer:
+    def begin(self, run_id: str, attempt: int, words: int = 1) -> None:
         """Begin an answer of a run, which has no entries yet."""
-        return Writer(self.publisher.open(run_id, entry=0, turn=1, attempt=attempt))
-
-    @asynccontextmanager
-    async def subscribed(self, count: int) -> AsyncIterator[list[Subscriber]]:
-        """Connect subscribers, which all have the beginning of an answer."""
-        subscribers = [
-            Subscriber(self.port, self.run_ids[number % len(self.run_ids)])
-            for number in range(count)
-        ]
-        opened = [asyncio.Event() for _ in subscribers]
-        reading = [
-            asyncio.create_task(each.read(event))
-            for each, event in zip(subscribers, opened, strict=True)
-        ]
-        try:
-            await asyncio.wait_for(asyncio.gather(*(event.wait() for event in opened)), WITHIN_S)
-            yield subscribers
-        finally:
-            for task in reading:
-                task.cancel()
-            await asyncio.gather(*reading, return_exceptions=True)
+        self.publisher.open(run_id, entry=0, turn=1, attempt=attempt).add(WORD * words)
 
 
 @asynccontextmanager
@@ -149,12 +86,7 @@ async def streaming_stand(stand: Bench, runs: int) -> AsyncIterator[Stand]:
         "OUTLAST_GATEWAY__REQUESTS_PER_MINUTE=1000000",
         *(sys.executable, "-m", "outlast_workers", "gateway", "--agents", "bench.agents"),
     ]
-    client, opened = Client(stand.client), []
-    for number in range(runs):
-        run = await client.start(
-            "bench-500", mode="conversation", id=f"{PREFIX}{number}-{time.time_ns()}"
-        )
-        opened.append(run.id)
+    run_ids = await _open_runs(Client(stand.client), runs)
     events = EventsSettings(urls=(f"http://{HOST}:{port}",))
     async with (
         worker_process("gateway", command, temporal_address=address) as gateway,
@@ -162,7 +94,18 @@ async def streaming_stand(stand: Bench, runs: int) -> AsyncIterator[Stand]:
     ):
         assert publisher is not None
         await _listens(port)
-        yield Stand(port, gateway, publisher, opened)
+        yield Stand(port, gateway, publisher, run_ids)
+
+
+async def _open_runs(client: Client, count: int) -> list[str]:
+    gate = asyncio.Semaphore(STARTED_AT_ONCE)
+
+    async def opened(number: int) -> str:
+        async with gate:
+            run_id = f"{PREFIX}{number}-{time.time_ns()}"
+            return (await client.start("bench-500", mode="conversation", id=run_id)).id
+
+    return list(await asyncio.gather(*map(opened, range(count))))
 
 
 async def _listens(port: int) -> None:
@@ -175,23 +118,26 @@ async def _listens(port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _delays(stand: Stand, tokens: int, gap_s: float) -> list[float]:
-    writers = [stand.writer(run_id, 1) for run_id in stand.run_ids]
-    for writer in writers:
-        writer.answer.add(WORD)
-    async with stand.subscribed(len(writers)) as subscribers:
-        for writer, subscriber in zip(writers, subscribers, strict=True):
-            writer.characters = subscriber.characters
-            subscriber.arrivals.clear()
-        await asyncio.gather(*(writer.write(tokens, gap_s) for writer in writers))
-        async with asyncio.timeout(WITHIN_S):
-            # What is read sets no event.
-            while any(  # noqa: ASYNC110
-                each.characters < writers[0].characters for each in subscribers
-            ):
-                await asyncio.sleep(0.01)
-    pairs = zip(writers, subscribers, strict=True)
-    return [delay for writer, subscriber in pairs for delay in delays_ms(writer, subscriber)]
+async def _delays(stand: Stand, tokens: int, gap_s: float) -> Delays:
+    """Write and read an answer of each run, with a process for all writers and one for all readers."""
+    spawn, loop = get_context("spawn"), asyncio.get_running_loop()
+    url = f"http://{HOST}:{stand.port}"
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, mp_context=spawn) as processes:
+        barrier = manager.Barrier(3)
+        writing = loop.run_in_executor(
+            processes, write_answers, url, stand.run_ids, tokens, gap_s, barrier
+        )
+        reading = loop.run_in_executor(
+            processes, read_answers, stand.port, stand.run_ids, tokens, barrier
+        )
+        await asyncio.to_thread(barrier.wait, WITHIN_S)
+        cpu_s, began = stand.gateway.cpu_s(), time.perf_counter()
+        await asyncio.to_thread(barrier.wait, WITHIN_S)
+        cpu_s, wall_s = stand.gateway.cpu_s() - cpu_s, time.perf_counter() - began
+        written, arrivals = await writing, await reading
+    pairs = zip(written, arrivals, strict=True)
+    each_ms = [each for pair in pairs for each in delays_ms(*pair)]
+    return Delays(each_ms, sum(map(len, arrivals)), wall_s, cpu_s)
 
 
 async def _reconnects(stand: Stand, count: int) -> list[float]:
@@ -199,21 +145,15 @@ async def _reconnects(stand: Stand, count: int) -> list[float]:
     found = []
     for number in range(count):
         run_id = stand.run_ids[number % len(stand.run_ids)]
-        writer = stand.writer(run_id, 2 + number)
-        writer.answer.add(WORD)
-        subscriber = Subscriber(stand.port, run_id)
-        for attempt in range(2):
-            opened, before = asyncio.Event(), subscriber.characters
-            writer.answer.add(WORD)
-            began = time.perf_counter()
-            reading = asyncio.create_task(subscriber.read(opened))
-            async with asyncio.timeout(WITHIN_S):
-                while subscriber.characters <= before:  # noqa: ASYNC110 what is read sets no event
-                    await asyncio.sleep(0.001)
-            if attempt:
-                found.append((time.perf_counter() - began) * 1_000)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        reader, times = Subscriber(run_id), list[float]()
+        for connection in range(2):
+            stand.begin(run_id, 2 + number, words=1 + connection)
+            before, began = reader.characters, time.perf_counter()
+            await reader.connect(stand.port)
+            await reader.has(before + len(WORD))
+            reader.close()
+            times.append((time.perf_counter() - began) * 1_000)
+        found.append(times[-1])
     return found
 
 
@@ -226,26 +166,44 @@ async def streaming(*, runs: int, tokens: int, subscribers: int, reconnects: int
         streaming_stand(base, runs) as stand,
     ):
         before_mib = stand.gateway.rss_mib()
-        cpu_s, began = stand.gateway.cpu_s(), time.perf_counter()
         delays = await _delays(stand, tokens, gap_s)
-        cpu = (stand.gateway.cpu_s() - cpu_s) / (time.perf_counter() - began)
         again = await _reconnects(stand, reconnects)
         for run_id in stand.run_ids:
-            stand.writer(run_id, 1_000).answer.add(WORD * 100)
-        async with stand.subscribed(subscribers):
+            stand.begin(run_id, 1_000, words=100)
+        async with subscribed(stand.port, stand.run_ids, subscribers):
             with_mib = stand.gateway.rss_mib()
-        for run_id in stand.run_ids:
-            await base.client.get_workflow_handle(run_id).cancel()
+    each, count = delays.each_ms, len(delays.each_ms)
     return [
         Table(
             f"Text of answers: {runs} runs, 50 tokens a second each, one subscriber a run",
-            ["", "tokens", "median ms", "p95 ms", "gateway CPUs"],
-            [["worker to subscriber", len(delays), median(delays), percentile(delays), cpu]],
+            ["", "tokens", "median ms", "p95 ms", "p99 ms"],
+            [
+                [
+                    "worker to subscriber",
+                    count,
+                    median(each),
+                    percentile(each, 0.95),
+                    percentile(each, 0.99),
+                ]
+            ],
+        ),
+        Table(
+            f"CPU of the gateway at {count / delays.wall_s:,.0f} tokens a second",
+            ["", "CPUs", "ms per 1,000 tokens", "events", "us per event"],
+            [
+                [
+                    "gateway",
+                    delays.cpu_s / delays.wall_s,
+                    delays.cpu_s * 1e6 / count,
+                    delays.events,
+                    delays.cpu_s * 1e6 / delays.events,
+                ]
+            ],
         ),
         Table(
             f"First text after a reconnect in mid-answer ({reconnects} times)",
             ["", "median ms", "p95 ms"],
-            [["reconnect", median(again), percentile(again)]],
+            [["reconnect", median(again), percentile(again, 0.95)]],
         ),
         Table(
             f"Memory of the gateway with {subscribers:,} subscribers of {runs} runs",
