@@ -40,6 +40,11 @@ class TextPiece:
     reset: str = ""
     """The reason of a reset."""
 
+    @property
+    def is_news(self) -> bool:
+        """Whether the piece only says that the run has news: an entry, or a human request."""
+        return not self.text and not self.reset
+
 
 class Gateway:
     """The address of a gateway, and the bearer token of the principal that uses it."""
@@ -88,8 +93,7 @@ class Gateway:
                             place, retry_s = event_id or place, FIRST_RETRY_S
                             if event["type"] == "run_ended":
                                 return
-                            if (piece := _piece(event)) is not None:
-                                yield piece
+                            yield _piece(event)
                 except (httpx2.HTTPError, ValueError, KeyError) as error:
                     log.debug("the gateway %s is away: %r", self.url, error)
                 await asyncio.sleep(retry_s)
@@ -128,9 +132,9 @@ async def _events(response: "httpx2.Response") -> AsyncIterator[tuple[str, dict[
             event_id = ""
 
 
-def _piece(event: dict[str, Any]) -> TextPiece | None:
+def _piece(event: dict[str, Any]) -> TextPiece:
     if event["type"] == "text":
         return TextPiece(int(event["position"]), text=str(event["text"]))
     if event["type"] == "text_reset":
         return TextPiece(int(event["position"]), reset=str(event["reason"]))
-    return None
+    return TextPiece(int(event["position"]))

@@ -15,7 +15,7 @@ from outlast.client.gateway import Gateway
 from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
 from outlast.client.run_connection import RunConnection
-from outlast.client.streams import POLL_INTERVAL, stream_entries
+from outlast.client.streams import POLL_INTERVAL, never, stream_entries
 from outlast.client.text_deltas import TextDelta, with_text
 from outlast.client.waiting import Waiting
 from outlast.contracts.human import HumanDecision, PendingRequest
@@ -84,7 +84,11 @@ class Run(Generic[Answer]):
         return await self._connection.transcript(since)
 
     def stream(
-        self, interval: timedelta = POLL_INTERVAL, *, wake: asyncio.Event | None = None
+        self,
+        interval: timedelta = POLL_INTERVAL,
+        *,
+        wake: asyncio.Event | None = None,
+        is_watched: Callable[[], bool] = never,
     ) -> AsyncGenerator[Message | Waiting | TextDelta, None]:
         """Yield the entries of the transcript as they appear, until the run ends.
 
@@ -92,12 +96,16 @@ class Run(Generic[Answer]):
         in entries of the role `text`. Without a gateway there are none.
 
         An entry of the role `waiting` says what the run waits for, such as the approval of a person. It is
-        yielded once, and again when it changes. A pipeline has only such entries. The run is queried at
-        each `interval`, and at once when `wake` is set, which clears it. Raises `RunNotFound` if the run
-        does not exist, and `Unavailable` if the server stays away, or if no worker answers after its end.
+        yielded once, and again when it changes. A pipeline has only such entries. Raises `RunNotFound` if
+        the run does not exist, and `Unavailable` if the server stays away, or if no worker answers after
+        the end of the run.
+
+        The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. A
+        program that sees the news of the run in another way sets `wake`, which `stream` clears: the run is
+        then queried at once. While `is_watched` returns True, it is queried every 3 s.
         """
         wake = wake or asyncio.Event()
-        entries = stream_entries(self._connection, interval, wake)
+        entries = stream_entries(self._connection, interval, wake, is_watched)
         return (
             entries
             if self._gateway is None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from outlast.client.run_connection import RunConnection
 
 POLL_INTERVAL = timedelta(milliseconds=300)
-"""The time between two queries of `stream`. Temporal Cloud bills each query."""
+"""The shortest time between two queries of `stream`. Temporal Cloud bills each query."""
+
+QUIET_SHARE = 0.1
+"""The share of the time without news that `stream` waits before the next query: news is late by no more."""
+
+MAX_POLL_INTERVAL_S = 3.0
+"""The longest time between two queries of `stream`, of a run that is quiet for half a minute or more."""
 
 MAX_STREAM_FAILURES = 20
 """Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
@@ -27,18 +33,28 @@ AWAY_AFTER_S = 3.0
 """How long queries fail before `stream` says so: a run needs less to start."""
 
 IDLE_POLLS = 3
-"""Polls of `stream` without a new entry, from one look at what the run waits for to the next."""
+"""Polls of `stream` without a new entry, from one look at what the run waits for to the next. Polls of a
+quiet run are rare, and each of them looks."""
 
 RESULT_RETRY_S = 1.0
 """The time until `stream` asks again for the result, if the server did not answer."""
 
 
+def never() -> bool:
+    """Return False: nobody else sees the news of the run."""
+    return False
+
+
 async def stream_entries(
-    run: "RunConnection", interval: timedelta, wake: asyncio.Event
+    run: "RunConnection",
+    interval: timedelta,
+    wake: asyncio.Event,
+    is_watched: Callable[[], bool] = never,
 ) -> AsyncGenerator[Message | Waiting, None]:
     """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`."""
     seen, idle_polls, failures = 0, 0, 0
     failing_since: float | None = None
+    news_at, is_slow = time.monotonic(), False
     shown: list[Waiting] = []
     ended = asyncio.create_task(_ended(run))
     try:
@@ -46,7 +62,7 @@ async def stream_entries(
             has_ended = ended.done()
             try:
                 # What the run waits for is read first: its call is then in the transcript.
-                is_due = not has_ended and idle_polls % IDLE_POLLS == 1
+                is_due = not has_ended and (idle_polls % IDLE_POLLS == 1 or is_slow)
                 waiting = await run.waiting() if is_due else shown
                 messages = await run.new_entries(seen)
                 failing_since = None
@@ -73,7 +89,11 @@ async def stream_entries(
                 ended.result()
                 return
             idle_polls = 0 if messages else idle_polls + 1
-            await _pause(ended, interval, wake)
+            quiet_s = 0.0 if messages or ended.done() else time.monotonic() - news_at
+            wait_s = MAX_POLL_INTERVAL_S if is_watched() else _wait_s(interval, quiet_s)
+            is_slow = wait_s > interval.total_seconds()
+            if await _pause(ended, wait_s, wake) or messages:
+                news_at = time.monotonic()
     finally:
         ended.cancel()
         await asyncio.gather(ended, return_exceptions=True)
@@ -99,14 +119,21 @@ async def _ended(run: "RunConnection") -> None:
             return
 
 
-async def _pause(ended: "asyncio.Task[None]", interval: timedelta, wake: asyncio.Event) -> None:
-    """Wait for the interval, for `wake`, or until the run ends; an ended run is queried at the interval."""
+def _wait_s(interval: timedelta, quiet_s: float) -> float:
+    """Return the time until the next query of a run that has been quiet for some seconds."""
+    return max(interval.total_seconds(), min(QUIET_SHARE * quiet_s, MAX_POLL_INTERVAL_S))
+
+
+async def _pause(ended: "asyncio.Task[None]", wait_s: float, wake: asyncio.Event) -> bool:
+    """Wait for some seconds, for `wake`, or until the run ends; return whether `wake` was set.
+
+    A run that has ended is queried again after the wait.
+    """
     woken = asyncio.create_task(wake.wait())
     awaited = [woken] if ended.done() else [ended, woken]
     try:
-        await asyncio.wait(
-            awaited, timeout=interval.total_seconds(), return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait(awaited, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        return wake.is_set()
     finally:
         woken.cancel()
         await asyncio.gather(woken, return_exceptions=True)

@@ -94,7 +94,7 @@ async def with_text(
                     hearing = asyncio.get_running_loop().create_future()  # no more texts
                     if piece is not None:
                         hearing = _next(pieces)
-                        if piece.entry > reader.entries:
+                        if piece.is_news or piece.entry > reader.entries:
                             wake.set()
                         for delta in reader.read(piece):
                             yield delta

@@ -33,6 +33,8 @@ class AnswerPiece(WireModel):
     text: Annotated[str, Field(max_length=MAX_ANSWER_CHARACTERS)] = ""
     is_thinking: bool = False
     """Whether the model has written thoughts, which nobody is shown."""
+    has_ended: bool = False
+    """Whether the model call has ended, so that an entry follows soon."""
 
 
 class PushedPieces(WireModel):

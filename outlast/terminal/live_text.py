@@ -60,7 +60,7 @@ class LiveText:
             return
         async with contextlib.aclosing(self._gateway.texts(self._run_id, self._entry)) as pieces:
             async for piece in pieces:
-                if piece.entry < self._entry:
+                if piece.is_news or piece.entry < self._entry:
                     continue
                 self._entry = piece.entry
                 if piece.reset and self._shown:

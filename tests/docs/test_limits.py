@@ -145,6 +145,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "schema_evaluation.MAX_MATCHERS",
         "transcript_cache.ENTRY_OVERHEAD_BYTES",
         "transcripts.OPAQUE_OVERHEAD_BYTES",
+        "transcripts.USAGE_BYTES",
         "transcript_cache.MAX_AGENT_BYTES",
     ),
     "estimates tokens or prices": (

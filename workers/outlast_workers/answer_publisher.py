@@ -60,11 +60,17 @@ class _Sent:
     answer: OpenAnswer
     characters: int = -1
     is_thinking: bool = False
+    has_ended: bool = False
 
     @property
     def is_due(self) -> bool:
-        has_grown = self.characters < len(self.answer.text)
-        return has_grown or self.characters < 0 or self.is_thinking != self.answer.is_thinking
+        """Whether the gateway lacks something: the beginning of the answer, too."""
+        return self.state != (len(self.answer.text), self.answer.is_thinking, self.answer.has_ended)
+
+    @property
+    def state(self) -> tuple[int, bool, bool]:
+        """What the gateway has."""
+        return self.characters, self.is_thinking, self.has_ended
 
 
 class GatewayLink:
@@ -97,16 +103,16 @@ class GatewayLink:
         """Send until the task is cancelled."""
         while True:  # ends with the worker
             await self._changed.wait()
-            await asyncio.sleep(GATHER_S)
             self._changed.clear()
+            await asyncio.sleep(GATHER_S)
             while batch := self._batch():
                 if await self._push(batch):
-                    self._retry_s = FIRST_RETRY_S
+                    self._retry_s, wait_s = FIRST_RETRY_S, GATHER_S
                 else:
                     # An answer that has ended is in the transcript before a gateway is back.
                     self._forget(lambda sent: sent.answer.has_ended)
-                    await asyncio.sleep(self._retry_s)
-                    self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+                    wait_s, self._retry_s = self._retry_s, min(2 * self._retry_s, MAX_RETRY_S)
+                await asyncio.sleep(wait_s)
             self._forget(lambda sent: sent.answer.has_ended)
 
     async def aclose(self) -> None:
@@ -155,9 +161,10 @@ class GatewayLink:
             # A later attempt, on another worker, has replaced this one.
             self._forget(lambda each: each is sent)
             return True
-        before = (sent.characters, sent.is_thinking)
-        sent.characters, sent.is_thinking = min(held, len(sent.answer.text)), piece.is_thinking
-        return (sent.characters, sent.is_thinking) != before
+        before = sent.state
+        sent.characters = min(held, len(sent.answer.text))
+        sent.is_thinking, sent.has_ended = piece.is_thinking, piece.has_ended
+        return sent.state != before
 
     def _forget(self, is_over: Callable[[_Sent], bool]) -> None:
         self._answers = {key: sent for key, sent in self._answers.items() if not is_over(sent)}
@@ -173,6 +180,7 @@ def _piece(sent: _Sent, most: int) -> AnswerPiece:
         offset=start,
         text=answer.text[start : start + most],
         is_thinking=answer.is_thinking,
+        has_ended=answer.has_ended,
     )
 
 

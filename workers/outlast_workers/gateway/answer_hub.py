@@ -30,6 +30,7 @@ class HubAnswer:
     turn: int
     text: str = ""
     is_thinking: bool = False
+    has_ended: bool = False
     changed_at: float = field(default_factory=time.monotonic)
 
 
@@ -61,7 +62,8 @@ class AnswerHub:
         if piece.offset <= held:
             answer.text = (answer.text + piece.text[held - piece.offset :])[:MAX_ANSWER_CHARACTERS]
             self._characters += len(answer.text) - held
-        answer.is_thinking, answer.changed_at = piece.is_thinking, time.monotonic()
+        answer.is_thinking, answer.has_ended = piece.is_thinking, piece.has_ended
+        answer.changed_at = time.monotonic()
         self._answers.move_to_end(piece.workflow_id)
         self._make_room()
         for wake in self._watchers.get(piece.workflow_id, ()):

@@ -5,6 +5,7 @@ share one reader, which ends when the last of them leaves.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
@@ -18,6 +19,9 @@ from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 BEGIN = Place()
 """The place of a client that has seen nothing."""
+
+WRITES_WITHIN_S = 5.0
+"""After so many seconds without a piece of an answer, its run is queried as if nobody wrote the answer."""
 
 MAX_FEEDS = 1_000
 """Runs that are followed at the same time."""
@@ -56,7 +60,10 @@ class RunFeed:
         reader = self._reader
         try:
             with hub.watch(run.id, lambda: self._note_text(hub.get(run.id))):
-                async with aclosing(run.stream(wake=self._look)) as entries:
+                entries = run.stream(
+                    wake=self._look, is_watched=lambda: self._is_written(hub.get(run.id))
+                )
+                async with aclosing(entries):
                     async for entry in entries:
                         if entry.role != "text":
                             self._add(*reader.read(entry))
@@ -80,10 +87,20 @@ class RunFeed:
         changed.set()
 
     def _note_text(self, answer: HubAnswer | None) -> None:
-        """Wake the clients for new text, or read the entries before it first."""
-        if answer is not None and answer.entry > self.position:
-            self._look.set()
+        """Wake the clients for new text, and read the entries before it, or after its end."""
+        if answer is not None and (answer.entry > self.position or answer.has_ended):
+            self.look()
         self._wake()
+
+    def _is_written(self, answer: HubAnswer | None) -> bool:
+        """Return whether a model writes the next entry. The hub then shows when it has ended."""
+        if answer is None or answer.has_ended or answer.entry != self.position:
+            return False
+        return time.monotonic() - answer.changed_at < WRITES_WITHIN_S
+
+    def look(self) -> None:
+        """Read what is new in the run now."""
+        self._look.set()
 
     def stop(self) -> None:
         """End the feed for all of its clients."""
@@ -134,6 +151,7 @@ class RunFeeds:
         """
         feed = self._feed(run)
         feed.readers += 1
+        feed.look()  # the client may have sent something just now
         cursor = AnswerCursor.at(after)
         try:
             seen, news = len(feed.events), feed.since(after.entries)
