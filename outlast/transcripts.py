@@ -17,6 +17,7 @@ from outlast.text.json_text import to_json
 
 if TYPE_CHECKING:
     from outlast.contracts.agents import PinnedAgent
+    from outlast.contracts.results import Usage
 
 PAGE_BYTES = 1_000_000
 """Encoded content of one page: the server's limit for the result of a query is 2 MB."""
@@ -27,11 +28,14 @@ MAX_MESSAGE_BYTES = 1_500_000
 OPAQUE_OVERHEAD_BYTES = 400
 """Size of an opaque item besides its content: its issuer and its keys."""
 
+USAGE_BYTES = 250
+"""Size of the usage of an entry in JSON, or a little more."""
+
 EMPTY_DIGEST = ""
 
 
 def extended(digest: str, message: Message) -> str:
-    """Return the digest of a transcript with one more entry."""
+    """Return the digest of a transcript with one more entry, as its model reads it."""
     fields: list[JsonValue] = [
         digest,
         message.role,
@@ -76,9 +80,12 @@ def _size_of(text: str) -> int:
     return len(text.encode(errors="replace"))
 
 
-def decision_message(decision: Decision, opaque: Opaque | None = None) -> Message:
+def decision_message(
+    decision: Decision, opaque: Opaque | None = None, usage: "Usage | None" = None
+) -> Message:
     """Return the entry of a decision, as JSON that matches the decision schema."""
-    return Message(role="assistant", content=to_json(decision_json(decision)), opaque=opaque)
+    content = to_json(decision_json(decision))
+    return Message(role="assistant", content=content, opaque=opaque, usage=usage)
 
 
 def decision_json(decision: Decision) -> JsonValue:
@@ -106,6 +113,7 @@ def page(messages: Sequence[Message], since: int, *, opaque: bool = False) -> Tr
     while end < len(messages):
         size += len(to_json(messages[end].content).encode(errors="replace"))
         size += opaque_bytes(messages[end]) if opaque else 0
+        size += USAGE_BYTES if messages[end].usage is not None else 0
         if size > PAGE_BYTES and end > since:
             break
         end += 1

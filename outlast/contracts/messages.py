@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.results import Usage
 
 
 class Opaque(WireModel):
@@ -34,6 +35,9 @@ class Message(WireModel):
     """For a tool result: who approved, edited or answered. The model does not read it."""
     opaque: Opaque | None = None
     """For a decision: what its model needs back."""
+    usage: Usage | None = None
+    """For a decision: what the model calls of its turn used, failed attempts included. It is None if the
+    model server reports no tokens, and in entries of older builds. The model does not read it."""
 
 
 class ToolCall(WireModel):

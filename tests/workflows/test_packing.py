@@ -6,12 +6,14 @@ import random
 import time
 import zlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TypeVar
 
 import pytest
 from outlast_workflows.packing import MAX_UNPACKED_BYTES, PREFIX, pack, unpack
 
 from outlast.contracts.messages import Message
+from outlast.contracts.results import Usage
 from outlast.errors import BadRequest, RunTooLarge
 
 Value = TypeVar("Value")
@@ -122,6 +124,12 @@ def test_what_people_and_the_model_wrote_is_not_elided(role: str, room: int) -> 
 
     _, took_s = timed(refused)
     assert took_s < MAX_RATIO * written_s(messages)
+
+
+def test_the_usage_of_decisions_is_packed() -> None:
+    usage = Usage(prompt_tokens=10**12, completion_tokens=10**12, cost_usd=Decimal("0.123456789"))
+    messages = [Message(role="assistant", content="{}", usage=usage)] * 500
+    assert unpack(pack(messages, room=ROOM)) == messages
 
 
 def test_a_transcript_that_an_older_build_packed_is_read() -> None:

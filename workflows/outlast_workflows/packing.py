@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from outlast.contracts.messages import Message, Opaque
+from outlast.contracts.results import Usage
 from outlast.errors import BadRequest, RunTooLarge
 from outlast.text.json_text import to_json
-from outlast.transcripts import opaque_bytes, without_opaque
+from outlast.transcripts import USAGE_BYTES, opaque_bytes, without_opaque
 
 MAX_TEXT_BYTES = 6_000_000
 """Entries of a transcript as JSON before compression. To compress them takes about 0.2 s."""
@@ -92,14 +93,17 @@ def unpack(packed: str) -> list[Message]:
 def _encoded(messages: Sequence[Message]) -> bytes:
     """Return entries as JSON. One call encodes them all, because there may be 90,000."""
     entries: list[JsonValue] = [
-        {
-            name: value.model_dump() if isinstance(value, Opaque) else value
-            for name, value in message.__dict__.items()
-            if value is not None
-        }
+        {name: _plain(value) for name, value in message.__dict__.items() if value is not None}
         for message in messages
     ]
     return to_json(entries).encode(errors="replace")
+
+
+def _plain(value: str | Opaque | Usage) -> JsonValue:
+    if isinstance(value, str):
+        return value
+    fields: dict[str, JsonValue] = value.model_dump(mode="json", exclude_defaults=True)
+    return fields
 
 
 def _size_of(messages: Sequence[Message]) -> int:
@@ -112,6 +116,7 @@ def _bytes_of(message: Message) -> int:
     escapes = content.count('"') + content.count("\\")
     return (
         ENTRY_BYTES
+        + (0 if message.usage is None else USAGE_BYTES)
         + escapes
         + len(content if content.isascii() else content.encode(errors="replace"))
     )

@@ -145,8 +145,8 @@ class AgentRun:
         if not decision.tool_calls:
             # Nobody reads the answer before it is validated.
             problem = await self._output_check.problem(decision.answer, self.state.spending.turns)
-        transcript = self.state.transcript
-        transcript.add(decision_message(decision, opaque))
+        transcript, usage = self.state.transcript, self.state.spending.last_usage
+        transcript.add(decision_message(decision, opaque, usage if usage.tokens else None))
         transcript.sent = len(transcript.messages)
         if problem is not None:
             transcript.add(user_message(problem))

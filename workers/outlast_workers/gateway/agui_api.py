@@ -44,6 +44,7 @@ from outlast_workers.gateway.agui_messages import (
 from outlast_workers.gateway.answer_cursor import Place
 from outlast_workers.gateway.conversations import (
     conversation_key,
+    last_message_position,
     message_update_id,
     send_message,
     transcript_of,
@@ -51,6 +52,7 @@ from outlast_workers.gateway.conversations import (
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json
 from outlast_workers.gateway.run_events import EventReader
+from outlast_workers.gateway.token_usage import agui_usage, usage_of
 
 LOOK_S = 0.5
 """Seconds between two looks whether a conversation has answered."""
@@ -72,8 +74,10 @@ class AguiApi:
         runs, agent = self._front.runs(request), request.path_params["agent"]
         run_id = runs.id_of(agent, conversation_key(body.thread_id))
         message: UserMessage | None = None
+        since: int | None = None
         if body.resume:
             run = runs.find(run_id)
+            since = len(await run.transcript())
             pending = await run.pending_requests()
             decisions = [decision_of(entry, pending) for entry in body.resume]
             for decision in decisions:
@@ -94,11 +98,12 @@ class AguiApi:
                 agent=agent,
                 update_id=message_update_id("agui", message.id),
             )
-        return event_stream(self._events(run, body, message))
+        return event_stream(self._events(run, body, message, since))
 
     async def _events(
-        self, run: Run, body: RunAgentInput, message: UserMessage | None
+        self, run: Run, body: RunAgentInput, message: UserMessage | None, since: int | None
     ) -> AsyncGenerator[str, None]:
+        """Yield what a request causes. Its usage begins after the entry `since`, or the last message."""
         yield sse_text(RunStartedEvent(thread_id=body.thread_id, run_id=body.run_id))
         try:
             entries = await transcript_of(run)
@@ -111,7 +116,8 @@ class AguiApi:
             async with aclosing(self._live(run, len(entries), interrupts)) as events:
                 async for text in events:
                     yield text
-            yield sse_text(MessagesSnapshotEvent(messages=await _messages(run)))
+            entries = await run.transcript()
+            yield sse_text(MessagesSnapshotEvent(messages=snapshot(entries)))
         except OutlastError as error:
             yield sse_text(RunErrorEvent(message=str(error)))
             return
@@ -120,7 +126,13 @@ class AguiApi:
             if interrupts
             else RunFinishedSuccessOutcome(type="success")
         )
-        finished = RunFinishedEvent(thread_id=body.thread_id, run_id=body.run_id, outcome=outcome)
+        since = last_message_position(entries) if since is None else since
+        finished = RunFinishedEvent(
+            thread_id=body.thread_id,
+            run_id=body.run_id,
+            outcome=outcome,
+            usage=agui_usage(usage_of(entries[since:])),
+        )
         yield sse_text(finished)
 
     async def _live(

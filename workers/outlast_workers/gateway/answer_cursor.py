@@ -78,7 +78,7 @@ class AnswerCursor:
 
     def settle(self, event: RunEvent, answer: HubAnswer | None) -> Iterator[RunEvent]:
         """Yield what the client lacks before it sees an entry of the transcript."""
-        if not event.is_durable:
+        if not event.is_durable or event.type == "usage":
             return
         if self.characters:
             final = event.data.get("answer") if event.type == "answer" else None

@@ -8,6 +8,7 @@
 | `answer` | `message` with the answer; ends the response |
 | `text` | a piece of that message |
 | `text_reset` | ends the message without content; the text begins anew in another one |
+| `usage` | added to the `usage` of the response |
 | `run_ended` | ends the response |
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from outlast.text.json_text import to_json
 from outlast_workers.gateway.response_input import APPROVAL_PREFIX
 from outlast_workers.gateway.run_events import RunEvent
+from outlast_workers.gateway.token_usage import AnswerUsage, response_usage
 
 SERVER_LABEL = "outlast"
 """The server that tool calls of an agent name."""
@@ -111,7 +113,7 @@ class ResponseBuilder:
     items: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, str] | None = None
     incomplete: dict[str, str] | None = None
-    usage: dict[str, Any] | None = None
+    usage: AnswerUsage = field(default_factory=AnswerUsage)
     after: int = -1
     """The number of the last event that the client has seen."""
     _sequence: int = 0
@@ -139,7 +141,7 @@ class ResponseBuilder:
             "metadata": self.metadata,
             "error": self.error,
             "incomplete_details": self.incomplete,
-            "usage": self.usage,
+            "usage": response_usage(self.usage.total),
             "instructions": None,
             "parallel_tool_calls": True,
             "tool_choice": "auto",
@@ -159,6 +161,8 @@ class ResponseBuilder:
         data: dict[str, Any] = event.data
         if event.type == "tool_call":
             self._arguments[data["call"]] = to_json(data["arguments"])
+        elif event.type == "usage":
+            self.usage.add(event)
         elif event.type == "tool_result":
             yield from self._add(self._call_item(data))
         elif event.type == "request_opened":

@@ -6,6 +6,7 @@
 | `tool_call` | `call`, `tool`, `arguments` |
 | `tool_result` | `call`, `tool`, `result`; `decided` if a person decided |
 | `answer` | `answer` |
+| `usage` | `usage`: what the turn used. It comes before the tool calls or the answer of the turn |
 | `request_opened` | `request`: the pending request |
 | `request_settled` | `request_id` |
 | `waiting` | `text`: what the run waits for, other than a person |
@@ -54,8 +55,9 @@ class RunEvent:
         """The place after the event, at which a client can continue. Empty if the event moves nobody.
 
         What a run waits for can come in the middle of a text: its position alone would forget that text.
+        A usage comes before the events of its entry, which a client still lacks.
         """
-        if self.open is None and not self.is_durable:
+        if self.open is None and (not self.is_durable or self.type == "usage"):
             return ""
         if self.open is None or not self.open[1]:
             return str(self.position)
@@ -96,6 +98,8 @@ class EventReader:
         if entry.role == "user":
             yield self._event("message", text=entry.content or "")
         elif entry.role == "assistant":
+            if entry.usage is not None:
+                yield self._event("usage", usage=entry.usage.model_dump(mode="json"))
             yield from self._decision(json.loads(entry.content or "{}"))
         else:
             yield from self._result(entry)

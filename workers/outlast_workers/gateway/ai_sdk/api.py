@@ -146,7 +146,7 @@ class AiSdkApi:
                         yield sse(chunk)
         except OutlastError as error:
             yield sse({"type": "error", "errorText": str(error)})
-        for chunk in [*writer.end(), {"type": "finish"}]:
+        for chunk in [*writer.end(), writer.finish()]:
             yield sse(chunk)
         yield DONE
 

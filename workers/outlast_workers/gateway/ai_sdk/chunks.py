@@ -7,6 +7,7 @@
 | `tool_result` | `tool-output-available`, `tool-output-error` or `tool-output-denied` |
 | `text`, `answer` | `text-start`, `text-delta`, `text-end` |
 | `text_reset` | `text-end` that marks the text as discarded |
+| `usage` | the `usage` of the message's metadata, in `finish` |
 | `run_ended` without an answer | `error` |
 
 Each decision of the model is one step. Source: `ai` 7.0.173, `ui-message-stream/ui-message-chunks.ts`. The
@@ -19,6 +20,7 @@ from typing import Any
 
 from outlast_workers.gateway.agui_messages import answer_text
 from outlast_workers.gateway.run_events import RunEvent
+from outlast_workers.gateway.token_usage import AnswerUsage, ai_sdk_usage
 
 DISCARDED = {"outlast": {"isDiscarded": True}}
 """The metadata of a text that is no part of an answer: the protocol cannot take a text back."""
@@ -39,6 +41,7 @@ class ChunkWriter:
         """The entry of the open step."""
         self._text: str | None = None
         self._texts = 0
+        self._usage = AnswerUsage()
 
     def read(self, event: RunEvent) -> Iterator[Chunk]:
         """Yield the chunks of one event."""
@@ -46,6 +49,8 @@ class ChunkWriter:
         if event.type == "tool_call":
             yield from self._begin_step(int(data["call"].partition(".")[0]))
             yield _input(data["call"], data["tool"], data["arguments"])
+        elif event.type == "usage":
+            self._usage.add(event)
         elif event.type == "request_opened":
             yield from _request(data["call"], data["request"])
         elif event.type == "tool_result":
@@ -70,6 +75,12 @@ class ChunkWriter:
         if self._step is not None:
             yield {"type": "finish-step"}
         self._step = None
+
+    def finish(self) -> Chunk:
+        """Return the last chunk of the message."""
+        usage = self._usage.total
+        metadata = None if usage is None else {"messageMetadata": {"usage": ai_sdk_usage(usage)}}
+        return {"type": "finish", **(metadata or {})}
 
     def _begin_step(self, entry: int) -> Iterator[Chunk]:
         if self._step == entry:

@@ -44,6 +44,7 @@ from outlast_workers.gateway.http_messages import (
 from outlast_workers.gateway.response_ids import response_id
 from outlast_workers.gateway.responses_api import ANSWER_WITHIN_S
 from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.gateway.token_usage import completion_usage
 
 DONE = "data: [DONE]\n\n"
 
@@ -72,7 +73,9 @@ class CompletionsApi:
             run, since = await self._send(runs, body, conversation, text)
         answer = Completion(response_id(run.id, since), body.model)
         if body.stream:
-            return event_stream(self._stream(run, since, answer))
+            return event_stream(
+                self._stream(run, since, answer, includes_usage=body.includes_usage)
+            )
         return JSONResponse(await self._whole(run, since, answer))
 
     async def _send(
@@ -100,10 +103,10 @@ class CompletionsApi:
             raise NoAnswer(
                 f"no answer within {ANSWER_WITHIN_S:g} s: retrieve the response {answer.id!r} later"
             ) from None
-        return answer.whole(text, is_stopped=writer.is_stopped)
+        return answer.whole(text, writer)
 
     async def _stream(
-        self, run: Run, since: int, answer: "Completion"
+        self, run: Run, since: int, answer: "Completion", *, includes_usage: bool
     ) -> AsyncGenerator[str, None]:
         writer = DeltaWriter(run.id)
         yield sse(answer.chunk({"role": "assistant", "content": ""}))
@@ -114,6 +117,8 @@ class CompletionsApi:
             yield sse(error_body(status_of(error), str(error)))
             return
         yield sse(answer.chunk({}, is_stopped=writer.is_stopped))
+        if includes_usage:
+            yield sse(answer.usage_chunk(writer))
         yield DONE
 
     async def _pieces(
@@ -141,12 +146,28 @@ class Completion:
         self.id = identifier
         self._common = {"id": identifier, "created": int(time.time()), "model": model}
 
-    def whole(self, text: str, *, is_stopped: bool) -> dict[str, Any]:
+    def whole(self, text: str, writer: DeltaWriter) -> dict[str, Any]:
         """Return the completion."""
         message = {"role": "assistant", "content": text, "refusal": None}
-        reason = "length" if is_stopped else "stop"
+        reason = "length" if writer.is_stopped else "stop"
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        return {**self._common, "object": "chat.completion", "choices": [choice]}
+        usage = completion_usage(writer.usage.total)
+        return {
+            **self._common,
+            "object": "chat.completion",
+            "choices": [choice],
+            **({} if usage is None else {"usage": usage}),
+        }
+
+    def usage_chunk(self, writer: DeltaWriter) -> dict[str, Any]:
+        """Return the chunk after the last one, which has only the usage."""
+        usage = completion_usage(writer.usage.total)
+        return {
+            **self._common,
+            "object": "chat.completion.chunk",
+            "choices": [],
+            "usage": usage,
+        }
 
     def chunk(self, delta: dict[str, Any], *, is_stopped: bool = False) -> dict[str, Any]:
         """Return a chunk; one without a delta is the last."""

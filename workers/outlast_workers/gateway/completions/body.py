@@ -28,6 +28,14 @@ _AGENTS_OWN = {
 }
 
 
+class StreamOptions(BaseModel):
+    """The options of a stream that have a meaning here."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    include_usage: bool | None = None
+
+
 class CompletionBody(BaseModel):
     """The fields of a request that have a meaning here."""
 
@@ -36,7 +44,13 @@ class CompletionBody(BaseModel):
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=1)
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether the last chunk of the stream has the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
 def read_completion(body: dict[str, Any]) -> CompletionBody:

@@ -11,6 +11,7 @@ from outlast.client.waiting import request_text
 from outlast.contracts.human import PendingRequest
 from outlast_workers.gateway.agui_messages import answer_text
 from outlast_workers.gateway.run_events import RunEvent
+from outlast_workers.gateway.token_usage import AnswerUsage
 
 PARAGRAPH = "\n\n"
 
@@ -28,12 +29,15 @@ class DeltaWriter:
         """The text that has begun anew, as long as it equals the beginning of what the client has."""
         self.is_stopped = False
         """Whether the run ended without an answer."""
+        self.usage = AnswerUsage()
 
     def read(self, event: RunEvent) -> Iterator[str]:
         """Yield the pieces of one event."""
         data: dict[str, Any] = event.data
         if event.type == "text":
             yield from self._add(data["text"])
+        elif event.type == "usage":
+            self.usage.add(event)
         elif event.type == "text_reset":
             self._held = ""
         elif event.type == "answer":
