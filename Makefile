@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
+NPM_INSTALL := npm install --no-package-lock --no-audit --no-fund --silent --prefix
 
 .PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
 
@@ -56,16 +57,20 @@ test-browser: setup ## run the callback page's tests in headless Chromium; CHROM
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
 
-test-npm: setup ## run clients and tools of npm: against the gateway, and in TypeScript; skipped without Node
-	@if command -v npm >/dev/null; then for folder in tests/npm tests/npm/conformance examples/typescript-tools; \
-		do npm install --prefix $$folder --no-package-lock --no-audit --no-fund --silent || exit 1; done; \
-		npm run --prefix examples/typescript-tools --silent build; fi
+test-npm: setup ## run clients, pages and tools of npm against the gateway and workers; skipped without Node
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
+	@if command -v npm >/dev/null; then for folder in tests/npm tests/npm/conformance; \
+		do $(NPM_INSTALL) $$folder || exit 1; done; \
+		for folder in examples/typescript-tools examples/chat-page; \
+		do $(NPM_INSTALL) $$folder && npm run --prefix $$folder --silent build || exit 1; done; fi
 	$(BIN)/python -m pytest tests/npm -o norecursedirs="node_modules .*" $(ARGS)
 
 pictures: setup ## take the pictures of docs/images anew, in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
-	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser -o norecursedirs=".*" \
-		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept" $(ARGS)
+	$(NPM_INSTALL) examples/chat-page && npm run --prefix examples/chat-page --silent build
+	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser tests/npm/test_chat_pages.py \
+		-o norecursedirs="node_modules .*" \
+		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept or use_chat" $(ARGS)
 
 test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
 	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)

@@ -6,7 +6,6 @@
 import asyncio
 import json
 import os
-import shutil
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -20,13 +19,16 @@ import pytest_asyncio
 from outlast_workers.callback.links import Links
 from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client, Run
 from outlast.contracts.human import PendingRequest
 from tests.acceptance.processes import ROOT, WorkerUnderTest
+from tests.chromium import browser
 from tests.stage import pending
+
+__all__ = ["browser"]
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 SECRET = "a secret of many letters"  # noqa: S105 of this test
@@ -146,18 +148,6 @@ async def _is_up(client: httpx2.AsyncClient, base_url: str) -> bool:
         return (await client.get(f"{base_url}/healthz")).status_code == 200
     except httpx2.TransportError:
         return False
-
-
-@pytest_asyncio.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """Headless Chromium: that of `CHROMIUM`, or the one on the PATH."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium on the PATH: install one, or name one with CHROMIUM=…")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program)
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture
