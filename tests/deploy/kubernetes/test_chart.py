@@ -606,6 +606,7 @@ def test_the_gateway_has_its_tokens_from_a_secret_and_is_exposed(
     assert settings.gateway.agents == ("refund-desk",)
     assert settings.gateway.host == "0.0.0.0"  # noqa: S104 of its container
     assert settings.gateway.port == pod.main["ports"][0]["containerPort"]
+    assert settings.gateway.public_url == "https://agents.example.com"
     assert settings.agents
     assert "OUTLAST_CALLBACK__SECRET" not in pod.secrets
     check_tokens(settings.gateway)

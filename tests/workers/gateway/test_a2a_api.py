@@ -5,7 +5,8 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -31,13 +32,16 @@ from a2a.utils.errors import (
     UnsupportedOperationError,
 )
 from google.protobuf.json_format import MessageToDict, ParseDict
+from outlast_workers.gateway.a2a.api import A2aApi
+from outlast_workers.gateway.front import Front
+from starlette.applications import Starlette
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, ask_human, tool
 from outlast.testing import ScriptedModel, Step, answer, call
 from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
-from tests.workers.gateway.doors import TOKENS, Doors, doors
+from tests.workers.gateway.doors import TOKENS, Doors, doors, gateway_settings
 from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 
@@ -226,6 +230,29 @@ async def test_tasks_of_others_do_not_exist(temporal: TemporalClient) -> None:
             assert task.id not in {each.id for each in listed.tasks}
 
 
+@pytest.mark.parametrize(
+    ("public_url", "headers", "url"),
+    [
+        ("https://agents.example.com/outlast/", {}, "https://agents.example.com/outlast"),
+        ("https://agents.example.com", {"x-forwarded-proto": "http"}, "https://agents.example.com"),
+        (None, {"host": "a.example", "x-forwarded-proto": "https"}, "https://a.example"),
+        (None, {"host": "a.example:8060"}, "http://a.example:8060"),
+    ],
+)
+async def test_the_card_names_the_url_of_the_gateway_for_clients(
+    public_url: str | None, headers: dict[str, str], url: str
+) -> None:
+    oidc = {"issuer": "https://login.example.com", "audience": "outlast", "jwks_file": "keys.json"}
+    settings = gateway_settings(public_url=public_url, tokens={}, oidc=oidc)
+    front = SimpleNamespace(settings=settings, agents={"guide": "Helps."})
+    app = Starlette(routes=A2aApi(cast("Front", front)).routes())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        path = "/a2a/guide/.well-known/agent-card.json"
+        card = (await client.get(f"http://127.0.0.1{path}", headers=headers)).json()
+    assert card["supportedInterfaces"][0]["url"] == f"{url}/a2a/guide"
+    assert card["securityRequirements"]  # also if an issuer alone makes the tokens
+
+
 def rpc(method: str = "SendMessage", **fields: Any) -> bytes:
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}, **fields}
     return json.dumps(body).encode()
@@ -279,6 +306,8 @@ async def test_bad_input_is_an_error_in_one_line(temporal: TemporalClient) -> No
             reply = await ann.post("/a2a/nobody", content=rpc("ListTasks"))
             assert "known agents" in reply.json()["error"]["message"]
             assert (await ann.get("/a2a/nobody/.well-known/agent-card.json")).status_code == 404
+            card = (await ann.get("/a2a/guide/.well-known/agent-card.json")).json()
+            assert card["supportedInterfaces"][0]["url"] == f"{gateway.url}/a2a/guide"
         async with gateway.client() as old:
             reply = await old.post("/a2a/guide", content=rpc("ListTasks"))
             assert reply.json()["error"]["code"] == -32009

@@ -334,6 +334,11 @@ def test_a_gateway_needs_agents_that_exist() -> None:
         {"origins": ["https://acme.example/path"]},
         {"port": 0},
         {"idle_s": 0},
+        {"public_url": "agents.example.com"},
+        {"public_url": "https://ann:secret@agents.example.com"},
+        {"public_url": "https://agents.example.com?x=1"},
+        {"public_url": "https://agents.example.com#card"},
+        {"public_url": ""},
     ],
 )
 def test_invalid_settings_are_rejected(fields: dict[str, Any]) -> None:

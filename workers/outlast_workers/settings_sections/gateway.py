@@ -109,11 +109,19 @@ def _valid_origin(origin: str) -> str:
     return origin
 
 
+def _public_url(url: str) -> str:
+    if any(mark in valid_url(url) for mark in "?#\\"):
+        raise PydanticCustomError("public_url", "must end with a host or a path, without ? and #")
+    return url.rstrip("/")
+
+
 class GatewaySettings(InputModel):
     """The gateway: where it listens, who may use it, and which agents it starts."""
 
     host: Host = "127.0.0.1"
     port: Port = 8060
+    public_url: Annotated[str, Field(max_length=2_000), AfterValidator(_public_url)] | None = None
+    """The URL under which clients reach the gateway, if a proxy is in front. Agent cards of A2A name it."""
     tokens: Annotated[dict[PersonName, GatewayToken], AfterValidator(_different_tokens)] = Field(
         default_factory=dict
     )

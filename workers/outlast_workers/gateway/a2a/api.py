@@ -67,14 +67,20 @@ class A2aApi:
         name = request.path_params["agent"]
         if name not in self._front.agents:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"agent: {name[:80]!r} is not served")
-        is_tls = request.headers.get("x-forwarded-proto") == "https"
-        base = request.base_url.replace(scheme="https") if is_tls else request.base_url
-        needs_token = bool(self._front.settings.tokens)
-        description = self._front.agents[name]
-        card = agent_card(name, description, f"{base}a2a/{name}", needs_token=needs_token)
+        url = f"{self._base_url(request)}/a2a/{name}"
+        needs_token = self._front.settings.has_principals
+        card = agent_card(name, self._front.agents[name], url, needs_token=needs_token)
         digest = hashlib.sha256(to_json(card).encode()).hexdigest()[:32]
         headers = {"cache-control": f"private, max-age={CARD_AGE_S}", "etag": f'"{digest}"'}
         return JSONResponse(card, headers=headers)
+
+    def _base_url(self, request: Request) -> str:
+        """Return the URL of the gateway as clients know it: of the settings, or of their request."""
+        if self._front.settings.public_url is not None:
+            return self._front.settings.public_url
+        is_tls = request.headers.get("x-forwarded-proto") == "https"
+        base = request.base_url.replace(scheme="https") if is_tls else request.base_url
+        return str(base).rstrip("/")
 
     async def call(self, request: Request) -> Response:
         """Answer one request of JSON-RPC."""
