@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from outlast.agents.human_tools import ask_human
     from outlast.agents.mcp_servers import McpServer
     from outlast.agents.openapi.openapi_tools import tools_from_openapi
-    from outlast.agents.patterns import hedge, map_over, quorum, race
+    from outlast.agents.patterns import handoff, hedge, map_over, quorum, race
     from outlast.agents.tool_context import RunContext, ToolContext
     from outlast.agents.tool_decorator import tool
     from outlast.client.child_runs import run_agent
@@ -81,6 +81,7 @@ __all__ = [
     "arguments",
     "ask_human",
     "dependency",
+    "handoff",
     "hedge",
     "map_over",
     "quorum",
@@ -94,6 +95,7 @@ _MODULES = {
     "McpServer": "outlast.agents.mcp_servers",
     "AgentRequest": "outlast.contracts.requests",
     "Retry": "outlast.errors",
+    "handoff": "outlast.agents.patterns",
     "hedge": "outlast.agents.patterns",
     "map_over": "outlast.agents.patterns",
     "quorum": "outlast.agents.patterns",

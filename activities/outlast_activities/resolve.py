@@ -8,6 +8,7 @@ from temporalio import activity
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
+from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
 from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.errors import AgentFailed, BadRequest, NotLocal
@@ -101,10 +102,18 @@ class ResolveActivities:
                 update = {"output_schema": input.output_schema, "way": input.way}
                 with_schema = resolved.model_copy(update={**update, "model": input.model})
                 self._check_legs("spec", with_schema)
-            return resolved
-        agent = self._catalog.agents.get(input.agent)
+            return await self._with_handoffs("spec", resolved, input.output_schema)
+        agent = self._agent(input.agent)
+        resolved = await self._resolved(agent)
+        return await self._with_handoffs(f"agent {agent.name!r}", resolved, resolved.output_schema)
+
+    def _agent(self, name: str) -> Agent[Any, Any]:
+        agent = self._catalog.agents.get(name)
         if agent is None:
-            raise BadRequest(_unknown("agent", input.agent, self._catalog.agents))
+            raise BadRequest(_unknown("agent", name, self._catalog.agents))
+        return agent
+
+    async def _resolved(self, agent: Agent[Any, Any]) -> Resolved:
         resolved = Resolved(
             tools=self._signable(self._routed(tool) for tool in agent.tool_specs),
             route=self._routes.of_model(agent.model),
@@ -119,6 +128,38 @@ class ResolveActivities:
         )
         self._check_legs(f"agent {agent.name!r}", resolved)
         return resolved.model_copy(update={"instructions": await self._instructions_of(agent)})
+
+    async def _with_handoffs(
+        self, what: str, resolved: Resolved, output_schema: dict[str, Any] | None
+    ) -> Resolved:
+        """Return what the run pins, with all agents that can take over, directly or after another one.
+
+        Raises `BadRequest` for an unknown agent, for one that answers with another type, and for too many.
+        """
+        targets: dict[str, Resolved] = {}
+        waiting = list(_handoffs_of(resolved))
+        while waiting:
+            name = waiting.pop()
+            if name in targets:
+                continue
+            agent = self._agent(name)
+            if agent.output_schema != output_schema:
+                raise BadRequest(
+                    f"{what}: agent {name!r} can take over its run, but has another output type"
+                )
+            if len(targets) == MAX_HANDOFF_TARGETS:
+                raise BadRequest(
+                    f"{what}: more than {MAX_HANDOFF_TARGETS} agents can take over its run"
+                )
+            targets[name] = await self._resolved(agent)
+            waiting.extend(_handoffs_of(targets[name]))
+        size = sum(len(target.model_dump_json().encode()) for target in targets.values())
+        if size > MAX_HANDOFF_BYTES:
+            raise BadRequest(
+                f"{what}: the agents that can take over its run have {size:,} bytes as JSON; at most"
+                f" {MAX_HANDOFF_BYTES:,} are allowed: shorten their instructions"
+            )
+        return resolved.model_copy(update={"handoffs": targets}) if targets else resolved
 
     def _check_agents(self, names: Iterable[str]) -> None:
         for name in names:
@@ -202,6 +243,10 @@ class ResolveActivities:
             return tool
         routed = tool.model_copy(update={"route": tool.route or self._routes.of_tool(tool)})
         return routed.model_copy(update={"local": self._local.includes(routed)})
+
+
+def _handoffs_of(resolved: Resolved) -> Iterable[str]:
+    return filter(None, (tool.handoff_target for tool in resolved.tools))
 
 
 def _tools_of(catalog: Catalog) -> dict[str, list[ToolSpec]]:

@@ -85,7 +85,7 @@ class Agent(Generic[Deps_contra, Output_co]):
     - `instructions` are text, or a function of the `AgentRequest` that returns it. The function runs once
       in each run, on a worker of the role `workflows`, and may be async. It can take a `RunContext` first.
     - `tools` are functions with `@tool`, other agents, patterns over agents (`race`, `quorum`, `hedge`,
-      `map_over`), or `ToolSpec`s of tools of another worker.
+      `map_over`, `handoff`), or `ToolSpec`s of tools of another worker.
     - `output` is the type of the answer: a type that pydantic supports, or a JSON Schema.
     - `begin_with` names the tools that each run calls first, in this order. Only the last turn of a run can
       skip them.
@@ -282,6 +282,9 @@ def _warn(remarks: tuple[str, ...]) -> None:
 def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
     specs = tuple(_tool_spec(entry, agent.name) for entry in agent.tools)
     names = _unique_names(specs, agent.name)
+    for entry in agent.tools:
+        if isinstance(entry, PatternTool):
+            _check_handoff(entry, agent)
     for name in RESERVED & set(names):
         raise DefinitionError(
             f"agent {agent.name!r}: {name!r} is the name of an activity of outlast"
@@ -300,6 +303,18 @@ def _unique_names(specs: Sequence[ToolSpec], agent_name: str) -> list[str]:
     if twice:
         raise DefinitionError(f"agent {agent_name!r}: two of its tools are named {twice[0]!r}")
     return names
+
+
+def _check_handoff(tool: PatternTool, agent: Agent[Any, Any]) -> None:
+    """Raise `DefinitionError` if an agent takes over the run that would answer with another type."""
+    if tool.spec.handoff_target == agent.name:
+        raise DefinitionError(f"agent {agent.name!r}: {tool.name!r} hands over to the agent itself")
+    target = tool.agents[0] if tool.spec.handoff_target and tool.agents else agent
+    if target.output_schema != agent.output_schema:
+        raise DefinitionError(
+            f"agent {agent.name!r}: {tool.name!r} hands over to {target.name!r}, which has another output"
+            " type; the answer of a run must have one type"
+        )
 
 
 def _check_deps(agent: Agent[Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Patterns over agents, as tools of another agent: `race`, `quorum`, `hedge` and `map_over`."""
+"""Patterns over agents, as tools of another agent: `race`, `quorum`, `hedge`, `map_over` and `handoff`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,6 +25,14 @@ DEFAULT_CONCURRENCY = 4
 
 DEFAULT_MAX_ITEMS = 100
 """Inputs that one call of `map_over` accepts by default."""
+
+HANDOFF_PARAMETERS: Schema = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "description": "why the other agent goes on"}},
+    "required": ["reason"],
+    "additionalProperties": False,
+}
+"""The parameters of a handoff. The other agent reads the whole transcript, so it needs no task."""
 
 FREE_TEXT: Schema = {"type": "string"}
 """The schema of the output type `str`."""
@@ -130,6 +138,27 @@ def map_over(
     return _tool(what, (agent,), pattern, name, description or about)
 
 
+def handoff(
+    agent: Agent[Any, Any] | str, *, name: str | None = None, description: str = ""
+) -> PatternTool:
+    """Return a tool with which another agent takes over the run, with its transcript.
+
+    From the next turn on, the instructions, tools and model are those of `agent`. The limits are those of
+    the run. Both agents must have the same output type. Give the name of an agent if two agents refer to
+    each other: a run looks it up when it starts. Raises `DefinitionError` for anything else.
+    """
+    what = _what("handoff", name)
+    agents: tuple[Agent[Any, Any], ...] = ()
+    if isinstance(agent, str):
+        target, about = checked_name(agent), ""
+    else:
+        _check_agents((agent,), what)
+        agents, target, about = (agent,), agent.name, f" {agent.summary}"
+    pattern = AgentPattern(kind="handoff", agents=(target,))
+    about = f"Hand the conversation over to {target}.{about}"
+    return _tool(what, agents, pattern, name, description or about)
+
+
 def _tool(
     what: str,
     agents: tuple[Agent[Any, Any], ...],
@@ -141,7 +170,7 @@ def _tool(
         spec = ToolSpec(
             name=_default_name(what, pattern) if name is None else checked_name(name),
             description=description,
-            parameters=_map_parameters(pattern) if pattern.kind == "map" else AGENT_PARAMETERS,
+            parameters=_parameters(pattern),
             kind="agent",
             pattern=pattern,
         )
@@ -152,7 +181,11 @@ def _tool(
     return PatternTool(agents, spec)
 
 
-def _map_parameters(pattern: AgentPattern) -> Schema:
+def _parameters(pattern: AgentPattern) -> Schema:
+    if pattern.kind == "handoff":
+        return HANDOFF_PARAMETERS
+    if pattern.kind != "map":
+        return AGENT_PARAMETERS
     return {
         "type": "object",
         "properties": {

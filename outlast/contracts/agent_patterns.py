@@ -17,13 +17,20 @@ MAX_MAP_CONCURRENCY = 64
 MAX_MAP_ITEMS = 200
 """Inputs of one call of a map. Each is some events in the history of its run: a pipeline takes more."""
 
-PatternKind = Literal["race", "quorum", "hedge", "map"]
+PatternKind = Literal["race", "quorum", "hedge", "map", "handoff"]
 """`race`: the first answer wins. `quorum`: equal answers decide. `hedge`: an agent starts when those before
-it are late. `map`: one agent runs once for each input."""
+it are late. `map`: one agent runs once for each input. `handoff`: another agent goes on in the same run."""
+
+MAX_HANDOFF_TARGETS = 16
+"""Agents that can take over a run. The run pins all of them, and carries them when it continues as new."""
+
+
+MAX_HANDOFF_BYTES = 500_000
+"""Definitions of all agents that can take over a run, as JSON: they are part of its history and state."""
 
 
 class AgentPattern(WireModel):
-    """How a tool of the kind `agent` runs agents as children, and which of their answers count."""
+    """How a tool of the kind `agent` runs agents, and which of their answers count."""
 
     kind: PatternKind
     agents: tuple[Name, ...] = Field(min_length=1, max_length=MAX_PATTERN_AGENTS)

@@ -112,7 +112,13 @@ class ToolSpec(WireModel):
     local: bool = False
     """Whether calls may be local activities. In a run, `resolve_agent` has decided whether they are."""
     pattern: AgentPattern | None = None
-    """How a tool of the kind `agent` runs several agents. Without it, the tool is the agent of its name."""
+    """How a tool of the kind `agent` runs other agents. Without it, the tool is the agent of its name."""
+
+    @property
+    def handoff_target(self) -> str | None:
+        """The agent that takes over the run when this tool is called, or None."""
+        is_handoff = self.pattern is not None and self.pattern.kind == "handoff"
+        return self.pattern.agents[0] if self.pattern and is_handoff else None
 
     @property
     def must_end(self) -> bool:
@@ -192,6 +198,8 @@ class Resolved(WireModel):
     """The hooks of the worker, by name."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, exists."""
+    handoffs: "dict[str, Resolved]" = {}
+    """The agents that can take over the run, by name."""
 
 
 class OutputToCheck(WireModel):

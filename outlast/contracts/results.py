@@ -107,6 +107,8 @@ class AgentResult(OutputModel, Generic[Answer]):
     """What became of the effects of a run that did not complete, the last effect first."""
     legs: list[ServedLeg] = []
     """The legs that served the steps of the run."""
+    handoffs: list[str] = []
+    """The agents that took over the run, in their order."""
     unread_messages: int = 0
     """Messages that the run accepted and that the model did not read, because the run ended first."""
     _value: Any = PrivateAttr(default=None)

@@ -40,7 +40,7 @@ NAMES: dict[str, set[str]] = {
         *("ToolError", "ToolSpec", "Usage", "arguments", "ask_human", "ToolContext", "dependency"),
         *("run_agent", "tool", "Waiting", "__version__", "File", "Image"),
         *("Hooks", "ToolRequest", "Decision", "ToolCall", "TextDelta"),
-        *("tools_from_openapi", "hedge", "map_over", "quorum", "race"),
+        *("tools_from_openapi", "handoff", "hedge", "map_over", "quorum", "race"),
     },
     "outlast.errors": {
         *(
@@ -137,6 +137,7 @@ PARAMETERS = {
     "outlast.ToolError": "message",
     "outlast.ask_human": "answer audience name description max_calls expires remind escalate",
     "outlast.dependency": "function",
+    "outlast.handoff": "agent name description",
     "outlast.hedge": "agents delay name description",
     "outlast.map_over": "agent concurrency max_items name description",
     "outlast.quorum": "agents votes name description",

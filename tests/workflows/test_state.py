@@ -89,6 +89,10 @@ STATE = RunState(
     ],
     cold={"generate": NOON},
     not_local=["look"],
+    handoff_targets={
+        "bills": PinnedAgent(name="bills", instructions="Pay.", output_schema={}, route=ROUTE)
+    },
+    handoffs=["desk"],
     legs={"generate": ServedLeg(task_queue="generate", steps=3)},
 )
 

@@ -16,6 +16,7 @@ from outlast.transcripts import decision_message, user_message
 from outlast_workflows.budget import StopRun, TakeTurn, plan_turn, share_of
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import Compensation
+from outlast_workflows.calls.handoffs import Handoffs
 from outlast_workflows.calls.tool_activities import ToolActivities
 from outlast_workflows.calls.tool_calls import ToolCalls
 from outlast_workflows.display_text import call_summary, pause_text
@@ -31,6 +32,7 @@ from outlast_workflows.people.conversation import (
 from outlast_workflows.people.human_requests import MAX_DECISIONS, HumanRequests
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
+from outlast_workflows.run_start import shared
 from outlast_workflows.state import InboundState, RunState
 from outlast_workflows.time_limits import DEADLINE_SUMMARY, time_limit
 
@@ -53,8 +55,14 @@ class AgentRun:
         self._inbound = inbound
         self._replies = replies
         self._unread_messages = 0
+        self._legs = Legs(state.cold, state.legs)
+        self._handoffs = Handoffs(state)
+        self._compose()
+
+    def _compose(self) -> None:
+        """Make the parts that depend on the agent of the run, anew after a handoff."""
+        state, inbound, legs = self.state, self._inbound, self._legs
         priority = tenant_priority(state.tenant)
-        legs = Legs(state.cold, state.legs)
         notifications = Notifications(state.agent.channels)
         requests = HumanRequests(inbound, self.display, notifications, state.agent.keys)
         activities = ToolActivities(
@@ -85,6 +93,7 @@ class AgentRun:
                 tenant=state.tenant,
                 priority=priority,
             ),
+            handoffs=self._handoffs,
         )
 
     async def take_turns(self) -> AgentResult:
@@ -127,10 +136,22 @@ class AgentRun:
             self.display.show("acting", " · ".join(map(call_summary, decision.tool_calls)))
             # Handlers run meanwhile. They change the inbound state, not the transcript.
             await self._tool_calls.run(decision.tool_calls)
+            self._hand_over_if_requested()
             return None
         # The run has answered, so its effects stay, whatever happens later.
         self._compensation.clear()
         return None if await self._continues() else self._complete(decision.answer)
+
+    def _hand_over_if_requested(self) -> None:
+        """Go on with the agent that takes over, if there is one. Nothing is in flight between two turns."""
+        target = self._handoffs.take()
+        if target is None:
+            return
+        self.state.agent, self.state.agent_digest = shared(target)
+        self.state.is_spec = False
+        self.state.handoffs.append(target.name)
+        self._compose()
+        self.display.show("thinking", f"{target.name} takes over")
 
     async def _generate(self, plan: TakeTurn) -> Generation | None:
         """Return what the model generates in this turn, or None if a person interrupted it."""
@@ -201,6 +222,7 @@ class AgentRun:
             usage=spending.usage,
             decisions=list(self._inbound.settled.values())[-MAX_DECISIONS:],
             legs=list(self.state.legs.values()),
+            handoffs=self.state.handoffs,
             unread_messages=self._unread_messages,
         )
 

@@ -52,6 +52,7 @@ class RunDisplay:
         self._state = state
         self._inbound = inbound
         self._shown_status: AgentStatus | None = None
+        self._shown_agent = state.agent.name
         self._shown_at: datetime = state.started_at
         self._shown_audiences: list[str] = []
 
@@ -124,6 +125,9 @@ class RunDisplay:
             AGENT_TURNS.value_set(state.spending.turns),
             AGENT_COST_USD.value_set(float(state.spending.usage.cost_usd)),
         ]
+        if self._shown_agent != state.agent.name:
+            self._shown_agent = state.agent.name
+            variable.append(AGENT_NAME.value_set(state.agent.name))
         if self._shown_status is not None:
             return variable
         return [

@@ -46,6 +46,7 @@ def restored(request: RawValue) -> tuple[RunState, InboundState] | None:
         carried = Carried.model_validate_json(data)
         state = carried.state
         state.agent, state.agent_digest = shared(state.agent)
+        state.handoff_targets = _shared_targets(state.handoff_targets)
         state.transcript.messages = unpack(carried.packed)
         state.transcript.digest = digest_of(state.transcript.messages)
     except ValidationError as error:
@@ -100,6 +101,9 @@ async def open_run(request: RawValue) -> RunState:
         has_audience_attribute=resolved.has_audience_attribute,
         cold=resolved.cold,
         key_base=key_base(),
+        handoff_targets=_shared_targets(
+            {name: pinned(name, target) for name, target in resolved.handoffs.items()}
+        ),
         warnings=list(checked.warnings),
         started_at=workflow.info().start_time,
     )
@@ -133,14 +137,30 @@ def check_run_id() -> None:
 def pin(request: AgentRequest, resolved: Resolved) -> PinnedAgent:
     """Return the agent for the whole run: from the request's spec, or as the lookup returned it."""
     spec = request.spec
+    if spec is None:
+        return pinned(request.agent or "", resolved)
+    return pinned(spec.name, resolved).model_copy(
+        update={
+            "instructions": spec.instructions,
+            "output_schema": spec.output,
+            "tools": in_opening_order(resolved.tools, spec.begin_with),
+            "model": spec.model,
+            "way": spec.way,
+            "effort": spec.effort,
+        }
+    )
+
+
+def pinned(name: str, resolved: Resolved) -> PinnedAgent:
+    """Return an agent as the lookup returned it."""
     return PinnedAgent(
-        name=spec.name if spec else request.agent or "",
-        instructions=spec.instructions if spec else resolved.instructions or "",
-        output_schema=spec.output if spec else resolved.output_schema or {},
-        tools=in_opening_order(resolved.tools, spec.begin_with) if spec else resolved.tools,
-        model=spec.model if spec else resolved.model,
-        way=spec.way if spec else resolved.way,
-        effort=spec.effort if spec else resolved.effort,
+        name=name,
+        instructions=resolved.instructions or "",
+        output_schema=resolved.output_schema or {},
+        tools=resolved.tools,
+        model=resolved.model,
+        way=resolved.way,
+        effort=resolved.effort,
         route=resolved.route,
         channels=resolved.channels,
         keys=resolved.keys,
@@ -153,6 +173,10 @@ def shared(agent: PinnedAgent) -> tuple[PinnedAgent, str]:
     """Return an equal agent that the runs of this worker share, and its digest."""
     digest = agent_digest(agent)
     return _SHARED_AGENTS.get_or_make(digest, lambda: (agent, len(agent.model_dump_json()))), digest
+
+
+def _shared_targets(targets: dict[str, PinnedAgent]) -> dict[str, PinnedAgent]:
+    return {name: shared(agent)[0] for name, agent in targets.items()}
 
 
 async def _resolve(wanted: AgentRequest) -> Resolved:

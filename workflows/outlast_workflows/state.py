@@ -88,6 +88,10 @@ class RunState(BaseModel):
     cold: dict[str, datetime] = {}
     """Until when legs are skipped, by task queue."""
     legs: dict[str, ServedLeg] = {}
+    handoff_targets: dict[str, PinnedAgent] = {}
+    """The agents that can take over the run, by name."""
+    handoffs: list[str] = []
+    """The agents that took over, in their order. `agent` is the last one."""
     not_local: list[str] = []
     """Local tools whose calls are ordinary activities from now on, because a local call failed to run."""
 

@@ -46,7 +46,7 @@ class PatternRun:
 
 def agent_runs(tool: ToolSpec, arguments: dict[str, JsonValue]) -> int:
     """Return how many agents a call of a tool runs: they share what is left of the budget."""
-    if tool.kind != "agent":
+    if tool.kind != "agent" or tool.handoff_target is not None:
         return 0
     if tool.pattern is None:
         return 1

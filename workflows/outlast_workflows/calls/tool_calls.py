@@ -18,6 +18,7 @@ from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import MAX_UNDO, Compensation
 from outlast_workflows.calls.effect_calls import EffectCalls
+from outlast_workflows.calls.handoffs import Handoffs
 from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.calls.unknown_outcomes import UnknownOutcomes
 from outlast_workflows.people.human_requests import HumanRequests
@@ -43,6 +44,7 @@ class ToolCalls:
         activities: ToolActivities,
         compensation: Compensation,
         children: ChildAgents,
+        handoffs: Handoffs,
     ) -> None:
         self._tools = tools
         self._spending = spending
@@ -54,6 +56,7 @@ class ToolCalls:
         self._effects = EffectCalls(activities, compensation, outcomes)
         self._children = children
         self._patterns = AgentPatterns(children)
+        self._handoffs = handoffs
 
     async def run(self, calls: tuple[ToolCall, ...]) -> None:
         """Run the calls of one decision, and add their results to the transcript in their order.
@@ -133,6 +136,8 @@ class ToolCalls:
         if call.tool.kind == "activity" and call.tool.must_end:
             return await self._effects.run(call)
         call.batch.started.add(call.id)
+        if call.tool.handoff_target is not None:
+            return self._handoffs.request(call)
         if call.tool.pattern is not None:
             return await self._patterns.run(call, call.tool.pattern)
         if call.tool.kind == "agent":

@@ -14,6 +14,7 @@ from outlast.pipelines.tasks import Pipeline
 from outlast.start_requests import tenant_priority
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import Compensation
+from outlast_workflows.calls.handoffs import Handoffs
 from outlast_workflows.calls.tool_activities import ToolActivities
 from outlast_workflows.calls.tool_calls import ToolCalls
 from outlast_workflows.legs import Legs
@@ -71,6 +72,7 @@ class PipelineRun:
             children=ChildAgents(
                 lambda _: RunLimits(), run.spending, tenant=run.tenant, priority=priority
             ),
+            handoffs=Handoffs(run),
         )
         evaluator = Evaluator(state, self._gate)
         calls = Calls(
