@@ -233,7 +233,6 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "dev.WAIT_NOTICE_S",
         "worker_process.CHECK_INTERVAL_S",
     ),
-    "tunes how often Python searches for garbage": ("cli.COLLECTION_THRESHOLD",),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
     "never applies before MAX_DELAY": ("tries.MAX_DOUBLINGS",),
     "counts what a task costs beside its expressions": ("gate.TASK_STEPS",),
