@@ -111,7 +111,11 @@ class Stage:
         ]
 
     async def replay(self) -> None:
-        replayer = Replayer(workflows=[AgentWorkflow, PipelineWorkflow], plugins=[OutlastPlugin()])
+        replayer = Replayer(
+            workflows=[AgentWorkflow, PipelineWorkflow],
+            plugins=[OutlastPlugin()],
+            data_converter=self.client.temporal.data_converter,
+        )
         for run in self._started:
             for history in await self.chain(run):
                 await replayer.replay_workflow(history)

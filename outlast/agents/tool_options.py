@@ -7,9 +7,8 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 from outlast.contracts.effects import Effect
-from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
-from outlast.contracts.names import NAME_PATTERN
+from outlast.contracts.names import HTTP_ACTIVITIES, NAME_PATTERN
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
 from outlast.text.error_text import error_text
@@ -24,7 +23,7 @@ EFFECTS: tuple[Effect, ...] = get_args(Effect)
 RESERVED = frozenset(
     {
         *("check_chain", "check_output", "generate", "notify", "resolve_agent"),
-        *(tool.name for tool in HTTP_TOOLS),
+        *HTTP_ACTIVITIES,
     }
 )
 """Activity types of outlast itself."""

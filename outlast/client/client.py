@@ -37,6 +37,7 @@ from outlast.temporal.connection import (
     pause_at_exit,
 )
 from outlast.temporal.payload_codec import codec_of_environment
+from outlast.temporal.payload_store import storage_of_environment
 from outlast.temporal.plugin import OutlastPlugin
 from outlast.temporal.server_errors import outlast_errors
 from outlast.temporal.updates import execute_update
@@ -108,12 +109,14 @@ class Client:
         """Connect with the settings of the `temporal` CLI: its configuration file and `TEMPORAL_*`.
 
         `overrides` are arguments of `temporalio.client.Client.connect`. The variable
-        `OUTLAST_PAYLOADS__CODEC` names the payload codec, unless a `data_converter` has one. By default,
+        `OUTLAST_PAYLOADS__CODEC` names the payload codec, and `OUTLAST_PAYLOADS__STORE` the payload store,
+        unless a `data_converter` has them. By default,
         `gateway` and `gateway_token` are the variables `OUTLAST_GATEWAY_URL` and `OUTLAST_GATEWAY_TOKEN`.
         Raises `NotReady` if the settings are invalid, and `Unavailable` if the server does not answer.
         """
         config: dict[str, Any] = {**load_profile(), **overrides}
-        config["plugins"] = [OutlastPlugin(codec_of_environment()), *config.get("plugins", ())]
+        plugin = OutlastPlugin(codec_of_environment(), storage_of_environment())
+        config["plugins"] = [plugin, *config.get("plugins", ())]
         config.setdefault("target_host", DEFAULT_ADDRESS)
         address = config["target_host"]
         texts = {

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import Effect
+from outlast.contracts.names import FIND_OPERATION
 
 CALL_TIMEOUT_S = 60.0
 """Seconds of one attempt of an HTTP call of a pipeline."""
@@ -77,10 +78,6 @@ class HttpProblem(WireModel):
 def call_activity(effect: Effect) -> str:
     """Return the type of the activity that makes HTTP calls of an effect."""
     return f"call_http_{effect}"
-
-
-FIND_OPERATION = "find_openapi_operation"
-"""The type of the activity that reads an OpenAPI document."""
 
 
 def _spec(name: str, effect: Effect) -> ToolSpec:

@@ -22,6 +22,12 @@ MAX_RUN_ID_BYTES = 1_000
 MAX_TOOLS = 64
 """Tools of a `spec`: each is part of every prompt and of the decision schema."""
 
+FIND_OPERATION = "find_openapi_operation"
+"""The type of the activity that reads an OpenAPI document for a pipeline."""
+
+HTTP_ACTIVITIES = ("call_http_read", "call_http_idempotent", "call_http_write", FIND_OPERATION)
+"""The types of the activities that make HTTP calls of pipelines."""
+
 INPUT = "{input}"
 """The place of the input in a prompt."""
 

@@ -133,13 +133,13 @@ class MediaStore:
             if self._codec is not None:
                 (payload,) = await self._codec.encode([payload])
             key = _key(tenant, one.id)
-            await _in_time("written", self._objects.put(key, payload.SerializeToString()))
+            await in_time("media", "written", self._objects.put(key, payload.SerializeToString()))
 
     async def load(self, media_id: str, tenant: str) -> bytes | None:
         """Return bytes of a tenant by their id, or None if the tenant has none. Raises `Unavailable`."""
         if not _ID.fullmatch(media_id):
             return None
-        stored = await _in_time("read", self._objects.get(_key(tenant, media_id)))
+        stored = await in_time("media", "read", self._objects.get(_key(tenant, media_id)))
         if stored is None:
             return None
         payload = Payload()
@@ -162,7 +162,7 @@ def _key(tenant: str, media_id: str) -> str:
     return f"tenant-{''.join(letters)}/{media_id[:2]}/{media_id}"
 
 
-async def _in_time(action: str, operation: Awaitable[Any]) -> Any:
+async def in_time(store: str, action: str, operation: Awaitable[Any]) -> Any:
     """Await an operation of the store. Raises `Unavailable` if it fails or takes too long."""
     try:
         async with asyncio.timeout(STORE_TIMEOUT_S):
@@ -171,7 +171,7 @@ async def _in_time(action: str, operation: Awaitable[Any]) -> Any:
         reason = f"it took longer than {STORE_TIMEOUT_S:g} s"
     except Exception as error:  # noqa: BLE001 clients of clouds raise errors of their own
         reason = cut(f"{type(error).__name__}: {error_text(error)}", MAX_REASON)
-    raise Unavailable(f"the media store cannot be {action}: {reason}")
+    raise Unavailable(f"the {store} store cannot be {action}: {reason}")
 
 
 def media_store(url: str, codec: PayloadCodec | None = None) -> MediaStore:
@@ -179,25 +179,26 @@ def media_store(url: str, codec: PayloadCodec | None = None) -> MediaStore:
 
     Raises `NotReady` if the URL is wrong, or if the package of the store is not installed.
     """
-    return MediaStore(_objects(url), codec)
+    return MediaStore(objects_of(url, "media"), codec)
 
 
-def _objects(url: str) -> Objects:
+def objects_of(url: str, store: str) -> Objects:
+    """Return the objects of a URL. `store` is the name of the store in errors. Raises `NotReady`."""
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return Directory(Path(unquote(parts.path)))
     prefix = parts.path.strip("/")
     prefix = f"{prefix}/" if prefix else ""
     if parts.scheme == "s3" and parts.netloc:
-        return Bucket(_s3(), parts.netloc, prefix, "key")
+        return Bucket(_s3(store), parts.netloc, prefix, "key")
     if parts.scheme == "gs" and parts.netloc:
-        return Bucket(_gcs(), parts.netloc, prefix, "object_name")
+        return Bucket(_gcs(store), parts.netloc, prefix, "object_name")
     raise NotReady(
-        f"the media store {url!r} must be file:///folder, s3://bucket/prefix or gs://bucket/prefix"
+        f"the {store} store {url!r} must be file:///folder, s3://bucket/prefix or gs://bucket/prefix"
     )
 
 
-def _s3() -> Callable[[], AbstractAsyncContextManager[Any]]:
+def _s3(store: str) -> Callable[[], AbstractAsyncContextManager[Any]]:
     try:
         import aioboto3  # type: ignore[import-not-found]  # noqa: PLC0415 an extra of the SDK
         from temporalio.contrib.aws.s3driver.aioboto3 import (  # noqa: PLC0415
@@ -205,7 +206,7 @@ def _s3() -> Callable[[], AbstractAsyncContextManager[Any]]:
         )
     except ImportError:
         raise NotReady(
-            "a media store in S3 needs a package: pip install 'temporalio[aioboto3]'"
+            f"a {store} store in S3 needs a package: pip install 'temporalio[aioboto3]'"
         ) from None
 
     @asynccontextmanager
@@ -216,7 +217,7 @@ def _s3() -> Callable[[], AbstractAsyncContextManager[Any]]:
     return connect
 
 
-def _gcs() -> Callable[[], AbstractAsyncContextManager[Any]]:
+def _gcs(store: str) -> Callable[[], AbstractAsyncContextManager[Any]]:
     try:
         from gcloud.aio.storage import (  # type: ignore[import-not-found]  # noqa: PLC0415
             Storage,
@@ -226,7 +227,7 @@ def _gcs() -> Callable[[], AbstractAsyncContextManager[Any]]:
         )
     except ImportError:
         raise NotReady(
-            "a media store in Google Cloud needs a package: pip install 'temporalio[gcloud-aio-storage]'"
+            f"a {store} store in Google Cloud needs a package: pip install 'temporalio[gcloud-aio-storage]'"
         ) from None
 
     @asynccontextmanager

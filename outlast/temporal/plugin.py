@@ -21,6 +21,7 @@ from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
+    ExternalStorage,
     PayloadCodec,
     PayloadConverter,
 )
@@ -71,13 +72,16 @@ MAX_CAUSES = 5
 class OutlastPlugin(SimplePlugin):
     """Configures a client, worker or replayer for outlast's workflows and activities.
 
-    `codec` encodes payloads, for example to encrypt them. A codec of the data converter is kept instead.
+    `codec` encodes payloads, for example to encrypt them, and `storage` holds large ones. Those of the data
+    converter are kept instead.
     """
 
-    def __init__(self, codec: PayloadCodec | None = None) -> None:
+    def __init__(
+        self, codec: PayloadCodec | None = None, storage: ExternalStorage | None = None
+    ) -> None:
         super().__init__(
             "OutlastPlugin",
-            data_converter=functools.partial(_data_converter, codec=codec),
+            data_converter=functools.partial(_data_converter, codec=codec, storage=storage),
             interceptors=[SingleInput(), CallsOfTools()],
             workflow_runner=_workflow_runner,
             workflow_failure_exception_types=[OutlastError],
@@ -308,12 +312,15 @@ def _cut_causes(exception: BaseException) -> None:
     error.__suppress_context__ = True
 
 
-def _data_converter(existing: DataConverter | None, codec: PayloadCodec | None) -> DataConverter:
+def _data_converter(
+    existing: DataConverter | None, codec: PayloadCodec | None, storage: ExternalStorage | None
+) -> DataConverter:
     """Return the data converter; the codec and the storage of an existing one are kept."""
     converter = existing or DataConverter.default
     return dataclasses.replace(
         converter,
         payload_codec=converter.payload_codec or codec,
+        external_storage=converter.external_storage or storage,
         payload_converter_class=LenientPayloadConverter,
         failure_converter_class=FailureConverter,
     )

@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from outlast.errors import BadRequest, NotReady, OutlastError, RunNotFound, Unavailable
 from outlast.temporal.connection import MAX_REASON_BYTES
 from outlast.temporal.payload_codec import CODEC_VARIABLE
+from outlast.temporal.payload_store import STORE_VARIABLE
 from outlast.temporal.updates import is_lost
 from outlast.text.texts import cut
 
@@ -25,6 +26,9 @@ _INVALID = (
     *(RPCStatusCode.OUT_OF_RANGE, RPCStatusCode.ALREADY_EXISTS),
 )
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+NO_STORAGE = "TMPRL1105"
+"""The code of the SDK for a payload in a store that this client does not have."""
 
 _RETRY = "repeat the call later"
 _FAILED = ("failed", "look at its log, then repeat the call")
@@ -83,13 +87,25 @@ def outlast_errors(call: str, run_id: str = "") -> Iterator[None]:
         raise BadRequest(f"{call}: the server rejects the query: {error}") from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         raise _cancellation_or_timeout(call, run_id) from None
-    except KeyError as error:
-        if UNKNOWN_ENCODING not in str(error):
+    except (KeyError, RuntimeError) as error:
+        unreadable = _unreadable(error, call, run_id)
+        if unreadable is None:
             raise
-        raise NotReady(
-            f"{call}: this client cannot read the run {run_id!r} ({error.args[0]}):"
-            f" set {CODEC_VARIABLE} to the payload codec of the workers"
-        ) from None
+        raise unreadable from None
+
+
+def _unreadable(error: Exception, call: str, run_id: str) -> NotReady | None:
+    """Return the error for payloads that this client cannot decode, or None for another reason."""
+    what = f"{call}: this client cannot read the run {run_id!r}"
+    if isinstance(error, RuntimeError) and NO_STORAGE in str(error):
+        return NotReady(
+            f"{what}: its payloads are in a store: set {STORE_VARIABLE} to that of the workers"
+        )
+    if isinstance(error, KeyError) and UNKNOWN_ENCODING in str(error):
+        return NotReady(
+            f"{what} ({error.args[0]}): set {CODEC_VARIABLE} to the payload codec of the workers"
+        )
+    return None
 
 
 def _unknown_handler(reason: str, call: str, run_id: str) -> UnknownHandler | None:

@@ -59,6 +59,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "places.MAX_KNOWN",
         "templates.MAX_SHOWN",
         "uri_templates.MAX_SHOWN",
+        "payload_store.MAX_SEGMENT",
         "values.MAX_SHOWN",
         "tokens.MAX_QUOTED",
         "graph.MAX_LABEL_BYTES",

@@ -111,7 +111,7 @@ PARAMETERS = {
     "outlast.Escalation": "audience after_s",
     "outlast.Leg": "task_queue start_within_s server model price way effort",
     "outlast.Limits": "max_turns max_tokens max_cost_usd deadline_s idle_s",
-    "outlast.OutlastPlugin": "codec",
+    "outlast.OutlastPlugin": "codec storage",
     "outlast.Retry": "message",
     "outlast.Route": "legs",
     "outlast.Run.answer": "self request answer by comment signer",

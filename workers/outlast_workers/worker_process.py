@@ -12,7 +12,6 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from outlast.temporal.plugin import OutlastPlugin
 from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
@@ -110,7 +109,7 @@ async def _connect(settings: Settings, telemetry: Telemetry, address: str | None
     return await connect(
         address=address,
         use_profile=address is None,
-        plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins],
+        plugins=[settings.payloads.plugin(), *telemetry.plugins],
         runtime=core_runtime(settings),
     )
 

@@ -10,12 +10,12 @@ from outlast.agents.tool_context import ToolContext
 from outlast.agents.tools import Tool
 from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import (
-    FIND_OPERATION,
     HTTP_TOOLS,
     HttpCallRequest,
     HttpProblem,
     OpenApiQuery,
 )
+from outlast.contracts.names import FIND_OPERATION
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHORIZATION
 

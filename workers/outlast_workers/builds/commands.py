@@ -12,7 +12,6 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from outlast.errors import NotReady
-from outlast.temporal.plugin import OutlastPlugin
 from outlast.text.safe_text import summary_line
 from outlast_workers.builds.arguments import plan_of
 from outlast_workers.builds.deployment import Deployment, find_deployment
@@ -61,7 +60,7 @@ def _print(lines: Sequence[str]) -> None:
 
 async def _connected(settings: Settings, options: argparse.Namespace) -> Deployment:
     client = await connect(
-        plugins=[OutlastPlugin(settings.payloads.load())],
+        plugins=[settings.payloads.plugin()],
         # By default the SDK logs retries to stdout, between the lines of this command.
         runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
         wait_s=CONNECT_WAIT_S,

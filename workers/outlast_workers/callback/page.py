@@ -35,7 +35,6 @@ from outlast.contracts.human import UNSEEN_HASH, PendingRequest, outcome_text
 from outlast.contracts.results import AgentResult
 from outlast.decide_commands import decide_command, decide_update_id, decisions_on
 from outlast.errors import NotReady
-from outlast.temporal.plugin import OutlastPlugin
 from outlast.temporal.queries import query
 from outlast.temporal.updates import execute_update
 from outlast.text.safe_text import escaped, json_text, visible, visible_line
@@ -355,7 +354,7 @@ async def run_callback(settings: Settings, *, stop: asyncio.Event) -> int:
     if callback.secret is None:
         raise NotReady("callback.secret (OUTLAST_CALLBACK__SECRET) is missing: it signs the links")
     telemetry = start_telemetry(settings)
-    client = await connect(plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins])
+    client = await connect(plugins=[settings.payloads.plugin(), *telemetry.plugins])
     app = callback_app(client, Links(callback.secret.get_secret_value()), settings.ui_url)
     listener = open_listener(
         callback.host, callback.port, name="the decision page", key="callback.port"

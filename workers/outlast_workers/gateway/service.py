@@ -18,7 +18,6 @@ from starlette.routing import Route
 from outlast.agents.agent import Agent
 from outlast.client.client import Client
 from outlast.errors import NotReady, OutlastError
-from outlast.temporal.plugin import OutlastPlugin
 from outlast.text.texts import cut
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
@@ -58,9 +57,7 @@ async def run_gateway(settings: Settings, *, stop: asyncio.Event) -> int:
     try:
         listener = open_listener(gateway.host, gateway.port, name="the gateway", key="gateway.port")
         with contextlib.closing(listener):
-            client = Client(
-                await connect(plugins=[OutlastPlugin(settings.payloads.load()), *telemetry.plugins])
-            )
+            client = Client(await connect(plugins=[settings.payloads.plugin(), *telemetry.plugins]))
             front = Front.of(client, settings, agents)
             log.info("gateway.started", host=gateway.host, port=gateway.port, agents=sorted(agents))
             stopping = asyncio.create_task(_stop_feeds(front, stop))

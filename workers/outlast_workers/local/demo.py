@@ -10,7 +10,7 @@ from pathlib import Path
 
 from outlast_workflows.display_text import call_summary
 
-from outlast import AgentResult, Client, OutlastError, OutlastPlugin, Run
+from outlast import AgentResult, Client, OutlastError, Run
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, ToolCall
 from outlast.decide_commands import decide_payload
@@ -82,7 +82,7 @@ async def _client(stack: Stack) -> AsyncIterator[Client]:
             await connect(
                 address=stack.temporal.address,
                 use_profile=False,
-                plugins=[OutlastPlugin(stack.settings.payloads.load())],
+                plugins=[stack.settings.payloads.plugin()],
             )
         )
     finally:

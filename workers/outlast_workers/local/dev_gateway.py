@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.client.client import Client
-from outlast.temporal.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
 from outlast_workers.gateway.front import Front
@@ -66,7 +65,9 @@ async def serve_gateway(gateway: DevGateway, *, address: str) -> AsyncIterator[N
     """Serve the agents of the settings over HTTP while the block runs. `address` is Temporal's."""
     settings = gateway.settings.gateway
     agents = served_agents(load_catalog(gateway.settings.agents).agents, settings)
-    temporal = await connect(address=address, use_profile=False, plugins=[OutlastPlugin()])
+    temporal = await connect(
+        address=address, use_profile=False, plugins=[gateway.settings.payloads.plugin()]
+    )
     front = Front.of(Client(temporal), gateway.settings, agents)
     with open_listener(
         settings.host, settings.port, name="the gateway", key="gateway.port"

@@ -24,7 +24,6 @@ from temporalio.worker import WorkerConfig
 from outlast.agents.catalog import Catalog
 from outlast.errors import NotReady
 from outlast.model_server import ServerFacts
-from outlast.temporal.plugin import OutlastPlugin
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import ensure_search_attributes
 from outlast_workers.idle import IdleExit
@@ -97,7 +96,7 @@ class LambdaFunction:
         if "target_host" not in config.client_connect_config:
             raise NotReady("set TEMPORAL_ADDRESS: a Lambda function has no local Temporal server")
         config.client_connect_config["plugins"] = [
-            OutlastPlugin(self._settings.payloads.load()),
+            self._settings.payloads.plugin(),
             *self._telemetry.plugins,
         ]
         config.client_connect_config["runtime"] = self._runtime

@@ -10,7 +10,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.http_calls import (
-    FIND_OPERATION,
     FoundOperation,
     HttpCallRequest,
     HttpProblem,
@@ -18,6 +17,7 @@ from outlast.contracts.http_calls import (
     call_activity,
 )
 from outlast.contracts.messages import ToolCall
+from outlast.contracts.names import FIND_OPERATION
 from outlast.errors import Failure, HttpCallFailed
 from outlast.pipelines.errors import COMMUNICATION, CONFIGURATION, EXPRESSION, VALIDATION
 from outlast.pipelines.jq.budget import ExpressionError
