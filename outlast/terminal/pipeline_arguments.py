@@ -8,7 +8,8 @@ from typing import Any
 from outlast.contracts.names import AGENTS_QUEUE
 
 PIPELINE = """\
-Validates, draws and runs pipelines: documents of the CNCF Serverless Workflow DSL 1.0 as JSON or YAML.
+Validates, draws, imports and runs pipelines: documents of the CNCF Serverless Workflow DSL 1.0, as JSON
+or YAML.
 """
 
 CHECK = """\
@@ -19,6 +20,13 @@ the document is valid, and 1 if it is not.
 GRAPH = """\
 Prints a flowchart as text for Mermaid, or a picture as SVG. The exit status is 0, or 1 if the document is
 invalid.
+"""
+
+IMPORT = """\
+Prints the document of a state machine in the Amazon States Language (AWS Step Functions). The file of --map
+says what its resources are here, such as {"charge": {"tool": "charge_card"}} for a function of this name.
+Parts that cannot be moved are printed on stderr, with their places. The exit status is 0, or 1 if there are
+such parts: their task is a placeholder that `check` rejects.
 """
 
 RUN = """\
@@ -37,7 +45,9 @@ def add_pipeline(
     add_connection: Callable[[argparse.ArgumentParser], None],
 ) -> None:
     """Add `outlast pipeline` and its commands."""
-    command = add_parser("pipeline", help="validate, draw and run pipelines", description=PIPELINE)
+    command = add_parser(
+        "pipeline", help="validate, draw, import and run pipelines", description=PIPELINE
+    )
     verbs = command.add_subparsers(required=True, metavar="COMMAND", dest="verb")
     _add_verb(verbs.add_parser, "check", "validate a document", CHECK)
     graph = _add_verb(verbs.add_parser, "graph", "draw a document", GRAPH)
@@ -47,6 +57,11 @@ def add_pipeline(
         default="mermaid",
         help="text for Mermaid, or a picture (%(default)s)",
     )
+    moved = _add_verb(verbs.add_parser, "import", "import a state machine", IMPORT)
+    moved.add_argument(
+        "--map", metavar="FILE", type=Path, help="agents and tools for the resources, as JSON"
+    )
+    moved.add_argument("--name", metavar="NAME", help="name of the document (default: the file)")
     run = _add_verb(verbs.add_parser, "run", "run a document, and follow it to its end", RUN)
     run.add_argument("--input", metavar="JSON", type=parse_json, help="the input of the first task")
     run.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")

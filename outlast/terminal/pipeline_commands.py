@@ -1,7 +1,8 @@
-"""`outlast pipeline check`, `graph` and `run`: validate a document, draw it, and run it."""
+"""`outlast pipeline`: validate a document, draw it, run it, and import one from a state machine."""
 
 import argparse
 import asyncio
+import json
 import uuid
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ EXIT_INVALID = 1
 
 def pipeline_command(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Run one of the pipeline commands."""
+    if options.verb == "import":
+        return _import(options)
     document = read_document(options.file)
     if isinstance(document, dict) and "pipeline" in document and "do" not in document:
         raise BadRequest(
@@ -46,6 +49,30 @@ def pipeline_command(options: argparse.Namespace, runner: asyncio.Runner) -> int
         print_lines(*draw(pipeline).splitlines())
     else:
         print_lines(_summary(pipeline))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    """Print the document of a state machine, and on stderr what could not be moved."""
+    # Imported here, because the other commands need none of it.
+    from outlast.pipelines.asl.machine import NotAStateMachine, import_machine  # noqa: PLC0415
+    from outlast.pipelines.asl.resources import Resources  # noqa: PLC0415
+
+    machine = read_document(options.file)
+    resources = Resources(read_document(options.map) if options.map else None)
+    name = options.name or options.file.name.partition(".")[0]
+    try:
+        document, report = import_machine(machine, name, resources)
+    except NotAStateMachine as error:
+        print_lines(*(f"{options.file}: {problem}" for problem in error.problems), to_error=True)
+        return EXIT_INVALID
+    print_lines(*json.dumps(document, indent=2, ensure_ascii=False).splitlines())
+    for label, found in (("note", report.remarks), ("not moved", report.holes)):
+        for each in found:
+            print_lines(f"{options.file}: {label}: {each}", to_error=True)
+    if report.holes:
+        return EXIT_INVALID
+    check_document(document)
     return 0
 
 

@@ -65,6 +65,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "graph.MAX_LABEL_BYTES",
         *("svg.MAX_LANES", "svg.MAX_WAY_BYTES", "svg.LINE", "svg.GAP", "svg.PAD", "svg.LANE"),
         "svg_canvas.LETTER",
+        *("paths.MAX_PATH_SHOWN", "machine.MAX_NAMES_BYTES"),
         "pipeline_files.MAX_PROBLEM_BYTES",
         "error_text.MAX_ERROR_TEXT",
         "error_text.MAX_GROUP_DEPTH",

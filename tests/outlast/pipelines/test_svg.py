@@ -6,8 +6,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from outlast.pipelines.documents import check_document
 from outlast.pipelines.graph import mermaid
 from outlast.pipelines.svg import MAX_LANES, svg
@@ -107,8 +105,8 @@ def test_names_cannot_break_the_picture() -> None:
     assert any("<script>" in text and "\u65e5" in text for text in texts(root))
 
 
-@pytest.mark.parametrize("count", [500, 2_000])
-def test_a_long_pipeline_stays_small(count: int) -> None:
+def test_a_long_pipeline_stays_small() -> None:
+    count = 500
     jumps = {"switch": [{"back": {"when": ".x", "then": "t0"}}, {"on": {"then": f"t{count - 1}"}}]}
     tasks = [{f"t{number}": jumps if number % 5 == 4 else SET} for number in range(count - 1)]
     root = drawn(*tasks, {f"t{count - 1}": SET})
