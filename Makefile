@@ -53,7 +53,7 @@ test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=�
 test-kubernetes: setup ## test the chart in the cluster of KUBECONFIG; ARGS="--kind outlast"
 	$(BIN)/python -m tests.cluster $(ARGS)
 
-test-browser: setup ## run the callback page's tests in headless Chromium; CHROMIUM=… names one
+test-browser: setup ## run the tests of pages and pictures in headless Chromium; CHROMIUM=… names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
 	$(BIN)/python -m pytest tests/browser -o norecursedirs=".*" $(ARGS)
 
@@ -70,7 +70,7 @@ pictures: setup ## take the pictures of docs/images anew, in headless Chromium; 
 	$(NPM_INSTALL) examples/chat-page && npm run --prefix examples/chat-page --silent build
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser tests/npm/test_chat_pages.py \
 		-o norecursedirs="node_modules .*" \
-		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept or use_chat" $(ARGS)
+		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept or its_tasks or use_chat" $(ARGS)
 
 test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
 	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)
