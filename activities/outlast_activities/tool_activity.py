@@ -26,7 +26,6 @@ from outlast_activities.hook_calls import HookCalls
 from outlast_activities.local_calls import check_local
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
 from outlast_activities.policies.call_proofs import Keys, needs_proof, refusal_of_call
-from outlast_activities.telemetry.metrics import record_queue_wait
 from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_guard import ToolGuard
 from outlast_activities.tool_media import ToolMedia
@@ -62,7 +61,7 @@ def tool_activity(
         _check_caller(tool, arguments.payload.data, keys)
         guard.check(CALL_HOOKS.get())
         await check_local()
-        record_queue_wait()
+        spans.metrics.record_queue_wait()
         with spans.tool(tool.name, arguments.payload.data) as span:
             encoded = await _run_attempt(tool, arguments.payload.data, runner, media, guard)
             span.complete(encoded)

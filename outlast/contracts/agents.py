@@ -172,6 +172,8 @@ class ResolveInput(WireModel):
     """The audiences that a pipeline asks."""
     makes_http_calls: bool = False
     """Whether it is a pipeline that makes HTTP calls. It gets their activities as tools."""
+    name: str | None = Field(default=None, max_length=MAX_QUEUE)
+    """The name of a `spec` or a pipeline, for the span of its run."""
 
 
 class Resolved(WireModel):

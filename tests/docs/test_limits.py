@@ -133,6 +133,8 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "prompts.MAX_SCHEMAS_BYTES",
         "leg_checks.MAX_VERDICT_BYTES",
         "activity.MAX_MEMORIES",
+        "metrics.MAX_SERIES",
+        "trace_interceptor.MAX_CACHED_CONTEXTS",
         "chat_client.MAX_IDLE_CONNECTIONS",
         "chat_client.REST_TIMEOUT_S",
         "prompts.MAX_REMEMBERED_CHARACTERS",

@@ -253,6 +253,41 @@ async def test_a_run_without_a_caller_has_a_trace_that_its_id_gives(
     assert called.attributes["gen_ai.tool.call.result"] == '"A1 CANARY-RESULT"'
 
 
+PIPELINE = {
+    "document": {"dsl": "1.0.3", "namespace": "test", "name": "triage", "version": "1.0.0"},
+    "do": [
+        {"find": {"call": "tool", "with": {"tool": "look_up", "arguments": {"order": "A1"}}}},
+        {"help": {"call": "agent", "with": {"agent": "helper", "input": "help"}}},
+    ],
+}
+
+
+async def test_a_pipeline_is_one_trace_with_its_agents(
+    temporal: TemporalClient, tmp_path: Path
+) -> None:
+    steps = Steps(calling("look_up", order="A2"), ANSWER)
+    with receiving() as receiver:
+        async with worker(temporal, tmp_path, receiver, steps, {}, queue="traced-pipeline"):
+            await temporal.execute_workflow(
+                "PipelineWorkflow",
+                {"pipeline": PIPELINE},
+                id="traced-pipeline",
+                task_queue="traced-pipeline",
+            )
+    spans = receiver.spans
+    check_tree(spans)
+    check_names(spans)
+    assert sorted((span.name, parent_name(spans, span)) for span in spans) == sorted(
+        [
+            ("invoke_agent triage", ""),
+            ("execute_tool look_up", "invoke_agent triage"),
+            ("invoke_agent helper", "invoke_agent triage"),
+            ("execute_tool look_up", "invoke_agent helper"),
+            *[("chat scripted", "invoke_agent helper")] * 2,
+        ]
+    )
+
+
 async def test_a_trace_continues_at_an_mcp_server(temporal: TemporalClient, tmp_path: Path) -> None:
     agents = "tests.workers.traced_mcp_agents"
     fails = calling("notes_fail", reason="CANARY-ERROR")

@@ -26,7 +26,7 @@ from outlast_activities.policies.spec_policy import SpecPolicy
 from outlast_activities.providers.registry import adapter_of
 from outlast_activities.resolve import ResolveActivities
 from outlast_activities.run_queries import WorkflowQueries
-from outlast_activities.telemetry.metrics import ModelMetrics
+from outlast_activities.telemetry.metrics import ActivityMetrics
 from outlast_activities.telemetry.spans import ActivitySpans
 from outlast_activities.tool_activity import tool_activity
 from outlast_activities.tool_media import ToolMedia
@@ -125,7 +125,7 @@ def polled_queues(
     store = _media_store(client, settings)
     hooks = HookCalls(catalog.hooks, runner)
     queues: dict[str, PolledQueue] = {}
-    metrics = ModelMetrics(for_prometheus=settings.metrics.port is not None)
+    metrics = ActivityMetrics(for_prometheus=settings.metrics.port is not None)
     spans = ActivitySpans(records_content=settings.trace_content, metrics=metrics)
 
     def add(queue: str, activities: Sequence[Callable[..., Any]], slots: int) -> PolledQueue:

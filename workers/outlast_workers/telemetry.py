@@ -30,8 +30,8 @@ from outlast.text.safe_text import escaped
 from outlast_workers.settings import Settings
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from starlette.types import ASGIApp
-    from temporalio.contrib.opentelemetry import ReplaySafeTracerProvider
 
 SERVICE_NAME = "outlast-worker"
 
@@ -64,7 +64,7 @@ class Telemetry:
     """The telemetry of a process. Pass `plugins` to the Temporal client."""
 
     plugins: tuple[Plugin, ...] = ()
-    _provider: "ReplaySafeTracerProvider | None" = None
+    _provider: "TracerProvider | None" = None
 
     def with_spans(self, app: "ASGIApp") -> "ASGIApp":
         """Return an application that makes a span of each request, if there is a collector."""

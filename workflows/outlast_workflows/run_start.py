@@ -187,6 +187,7 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
         model=spec.model if spec else None,
         output_schema=spec.output if spec else None,
         way=spec.way if spec else None,
+        name=spec.name if spec else None,
     )
     lookup = Lookup("resolve_agent", "resolve", f"resolve {wanted.agent or 'spec'}")
     result = await look_up(lookup, names, within_s=wanted.limits.deadline_s)

@@ -27,7 +27,6 @@ from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.attempts import GENERATE_ATTEMPTS, SPILL_ATTEMPTS
 from outlast_activities.policies.recovery import retry_decision
-from outlast_activities.telemetry.metrics import record_queue_wait
 from outlast_activities.telemetry.spans import ActivitySpans
 
 DEFAULT_SERVER = ""
@@ -79,7 +78,7 @@ class ModelActivities:
         describes. If that fails, raises `ModelError`. Temporal may retry the call: the tokens of each
         attempt are counted.
         """
-        record_queue_wait()
+        self._spans.metrics.record_queue_wait()
         own_attempts = GENERATE_ATTEMPTS if input.is_last_leg else SPILL_ATTEMPTS
         attempt = ActivityAttempt(
             GenerationProgress, own_attempts=own_attempts, first_beat=FIRST_BEAT

@@ -23,7 +23,7 @@ from outlast.model_server import Completion, Prompt
 from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import waited_s
 from outlast_activities.telemetry import conventions as names
-from outlast_activities.telemetry.metrics import ModelMetrics, record_tool
+from outlast_activities.telemetry.metrics import ActivityMetrics
 
 MAX_CONTENT_BYTES = 65_536
 """Bytes of one attribute with content. More is cut off, because collectors reject large spans."""
@@ -73,19 +73,20 @@ class ChatSpan:
         self._records_content = records_content
         self.tokens = Tokens()
         self.response_model: str | None = None
+        self._outcome: Attributes = {}
 
     def complete(self, completion: Completion) -> None:
         """Add what the model answered."""
         self.tokens = completion.tokens
         self.response_model = completion.model
-        self._span.set_attributes(
-            {
-                names.RESPONSE_MODEL: completion.model,
-                names.FINISH_REASONS: [completion.finish_reason],
-            }
-        )
+        self._outcome[names.RESPONSE_MODEL] = completion.model
+        self._outcome[names.FINISH_REASONS] = [completion.finish_reason]
         if self._records_content:
-            self._span.set_attributes({names.OUTPUT_MESSAGES: _output_messages(completion)})
+            self._outcome[names.OUTPUT_MESSAGES] = _output_messages(completion)
+
+    def end(self) -> None:
+        """Set the attributes that are known at the end, all at once."""
+        self._span.set_attributes({**self._outcome, **_usage(self.tokens)})
 
 
 UNKNOWN_TARGET = ModelTarget()
@@ -96,10 +97,10 @@ class ActivitySpans:
     """Makes the spans of the activities of one worker, and records their durations and tokens."""
 
     def __init__(
-        self, *, records_content: bool = False, metrics: ModelMetrics | None = None
+        self, *, records_content: bool = False, metrics: ActivityMetrics | None = None
     ) -> None:
         self._records_content = records_content
-        self._metrics = metrics or ModelMetrics()
+        self.metrics = metrics or ActivityMetrics()
         self._tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
 
     @contextmanager
@@ -131,10 +132,10 @@ class ActivitySpans:
                     chat.tokens = Tokens.model_validate(error.tokens)
                     raise
                 finally:
-                    span.set_attributes(_usage(chat.tokens))
+                    chat.end()
                     self._record_tokens(common, chat)
         finally:
-            self._metrics.record_operation(time.perf_counter() - began, common)
+            self.metrics.record_operation(time.perf_counter() - began, common)
 
     @contextmanager
     def tool(self, name: str, arguments: bytes) -> Iterator["ToolSpan"]:
@@ -158,7 +159,7 @@ class ActivitySpans:
                 yield ToolSpan(span, records_content=self._records_content)
         finally:
             seconds, failure = time.perf_counter() - began, labels.get(names.ERROR_TYPE, "")
-            record_tool(seconds, tool=name, error_type=failure)
+            self.metrics.record_tool(seconds, tool=name, error_type=failure)
 
     @contextmanager
     def _span(
@@ -184,7 +185,7 @@ class ActivitySpans:
         tokens, model = chat.tokens, chat.response_model
         if tokens.total:
             labels = {**common, names.RESPONSE_MODEL: model} if model else common
-            self._metrics.record_tokens(tokens.prompt_tokens, tokens.completion_tokens, labels)
+            self.metrics.record_tokens(tokens.prompt_tokens, tokens.completion_tokens, labels)
 
 
 class ToolSpan:

@@ -88,6 +88,7 @@ async def _resolve(pipeline: Pipeline) -> Resolved:
         agents=tuple(pipeline.agents),
         audiences=tuple(pipeline.audiences),
         makes_http_calls=pipeline.makes_http_calls,
+        name=pipeline.name,
     )
     lookup = Lookup("resolve_agent", "resolve", f"resolve {pipeline.name}")
     try:
