@@ -178,8 +178,9 @@ class _ActivityInbound(ActivityInboundInterceptor):
         began = time.time_ns()
         origin = json.loads(text_of(input.headers[ORIGIN_HEADER]) or "{}")
         wanted = input.args[0] if input.args else None
-        is_new = isinstance(wanted, ResolveInput)
-        agent = (wanted.agent or wanted.name) if is_new else origin.get("agent")
+        agent = origin.get("agent")
+        if isinstance(wanted, ResolveInput):
+            agent = wanted.agent or wanted.name
         try:
             result = await super().execute_activity(input)
         except ApplicationError as error:
