@@ -119,7 +119,11 @@ async def generate(source: PromptSource, endpoint: Endpoint) -> Generation:
 
 async def _run_attempt(source: PromptSource, endpoint: Endpoint) -> Generation:
     attempt = GenerationAttempt(source, endpoint, CHECKER, Allowance(), spent=Tokens())
-    return await attempt.generate()
+    try:
+        return await attempt.generate()
+    except ModelError as error:
+        error.tokens = attempt.spent.model_dump()
+        raise
 
 
 async def generate_value(

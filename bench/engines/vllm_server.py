@@ -24,8 +24,8 @@ MAX_MODEL_LEN = 4_096
 MAX_NUM_SEQS = 4
 """Requests decoded at the same time, which two cores can handle."""
 
-READY_WITHIN_S = 240.0
-"""It takes 45 s on an idle machine, mostly for imports."""
+READY_WITHIN_S = 600.0
+"""It takes 45 s on an idle machine, mostly for imports, and minutes on a busy one."""
 
 PROBE_TIMEOUT_S = 5.0
 TAIL_LINES = 25
