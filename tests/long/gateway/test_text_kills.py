@@ -111,7 +111,7 @@ def gateway(port: int, temporal: str, log_dir: Path, *, agents: str = AGENTS) ->
 
 
 async def is_up(url: str) -> None:
-    async with asyncio.timeout(60), httpx2.AsyncClient() as client:
+    async with asyncio.timeout(RUN_WITHIN_S), httpx2.AsyncClient() as client:
         while True:
             try:
                 await client.get(f"{url}/healthz")

@@ -1,6 +1,6 @@
 """A gateway before a staged worker, for tests of its interfaces."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +54,10 @@ async def doors(
     model: ModelServer | Mapping[str, Any],
     agents: Iterable[Agent[Any, Any]],
     media: MediaSettings | None = None,
+    hubs: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[Doors]:
+    """Serve agents. The worker pushes texts to the gateway, and to further `hubs`."""
     listed = list(agents)
     staged = staged_settings(cached=1000)
     queues = staged.queues.model_copy(update={"workflows": AGENTS_QUEUE})
@@ -66,7 +68,7 @@ async def doors(
     front = Front.of(Client(temporal), Settings(gateway=gateway, media=media), served)
     with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        events = EventsSettings.model_validate({"urls": [url], "token": EVENTS_TOKEN})
+        events = EventsSettings.model_validate({"urls": [*hubs, url], "token": EVENTS_TOKEN})
         worker = staged.model_copy(update={"queues": queues, "events": events, "media": media})
         async with (
             on_stage(temporal, model, listed, settings=worker),
