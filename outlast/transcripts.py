@@ -81,11 +81,15 @@ def _size_of(text: str) -> int:
 
 
 def decision_message(
-    decision: Decision, opaque: Opaque | None = None, usage: "Usage | None" = None
+    decision: Decision,
+    opaque: Opaque | None = None,
+    *,
+    usage: "Usage | None" = None,
+    trimmed: int | None = None,
 ) -> Message:
     """Return the entry of a decision, as JSON that matches the decision schema."""
     content = to_json(decision_json(decision))
-    return Message(role="assistant", content=content, opaque=opaque, usage=usage)
+    return Message(role="assistant", content=content, opaque=opaque, usage=usage, trimmed=trimmed)
 
 
 def decision_json(decision: Decision) -> JsonValue:

@@ -50,6 +50,9 @@ MAX_TOKENS = 10**12
 MAX_COMPLETIONS_REPORTED = 1_000
 """Completions that a worker may report for one model call."""
 
+MAX_TRIMMED = 10**6
+"""Entries that a worker may report as trimmed: no transcript has more."""
+
 MAX_WAITED_S = 10.0**8
 """Seconds that a worker may report as a wait: three years."""
 
@@ -138,5 +141,7 @@ class Generation(Tokens):
     """The number of prompts that were sent in the last attempt, including those after a wrong answer."""
     waited_s: Annotated[float, BeforeValidator(_bounded_seconds)] = 0
     """Seconds that the last attempt waited for a worker."""
+    trimmed: Annotated[int, _bounded(0, MAX_TRIMMED)] = 0
+    """The first entries of the transcript whose tool results the prompt left out: it was too long."""
     last_prompt_tokens: TokenCount = 0
     """Prompt tokens of the last completion. The prompt of the next turn has at least as many."""

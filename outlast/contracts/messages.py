@@ -35,6 +35,8 @@ class Message(WireModel):
     """For a tool result: who approved, edited or answered. The model does not read it."""
     opaque: Opaque | None = None
     """For a decision: what its model needs back."""
+    trimmed: int | None = None
+    """For a decision: so many first entries came to its model without their tool results."""
     usage: Usage | None = None
     """For a decision: what the model calls of its turn used, failed attempts included. It is None if the
     model server reports no tokens, and in entries of older builds. The model does not read it."""

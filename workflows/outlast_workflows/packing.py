@@ -99,8 +99,8 @@ def _encoded(messages: Sequence[Message]) -> bytes:
     return to_json(entries).encode(errors="replace")
 
 
-def _plain(value: str | Opaque | Usage) -> JsonValue:
-    if isinstance(value, str):
+def _plain(value: str | int | Opaque | Usage) -> JsonValue:
+    if isinstance(value, str | int):
         return value
     fields: dict[str, JsonValue] = value.model_dump(mode="json", exclude_defaults=True)
     return fields

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from outlast.contracts.generation import Generation
 from outlast.contracts.limits import RunLimits
-from outlast.contracts.messages import Decision, Opaque
+from outlast.contracts.messages import Decision
 from outlast.contracts.results import AgentResult, CompensationOutcome, StopReason
 from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
@@ -128,7 +128,7 @@ class AgentRun:
         if generation is None:
             return None
         decision = generation.decision
-        if decision is not None and not await self._accept(decision, generation.opaque):
+        if decision is not None and not await self._accept(decision, generation):
             return None
         if decision is None:
             return self.stopped(generation.out_of or "tokens")
@@ -160,14 +160,20 @@ class AgentRun:
         self.display.show("thinking", f"turn {spending.turns}")
         return await self._model_calls.generate(plan)
 
-    async def _accept(self, decision: Decision, opaque: Opaque | None) -> bool:
+    async def _accept(self, decision: Decision, generation: Generation) -> bool:
         """Add a decision to the transcript; return whether it counts: its type may reject an answer."""
         problem = None
         if not decision.tool_calls:
             # Nobody reads the answer before it is validated.
             problem = await self._output_check.problem(decision.answer, self.state.spending.turns)
         transcript, usage = self.state.transcript, self.state.spending.last_usage
-        transcript.add(decision_message(decision, opaque, usage if usage.tokens else None))
+        entry = decision_message(
+            decision,
+            generation.opaque,
+            usage=usage if usage.tokens else None,
+            trimmed=generation.trimmed or None,
+        )
+        transcript.add(entry)
         transcript.sent = len(transcript.messages)
         if problem is not None:
             transcript.add(user_message(problem))

@@ -276,6 +276,7 @@ class GenerationAttempt:
             completions=self._completions,
             last_prompt_tokens=last_prompt_tokens,
             opaque=opaque,
+            trimmed=self.memory.trimmed,
             **self.spent.model_dump(),
         )
 

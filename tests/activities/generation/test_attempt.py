@@ -218,7 +218,7 @@ async def test_half_of_the_results_are_left_out_and_then_half_of_the_rest() -> N
     generation = await attempt.generate()
     left_out = [text_of(prompt).count(TRIMMED) for prompt in model.prompts]
     assert left_out == [0, 2, 3], "of the first 5 entries, then of the first 7"
-    assert (attempt.memory.trimmed, generation.completions) == (7, 3)
+    assert (attempt.memory.trimmed, generation.trimmed, generation.completions) == (7, 7, 3)
     assert attempt.memory.size is None, "what a trimmed prompt has says nothing of the next one"
 
 

@@ -7,6 +7,7 @@ import openai
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, Usage, tool
+from outlast.errors import ModelError, ModelFailure
 from outlast.testing import ScriptedModel, answer, call
 from tests.workers.gateway.doors import Doors, doors
 
@@ -83,6 +84,23 @@ async def test_openai_clients_and_events_have_the_usage_of_an_answer(
         assert (used.input_tokens, used.output_tokens, used.total_tokens) == tokens
         assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
         assert (chunks[-1].choices, chunks[-1].usage) == ([], done.usage)
+
+
+async def test_a_compaction_is_an_event_once(temporal: TemporalClient) -> None:
+    looks = [call("look", place=place) for place in ("Mars", "Venus")]
+    overflow = ModelError("too long", kind=ModelFailure.CONTEXT_OVERFLOW)
+    model = ScriptedModel([*looks, overflow, call("look", place="Io"), answer("Quiet.")])
+    async with doors(temporal, model, [guide]) as gateway:
+        async with gateway.client() as ann:
+            started = await ann.post("/runs", json={"agent": "guide", "input": "Look around."})
+        events = await events_of(gateway, "GET", f"/runs/{started.json()['id']}/events")
+        entries = await gateway.front.client.get(started.json()["id"]).transcript()
+    compactions = [at for at, event in enumerate(events) if event["type"] == "compaction"]
+    assert len(compactions) == 1
+    (at,) = compactions
+    assert (events[at]["entries"], events[at]["position"]) == (3, 6)
+    assert [event["type"] for event in events[at + 1 : at + 3]] == ["usage", "tool_call"]
+    assert [entry.trimmed for entry in entries if entry.role == "assistant"] == [None, None, 3, 3]
 
 
 async def test_chat_front_ends_have_the_usage_of_an_answer(temporal: TemporalClient) -> None:

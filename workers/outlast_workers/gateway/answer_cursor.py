@@ -12,7 +12,7 @@ from typing import Any
 
 from outlast.errors import BadRequest
 from outlast_workers.gateway.answer_hub import HubAnswer
-from outlast_workers.gateway.run_events import RunEvent
+from outlast_workers.gateway.run_events import OF_TURN, RunEvent
 
 _PLACE = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,17})\.([0-9]{1,9}))?")
 
@@ -78,7 +78,7 @@ class AnswerCursor:
 
     def settle(self, event: RunEvent, answer: HubAnswer | None) -> Iterator[RunEvent]:
         """Yield what the client lacks before it sees an entry of the transcript."""
-        if not event.is_durable or event.type == "usage":
+        if not event.is_durable or event.type in OF_TURN:
             return
         if self.characters:
             final = event.data.get("answer") if event.type == "answer" else None

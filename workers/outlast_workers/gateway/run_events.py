@@ -6,7 +6,8 @@
 | `tool_call` | `call`, `tool`, `arguments` |
 | `tool_result` | `call`, `tool`, `result`; `decided` if a person decided |
 | `answer` | `answer` |
-| `usage` | `usage`: what the turn used. It comes before the tool calls or the answer of the turn |
+| `compaction` | `entries`: the model no longer sees the tool results of so many first entries |
+| `usage` | `usage`: what the turn used |
 | `request_opened` | `request`: the pending request |
 | `request_settled` | `request_id` |
 | `waiting` | `text`: what the run waits for, other than a person |
@@ -16,7 +17,8 @@
 | `text` | `text`: more of the answer that the model writes |
 | `text_reset` | `reason`: the text of the open answer begins anew, or is no answer |
 
-The last four come from the hub, and not from the transcript. Without a hub there are none.
+The last four come from the hub, and not from the transcript. Without a hub there are none. `compaction` and
+`usage` come before the tool calls or the answer of their turn.
 
 A `call` is `ENTRY.NUMBER`: the entry of the decision, and the number of the call in it.
 """
@@ -31,6 +33,9 @@ from outlast.client.waiting import Waiting
 from outlast.contracts.messages import Message
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
+
+OF_TURN = frozenset({"compaction", "usage"})
+"""Events of a turn, before the events of its entry."""
 
 LIVE = frozenset({"turn", "reasoning", "text", "text_reset"})
 """Events of an answer that a model still writes."""
@@ -55,9 +60,9 @@ class RunEvent:
         """The place after the event, at which a client can continue. Empty if the event moves nobody.
 
         What a run waits for can come in the middle of a text: its position alone would forget that text.
-        A usage comes before the events of its entry, which a client still lacks.
+        A client that has seen an event of a turn still lacks the entry of that turn.
         """
-        if self.open is None and (not self.is_durable or self.type == "usage"):
+        if self.open is None and (not self.is_durable or self.type in OF_TURN):
             return ""
         if self.open is None or not self.open[1]:
             return str(self.position)
@@ -85,6 +90,8 @@ class EventReader:
     position: int = 0
     decision: int = 0
     """The entry of the last decision with tool calls."""
+    trimmed: int = 0
+    """The first entries whose tool results the model no longer sees."""
     waiting: dict[str, RunEvent] = field(default_factory=dict)
     """What the run waits for now: the events of open requests, by request id, or one other event."""
 
@@ -98,11 +105,17 @@ class EventReader:
         if entry.role == "user":
             yield self._event("message", text=entry.content or "")
         elif entry.role == "assistant":
-            if entry.usage is not None:
-                yield self._event("usage", usage=entry.usage.model_dump(mode="json"))
+            yield from self._turn(entry)
             yield from self._decision(json.loads(entry.content or "{}"))
         else:
             yield from self._result(entry)
+
+    def _turn(self, entry: Message) -> Iterator[RunEvent]:
+        if entry.trimmed is not None and entry.trimmed > self.trimmed:
+            self.trimmed = entry.trimmed
+            yield self._event("compaction", entries=entry.trimmed)
+        if entry.usage is not None:
+            yield self._event("usage", usage=entry.usage.model_dump(mode="json"))
 
     def _decision(self, decision: dict[str, JsonValue]) -> Iterator[RunEvent]:
         calls = decision.get("tool_calls")
