@@ -1,6 +1,7 @@
 """Processes that are measured: a Temporal server, and one worker process for each subject."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,9 @@ from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.client import Client
 
 LOGS = Path(__file__).parent / "results" / "logs"
+
+AS_INSTALLED = Path(__file__).parent / "as_installed"
+"""Holds a `sitecustomize`, which hides packages that only developers install."""
 
 MIB = 1024 * 1024
 
@@ -62,11 +66,16 @@ async def worker_process(
 ) -> AsyncIterator[Measured]:
     """Run a worker for the length of a block; whether it serves, its first run tells.
 
-    The worker uses bytecode, as an installed one does.
+    The worker uses bytecode, and has the packages that an installed one has.
     """
     env = shutil.which("env") or "/usr/bin/env"
-    variables = ["-u", "PYTHONDONTWRITEBYTECODE", f"TEMPORAL_ADDRESS={temporal_address}"]
-    with_address = [env, *variables, *command]
+    folders = (str(AS_INSTALLED), os.environ.get("PYTHONPATH"))
+    variables = {
+        "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder),
+        "TEMPORAL_ADDRESS": temporal_address,
+    }
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    with_address = [env, "-u", "PYTHONDONTWRITEBYTECODE", *settings, *command]
     child = ChildProcess(f"worker-{name}", with_address, log_dir=LOGS)
     await child.start(_at_once)
     try:

@@ -1,8 +1,11 @@
 """Requests under odd environments and workflow ids: one line for an operator, no failure of others."""
 
+import ssl
 from typing import Any
 
+import httpx2
 import pytest
+from outlast_activities.providers import chat_client
 from outlast_activities.providers.chat_completions import (
     MAX_SESSION,
     ChatCompletions,
@@ -60,6 +63,34 @@ async def test_they_do_not_matter_for_a_server_on_this_machine(
         monkeypatch.setenv(name, value)
     async with raw_server(ANSWER) as server:
         await completed(server.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "reads_certificates"),
+    [
+        ("http://127.0.0.1:8000/v1", False),
+        ("http://localhost:8000/v1", False),
+        ("https://127.0.0.1:8000/v1", True),
+        ("http://10.1.2.3:8000/v1", True),
+    ],
+)
+async def test_plain_http_on_this_machine_reads_no_certificates(
+    url: str, reads_certificates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bool] = []
+
+    def create(*, trust_env: bool) -> ssl.SSLContext:
+        read.append(trust_env)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", create)
+    chat_client._context_with_certificates.cache_clear()
+    try:
+        await ChatCompletions(ServerOptions(url, model="m")).aclose()
+    finally:
+        chat_client._context_with_certificates.cache_clear()
+
+    assert bool(read) == reads_certificates
 
 
 async def completed(url: str, session: str = "run", **options: Any) -> None:
