@@ -137,6 +137,12 @@ class AgentResult(OutputModel, Generic[Answer]):
         return result
 
 
+class FailedRun(OutputModel):
+    """The detail of the failure of a run."""
+
+    usage: Usage = Usage()
+
+
 class Progress(OutputModel):
     """The result of the query `progress`: what a run does now and what it has used."""
 

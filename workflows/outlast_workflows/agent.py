@@ -14,7 +14,7 @@ from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import TranscriptPage
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.requests import ReplyPayload, TranscriptQuery
-from outlast.contracts.results import AgentResult, Progress, StopReason
+from outlast.contracts.results import AgentResult, FailedRun, Progress, StopReason
 from outlast.errors import BadRequest, Failure
 from outlast.transcripts import page
 from outlast_workflows.calls.tool_calls import CallDenied
@@ -135,7 +135,9 @@ class AgentWorkflow:
                 message = f"{message}; {', '.join(outcomes)}"
             run.show_failure(message)
         await replies.end(f"failed: {message}")
-        raise Failure(message, kind=error.type) from None
+        # A caller counts what a failed run has used.
+        details = [] if run is None else [FailedRun(usage=run.state.spending.usage)]
+        raise Failure(message, *details, kind=error.type) from None
 
     @workflow.update(name="reply", description="Waits for the answer to all messages.")
     async def reply(self, payload: RawValue = NO_INPUT) -> JsonValue:

@@ -17,6 +17,7 @@ from temporalio.exceptions import (
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.generation import Tokens
 from outlast.contracts.heartbeats import GenerationProgress
+from outlast.contracts.results import FailedRun, Usage
 from outlast.errors import (
     BadRequest,
     ConnectionLost,
@@ -93,6 +94,17 @@ def tokens_of(error: ActivityError) -> Tokens:
     except (ValidationError, ArithmeticError, RecursionError):
         pass
     return Tokens()
+
+
+def usage_of(error: BaseException) -> Usage:
+    """Return what a failed child has used, as far as it is known."""
+    cause = error.cause if isinstance(error, ChildWorkflowError) else None
+    try:
+        if isinstance(cause, ApplicationError) and cause.details:
+            return FailedRun.model_validate(cause.details[0]).usage
+    except (ValidationError, ArithmeticError, RecursionError):
+        pass
+    return Usage()
 
 
 _FOR_MODEL = frozenset(kind.__name__ for kind in (ToolError, TooSlow, Retry))

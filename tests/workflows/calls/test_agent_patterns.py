@@ -144,7 +144,7 @@ async def test_a_race_costs_what_it_says(temporal: Client) -> None:
 
 
 async def test_a_race_that_nobody_wins_is_one_error_that_names_each_agent(temporal: Client) -> None:
-    model = TeamModel(
+    model = MeteredModel(
         {
             "lead": [call("race_a_b", input="go"), answer("none")],
             "a": "nonsense",
@@ -153,7 +153,12 @@ async def test_a_race_that_nobody_wins_is_one_error_that_names_each_agent(tempor
     )
     limited = agent_of("b", [agent_of("c")], limits=Limits(max_turns=1))
     async with on_stage(temporal, model, [lead_of(race(agent_of("a"), limited))]) as stage:
-        assert (await stage.run("lead")).output == "none"
+        result = await stage.run("lead")
+    assert result.output == "none"
+    # Each of the two has three answers, which count although its run fails.
+    assert sorted(model.asked) == [*"aaabbb", "lead", "lead"]
+    assert result.usage.prompt_tokens == model.served.prompt_tokens
+    assert result.usage.completion_tokens == model.served.completion_tokens
     error = json.loads(told(model))["result"]["error"]
     assert error.startswith("no agent of race_a_b answered: ")
     assert "a: agent a (call 1.1.1): turn 1: no valid decision" in error

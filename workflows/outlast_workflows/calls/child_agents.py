@@ -20,7 +20,7 @@ from outlast_workflows.budget import Spending, usage_problem
 from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.payloads import result_of
-from outlast_workflows.step_failures import cause_of
+from outlast_workflows.step_failures import cause_of, usage_of
 
 CHILD_ID_PATCH = "child-ids-are-random"
 
@@ -98,6 +98,9 @@ class ChildAgents:
             # Its id may be in use, or its result may be that of another workflow.
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
+            used = usage_of(error)
+            if usage_problem(used) is None:
+                self._spending.usage += used
             raise ToolFailed(f"{child.place}: {cause_of(error)}") from None
         problem = usage_problem(result.usage)
         if problem is not None:
