@@ -8,10 +8,11 @@ from temporalio import activity
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
-from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS
+from outlast.agents.patterns import pattern_tool
+from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS, PatternSpec
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
 from outlast.contracts.http_calls import HTTP_TOOLS
-from outlast.errors import AgentFailed, BadRequest, NotLocal
+from outlast.errors import AgentFailed, BadRequest, DefinitionError, NotLocal
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key
 from outlast_activities.instructions import InstructionWriter
@@ -89,8 +90,12 @@ class ResolveActivities:
         Raises `BadRequest` for an unknown name, with a hint, and for an agent that a leg cannot serve.
         """
         if input.agent is None:
-            self._specs.check_names(input.tools, input.model)
-            tools = self._signable(self._tool(name) for name in input.tools)
+            members = (name for pattern in input.patterns for name in pattern.agents)
+            self._specs.check_names((*input.tools, *members), input.model)
+            tools = (
+                *self._signable(self._tool(name) for name in input.tools),
+                *map(self._pattern, input.patterns),
+            )
             if input.makes_http_calls:
                 tools += tuple(map(self._routed, HTTP_TOOLS))
             self._specs.check_audiences(tools)
@@ -212,6 +217,13 @@ class ResolveActivities:
                 "give them different names"
             )
         return self._routed(specs[0])
+
+    def _pattern(self, pattern: PatternSpec) -> ToolSpec:
+        """Return the tool of a pattern; raises `BadRequest` if the agents here cannot form it."""
+        try:
+            return pattern_tool(pattern, [self._agent(name) for name in pattern.agents]).spec
+        except DefinitionError as error:
+            raise BadRequest(f"spec.patterns: {error}") from None
 
     def _signable(self, tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
         """Return the tools. Raises `BadRequest` if nobody could sign the decisions about one of them."""

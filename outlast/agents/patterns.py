@@ -1,6 +1,6 @@
 """Patterns over agents, as tools of another agent: `race`, `quorum`, `hedge`, `map_over` and `handoff`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,8 @@ from outlast.contracts.agent_patterns import (
     MAX_MAP_ITEMS,
     MAX_PATTERN_AGENTS,
     AgentPattern,
+    PatternSpec,
+    default_name,
 )
 from outlast.contracts.agents import ToolSpec
 from outlast.errors import DefinitionError
@@ -159,6 +161,20 @@ def handoff(
     return _tool(what, agents, pattern, name, description or about)
 
 
+def pattern_tool(spec: PatternSpec, agents: Sequence[Agent[Any, Any]]) -> PatternTool:
+    """Return the tool that a `spec` describes in JSON; raises `DefinitionError` as its function does."""
+    about: Any = {"name": spec.name, "description": spec.description}
+    if spec.kind == "hedge":
+        return hedge(*agents, delay=timedelta(seconds=spec.delay_s or 0), **about)
+    functions: dict[str, Callable[..., PatternTool]] = {
+        "race": race,
+        "quorum": quorum,
+        "map": map_over,
+        "handoff": handoff,
+    }
+    return functions[spec.kind](*agents, **spec.options, **about)
+
+
 def _tool(
     what: str,
     agents: tuple[Agent[Any, Any], ...],
@@ -203,10 +219,8 @@ def _parameters(pattern: AgentPattern) -> Schema:
 
 
 def _default_name(what: str, pattern: AgentPattern) -> str:
-    """Return a name such as `race_fast_good`."""
-    name = "_".join((pattern.kind, *dict.fromkeys(pattern.agents)))
     try:
-        return checked_name(name)
+        return checked_name(default_name(pattern.kind, pattern.agents))
     except DefinitionError:
         raise DefinitionError(f"{what}: the names of its agents are too long; pass name=") from None
 

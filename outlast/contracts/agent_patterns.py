@@ -1,10 +1,11 @@
 """Patterns of agents: how one tool call runs several agents, and which of their answers count."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from outlast.contracts.base import WireModel
+from outlast.contracts.base import InputModel, WireModel
 from outlast.contracts.bounds import Seconds
 from outlast.contracts.names import Name
 
@@ -27,6 +28,60 @@ MAX_HANDOFF_TARGETS = 16
 
 MAX_HANDOFF_BYTES = 500_000
 """Definitions of all agents that can take over a run, as JSON: they are part of its history and state."""
+
+
+MAX_PATTERN_TEXT = 2_000
+"""Characters of the description of a pattern, which is part of every prompt."""
+
+OPTIONS: dict[PatternKind, tuple[str, ...]] = {
+    "race": (),
+    "quorum": ("votes",),
+    "hedge": ("delay_s",),
+    "map": ("concurrency", "max_items"),
+    "handoff": (),
+}
+"""The options of each kind."""
+
+
+def default_name(kind: PatternKind, agents: Sequence[str]) -> str:
+    """Return a name such as `race_fast_good`."""
+    return "_".join((kind, *dict.fromkeys(agents)))
+
+
+class PatternSpec(InputModel):
+    """A pattern over registered agents in a `spec`. Its options are those of the function of its kind."""
+
+    kind: PatternKind
+    agents: Annotated[list[Name], Field(min_length=1, max_length=MAX_PATTERN_AGENTS)]
+    name: Name | None = None
+    description: Annotated[str, Field(max_length=MAX_PATTERN_TEXT)] = ""
+    votes: Annotated[int, Field(ge=2, le=MAX_PATTERN_AGENTS)] | None = None
+    delay_s: Seconds | None = None
+    concurrency: Annotated[int, Field(ge=1, le=MAX_MAP_CONCURRENCY)] | None = None
+    max_items: Annotated[int, Field(ge=1, le=MAX_MAP_ITEMS)] | None = None
+
+    @property
+    def tool_name(self) -> str:
+        """The name of the tool for models."""
+        return self.name or default_name(self.kind, self.agents)
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The options that are given."""
+        values = {name: getattr(self, name) for names in OPTIONS.values() for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "PatternSpec":
+        for option in self.options:
+            if option not in OPTIONS[self.kind]:
+                allowed = ", ".join(OPTIONS[self.kind]) or "no option"
+                raise ValueError(f"a {self.kind} has no {option!r}; it takes {allowed}")
+        if self.kind == "hedge" and self.delay_s is None:
+            raise ValueError("a hedge needs 'delay_s', such as 5")
+        if self.kind in ("map", "handoff") and len(self.agents) > 1:
+            raise ValueError(f"a {self.kind} has one agent, and not {len(self.agents)}")
+        return self
 
 
 class AgentPattern(WireModel):

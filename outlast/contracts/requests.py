@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from outlast.contracts.agent_patterns import PatternSpec
 from outlast.contracts.agents import Effort, Way
 from outlast.contracts.base import InputModel
 from outlast.contracts.bounds import JsonBounds, MaxBytes, Paragraphs, Printable, Unique
@@ -67,6 +68,7 @@ class AgentSpec(InputModel):
     instructions: str = Field(min_length=1, max_length=MAX_INSTRUCTIONS)
     name: Name = "spec"
     tools: ToolNames = []
+    patterns: Annotated[list[PatternSpec], Field(max_length=MAX_TOOLS)] = []
     begin_with: ToolNames = []
     prompt: str = Field(default=INPUT, max_length=MAX_INSTRUCTIONS)
     output: Annotated[dict[str, JsonValue], _JSON_BOUNDS] = {"type": "string"}
@@ -78,6 +80,10 @@ class AgentSpec(InputModel):
     @model_validator(mode="after")
     def _has_its_tools_and_input(self) -> "AgentSpec":
         known = set(self.tools)
+        for pattern in self.patterns:
+            if pattern.tool_name in known:
+                raise ValueError(f"patterns: {pattern.tool_name!r} is the name of another tool")
+            known.add(pattern.tool_name)
         for name in self.begin_with:
             if name not in known:
                 raise ValueError(f"begin_with names {name!r}, which is not one of its tools")

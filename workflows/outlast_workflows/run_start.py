@@ -184,6 +184,7 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
     names = ResolveInput(
         agent=wanted.agent,
         tools=tuple(spec.tools) if spec else (),
+        patterns=tuple(spec.patterns) if spec else (),
         model=spec.model if spec else None,
         output_schema=spec.output if spec else None,
         way=spec.way if spec else None,

@@ -11,10 +11,23 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from outlast import Agent, Leg, Limits, Usage, hedge, map_over, quorum, race, tool
+from outlast import (
+    Agent,
+    BadRequest,
+    Leg,
+    Limits,
+    RunFailed,
+    Usage,
+    hedge,
+    map_over,
+    quorum,
+    race,
+    tool,
+)
 from outlast.client.runs import Run
 from outlast.contracts.agents import Price
 from outlast.model_server import Completion, OnTokens, Prompt
+from outlast.start_requests import request_json
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, pending, staged_settings
 
@@ -387,3 +400,48 @@ async def test_a_child_of_a_race_waits_for_its_own_approval(temporal: Client) ->
         await payer.approve(await pending(payer))
         await run.result()
     assert '"agents":["payer"]' in told(model)
+
+
+async def test_a_spec_has_patterns_over_registered_agents(temporal: Client) -> None:
+    model = TeamModel(
+        {"lead": [call("both", input="go"), answer("done")], "a": answer("a"), "b": never}
+    )
+    spec: dict[str, Any] = {
+        "instructions": "I am lead.",
+        "begin_with": ["both"],
+        "patterns": [
+            {"kind": "hedge", "agents": ["a", "b"], "delay_s": 600, "name": "both"},
+            {"kind": "map", "agents": ["a"], "concurrency": 2},
+        ],
+    }
+    async with on_stage(temporal, model, [agent_of("a"), agent_of("b")]) as stage:
+        assert (await stage.run(spec=spec)).output == "done"
+        for pattern, reason in (
+            ({"kind": "race", "agents": ["a", "c"]}, "agent: 'c' is not registered"),
+            ({"kind": "race", "agents": ["a"]}, "spec.patterns: race: has 1 agents"),
+            ({"kind": "quorum", "agents": ["a", "b"]}, "quorum: its agents answer with free text"),
+        ):
+            with pytest.raises(RunFailed, match=reason):
+                await stage.run(spec={"instructions": "x", "patterns": [pattern]})
+    assert [each.name for each in model.prompts[0].tools] == ["both", "map_a"]
+    assert model.asked == ["lead", "a", "lead"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ({"kind": "rase", "agents": ["a"]}, "spec.patterns.0.kind"),
+        ({"kind": "race", "agents": ["a", "b"], "votes": 2}, "a race has no 'votes'"),
+        ({"kind": "hedge", "agents": ["a", "b"]}, "a hedge needs 'delay_s'"),
+        ({"kind": "map", "agents": ["a", "b"]}, "a map has one agent, and not 2"),
+        ({"kind": "race", "agents": ["a"] * 17}, "spec.patterns.0.agents"),
+        ({"kind": "race", "agents": ["a", "b"], "delay": 2}, "spec.patterns.0.delay"),
+        ({"kind": "map", "agents": ["a"], "name": "look"}, "'look' is the name of another tool"),
+    ],
+)
+def test_a_wrong_pattern_of_a_spec_is_rejected_before_the_run_starts(
+    pattern: dict[str, Any], reason: str
+) -> None:
+    spec = {"instructions": "x", "tools": ["look"], "patterns": [pattern]}
+    with pytest.raises(BadRequest, match=reason):
+        request_json(agent=None, input="go", spec=spec)
