@@ -3,13 +3,14 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 from outlast_workers.connection import ensure_search_attributes
 from pydantic import JsonValue
 from temporalio.testing import WorkflowEnvironment
 
-from outlast import Agent, Approval, ask_human, tool
+from outlast import Agent, Approval, ask_human, handoff, hedge, map_over, tool
 from outlast.client.runs import Run
 from outlast.temporal.plugin import OutlastPlugin
 from outlast.testing import ScriptedModel, answer, call, calls
@@ -50,6 +51,17 @@ lead = Agent(name="lead", instructions="Lead.", tools=[scout, look])
 captain = Agent(name="captain", instructions="Command.", tools=[look, raise_flag, ask_crew])
 
 
+admiral = Agent(
+    name="admiral",
+    instructions="Decide.",
+    tools=[
+        hedge(captain, scout, delay=timedelta(seconds=1)),
+        map_over(scout, concurrency=1),
+        handoff(captain),
+    ],
+)
+
+
 async def _tools(stage: Stage) -> Run:
     return await stage.start("scout", "go", limits={"deadline_s": 600})
 
@@ -63,6 +75,11 @@ async def _approval(stage: Stage) -> Run:
 
 async def _child(stage: Stage) -> Run:
     return await stage.start("lead", "go", limits={"deadline_s": 600})
+
+
+async def _patterns(stage: Stage) -> Run:
+    """Hedge an agent that waits for a person, map another one, and hand over."""
+    return await stage.start("admiral", "go", limits={"deadline_s": 600})
 
 
 async def _compensation(stage: Stage) -> Run:
@@ -156,6 +173,18 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], Awaitable[Run]], list[dict[str, Jso
             answer("all quiet"),
         ],
     ),
+    "patterns": (
+        _patterns,
+        [
+            call("hedge_captain_scout", input="Mars"),
+            call("ask_crew", question="Where to?"),
+            *(call("look", place="Mars"), answer("quiet")),
+            call("map_scout", inputs=["Moon"]),
+            *(call("look", place="Moon"), answer("quiet")),
+            call("handoff_captain", reason="it is late"),
+            answer("all quiet"),
+        ],
+    ),
     "compensation": (
         _compensation,
         [call("raise_flag", place="Mars"), call("ask_crew", question="Where to?")],
@@ -181,7 +210,7 @@ async def record(version: str) -> None:
         await ensure_search_attributes(environment.client)
         for name, (scenario, script) in SCENARIOS.items():
             model = ScriptedModel(script)
-            async with on_stage(environment.client, model, [lead, captain]) as stage:
+            async with on_stage(environment.client, model, [lead, captain, admiral]) as stage:
                 run = await scenario(stage)
                 await run.result()
                 (history,) = await stage.chain(run)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from outlast_workflows.calls import agent_patterns
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from outlast import (
@@ -29,7 +30,7 @@ from outlast.contracts.agents import Price
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.start_requests import request_json
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Stage, on_stage, pending, staged_settings
+from tests.stage import Flag, Stage, on_stage, pending, staged_settings
 
 PRICE = Price(prompt_usd=Decimal(2), completion_usd=Decimal(8))
 
@@ -400,6 +401,45 @@ async def test_a_child_of_a_race_waits_for_its_own_approval(temporal: Client) ->
         await payer.approve(await pending(payer))
         await run.result()
     assert '"agents":["payer"]' in told(model)
+
+
+async def test_a_race_waits_for_its_losers_only_so_long(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loser ends after a call that changes something. Its usage counts if the run is still open then."""
+    monkeypatch.setattr(agent_patterns, "END_WAIT_S", 0.2)
+    is_writing, may_end = Flag(), Flag()
+
+    @tool(effect="write")
+    async def write() -> str:
+        """Write."""
+        is_writing.set()
+        async with asyncio.timeout(30):
+            await may_end.wait()
+        return "written"
+
+    async def win(_: Prompt) -> Any:
+        await until(is_writing.is_set)
+        return answer("a")
+
+    async def last(_: Prompt) -> Any:
+        may_end.set()
+        await until(has_ended)
+        return answer("done")
+
+    async def has_ended() -> bool:
+        history = await temporal.get_workflow_handle(run.id).fetch_history()
+        field = "child_workflow_execution_completed_event_attributes"
+        return sum(event.HasField(field) for event in history.events) == 2  # type: ignore[arg-type]
+
+    lead_steps = iter([call("race_a_b", input="go"), last])
+    model = MeteredModel({"lead": lead_steps, "a": win, "b": call("write")})
+    lead = lead_of(race(agent_of("a"), agent_of("b", [write])))
+    async with on_stage(temporal, model, [lead]) as stage:
+        run = await stage.start("lead")
+        result = await run.result()
+    assert "agent_pattern.agents_not_ended" in caplog.text
+    assert result.usage.prompt_tokens == model.served.prompt_tokens
 
 
 async def test_a_spec_has_patterns_over_registered_agents(temporal: Client) -> None:
