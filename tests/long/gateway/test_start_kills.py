@@ -10,7 +10,6 @@ import random
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -22,16 +21,26 @@ from temporalio.client import Client as TemporalClient
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
 from tests.long.chaos.processes import Supervised, worker
+from tests.long.gateway.protocol_callers import (
+    RETRY_S,
+    A2aCaller,
+    AguiCaller,
+    AiSdkCaller,
+    Caller,
+    McpCaller,
+)
 from tests.long.gateway.test_text_kills import gateway, is_up
 from tests.long.site import ANSWER, calling
 
-STARTS = int(os.environ.get("RUNS", "25"))
+STARTS = int(os.environ.get("RUNS", "30"))
 SEED = int(os.environ.get("SEED", "1"))
 
 AT_ONCE = 20
-RETRY_S = 0.3
+
+Started = tuple[type[Caller], str, str]
+"""A client, the kind of its call, and the id of its run."""
+
 AGENTS = "tests.long.gateway.chat_agents,tests.workers.gateway.desk_agents"
-KINDS = ("task", "response", "say", "decide", "cancel")
 
 
 def refund_or_answer(request: Request) -> Step:
@@ -40,24 +49,8 @@ def refund_or_answer(request: Request) -> Step:
     return Step(calling("refund", order_id="7") if asks else ANSWER)
 
 
-class Caller:
-    """A client that repeats each call until it has an answer."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        self._http = http
-        self.lost = 0
-
-    async def call(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        while True:  # bounded by the timeout of the test
-            try:
-                response = await self._http.request(method, path, **options)
-            except httpx2.TransportError:
-                self.lost += 1
-                await asyncio.sleep(RETRY_S)
-                continue
-            if response.status_code < 500:
-                return response
-            await asyncio.sleep(RETRY_S)
+class PlainCaller(Caller):
+    """The gateway's own interface, and the Responses API."""
 
     async def task(self, key: str, agent: str = "greeter", mode: str = "task") -> str:
         body = {"agent": agent, "key": key, "mode": mode}
@@ -97,6 +90,35 @@ class Caller:
         return run_id
 
 
+CALLERS: dict[type[Caller], tuple[str, ...]] = {
+    PlainCaller: ("task", "response", "say", "decide", "cancel"),
+    AguiCaller: ("message", "decision"),
+    AiSdkCaller: ("message", "decision"),
+    A2aCaller: ("message", "stream_message", "decision"),
+    McpCaller: ("call_agent", "decision", "cancel_task"),
+}
+"""The kinds of calls of each client."""
+
+ONLY = os.environ.get("CALLER", "")
+"""The name of a client, to start only its runs."""
+
+KINDS = [
+    (caller, kind) for caller, kinds in CALLERS.items() for kind in kinds if ONLY in caller.__name__
+]
+DECISIONS = frozenset({"decide", "decision"})
+TASKS = frozenset(
+    {
+        (PlainCaller, "task"),
+        (PlainCaller, "decide"),
+        (McpCaller, "call_agent"),
+        (McpCaller, "decision"),
+    }
+)
+"""Kinds whose runs end with their answer. Other runs are conversations."""
+
+CANCELS = frozenset({"cancel", "cancel_task"})
+
+
 async def kill_until(done: asyncio.Event, door: Supervised, url: str, chance: random.Random) -> int:
     kills = 0
     while not done.is_set():
@@ -125,12 +147,14 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
         )
         async with door, served, httpx2.AsyncClient(base_url=url, timeout=30) as http:
             await is_up(url)
-            caller, turn = Caller(http), asyncio.Semaphore(AT_ONCE)
+            callers = {kind: kind(http) for kind in CALLERS}
+            turn = asyncio.Semaphore(AT_ONCE)
 
-            async def one(number: int) -> tuple[str, str]:
-                kind = KINDS[number % len(KINDS)]
+            async def one(number: int) -> Started:
+                caller, name = KINDS[number % len(KINDS)]
                 async with turn:
-                    return kind, await getattr(caller, kind)(f"{kind}-{number}")
+                    key = f"{caller.__name__}-{name}-{number}"
+                    return caller, name, await getattr(callers[caller], name)(key)
 
             killing = asyncio.create_task(kill_until(done, door, url, chance))
             started = await asyncio.gather(*map(one, range(STARTS)))
@@ -140,32 +164,38 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
             client = await Client.connect(target_host=temporal.address)
             await _check_results(client, started)
             executions = await _executions(client.temporal)
-            expected = {f"default/{'desk' if kind == 'decide' else 'greeter'}/" for kind in KINDS}
-            assert {run_id.rpartition("/")[0] + "/" for run_id in executions} == expected
-            assert executions == Counter(run_id for _, run_id in started)
+            assert executions == Counter(run_id for _, _, run_id in started)
             assert set(executions.values()) == {1}
             assert len(executions) == STARTS
-            calls = Counter(kind for kind, _ in started)
-            prompts = sum(calls[kind] for kind in ("task", "response", "say")) + 2 * calls["decide"]
-            assert model.answered == prompts
-            print(f"\n{STARTS} runs, {kills} kills, {caller.lost} calls without an answer")
+            assert model.answered == sum(map(_prompts, started))
+            lost = {kind.__name__: caller.lost for kind, caller in callers.items()}
+            print(f"\n{STARTS} runs, {kills} kills, calls without an answer: {lost}")
 
 
-async def _check_results(client: Client, started: list[tuple[str, str]]) -> None:
-    for kind, run_id in started:
+def _prompts(started: Started) -> int:
+    """Return how often a run calls the model."""
+    _, name, _ = started
+    return {"cancel": 0, "cancel_task": 1, "decide": 2, "decision": 2}.get(name, 1)
+
+
+async def _check_results(client: Client, started: list[Started]) -> None:
+    for caller, name, run_id in started:
         run = client.get(run_id)
-        if kind in ("response", "say"):
+        place = (caller.__name__, name, run_id)
+        is_task = (caller, name) in TASKS
+        if not is_task and name not in CANCELS:
             await run.reply()
             roles = [entry.role for entry in await run.transcript()]
-            assert roles == ["user", "assistant"], (kind, run_id)
+            call = ["assistant", "tool"] if name in DECISIONS else []
+            assert roles == ["user", *call, "assistant"], place
             await run.cancel()
         result = await run.result()
-        if kind == "decide":
-            assert [each.outcome for each in result.decisions] == ["approved"]
-        if kind in ("task", "decide"):
-            assert (result.status, result.output_json) == ("completed", "done")
+        if name in DECISIONS:
+            assert [each.outcome for each in result.decisions] == ["approved"], place
+        if is_task:
+            assert (result.status, result.output_json) == ("completed", "done"), place
         else:
-            assert result.stop_reason == "cancelled"
+            assert result.stop_reason == "cancelled", place
 
 
 async def _executions(temporal: TemporalClient) -> Counter[str]:

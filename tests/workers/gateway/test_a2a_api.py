@@ -144,13 +144,18 @@ async def test_an_answer_is_streamed_into_one_artifact(temporal: TemporalClient)
 
 
 async def test_an_approval_is_decided_with_data(temporal: TemporalClient) -> None:
-    model = ScriptedModel([call("refund", order_id="7"), answer("Done.")])
+    refund = call("refund", order_id="7")
+    model = ScriptedModel([refund, refund, answer("Done.")])
     async with (
         doors(temporal, model, [desk]) as gateway,
         client_of(gateway, "desk", streaming=False) as client,
         client_of(gateway, "desk", "bob", streaming=False) as bob,
     ):
-        task = await last(client, message("Refund 7", context_id="a2a-pay"))
+        asked = message("Refund 7", context_id="a2a-pay")
+        task = await last(client, asked)
+        assert (await last(client, asked)).id == task.id  # sent again
+        alone = message("Refund 7")
+        assert (await last(client, alone)).id == (await last(client, alone)).id
         assert task.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
         request = data_of(task)
         assert (request["tool"], request["arguments"]) == ("refund", {"order_id": "7"})
@@ -166,6 +171,9 @@ async def test_an_approval_is_decided_with_data(temporal: TemporalClient) -> Non
             await last(bob, message(data=decision, task_id=task.id))
         done = await last(client, message(data=decision, task_id=task.id))
         assert (done.id, text_of(done)) == (task.id, "Done.")
+        again = await last(client, message(data=decision, task_id=task.id))
+        assert text_of(again) == "Done."
+        assert len(model.prompts) == 3
         assert done.status.state == TaskState.TASK_STATE_COMPLETED
 
 

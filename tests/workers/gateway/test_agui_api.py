@@ -109,9 +109,15 @@ async def test_an_approval_is_an_interrupt_with_edited_arguments(temporal: Tempo
         assert "refunded 8" in str(events[-2].messages)
         async with gateway.client() as client:
             body = {"threadId": "pay", "runId": "r", "messages": [], "resume": [entry]}
-            stale = await client.post("/agui/desk", json=body)
-        assert stale.status_code == 400
-        assert "not an open interrupt" in stale.json()["error"]["message"]
+            again = await client.post("/agui/desk", json=body)
+            denied = {**entry, "payload": {"approved": False}}
+            stale = await client.post("/agui/desk", json={**body, "resume": [denied]})
+            unknown = {**entry, "interruptId": "9.9"}
+            other = await client.post("/agui/desk", json={**body, "resume": [unknown]})
+        assert "refunded 8" in again.text  # sent again: nothing happens twice
+        assert stale.status_code == other.status_code == 400
+        assert "already approved by 'ann'" in stale.json()["error"]["message"]
+        assert "9.9" in other.json()["error"]["message"]
 
 
 async def test_a_question_is_an_interrupt_with_its_schema(temporal: TemporalClient) -> None:

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitResult, Request, RequestParams, Result
 from outlast_workers.gateway import mcp_api
-from outlast_workers.gateway.mcp_api import TASKS, TaskParams, TaskUpdateParams
+from outlast_workers.gateway.mcp_api import KEY, TASKS, TaskParams, TaskUpdateParams
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import Client as TemporalClient
 
@@ -83,6 +83,26 @@ async def started(client: McpClient) -> str:
     """Call the desk, and return the id of the task."""
     created: Any = await client.session.call_tool("desk", {"input": "Refund 7"}, allow_claimed=True)
     return str(created.task_id)
+
+
+async def test_a_repeated_call_with_a_key_returns_the_same_run(temporal: TemporalClient) -> None:
+    model = ScriptedModel([call("refund", order_id="7")])
+    async with (
+        doors(temporal, model, [desk]) as gateway,
+        client_of(gateway, tasks=True) as client,
+    ):
+
+        async def begun(text: str, key: Any) -> Any:
+            meta: Any = {KEY: key}
+            arguments = {"input": text}
+            return await client.session.call_tool("desk", arguments, meta=meta, allow_claimed=True)
+
+        tasks = [(await begun("Refund 7", "order-7")).task_id for _ in range(2)]
+        assert tasks == ["acme/desk/order-7"] * 2
+        assert "used for another request" in text_of(await begun("Refund 8", "order-7"))
+        assert "key: '/'" in text_of(await begun("Refund 8", "/"))
+        assert "must be text" in text_of(await begun("Refund 8", 7))
+        await send(client, "tasks/cancel", TaskParams(taskId=tasks[0]))
 
 
 @asynccontextmanager

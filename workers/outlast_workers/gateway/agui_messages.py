@@ -198,21 +198,25 @@ _APPROVAL: dict[str, Any] = {
 
 
 def decision_of(entry: ResumeEntry, pending: Sequence[PendingRequest]) -> HumanDecision:
-    """Return the decision in an entry of `resume`. Raises `BadRequest` if it is stale or wrong."""
-    request = next((each for each in pending if each.request_id == entry.interrupt_id), None)
-    if request is None:
-        raise BadRequest(f"resume: {entry.interrupt_id[:40]!r} is not an open interrupt")
+    """Return the decision in an entry of `resume`. Raises `BadRequest` if it is wrong.
+
+    An interrupt that is not open any more is also a decision: the run accepts a repeated one, and rejects
+    a stale one.
+    """
+    identifier, payload = entry.interrupt_id, entry.payload
+    request = next((each for each in pending if each.request_id == identifier), None)
+    is_approval = isinstance(payload, dict) and isinstance(payload.get("approved"), bool)
+    is_question = not is_approval if request is None else request.kind == "question"
     metadata = entry.metadata or {}
-    fields: dict[str, Any] = {"request_id": request.request_id}
+    fields: dict[str, Any] = {"request_id": identifier}
     fields |= {name: metadata[name] for name in ("arguments_hash", "signature") if name in metadata}
-    payload = entry.payload
     if entry.status == "cancelled":
         return validated(HumanDecision, {**fields, "decision": "deny"})
-    if request.kind == "question":
+    if is_question:
         return validated(HumanDecision, {**fields, "decision": "answer", "answer": payload})
-    if not isinstance(payload, dict) or not isinstance(payload.get("approved"), bool):
+    if not isinstance(payload, dict) or not is_approval:
         raise BadRequest(
-            f"resume: the payload of {request.request_id!r} needs approved: true or false"
+            f"resume: the payload of {identifier[:40]!r} needs approved: true or false"
         )
     fields["comment"] = str(payload.get("comment") or "")
     edited = payload.get("editedArgs")

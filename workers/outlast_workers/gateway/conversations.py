@@ -67,6 +67,14 @@ def last_message_position(entries: Sequence[Message]) -> int:
     return max((at for at, entry in enumerate(entries, 1) if entry.role == "user"), default=0)
 
 
+def is_open_message(entries: Sequence[Message], text: str) -> bool:
+    """Return whether the last message of a person is this one, and has no answer yet."""
+    position = last_message_position(entries)
+    events = [event for entry in entries[position - 1 :] for event in EventReader().read(entry)]
+    is_last = bool(position and events) and events[0].data.get("text") == text
+    return is_last and not any(event.type == "answer" for event in events)
+
+
 def turn_start(entries: Sequence[Message]) -> int:
     """Return the entry after which an answer begins: the last message, or the end if it is answered."""
     if entries and any(event.type == "answer" for event in EventReader().read(entries[-1])):

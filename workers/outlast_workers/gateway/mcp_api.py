@@ -53,6 +53,9 @@ TASKS = "io.modelcontextprotocol/tasks"
 
 STATUS_TOOL = "run_status"
 
+KEY = "outlast/key"
+"""The entry of `_meta` with the key of a client. A repeated call with an equal key returns the same run."""
+
 WAIT_S = 20.0
 """Seconds that one call waits for a run. Clients give up after 60 s."""
 
@@ -132,7 +135,7 @@ class McpApi:
             raise BadRequest(f"{unknown[0][:40]!r} is not a parameter; the only one is 'input'")
         if not isinstance(arguments.get("input"), str):
             raise BadRequest("input: is required, and must be text")
-        return await runs.start(params.name, arguments["input"])
+        return await runs.start(params.name, arguments["input"], key=_key(params))
 
     async def _go_on(self, runs: TenantRuns, params: CallToolRequestParams) -> Any:
         state = _read_state(params.request_state or "")
@@ -263,6 +266,14 @@ def _takes_tasks(ctx: Any) -> bool:
         return False
     capabilities = ctx.session.client_capabilities
     return TASKS in ((capabilities.extensions if capabilities else None) or {})
+
+
+def _key(params: CallToolRequestParams) -> str | None:
+    """Return the key with which a client can repeat a call, or None: the protocol itself has none."""
+    key = (params.meta or {}).get(KEY)
+    if key is not None and not isinstance(key, str):
+        raise BadRequest(f"_meta: {KEY}: must be text")
+    return key
 
 
 def _read_state(state: str) -> dict[str, Any]:

@@ -68,18 +68,19 @@ class A2aMessage(Params):
             raise invalid_params("message.parts: have no text")
         return found
 
-    def decisions(self, pending: list[PendingRequest]) -> list[HumanDecision]:
-        """Return the decisions in the parts. A text alone answers the question that a run waits for.
+    def decisions(self) -> list[HumanDecision]:
+        """Return the decisions in the parts with data."""
+        data = [part.data for part in self.parts if isinstance(part.data, dict)]
+        return [validated(HumanDecision, each) for each in data if "request_id" in each]
+
+    def answer(self, pending: list[PendingRequest]) -> HumanDecision:
+        """Return the answer to the question that a run waits for, from a text.
 
         Raises `A2aError` if a text meets approvals: only data decides them, because a model could
         write a text.
         """
-        data = [part.data for part in self.parts if isinstance(part.data, dict)]
-        found = [validated(HumanDecision, each) for each in data if "request_id" in each]
-        if found:
-            return found
         if len(pending) == 1 and pending[0].kind == "question":
-            return [_answer(pending[0], "\n".join(part.text or "" for part in self.parts))]
+            return _answer(pending[0], "\n".join(part.text or "" for part in self.parts))
         identifiers = ", ".join(repr(each.request_id) for each in pending)
         raise invalid_params(
             f"message.parts: the task waits for {identifiers}: send a part with data such as"

@@ -17,6 +17,7 @@ from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, begun_task, r
 from outlast_workers.gateway.conversations import (
     answer_events,
     conversation_key,
+    is_open_message,
     last_message_position,
     message_update_id,
     send_message,
@@ -151,11 +152,14 @@ class Session:
             is_running = await self._is_running(run)
         except RunNotFound:
             is_running = False
-        before = len(await transcript_of(run)) if is_running else 0
+        before = await transcript_of(run) if is_running else []
         run = await self._say(run.id, message.message_id, text)
-        if is_running and await waits_for_message(run):
-            before = max(0, last_message_position(await transcript_of(run)) - 1)  # sent again
-        return run, TaskId(run.id, before)
+        if not message.context_id:
+            return run, TaskId(run.id)  # the context has the name of its first message
+        begin = len(before)
+        if is_running and (is_open_message(before, text) or await waits_for_message(run)):
+            begin = max(0, last_message_position(await transcript_of(run)) - 1)  # sent again
+        return run, TaskId(run.id, begin)
 
     async def _continue(self, body: SendParams) -> tuple[Run, TaskId]:
         """Send a message or decisions to a task."""
@@ -164,11 +168,14 @@ class Session:
         if message.context_id and message.context_id != task.context:
             raise invalid_params("message.contextId: is not the context of the task")
         now = await self._read(run, task)
-        if now["status"]["state"] in ENDED:
+        decisions = message.decisions()
+        if now["status"]["state"] in ENDED and not decisions:
             raise unsupported(f"message.taskId: the task has ended: {now['status']['state']}")
-        if now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
-            for decision in message.decisions(await run.pending_requests()):
+        if decisions:  # also if the task goes on already: a repeated decision changes nothing
+            for decision in decisions:
                 await self._runs.decide(run, decision)
+        elif now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
+            await self._runs.decide(run, message.answer(await run.pending_requests()))
         else:
             await self._say(run.id, message.message_id, await self._text(message))
         return run, task
