@@ -1,5 +1,6 @@
 """Names that clients, workflows and workers share."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -34,6 +35,11 @@ INPUT = "{input}"
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
+
+
+def mcp_tool_name(server: str, tool: str) -> str:
+    """Return the name of a tool of an MCP server. The names of models have no dots and slashes."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}_{tool}")
 
 
 def run_id_problem(run_id: object) -> str | None:

@@ -12,6 +12,7 @@ from outlast.contracts.human import (
     Escalation,
 )
 from outlast.contracts.limits import Limits
+from outlast.contracts.names import mcp_tool_name
 from outlast.contracts.requests import AgentSpec
 from outlast.pipelines.fields import NAME, NAME_RULE, Fields, quoted
 from outlast.pipelines.http_tasks import read_http, read_openapi
@@ -34,8 +35,7 @@ DEFAULT_EXPIRY_S = 86_400.0
 _NOT_SUPPORTED = {
     "grpc": "gRPC calls are not supported",
     "asyncapi": "AsyncAPI calls are not supported",
-    "a2a": "A2A calls are not supported yet",
-    "mcp": "MCP calls are not supported yet here; give the server to an agent",
+    "a2a": "A2A calls are not supported: outlast is not a client of A2A; use 'http' or a tool",
 }
 
 
@@ -136,14 +136,39 @@ def read_agent_run(run: Fields, variables: Variables) -> AgentCall | None:
 
 def _read_tool(fields: Fields, task: TaskContext) -> ToolCall:
     tool = fields.matching("tool", NAME, NAME_RULE)
+    return ToolCall(tool, _arguments(fields, task))
+
+
+def _arguments(fields: Fields, task: TaskContext) -> Template:
     value = fields.value.get("arguments", {})
     if not isinstance(value, dict) and not (isinstance(value, str) and "${" in value):
         fields.problems.add(
             fields.at("arguments"), f"{quoted(value)} is not an object of arguments"
         )
     if "arguments" not in fields:
-        return ToolCall(tool, Template({}, {}))
-    return ToolCall(tool, fields.template("arguments", task.variables))
+        return Template({}, {})
+    return fields.template("arguments", task.variables)
+
+
+def _read_mcp(fields: Fields, task: TaskContext) -> ToolCall:
+    """Return the call of a tool of an MCP server, which an agent or the catalog of the workers defines."""
+    fields.choice("method", ("tools/call",))
+    fields.reject("transport", "is not supported: name a server of the workers with 'server'")
+    fields.reject("timeout", "is not supported; give the task a 'timeout'")
+    server = fields.matching("server", NAME, NAME_RULE)
+    parameters = fields.inner("parameters", "the parameters of 'tools/call'")
+    if parameters is None:
+        fields.raw("parameters", required=True)
+        return ToolCall(server, Template({}, {}))
+    tool = parameters.text("name", required=True)
+    arguments = _arguments(parameters, task)
+    parameters.close()
+    name = mcp_tool_name(server, tool)
+    if server and tool and not NAME.fullmatch(name):
+        parameters.problems.add(
+            parameters.at("name"), f"{quoted(tool)} makes the name {quoted(name)}; {NAME_RULE}"
+        )
+    return ToolCall(name, arguments)
 
 
 def _read_ask(fields: Fields, task: TaskContext) -> AskCall:
@@ -208,6 +233,7 @@ _READERS: dict[str, Callable[[Fields, TaskContext], Call]] = {
     "agent": _read_agent,
     "tool": _read_tool,
     "ask": _read_ask,
+    "mcp": _read_mcp,
     "http": read_http,
     "openapi": read_openapi,
 }

@@ -289,7 +289,11 @@ class _DocumentCheck:
         given = fields.at("with") if "call" in fields else below(fields.at("run"), "workflow")
         match body:
             case ToolCall():
-                self._tools.setdefault(body.tool, below(given, "tool"))
+                is_mcp = fields.value.get("call") == "mcp"
+                field = (
+                    below(below(given, "parameters"), "name") if is_mcp else below(given, "tool")
+                )
+                self._tools.setdefault(body.tool, field)
             case AgentCall(is_registered=True):
                 field = "agent" if "call" in fields else "name"
                 self._agents.setdefault(body.name, below(given, field))

@@ -15,7 +15,7 @@ from outlast.agents.tool_options import DEFAULT_AUDIENCE, RESERVED
 from outlast.agents.tools import Tool
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.human import Approval
-from outlast.contracts.names import NAME_PATTERN
+from outlast.contracts.names import NAME_PATTERN, mcp_tool_name
 from outlast.errors import ConnectionLost, NotReady, ToolError
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.media.media import File, Image, Media, uploaded
@@ -131,8 +131,7 @@ def _tool(connection: McpConnection, listed: ServerTool) -> McpTool:
 
 
 def _name(server: McpServer, tool: str) -> str:
-    """Return the name for models, whose names have no dots and slashes."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server.name}_{tool}")
+    name = mcp_tool_name(server.name, tool)
     if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED:
         raise NotReady(
             f"MCP server {server.name!r}: {cut(name, 100)!r} cannot be the name of a tool: it has more"

@@ -29,6 +29,7 @@ from tests.stage import (
     pending,
     staged_settings,
 )
+from tests.workflows.pipelines.staging import document, failure_of, output_of
 
 PROGRAM = Path(__file__).with_name("notes_server.py")
 
@@ -130,6 +131,24 @@ async def test_a_run_calls_tools_of_a_server(
         specs = {spec.name: spec for spec in model.prompts[0].tools}
         assert specs["notes_add_note"].description == "Add a note."
         assert specs["notes_add_note"].parameters["required"] == ["text"]
+
+
+async def test_a_pipeline_calls_tools_of_a_server(
+    temporal: TemporalClient, notes: NotesServer
+) -> None:
+    def mcp(tool: str, **arguments: Any) -> dict[str, Any]:
+        parameters = {"name": tool, "arguments": arguments}
+        given = {"server": "notes", "method": "tools/call", "parameters": parameters}
+        return {"call": "mcp", "with": given}
+
+    server = McpServer("notes", url=notes.url, effects={"read_notes": "read"})
+    pipeline = document({"add": mcp("add_note", text="${ .text }")}, {"read": mcp("read_notes")})
+    async with stage_of(temporal, ScriptedModel([]), server) as stage:
+        assert await output_of(stage, pipeline, {"text": "one"}) == {"notes": ["one"]}
+        assert await stage.activities() == ["notes_add_note", "notes_read_notes"]
+        failure = await failure_of(stage, document({"add": mcp("add_notes")}))
+        place = "/do/0/add/with/parameters/name: 'notes_add_notes' is not registered"
+        assert failure.message.startswith(place)
 
 
 async def test_a_tool_of_a_server_writes_unless_somebody_says_otherwise(

@@ -18,6 +18,7 @@ SET = {"set": {"x": 1}}
 ASK = {"question": "Go?"}
 
 ENDPOINT = "/do/0/t0/with/endpoint"
+MCP_METHOD = "/do/0/t0/with/method"
 POLICY = f"{ENDPOINT}/authentication"
 
 
@@ -154,6 +155,13 @@ BAD: list[tuple[Any, str, str]] = [
             ({"oauth2": {}}, f"{POLICY}/oauth2", "'basic' and 'bearer' are"),
             ({}, POLICY, "needs 'basic' or 'bearer'"),
         )
+    ),
+    (pipeline({"call": "a2a", "with": {}}), "/do/0/t0/call", "not a client of A2A"),
+    (pipeline({"call": "mcp", "with": {"method": "tools/list"}}), MCP_METHOD, "unknown value"),
+    (
+        pipeline({"call": "mcp", "with": {"transport": {"stdio": {"command": "sh"}}}}),
+        "/do/0/t0/with/transport",
+        "name a server of the workers",
     ),
     (pipeline({"call": "openapi", "with": {}}), "/do/0/t0/with/document", "is required"),
     (

@@ -59,10 +59,10 @@ async def growth_of(stage: Stage) -> int:
 
 
 async def test_large_data_passes_through_steps_by_reference(
-    temporal: Client, tmp_path: Path, cached: int
+    temporal: Client, tmp_path: Path
 ) -> None:
     client = with_store(temporal, tmp_path)
-    async with on_stage(client, ScriptedModel([]), tools=[report, revised], cached=cached) as stage:
+    async with on_stage(client, ScriptedModel([]), tools=[report, revised], cached=0) as stage:
         run = await start(stage, PIPELINE)
         assert (await result_of(stage, run))["output"] == TEXT
         assert await growth_of(stage) < MAX_GROWTH
