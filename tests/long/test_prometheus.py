@@ -91,7 +91,7 @@ def parts_of(query: str) -> list[str]:
     Without the label of a build: the processes of this test have none.
     """
     query = re.sub(r"^absent\((.*)\)$", r"\1", query.replace(f', build_id="{BUILD}"', ""))
-    return [re.sub(r" (>|==) [\d.]+$", "", part) for part in query.split(" and ")]
+    return [re.sub(r" (>|==) [\d.]+$", "", part) for part in re.split(" and | unless ", query)]
 
 
 def queries() -> list[str]:

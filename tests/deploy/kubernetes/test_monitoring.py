@@ -18,7 +18,7 @@ from tests.deploy.tools import ROOT
 RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
-ALERT_WORDS = {"absent", "up", "job", "namespace", "and", "pod"}
+ALERT_WORDS = {"absent", "up", "job", "namespace", "and", "pod", "unless", "increase"}
 """Words of the alerts' queries that name no metric of ours."""
 
 ALERT_METRICS = {
@@ -77,6 +77,13 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             f'{PROMPTS}{{gen_ai_request_model="m", error_type="ModelThrottled"}}': "0+1x40",
             f'{PROMPTS}{{gen_ai_request_model="m", error_type=""}}': "0+9x40",
+        },
+    ),
+    "OutlastRequestsWait": (
+        {'outlast_waiting_runs{audience="*"}': STEADY.format(2)},
+        {
+            'outlast_waiting_runs{audience="*"}': STEADY.format(2),
+            'outlast_request_wait_seconds_count{outcome="approved"}': "0+1x40",
         },
     ),
     "OutlastModelMemoryFull": (
