@@ -4,12 +4,27 @@
 `make check` checks it. It never runs.
 """
 
+from datetime import timedelta
 from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel, JsonValue
 from temporalio import workflow
 
-from outlast import Agent, AgentResult, Client, Limits, Run, ToolContext, run_agent, tool
+from outlast import (
+    Agent,
+    AgentResult,
+    Client,
+    Limits,
+    Run,
+    ToolContext,
+    handoff,
+    hedge,
+    map_over,
+    quorum,
+    race,
+    run_agent,
+    tool,
+)
 
 
 class Refund(BaseModel):
@@ -48,6 +63,17 @@ desk = Agent(
 )
 listing = Agent(name="listing", instructions="List.", output=list[Refund])
 choice = Agent(name="choice", instructions="Choose.", output=Literal["yes", "no"])
+lead = Agent(
+    name="lead",
+    instructions="Lead.",
+    tools=[
+        race(text_agent, text_agent),
+        quorum(choice, choice, choice, votes=2),
+        hedge(listing, listing, delay=timedelta(seconds=5)),
+        map_over(desk, concurrency=4),
+        handoff(text_agent),
+    ],
+)
 schema = Agent(name="schema", instructions="Answer.", output={"type": "object"})
 
 assert_type(text_agent, Agent[None, str])

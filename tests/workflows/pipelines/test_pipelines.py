@@ -176,6 +176,16 @@ async def test_a_pipeline_waits_for_events_and_timers(temporal: Client, cached: 
     assert error["instance"] == "/do/2/late"
 
 
+async def test_the_usage_of_a_failed_agent_counts(temporal: Client) -> None:
+    task = {"call": "agent", "with": {"agent": "writer", "input": "go"}}
+    caught = {"try": [{"run": task}], "catch": {"as": "error", "do": [{"note": {"set": {"a": 1}}}]}}
+    model = ScriptedModel(["nonsense"], repeat_last=True)
+    async with on_stage(temporal, model, [writer]) as stage:
+        result = await result_of(stage, await start(stage, document({"attempt": caught})))
+    assert result["output"] == {"a": 1}
+    assert result["usage"]["completion_tokens"] == 2 * len(model.prompts)
+
+
 async def test_a_cancelled_pipeline_ends_its_agents(temporal: Client) -> None:
     agent = Agent(name="asker", instructions="Ask.", tools=[pay], output=str)
     pipeline = document({"run": {"call": "agent", "with": {"agent": "asker", "input": "go"}}})

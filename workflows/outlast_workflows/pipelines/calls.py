@@ -32,7 +32,7 @@ from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.gate import Gate
 from outlast_workflows.pipelines.state import PipelineState
 from outlast_workflows.pipelines.task_errors import TaskError
-from outlast_workflows.step_failures import cause_of
+from outlast_workflows.step_failures import cause_of, usage_of
 
 
 class Calls:
@@ -93,6 +93,9 @@ class Calls:
         except (FailureError, ValueError) as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
+            used = usage_of(error)
+            if usage_problem(used) is None:
+                self._state.run.spending.usage += used
             raise TaskError(f"agent {body.name} failed", detail=cause_of(error)) from None
         problem = usage_problem(result.usage)
         if problem is not None:
