@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pydantic import JsonValue
 
 from outlast.pipelines.asl.paths import NotPortable, at, field, path, reference, text_literal
+from outlast.pipelines.fields import quoted
 
 MAX_RULE_DEPTH = 10
 """Rules in `And`, `Or` and `Not`."""
@@ -23,7 +24,7 @@ _NOT_RULES = ("Next", "Comment", "Variable")
 def condition(rule: JsonValue, depth: int = 0) -> str:
     """Return the condition of one rule. Raises `NotPortable`."""
     if not isinstance(rule, dict):
-        raise NotPortable(f"{rule!r} is not a rule")
+        raise NotPortable(f"{quoted(rule)} is not a rule")
     if depth > MAX_RULE_DEPTH:
         raise NotPortable(f"rules are nested deeper than {MAX_RULE_DEPTH} levels")
     if "Condition" in rule:
@@ -48,7 +49,7 @@ def _rule(name: str, wanted: JsonValue, variable: JsonValue, depth: int) -> str:
     found = path(variable)
     if name in _TESTS:
         if not isinstance(wanted, bool):
-            raise NotPortable(f"{wanted!r} is not true or false")
+            raise NotPortable(f"{quoted(wanted)} is not true or false")
         test = _TESTS[name](variable, found)
         return test if wanted else f"({test} | not)"
     if name == "StringMatches":
@@ -58,7 +59,7 @@ def _rule(name: str, wanted: JsonValue, variable: JsonValue, depth: int) -> str:
 
 def _all_of(name: str, rules: JsonValue, depth: int) -> str:
     if not isinstance(rules, list) or not rules:
-        raise NotPortable(f"{rules!r} is not an array of rules")
+        raise NotPortable(f"{quoted(rules)} is not an array of rules")
     parts = [_inside(rule, depth, name, place) for place, rule in enumerate(rules)]
     return f"({f' {name.lower()} '.join(parts)})"
 
@@ -86,7 +87,7 @@ def _comparison(name: str, found: str, wanted: JsonValue) -> str:
 def _literal(kind: str, wanted: JsonValue) -> str:
     types: tuple[type, ...] = {"String": (str,), "Numeric": (int, float), "Boolean": (bool,)}[kind]
     if not isinstance(wanted, types) or (isinstance(wanted, bool) and kind != "Boolean"):
-        raise NotPortable(f"{wanted!r} is not a value for {kind} rules")
+        raise NotPortable(f"{quoted(wanted)} is not a value for {kind} rules")
     if isinstance(wanted, bool):
         return "true" if wanted else "false"
     return text_literal(wanted) if isinstance(wanted, str) else str(wanted)
@@ -94,7 +95,7 @@ def _literal(kind: str, wanted: JsonValue) -> str:
 
 def _matches(found: str, wanted: JsonValue) -> str:
     if not isinstance(wanted, str):
-        raise NotPortable(f"{wanted!r} is not a text")
+        raise NotPortable(f"{quoted(wanted)} is not a text")
     pieces = wanted.split("*")
     if "\\" in wanted or len([piece for piece in pieces if piece]) > 1:
         raise NotPortable("only patterns with * at the start, at the end or at both can be moved")

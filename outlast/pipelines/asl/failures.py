@@ -14,6 +14,7 @@ from outlast.pipelines.asl.paths import NotPortable, at, reference, text_literal
 from outlast.pipelines.asl.report import Part
 from outlast.pipelines.catches import MAX_RETRIES
 from outlast.pipelines.errors import EXPRESSION, TIMEOUT
+from outlast.pipelines.fields import quoted
 
 PREFIX = "urn:asl:"
 """Begins the type of an error that a `Fail` state raises, before its name."""
@@ -125,11 +126,11 @@ def with_catchers(name: str, task: dict[str, Any], catchers: Sequence[Catcher]) 
 def _items(part: Part, name: str) -> list[Part]:
     value = part.get(name, [])
     if not isinstance(value, list):
-        raise NotPortable(f"{value!r} is not an array", name)
+        raise NotPortable(f"{quoted(value)} is not an array", name)
     found = []
     for place, each in enumerate(value):
         if not isinstance(each, dict):
-            raise NotPortable(f"{each!r} is not an object", name, place)
+            raise NotPortable(f"{quoted(each)} is not an object", name, place)
         found.append(Part(each, part.at(name, place), part.report))
     return found
 
@@ -137,7 +138,7 @@ def _items(part: Part, name: str) -> list[Part]:
 def _names(part: Part) -> list[str]:
     names = part.get("ErrorEquals")
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
-        raise NotPortable(f"{names!r} is not an array of names of errors", "ErrorEquals")
+        raise NotPortable(f"{quoted(names)} is not an array of names of errors", "ErrorEquals")
     return [str(each) for each in names]
 
 

@@ -16,6 +16,7 @@ from outlast.pipelines.asl.report import Part, Report
 from outlast.pipelines.asl.resources import PLACEHOLDER, Resources
 from outlast.pipelines.asl.states import MOVES, Task, no_choice
 from outlast.pipelines.bounds import MAX_TASK_NAME
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.places import Problem, below
 from outlast.pipelines.task_context import FLOW
 from outlast.text.hints import hint
@@ -88,13 +89,11 @@ def _check(machine: JsonValue, place: str, problems: list[Problem]) -> None:
     """Add what makes JSON no state machine, also in the state machines inside of states."""
     if not isinstance(machine, dict):
         problems.append(
-            Problem(place, f"{str(machine)[:40]!r} is not an object with StartAt and States")
+            Problem(place, f"{quoted(machine)} is not an object with StartAt and States")
         )
         return
     if machine.get("QueryLanguage", "JSONPath") != "JSONPath":
-        reason = (
-            f"{machine['QueryLanguage']!r} cannot be moved; only state machines in JSONPath can"
-        )
+        reason = f"{quoted(machine['QueryLanguage'])} cannot be moved; only state machines in JSONPath can"
         problems.append(Problem(below(place, "QueryLanguage"), reason))
         return
     states = machine.get("States")
@@ -106,7 +105,7 @@ def _check(machine: JsonValue, place: str, problems: list[Problem]) -> None:
         problems.append(
             Problem(below(place, "StartAt"), "is required: the name of the first state")
         )
-    elif start not in states:
+    elif not _is_in(start, states):
         _unknown(below(place, "StartAt"), start, states, problems)
     for name, state in states.items():
         _check_state(state, below(below(place, "States"), name), states, problems)
@@ -121,17 +120,19 @@ def _check_state(
     kind = state.get("Type")
     if not isinstance(kind, str) or kind not in MOVES:
         reason = (
-            "is required" if kind is None else f"unknown type {kind!r}; {hint(str(kind), MOVES)}"
+            "is required"
+            if kind is None
+            else f"unknown type {quoted(kind)}; {hint(str(kind), MOVES)}"
         )
         problems.append(Problem(below(place, "Type"), reason))
         return
     if state.get("QueryLanguage", "JSONPath") != "JSONPath":
-        reason = f"{state['QueryLanguage']!r} cannot be moved; only states in JSONPath can"
+        reason = f"{quoted(state['QueryLanguage'])} cannot be moved; only states in JSONPath can"
         problems.append(Problem(below(place, "QueryLanguage"), reason))
     if kind not in _HAS_NO_WAY and ("Next" in state) == (state.get("End") is True):
         problems.append(Problem(place, "needs either 'Next' or 'End': true"))
     for at, target in _targets(state):
-        if target not in states:
+        if not _is_in(target, states):
             _unknown(f"{place}{at}", target, states, problems)
     for field_name in ("ItemProcessor", "Iterator"):
         if field_name in state:
@@ -141,10 +142,16 @@ def _check_state(
         _check(branch, below(below(place, "Branches"), number), problems)
 
 
+def _is_in(target: JsonValue, states: dict[str, JsonValue]) -> bool:
+    return isinstance(target, str) and target in states
+
+
 def _unknown(
     place: str, target: JsonValue, states: dict[str, JsonValue], problems: list[Problem]
 ) -> None:
-    problems.append(Problem(place, f"there is no state {target!r}; {hint(str(target), states)}"))
+    problems.append(
+        Problem(place, f"there is no state {quoted(target)}; {hint(str(target), states)}")
+    )
 
 
 def _targets(state: dict[str, JsonValue]) -> list[tuple[str, JsonValue]]:

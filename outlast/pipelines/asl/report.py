@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from outlast.pipelines.asl.paths import NotPortable
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.places import Problem, below
 
 
@@ -54,7 +55,7 @@ class Part:
         """Return the fields of an object. Raises `NotPortable` if it is not one."""
         value = self.get(name)
         if not isinstance(value, dict):
-            raise NotPortable(f"{value!r} is not an object", name)
+            raise NotPortable(f"{quoted(value)} is not an object", name)
         return Part(value, self.at(name), self.report)
 
     def number(self, name: str, default: float | None = None) -> float | None:
@@ -63,7 +64,7 @@ class Part:
         if value is None and name not in self.value:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise NotPortable(f"{value!r} is not a number from 0 on", name)
+            raise NotPortable(f"{quoted(value)} is not a number from 0 on", name)
         return value
 
     def remark(self, name: str, reason: str) -> None:

@@ -24,6 +24,7 @@ from outlast.pipelines.asl.resources import (
     Resources,
 )
 from outlast.pipelines.bounds import MAX_CONCURRENCY
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.places import Problem
 
 UNBOUNDED_CONCURRENCY = 40
@@ -60,7 +61,7 @@ def move_task(part: Part, scope: Scope) -> Task:
     """Return a call of what the resource is mapped to, or of a placeholder."""
     resource = part.get("Resource")
     if not isinstance(resource, str):
-        raise NotPortable(f"{resource!r} is not the name of a resource", "Resource")
+        raise NotPortable(f"{quoted(resource)} is not the name of a resource", "Resource")
     parameters = part.get("Parameters")
     given = parameters if isinstance(parameters, dict) else {}
     service = next((each for each in INTEGRATIONS if each.resource.fullmatch(resource)), None)
@@ -98,7 +99,7 @@ def _arguments(part: Part, given: dict[str, JsonValue], service: Integration | N
 def _call(part: Part, called: str, found: Call | None, data: JsonValue) -> Task:
     """Return the call of an agent or a tool, or a placeholder for a resource that is not mapped."""
     if found is None:
-        reason = f"{called!r} is not in the mapping; see --map"
+        reason = f"{quoted(called)} is not in the mapping; see --map"
         part.report.holes.append(Problem(part.at("Resource"), reason))
         return {"call": f"{PLACEHOLDER} {called}", "with": {"input": data}}
     if found.argument is not None:
@@ -112,11 +113,11 @@ def move_choice(part: Part, scope: Scope) -> Task:
     del scope
     rules = part.get("Choices")
     if not isinstance(rules, list) or not rules:
-        raise NotPortable(f"{rules!r} is not an array with at least one rule", "Choices")
+        raise NotPortable(f"{quoted(rules)} is not an array with at least one rule", "Choices")
     cases = []
     for place, rule in enumerate(rules):
         if not isinstance(rule, dict):
-            raise NotPortable(f"{rule!r} is not a rule", "Choices", place)
+            raise NotPortable(f"{quoted(rule)} is not a rule", "Choices", place)
         with at("Choices", place):
             when = condition(rule)
         target = str(rule.get("Next"))
@@ -179,11 +180,11 @@ def move_parallel(part: Part, scope: Scope) -> Task:
     """Return a `fork`."""
     branches = part.get("Branches")
     if not isinstance(branches, list) or not branches:
-        raise NotPortable(f"{branches!r} is not an array of branches", "Branches")
+        raise NotPortable(f"{quoted(branches)} is not an array of branches", "Branches")
     moved: list[Task] = []
     for place, each in enumerate(branches):
         if not isinstance(each, dict):
-            raise NotPortable(f"{each!r} is not an object", "Branches", place)
+            raise NotPortable(f"{quoted(each)} is not an object", "Branches", place)
         inner = Part(each, part.at("Branches", place), part.report)
         moved.append({f"branch {place + 1}": {"do": scope.tasks(inner)}})
     task: Task = {"fork": {"branches": moved}}

@@ -1,6 +1,8 @@
 """The import of state machines: what is moved, what is named as not moved, and what is no state machine."""
 
+import copy
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from outlast.pipelines.asl.machine import NotAStateMachine
 from outlast.pipelines.asl.resources import Resources
 from outlast.pipelines.documents import InvalidDocument, check_document
 from outlast.terminal.cli import run_command
-from tests.outlast.pipelines.asl.machines import HERE, MACHINES, imported, moved
+from tests.outlast.pipelines.asl.machines import HERE, MACHINES, imported, machine, moved
 
 PASS = {"Type": "Pass", "End": True}
 TASK = {"Type": "Task", "Resource": "arn:aws:lambda:eu-west-1:1:function:plan", "End": True}
@@ -35,7 +37,7 @@ def test_there_are_twenty_machines() -> None:
 @pytest.mark.parametrize(
     ("machine", "reason"),
     [
-        ([], "/: '[]' is not an object with StartAt and States"),
+        ([], "/: [] is not an object with StartAt and States"),
         (3, "is not an object"),
         ({}, "/States: is required"),
         ({"document": {}, "do": []}, "/States: is required"),
@@ -51,7 +53,7 @@ def test_there_are_twenty_machines() -> None:
         (of({"Type": "Choice", "Choices": [{"Next": "No"}]}), "/States/S/Choices/0/Next"),
         (of({"Type": "Choice", "Choices": [], "Default": 3}), "/States/S/Default: there is no"),
         (of({"Type": "Map", "Iterator": {}, "End": True}), "/States/S/Iterator/States: is req"),
-        (of({"Type": "Parallel", "Branches": [3], "End": True}), "/States/S/Branches/0: '3' is"),
+        (of({"Type": "Parallel", "Branches": [3], "End": True}), "/States/S/Branches/0: 3 is"),
         ({"QueryLanguage": "JSONata", **of(PASS)}, "/QueryLanguage: 'JSONata' cannot be moved"),
         (of({**PASS, "QueryLanguage": "JSONata"}), "/States/S/QueryLanguage: 'JSONata'"),
     ],
@@ -171,3 +173,55 @@ def test_the_command_rejects_what_is_no_state_machine(
     assert run_command(["pipeline", "import", str(file)]) == 1
     reason = "/States: is required: an object with the states"
     assert capsys.readouterr() == ("", f"{file}: {reason}\n")
+
+
+VALUES: list[Any] = [
+    None, 3, -1, 1.5, True, "x", "$.a", "$", "$['x y'].z", "$.a[*].b", "$$.Execution.Id", "${ x }",
+    "States.Format('{}', $.a)", "$.if.end", "States.ALL", [], {}, [1], {"a": 1}, "a" * 300,
+]  # fmt: skip
+ADDED = ("Next", "End", "X", "Retry", "Catch", "ResultPath", "InputPath", "Parameters", "a.$")
+
+
+def test_a_mutated_machine_is_moved_or_its_problems_are_named() -> None:
+    rng = random.Random(16)
+    outcomes = set()
+    for _ in range(300):
+        value = machine(rng.choice(list(MACHINES)))
+        _mutate(value, rng)
+        try:
+            document, report = moved(value)
+        except NotAStateMachine as error:
+            outcomes.add("rejected" if "\n" not in str(error) else str(error))
+            continue
+        outcomes.add("moved with holes" if report.holes else "moved")
+        try:
+            check_document(document)
+        except InvalidDocument as error:
+            is_limit = all("is not a duration" in str(each) for each in error.problems)
+            assert is_limit or report.holes, value
+    assert outcomes == {"rejected", "moved", "moved with holes"}
+
+
+def _mutate(value: Any, rng: random.Random) -> None:
+    """Change, remove or add one field somewhere in JSON."""
+    places: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        keys = (
+            list(part)
+            if isinstance(part, dict)
+            else range(len(part))
+            if isinstance(part, list)
+            else ()
+        )
+        places += [(part, key) for key in keys]
+        waiting += [part[key] for key in keys]
+    part, key = rng.choice(places)
+    way = rng.random()
+    if way < 0.3:
+        del part[key]
+    elif way < 0.8 or isinstance(part, list):
+        part[key] = copy.deepcopy(rng.choice(VALUES))
+    else:
+        part[rng.choice(ADDED)] = copy.deepcopy(rng.choice(VALUES))
