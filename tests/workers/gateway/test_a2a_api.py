@@ -275,6 +275,8 @@ BAD_REQUESTS: list[tuple[bytes, int, str]] = [
     (b"[]", -32600, "object"),
     (b"x" * 10_000_000, -32600, "more than"),
     (rpc(jsonrpc="1.0"), -32600, "jsonrpc"),
+    (rpc(id={"a": 1}), -32600, "id"),
+    (rpc(id=True), -32600, "id"),
     (rpc(method=3), -32600, "method"),  # type: ignore[arg-type]
     (rpc(params=[]), -32600, "params"),
     (rpc("Nothing"), -32601, "'Nothing'"),
@@ -294,6 +296,7 @@ BAD_REQUESTS: list[tuple[bytes, int, str]] = [
     (rpc("SubscribeToTask", params={"id": "acme/guide/none"}), -32001, "no run"),
     (rpc("ListTasks", params={"pageSize": 1_000}), -32602, "pageSize"),
     (rpc("ListTasks", params={"pageToken": "x"}), -32602, "pageToken"),
+    (rpc("ListTasks", params={"status": "done"}), -32602, "'TASK_STATE_COMPLETED'"),
     (rpc("ListTasks", params={"page_size": 0}), -32602, "page"),
 ]
 

@@ -88,9 +88,7 @@ class A2aApi:
         try:
             _check_type(request)
             body = await read_json(request, self._front.media.max_body_bytes)
-            identifier = body.get("id")
-            if not isinstance(identifier, str | int) or isinstance(identifier, bool):
-                identifier = None
+            identifier = _identifier(body)
             method, params = _checked(body, request)
             session = Session(self._front, self._front.runs(request), request.path_params["agent"])
             if method in session.streams:
@@ -106,6 +104,14 @@ class A2aApi:
             return JSONResponse(error_json(identifier, error))
         except OutlastError as error:
             return JSONResponse(error_json(identifier, error))
+
+
+def _identifier(body: dict[str, Any]) -> str | int | float | None:
+    """Return the id of a request. Raises `A2aError` for one that JSON-RPC does not know."""
+    identifier = body.get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int | float | None):
+        raise A2aError(-32600, "INVALID_REQUEST", "id: must be text or a number")
+    return identifier
 
 
 def _check_type(request: Request) -> None:

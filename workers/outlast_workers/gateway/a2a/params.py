@@ -21,6 +21,19 @@ MAX_PAGE = 100
 MAX_PARTS = 100
 """Parts of one message."""
 
+State = Literal[
+    "TASK_STATE_UNSPECIFIED",
+    "TASK_STATE_SUBMITTED",
+    "TASK_STATE_WORKING",
+    "TASK_STATE_COMPLETED",
+    "TASK_STATE_FAILED",
+    "TASK_STATE_CANCELED",
+    "TASK_STATE_INPUT_REQUIRED",
+    "TASK_STATE_REJECTED",
+    "TASK_STATE_AUTH_REQUIRED",
+]
+"""The states of a task. Source: A2A 1.0, section 4.1.3."""
+
 Id = Annotated[str, Field(max_length=MAX_A2A_ID)]
 
 
@@ -126,7 +139,7 @@ class ListParams(Params):
     """The parameters of `ListTasks`."""
 
     context_id: Id = ""
-    status: str = ""
+    status: State | Literal[""] = ""
     page_size: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     page_token: Annotated[str, Field(pattern="^[0-9]{0,4}$")] = ""
     history_length: Annotated[int, Field(ge=0)] | None = None

@@ -116,7 +116,8 @@ class Session:
             if listed.agent == self._agent and body.context_id in ("", TaskId(listed.id).context)
         ]
         tasks = [await self._last_task(run_id) for run_id in found]
-        tasks = [task for task in tasks if body.status in ("", task["status"]["state"])]
+        wanted = body.status.removeprefix("TASK_STATE_UNSPECIFIED")
+        tasks = [task for task in tasks if wanted in ("", task["status"]["state"])]
         begin = int(body.page_token or 0)
         end = begin + body.page_size
         page = [
