@@ -3,22 +3,27 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
 from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.gateway.answer_hub import AnswerHub
+from outlast_workers.gateway.front import Front
+from outlast_workers.gateway.service import gateway_app, served_agents
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.gateway import EventsSettings
+from outlast_workers.web import open_listener, serve_in_background
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, tool
+from outlast import Client as SdkClient
 from outlast.contracts.events import AnswerPiece
 from outlast.testing import ScriptedModel, Step, answer, call
 from tests.stage import Flag
-from tests.workers.gateway.doors import EVENTS_TOKEN, doors
+from tests.workers.gateway.doors import EVENTS_TOKEN, doors, gateway_settings
 from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 
@@ -126,6 +131,40 @@ async def test_a_client_that_comes_back_gets_the_rest(temporal: TemporalClient) 
         await reader.until(lambda reader: reader.types[-1] == "run_ended")
         assert reader.text == reader.answer == STORY
         assert "text_reset" not in reader.types
+
+
+@asynccontextmanager
+async def another_gateway(temporal: TemporalClient) -> AsyncIterator[str]:
+    """Serve the same runs with another process's state. Yield its URL."""
+    settings = gateway_settings()
+    served = served_agents({desk.name: desk}, settings)
+    front = Front.of(SdkClient(temporal), Settings(gateway=settings), served)
+    with open_listener("127.0.0.1", 0, name="the gateway", key="gateway.port") as listener:
+        async with gateway_app(front) as app, serve_in_background(app, listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_a_client_continues_within_the_text_at_another_gateway(
+    temporal: TemporalClient,
+) -> None:
+    more, opened = Flag(), Flag()
+    opened.set()
+    model = ScriptedModel([writing(PIECES, gates=[opened, opened, more])])
+    async with (
+        another_gateway(temporal) as url,
+        doors(temporal, model, [desk], hubs=[url]) as gateway,
+        gateway.client() as ann,
+        httpx2.AsyncClient(base_url=url, headers=ann.headers, timeout=30) as elsewhere,
+    ):
+        first = Reader(ann, await started(ann))
+        await first.until(lambda reader: reader.text == "Once upon ")
+        second = Reader(elsewhere, first._run_id)
+        second.place, second.text = first.place, first.text
+        more.set()
+        await second.until(lambda reader: reader.types[-1] == "run_ended")
+    assert second.text == second.answer == STORY
+    assert "text_reset" not in second.types
+    assert "message" not in second.types
 
 
 async def test_a_hub_without_memory_gets_the_text_again(temporal: TemporalClient) -> None:
