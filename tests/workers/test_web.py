@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -217,3 +218,20 @@ async def test_each_answer_has_the_headers_of_security_and_no_redirect(
     assert b"location:" not in answer.lower()
     assert b"evil.example" not in answer
     assert b"uvicorn" not in answer.lower()
+
+
+async def test_small_packets_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Nagle's algorithm, an event waits up to 40 ms for the client to confirm the one before."""
+    options: list[int] = []
+    begun = web.BoundedConnection.connection_made
+
+    def connection_made(self: web.BoundedConnection, transport: Any) -> None:
+        begun(self, transport)
+        connection = transport.get_extra_info("socket")
+        options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(web.BoundedConnection, "connection_made", connection_made)
+    async with served(monkeypatch) as port:
+        await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert options
+    assert all(options)
