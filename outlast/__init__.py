@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from outlast.contracts.limits import Limits
     from outlast.contracts.messages import Decision, ToolCall
     from outlast.contracts.requests import AgentRequest
-    from outlast.contracts.results import AgentResult, Progress, Usage
+    from outlast.contracts.results import AgentResult, Progress
+    from outlast.contracts.usage import Usage
     from outlast.errors import (
         BadRequest,
         DefinitionError,
@@ -121,7 +122,7 @@ _MODULES = {
     "Limits": "outlast.contracts.limits",
     "AgentResult": "outlast.contracts.results",
     "Progress": "outlast.contracts.results",
-    "Usage": "outlast.contracts.results",
+    "Usage": "outlast.contracts.usage",
     "BadRequest": "outlast.errors",
     "DefinitionError": "outlast.errors",
     "OutlastError": "outlast.errors",

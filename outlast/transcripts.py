@@ -17,7 +17,7 @@ from outlast.text.json_text import to_json
 
 if TYPE_CHECKING:
     from outlast.contracts.agents import PinnedAgent
-    from outlast.contracts.results import Usage
+    from outlast.contracts.usage import Usage
 
 PAGE_BYTES = 1_000_000
 """Encoded content of one page: the server's limit for the result of a query is 2 MB."""

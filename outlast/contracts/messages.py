@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from outlast.contracts.base import WireModel
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 
 
 class Opaque(WireModel):

@@ -6,7 +6,8 @@ from pydantic import JsonValue
 
 from outlast.contracts.base import OutputModel
 from outlast.contracts.human import PendingRequest, SettledRequest
-from outlast.contracts.results import CompensationOutcome, ServedLeg, StopReason, Usage
+from outlast.contracts.results import CompensationOutcome, ServedLeg, StopReason
+from outlast.contracts.usage import Usage
 
 
 class PipelineResult(OutputModel):

@@ -31,7 +31,7 @@ from outlast.client.runs import Run
 from outlast.contracts.agents import Price, Route
 from outlast.contracts.generation import Tokens
 from outlast.contracts.limits import Limits
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 from outlast.errors import ModelFailure
 from outlast.model_server import ServerOptions
 from tests.stage import on_stage, staged_settings

@@ -30,7 +30,8 @@ from temporalio.client import Client
 
 from outlast.contracts.human import PendingRequest, hash_of
 from outlast.contracts.messages import Decision, ToolCall
-from outlast.contracts.results import AgentStatus, Progress, Usage
+from outlast.contracts.results import AgentStatus, Progress
+from outlast.contracts.usage import Usage
 from outlast.decide_commands import decide_command, decide_update_id, outlast_command
 from outlast.terminal.inbox import Inbox, InboxEntry, UnreachableRun, inbox_lines
 from outlast.terminal.request_text import printable, request_lines

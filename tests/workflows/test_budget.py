@@ -6,7 +6,7 @@ from outlast_workflows.budget import Spending, StopRun, TakeTurn, plan_turn, tig
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.limits import RunLimits
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 
 
 def named(name: str, **fields: Any) -> ToolSpec:

@@ -13,7 +13,7 @@ import pytest
 from outlast_workflows.packing import MAX_UNPACKED_BYTES, PREFIX, pack, unpack
 
 from outlast.contracts.messages import Message
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 from outlast.errors import BadRequest, RunTooLarge
 
 Value = TypeVar("Value")

@@ -26,7 +26,8 @@ from outlast.contracts.human import PendingRequest, SettledRequest
 from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
 from outlast.contracts.proofs import SignedVote
-from outlast.contracts.results import ServedLeg, Usage
+from outlast.contracts.results import ServedLeg
+from outlast.contracts.usage import Usage
 from outlast.transcripts import digest_of
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from outlast.contracts.agents import Leg, ToolSpec
 from outlast.contracts.generation import MAX_TOKENS, Tokens
 from outlast.contracts.limits import DEFAULT_MAX_TURNS, RunLimits
-from outlast.contracts.results import StopReason, Usage
+from outlast.contracts.results import StopReason
+from outlast.contracts.usage import Usage
 from outlast.jsonschema.decision_schema import MAX_CALLS_PER_TURN
 from outlast.text.texts import cut
 

@@ -13,7 +13,7 @@ from temporalio.workflow import ActivityConfig
 from outlast.contracts.agents import Leg
 from outlast.contracts.generation import GenerateInput, Generation, Tokens
 from outlast.contracts.messages import Message
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 from outlast.errors import ModelError, ModelFailure
 from outlast_workflows.activity_options import (
     WAIT_CANCELLATION_COMPLETED,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from outlast.contracts.messages import Message, Opaque
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 from outlast.errors import BadRequest, RunTooLarge
 from outlast.text.json_text import to_json
 from outlast.transcripts import USAGE_BYTES, opaque_bytes, without_opaque

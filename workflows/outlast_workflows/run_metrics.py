@@ -8,7 +8,7 @@ from outlast_activities.telemetry import conventions as names
 from temporalio import workflow
 
 from outlast.contracts.human import PendingRequest, SettledRequest
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 
 SPEC = "spec"
 """The label of all agents that came in a request: their names are without number."""

@@ -17,7 +17,8 @@ from temporalio.exceptions import (
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.generation import Tokens
 from outlast.contracts.heartbeats import GenerationProgress
-from outlast.contracts.results import FailedRun, Usage
+from outlast.contracts.results import FailedRun
+from outlast.contracts.usage import Usage
 from outlast.errors import (
     BadRequest,
     ConnectionLost,

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from outlast.contracts.conditions import Condition
 from outlast.contracts.human import HumanDecision, PendingRequest, hash_of
 from outlast.contracts.messages import ToolCall
-from outlast.contracts.results import Progress, Usage
+from outlast.contracts.results import Progress
+from outlast.contracts.usage import Usage
 from outlast.signing import SigningKey
 from outlast.start_requests import parse_request
 from outlast.validation import parse

@@ -6,7 +6,7 @@ from typing import Any
 from ag_ui.core import TokenUsage
 
 from outlast.contracts.messages import Message
-from outlast.contracts.results import Usage
+from outlast.contracts.usage import Usage
 from outlast_workers.gateway.run_events import RunEvent
 
 
