@@ -3,6 +3,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import threading
 import time
 import urllib.request
 import warnings
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import structlog
+import yaml
 from outlast_activities.telemetry.conventions import OPERATION_DURATION
 from outlast_activities.telemetry.metrics import BUCKETS
 from outlast_workers import telemetry
@@ -75,6 +77,19 @@ async def test_lines_carry_the_trace_of_the_caller(temporal: Client) -> None:
     assert received["run_id"] == weighed["run_id"]
     assert (weighed["activity_type"], weighed["attempt"]) == ("weigh", 1)
     assert weighed["grams"] == logged["parcel.sent"]["grams"] == 250
+    (parser,) = (each for each in log_operators() if each["type"] == "json_parser")
+    parsed = [parser["timestamp"], parser["severity"], *parser["trace"].values()]
+    assert {each["parse_from"].removeprefix("attributes.") for each in parsed} <= weighed.keys()
+    layout = parser["timestamp"]["layout"]
+    assert datetime.strptime(weighed["timestamp"], layout)  # noqa: DTZ007 the layout ends with Z
+
+
+def log_operators() -> list[dict[str, Any]]:
+    """Return the operators of the collector's receiver of logs, as the page has them."""
+    page = (ROOT / "docs" / "watching.md").read_text()
+    (receivers,) = re.findall(r"```yaml\n(receivers:.*?)```", page, re.DOTALL)
+    found: list[dict[str, Any]] = yaml.safe_load(receivers)["receivers"]["filelog"]["operators"]
+    return found
 
 
 async def test_a_collector_is_sent_the_metrics_of_the_sdk(
