@@ -97,7 +97,7 @@ async def show(client: Client) -> None:
 
 async def answer(client: Client, task: str, fields: list[str]) -> None:
     """Answer all open requests of a task with the same fields."""
-    named = dict(field.partition("=")[::2] for field in fields)
+    named = {name: value for name, _, value in (field.partition("=") for field in fields)}
     requests = (await send(client, "tasks/get", task)).get("inputRequests", {})
     responses = {
         key: {"action": "accept", "content": form(request["params"]["requestedSchema"], named)}
