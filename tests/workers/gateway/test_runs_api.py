@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from outlast_workers.gateway.access import RateLimit
 from outlast_workers.gateway.service import check_tokens, served_agents
+from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.settings_sections.gateway import GatewaySettings
 from pydantic import ValidationError
 from temporalio.client import Client as TemporalClient
@@ -134,7 +136,9 @@ async def test_two_readers_share_one_feed(temporal: TemporalClient) -> None:
         await ann.post(f"/runs/{run_id}/cancel")
 
 
-async def test_a_principal_decides_for_its_audiences_only(temporal: TemporalClient) -> None:
+async def test_a_principal_decides_for_its_audiences_only(
+    temporal: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = ScriptedModel([call("refund", order_id="7")], repeat_last=True)
     async with (
         doors(temporal, model, [desk]) as gateway,
@@ -146,6 +150,13 @@ async def test_a_principal_decides_for_its_audiences_only(temporal: TemporalClie
         decision = {"request_id": pending[0]["request_id"], "decision": "deny"}
         refused = await bob.post(f"/runs/{run_id}/decide", json=decision)
         assert refused.status_code == 403
+        monkeypatch.setattr(TenantRuns, "_pending", AsyncMock(return_value=None))  # it opened later
+        for hashed in ({}, {"arguments_hash": pending[0]["arguments_hash"]}):
+            body = {**decision, "decision": "approve", **hashed}
+            late = await bob.post(f"/runs/{run_id}/decide", json=body)
+            assert late.status_code == 400
+            assert "look at them again" in late.json()["error"]["message"]
+        monkeypatch.undo()
         assert "may not decide for the audience 'leads'" in refused.json()["error"]["message"]
         assert (await ann.post(f"/runs/{run_id}/decide", json=decision)).status_code == 200
         await ann.post(f"/runs/{run_id}/cancel")

@@ -21,7 +21,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from outlast.client.client import Client
 from outlast.client.runs import Run
-from outlast.contracts.human import HumanDecision, PendingRequest
+from outlast.contracts.human import UNSEEN_HASH, HumanDecision, PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE
 from outlast.errors import BadRequest, OutlastError, RunNotFound
@@ -172,9 +172,14 @@ class TenantRuns:
             raise Forbidden(
                 f"{self.principal.name!r} may not decide for the audience {cut(request.audience, 100)!r}"
             )
+        fields: dict[str, JsonValue] = {}
+        if request is None:
+            # The decision may only repeat one: a request that opens meanwhile has an audience that nobody
+            # has checked, and the run rejects this hash for it.
+            fields["arguments_hash"] = UNSEEN_HASH
         if decision.signature is None:
-            decision = decision.model_copy(update={"by": self.principal.name})
-        return await run.decide(decision)
+            fields["by"] = self.principal.name
+        return await run.decide(decision.model_copy(update=fields))
 
     async def _pending(self, run: Run, request_id: str) -> PendingRequest | None:
         requests = await run.pending_requests()
