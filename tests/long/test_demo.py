@@ -65,7 +65,7 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     async for _ in run.stream():
         break  # the run has begun
     dev.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(dev.wait(), 20) == 0
+    assert await asyncio.wait_for(dev.wait(), 60) == 0
     assert "runs continue after the next start" in log.read_text()
     dev = await outlast_command(*options, log=log)
     await logged(log, "Ctrl-C stops everything")
@@ -75,7 +75,7 @@ async def test_runs_outlive_the_stack_that_they_began_on(tmp_path: Path) -> None
     await run.approve(requests[0].request_id)
     assert (await run.result()).status == "completed"
     dev.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(dev.wait(), 20) == 0
+    assert await asyncio.wait_for(dev.wait(), 60) == 0
 
 
 async def test_a_printed_command_starts_a_run_whose_text_is_streamed(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_a_printed_command_starts_a_run_whose_text_is_streamed(tmp_path: P
     (answer,) = (event["answer"] for event in texts if event["type"] == "answer")
     assert text == answer
     dev.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(dev.wait(), 20) == 0
+    assert await asyncio.wait_for(dev.wait(), 60) == 0
 
 
 async def output_of(*words: str) -> str:
