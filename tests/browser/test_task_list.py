@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser
 from temporalio.client import Client as TemporalClient
 
@@ -65,6 +66,7 @@ async def reach(gateway: Doors, task: str, status: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.timeout(240)  # eight processes, on a machine that runs other tests beside
 async def test_a_client_lists_and_answers_its_tasks(
     temporal: TemporalClient, browser: Browser, tmp_path: Path
 ) -> None:
