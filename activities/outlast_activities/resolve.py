@@ -9,7 +9,7 @@ from temporalio import activity
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
 from outlast.agents.patterns import pattern_tool
-from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS, PatternSpec
+from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS, PatternFields
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
 from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast.errors import AgentFailed, BadRequest, DefinitionError, NotLocal
@@ -218,7 +218,7 @@ class ResolveActivities:
             )
         return self._routed(specs[0])
 
-    def _pattern(self, pattern: PatternSpec) -> ToolSpec:
+    def _pattern(self, pattern: PatternFields) -> ToolSpec:
         """Return the tool of a pattern; raises `BadRequest` if the agents here cannot form it."""
         try:
             return pattern_tool(pattern, [self._agent(name) for name in pattern.agents]).spec

@@ -14,7 +14,7 @@ from outlast.contracts.agent_patterns import (
     MAX_MAP_ITEMS,
     MAX_PATTERN_AGENTS,
     AgentPattern,
-    PatternSpec,
+    PatternFields,
     default_name,
 )
 from outlast.contracts.agents import ToolSpec
@@ -161,7 +161,7 @@ def handoff(
     return _tool(what, agents, pattern, name, description or about)
 
 
-def pattern_tool(spec: PatternSpec, agents: Sequence[Agent[Any, Any]]) -> PatternTool:
+def pattern_tool(spec: PatternFields, agents: Sequence[Agent[Any, Any]]) -> PatternTool:
     """Return the tool that a `spec` describes in JSON; raises `DefinitionError` as its function does."""
     about: Any = {"name": spec.name, "description": spec.description}
     if spec.kind == "hedge":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from outlast.contracts.base import InputModel, WireModel
 from outlast.contracts.bounds import Seconds
@@ -48,8 +48,8 @@ def default_name(kind: PatternKind, agents: Sequence[str]) -> str:
     return "_".join((kind, *dict.fromkeys(agents)))
 
 
-class PatternSpec(InputModel):
-    """A pattern over registered agents in a `spec`. Its options are those of the function of its kind."""
+class PatternFields(BaseModel):
+    """A pattern over registered agents, as JSON. Its options are those of the function of its kind."""
 
     kind: PatternKind
     agents: Annotated[list[Name], Field(min_length=1, max_length=MAX_PATTERN_AGENTS)]
@@ -71,6 +71,10 @@ class PatternSpec(InputModel):
         values = {name: getattr(self, name) for names in OPTIONS.values() for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
+
+class PatternSpec(PatternFields, InputModel):
+    """A pattern over registered agents in a `spec`."""
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "PatternSpec":
         for option in self.options:
@@ -82,6 +86,10 @@ class PatternSpec(InputModel):
         if self.kind in ("map", "handoff") and len(self.agents) > 1:
             raise ValueError(f"a {self.kind} has one agent, and not {len(self.agents)}")
         return self
+
+
+class PatternQuery(PatternFields, WireModel):
+    """A pattern of a `spec` in the input of the activity that resolves it."""
 
 
 class AgentPattern(WireModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from outlast.contracts.agent_patterns import AgentPattern, PatternSpec
+from outlast.contracts.agent_patterns import AgentPattern, PatternQuery
 from outlast.contracts.base import WireModel
 from outlast.contracts.bounds import MAX_INSTANT_S, Seconds
 from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
@@ -162,7 +162,7 @@ class ResolveInput(WireModel):
     """The schema of the answer of a `spec`. Its legs are checked with it."""
     way: Way | None = None
     """The way of a `spec`."""
-    patterns: tuple[PatternSpec, ...] = Field(default=(), max_length=MAX_TOOLS)
+    patterns: tuple[PatternQuery, ...] = Field(default=(), max_length=MAX_TOOLS)
     """The patterns of a `spec` over registered agents."""
     agents: tuple[Annotated[str, Field(max_length=MAX_QUEUE)], ...] = Field(
         default=(), max_length=MAX_PIPELINE_AGENTS

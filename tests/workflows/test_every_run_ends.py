@@ -381,7 +381,7 @@ async def test_a_bug_fails_the_run_and_undoes_its_effects(
 ) -> None:
     model = ScriptedModel([call("book", ref="b"), answer("never")])
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise KeyError("half\ud83d")
 
     async with on_stage(temporal, model, [plain], cached=cached) as stage:

@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 from outlast.agents.agent import in_opening_order
+from outlast.contracts.agent_patterns import PatternQuery
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
 from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import AgentRequest
@@ -184,7 +185,7 @@ async def _resolve(wanted: AgentRequest) -> Resolved:
     names = ResolveInput(
         agent=wanted.agent,
         tools=tuple(spec.tools) if spec else (),
-        patterns=tuple(spec.patterns) if spec else (),
+        patterns=tuple(PatternQuery(**dict(each)) for each in spec.patterns) if spec else (),
         model=spec.model if spec else None,
         output_schema=spec.output if spec else None,
         way=spec.way if spec else None,

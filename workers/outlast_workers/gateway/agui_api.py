@@ -57,6 +57,9 @@ from outlast_workers.gateway.token_usage import agui_usage, usage_of
 LOOK_S = 0.5
 """Seconds between two looks whether a conversation has answered."""
 
+MAX_LATE_LOOKS = 20
+"""Looks after the answer for entries that the stream has not shown. Then the last snapshot shows them."""
+
 
 class AguiApi:
     """The handler of `/agui`."""
@@ -138,9 +141,12 @@ class AguiApi:
     async def _live(
         self, run: Run, since: int, interrupts: list[Interrupt]
     ) -> AsyncGenerator[str, None]:
-        """Yield what happens until the run has answered, or waits for people; note its `interrupts`."""
+        """Yield what happens until the run has answered, or waits for people; note its `interrupts`.
+
+        An entry can be in the transcript before the feed of the run has read it.
+        """
         answering = asyncio.create_task(run.reply())
-        quiet_s = 0.0
+        quiet_s, late_looks = 0.0, 0
         writer = MessageWriter()
         try:
             async with aclosing(
@@ -150,6 +156,11 @@ class AguiApi:
                     if event is None:
                         quiet_s += LOOK_S
                         if answering.done() or await _waits(run, interrupts):
+                            if late_looks < MAX_LATE_LOOKS and await run.transcript(since):
+                                interrupts.clear()
+                                late_looks += 1
+                                self._front.feeds.look(run)
+                                continue
                             for each in writer.end():
                                 yield sse_text(each)
                             return
@@ -157,6 +168,7 @@ class AguiApi:
                             quiet_s = 0.0
                             yield ": waiting\n\n"
                         continue
+                    since = max(since, event.position)
                     for each in writer.read(event):
                         yield sse_text(each)
                     if event.type == "text_reset":

@@ -136,6 +136,11 @@ class RunFeeds:
         """The number of runs that are followed."""
         return len(self._feeds)
 
+    def look(self, run: Run) -> None:
+        """Read what is new in a run that is followed now."""
+        if (feed := self._feeds.get(run.id)) is not None:
+            feed.look()
+
     def stop(self) -> None:
         """End all feeds, so that the process can stop. A client continues at another process."""
         for feed in self._feeds.values():
