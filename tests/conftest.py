@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,22 +97,27 @@ async def temporal() -> AsyncIterator[Client]:
         yield environment.client
 
 
-@pytest_asyncio.fixture
-async def skipping() -> AsyncIterator[Client]:
-    """A client of the time-skipping test server, which has no search attributes."""
+@asynccontextmanager
+async def skipping_server() -> AsyncIterator[Client]:
+    """Start a time-skipping test server, which has no search attributes, and yield a client of it."""
     async with await WorkflowEnvironment.start_time_skipping(
         plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
     ) as environment:
         yield environment.client
+
+
+@pytest_asyncio.fixture
+async def skipping() -> AsyncIterator[Client]:
+    """A client of a time-skipping test server of one test."""
+    async with skipping_server() as client:
+        yield client
 
 
 @pytest_asyncio.fixture(scope="module")
 async def skips() -> AsyncIterator[Client]:
     """A client of one time-skipping server for all tests of a module."""
-    async with await WorkflowEnvironment.start_time_skipping(
-        plugins=[OutlastPlugin()], test_server_existing_path=binary("temporal-test-server")
-    ) as environment:
-        yield environment.client
+    async with skipping_server() as client:
+        yield client
 
 
 @pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
