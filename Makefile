@@ -30,9 +30,10 @@ demo: setup ## run two agents from beginning to end on this machine
 dev: setup ## serve agents on this machine until Ctrl-C; ARGS="--agents my.module"
 	@$(BIN)/outlast worker dev $(ARGS)
 
-# The slowest files have few tests: in the order of their numbers they would come last.
+# The slowest files have few tests: in the order of their numbers they would come last. Most tests wait for
+# servers and timers, so two cores have work for four processes: ten minutes become six.
 test: setup ## run the tests; ARGS="-k name"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest tests/long -o norecursedirs=".*" $(ARGS)
