@@ -35,7 +35,7 @@ class WorkflowQueries:
         while start is not None:  # bounded: each page has at least one entry, or is the last
             page = await self._page(workflow_id, run_id, TranscriptQuery(since=start))
             if page.leaves_out:
-                # Asked for only now: a run on an older build rejects the field.
+                # Requested only now: a run on an older build rejects the field.
                 wanted = TranscriptQuery(since=start, opaque=True)
                 page = await self._page(workflow_id, run_id, wanted)
             messages.extend(page.messages)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 from outlast_workers.local.ports import free_port
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -111,6 +111,22 @@ async def keep(page: Page, name: str) -> None:
         await page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+async def read_over_a_cut(page: Page, proxy: Proxy, gates: list[Flag]) -> Locator:
+    """Ask, lose the connection in the middle of the answer, and read all of it. Return the answers."""
+    await send(page, QUESTION)
+    answers = page.locator("section.assistant p")
+    await expect(answers).to_have_text(PIECES[0])
+    gates[1].set()
+    await expect(answers).to_have_text(PIECES[0] + PIECES[1])
+    proxy.cut()
+    await expect(page.get_by_role("alert")).to_contain_text(LOST)
+    await page.get_by_role("button", name="Reconnect").click()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    gates[2].set()
+    await expect(answers).to_have_text(STORY)
+    return answers
+
+
 async def test_use_chat(temporal: TemporalClient, browser: Browser) -> None:
     gates = [Flag() for _ in PIECES]
     gates[0].set()
@@ -127,18 +143,7 @@ async def test_use_chat(temporal: TemporalClient, browser: Browser) -> None:
         before(gateway) as (proxy, url),
         opened(browser, f"{site}/", gateway=url, chat="ai") as page,
     ):
-        # The answer grows. The connection is lost in its middle, and the page shows all of it later.
-        await send(page, QUESTION)
-        said = page.locator("section.assistant p")
-        await expect(said).to_have_text(PIECES[0])
-        gates[1].set()
-        await expect(said).to_have_text(PIECES[0] + PIECES[1])
-        proxy.cut()
-        await expect(page.get_by_role("alert")).to_contain_text(LOST)
-        await page.get_by_role("button", name="Reconnect").click()
-        await expect(page.get_by_role("alert")).to_have_count(0)
-        gates[2].set()
-        await expect(said).to_have_text(STORY)
+        answers = await read_over_a_cut(page, proxy, gates)
 
         # An approval, which a page that is opened again shows too. The person changes the arguments.
         await send(page, "My order A-1042 arrived broken. I want my money back.")
@@ -152,7 +157,7 @@ async def test_use_chat(temporal: TemporalClient, browser: Browser) -> None:
         await arguments.fill('{"order_id": "A-1042", "amount_usd": 60}')
         await page.get_by_role("button", name="Approve").click()
         await expect(page.locator("code")).to_contain_text("refunded 60.00 USD for A-1042")
-        await expect(said.last).to_have_text("We have refunded 60 dollars.")
+        await expect(answers.last).to_have_text("We have refunded 60 dollars.")
         await expect(page.locator("section")).to_have_count(4)
 
         # Two approvals in one step: both changes count.
@@ -161,7 +166,7 @@ async def test_use_chat(temporal: TemporalClient, browser: Browser) -> None:
         for amount in (1, 2):
             await arguments.first.fill(json.dumps({**REFUND, "amount_usd": amount}))
             await page.get_by_role("button", name="Approve").first.click()
-        await expect(said.last).to_have_text("We have refunded both.")
+        await expect(answers.last).to_have_text("We have refunded both.")
         await expect(page.locator("section.assistant").last).to_contain_text("refunded 1.00 USD")
         await expect(page.locator("section.assistant").last).to_contain_text("refunded 2.00 USD")
 
@@ -180,24 +185,14 @@ async def test_http_agent(temporal: TemporalClient, browser: Browser) -> None:
         before(gateway) as (proxy, url),
         opened(browser, f"{site}/agui.html", gateway=url, chat="agui") as page,
     ):
-        await send(page, QUESTION)
-        said = page.locator("section.assistant p")
-        await expect(said).to_have_text(PIECES[0])
-        gates[1].set()
-        await expect(said).to_have_text(PIECES[0] + PIECES[1])
-        proxy.cut()
-        await expect(page.get_by_role("alert")).to_contain_text(LOST)
-        await page.get_by_role("button", name="Reconnect").click()
-        await expect(page.get_by_role("alert")).to_have_count(0)
-        gates[2].set()
-        await expect(said).to_have_text(STORY)
+        answers = await read_over_a_cut(page, proxy, gates)
 
         await send(page, "My order A-1042 arrived broken. I want my money back.")
         arguments = page.get_by_label("refund")
         await arguments.fill('{"order_id": "A-1042", "amount_usd": 60}')
         await page.get_by_role("button", name="Approve").click()
         await expect(page.locator("section.tool")).to_contain_text("refunded 60.00 USD for A-1042")
-        await expect(said.last).to_have_text("We have refunded 60 dollars.")
+        await expect(answers.last).to_have_text("We have refunded 60 dollars.")
         await expect(page.get_by_role("button", name="Approve")).to_have_count(0)
 
 

@@ -61,22 +61,11 @@ async def run_transport(
         yield _Answers(answers, sent), sent
 
 
-class _Requests:
-    """The stream of requests. It declares the capability in those of newer sessions."""
+class _Stream:
+    """A stream of messages that the SDK opens and closes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.is_modern = False
-
-    async def send(self, item: Any) -> None:
-        message = item.message
-        if isinstance(message, JSONRPCRequest):
-            meta = (message.params or {}).get("_meta") or {}
-            declared = meta.get(CLIENT_CAPABILITIES_META_KEY)
-            self.is_modern = isinstance(declared, dict)
-            if isinstance(declared, dict):
-                declared.update(_ANSWERS)
-        await self._stream.send(item)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -90,11 +79,29 @@ class _Requests:
         return closed
 
 
-class _Answers:
+class _Requests(_Stream):
+    """The stream of requests. It declares the capability in those of newer sessions."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.is_modern = False
+
+    async def send(self, item: Any) -> None:
+        message = item.message
+        if isinstance(message, JSONRPCRequest):
+            meta = (message.params or {}).get("_meta") or {}
+            declared = meta.get(CLIENT_CAPABILITIES_META_KEY)
+            self.is_modern = isinstance(declared, dict)
+            if isinstance(declared, dict):
+                declared.update(_ANSWERS)
+        await self._stream.send(item)
+
+
+class _Answers(_Stream):
     """The stream of responses. It completes results of newer sessions without a `resultType`."""
 
     def __init__(self, stream: Any, requests: _Requests) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._requests = requests
 
     @property
@@ -116,17 +123,6 @@ class _Answers:
         if self._requests.is_modern and isinstance(message, JSONRPCResponse):
             message.result.setdefault("resultType", "complete")
         return item
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        closed: bool | None = await self._stream.__aexit__(*error)
-        return closed
 
 
 class _Bounded(httpx2.AsyncByteStream):
