@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from outlast_activities.mcp.connections import MAX_CALLS
 from outlast_workers.mcp_catalog import with_mcp_tools
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowHistory
@@ -99,15 +100,16 @@ async def test_a_thousand_calls_share_the_connections_of_one_server(
     lists = tmp_path / "lists.txt"
     await notes.start(NOTES_LISTS=str(lists))
     agent = Agent("writer", "Write.", mcp=[McpServer("notes", url=notes.url)])
+    before = open_files()
     async with with_mcp_tools(catalog_of([agent])) as catalog:
-        tool = catalog.tools["notes_much"]
-        await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(CALLS // 5)))
-        before, listed = open_files(), lists.read_text()
-        results = await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(CALLS)))
-        assert all(json.loads(each) == {"result": "x" * 10} for each in results)
-        assert open_files() <= before + 5
+        tool, listed = catalog.tools["notes_much"], lists.read_text()
+        # A pause between calls closes connections, so their number is bounded, but not steady.
+        for _ in range(2):
+            results = await asyncio.gather(*(tool.invoke({"size": 10}) for _ in range(CALLS)))
+            assert all(json.loads(each) == {"result": "x" * 10} for each in results)
+            assert open_files() <= before + MAX_CALLS + 5
         assert lists.read_text() == listed
-    assert open_files() <= before
+    assert open_files() <= before + 5
 
 
 def open_files() -> int:
