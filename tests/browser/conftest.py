@@ -54,18 +54,17 @@ class Site:
         self.client = client
         self.links = Links(SECRET, base_url)
 
-    async def refund(self, order_id: str = "A-1042", *, run_id: str | None = None) -> PendingCase:
+    async def refund(self, order_id: str = "A-1042") -> PendingCase:
         """Start a run of the refund example that waits for an approval."""
         text = f"My order {order_id} arrived broken. I want my money back."
-        return await self._asked("refund-desk", text, run_id)
+        return await self._asked("refund-desk", text)
 
     async def question(self) -> PendingCase:
         """Start a run that waits for an answer."""
         return await self._asked("painter", "Paint the door.")
 
-    async def _asked(self, agent: str, value: str, run_id: str | None = None) -> PendingCase:
-        run_id = run_id or f"{agent}-{uuid.uuid4().hex[:6]}"
-        run = await self.client.start(agent, value, id=run_id)
+    async def _asked(self, agent: str, value: str) -> PendingCase:
+        run = await self.client.start(agent, value, id=f"{agent}-{uuid.uuid4().hex[:6]}")
         request = await pending(run)
         execution = run.first_execution_run_id or ""
         return PendingCase(run, request, self.links.url(run.id, execution, request))

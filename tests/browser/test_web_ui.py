@@ -44,7 +44,7 @@ async def open_tab(page: Page, site: Site, case: PendingCase, tab: str) -> None:
 async def test_a_waiting_run_shows_the_question_and_a_finished_one_the_answer(
     site: Site, desktop: Page
 ) -> None:
-    case = await site.refund(run_id="refund-1")
+    case = await site.refund()
     await open_tab(desktop, site, case, "timeline")
     question = "support-leads: refund(order_id=A-1042, amount_usd=39.9)? expires"
     await expect(desktop.get_by_text(question).first).to_be_visible()
@@ -53,7 +53,7 @@ async def test_a_waiting_run_shows_the_question_and_a_finished_one_the_answer(
     await open_tab(desktop, site, case, "user-metadata")
     await expect(desktop.get_by_text("User Metadata").first).to_be_visible()
     frame = desktop.frame_locator("iframe").last
-    await expect(frame.get_by_text("outlast approve refund-1").first).to_be_visible()
+    await expect(frame.get_by_text(f"outlast approve {case.run.id}").first).to_be_visible()
     await keep(desktop, "details", TALL)
 
     await case.run.approve(case.request, by="ann")
