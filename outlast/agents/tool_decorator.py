@@ -68,13 +68,13 @@ def _explained(factory: Callable[_Options, _Made]) -> Callable[_Options, _Made]:
     def explained(*args: _Options.args, **options: _Options.kwargs) -> _Made:
         known = list(inspect.signature(factory).parameters)
         name = f" {name_of(args[0])!r}" if args and callable(args[0]) else ""
+        for option in options:
+            if option not in known:
+                raise DefinitionError(f"@tool: unknown option {option!r}; {hint(option, known)}")
         if args or "effect" not in options:
             raise DefinitionError(
                 f'tool{name}: give its effect: @tool(effect="read"); the effects are {", ".join(EFFECTS)}'
             )
-        for option in options:
-            if option not in known:
-                raise DefinitionError(f"@tool: unknown option {option!r}; {hint(option, known)}")
         return factory(*args, **options)
 
     return explained

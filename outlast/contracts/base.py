@@ -12,32 +12,54 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
+from outlast.text.texts import cut
+
+MAX_EXAMPLE_BYTES = 200
+"""A call with keyword arguments, as an error message shows it."""
 
 
-class InputModel(BaseModel):
+class _KeywordModel(BaseModel):
+    """Rejects wrong arguments in code, where they are a mistake; in JSON a newer worker wrote them."""
+
+    def __new__(cls, *positional: Any, **fields: Any) -> Self:
+        """Reject positional arguments and unknown fields; the message names the right call or field."""
+        # Validation creates instances without arguments.
+        if positional:
+            call = _keyword_call(cls, positional, fields)
+            raise DefinitionError(f"{cls.__name__} takes keyword arguments only: {call}")
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        for name in fields.keys() - cls.model_fields.keys() - known:
+            nearest = hint(name, cls.model_fields)
+            raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {nearest}")
+        return super().__new__(cls)
+
+
+def _keyword_call(
+    model: type[BaseModel], positional: tuple[Any, ...], fields: dict[str, Any]
+) -> str:
+    """Return the call of `model` in which each argument has the name of a field."""
+    free = (name for name in model.model_fields if name not in fields)
+    named = {**dict(zip(free, positional, strict=False)), **fields}
+    values = ", ".join(f"{name}={value!r}" for name, value in named.items())
+    return cut(f"{model.__name__}({values})", MAX_EXAMPLE_BYTES)
+
+
+class InputModel(_KeywordModel):
     """A payload that a person writes: an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OutputModel(BaseModel):
+class OutputModel(_KeywordModel):
     """A payload that a person reads: every field is written."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class WireModel(BaseModel):
+class WireModel(_KeywordModel):
     """A payload between workers: unknown fields are ignored, and defaults are left out."""
 
     model_config = ConfigDict(frozen=True)
-
-    def __new__(cls, *_: Any, **fields: Any) -> Self:
-        """Reject an unknown field in code, where it is a mistake; in JSON a newer worker wrote it."""
-        # Validation creates instances without arguments.
-        for name in fields.keys() - cls.model_fields.keys():
-            known = hint(name, cls.model_fields)
-            raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {known}")
-        return super().__new__(cls)
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -238,6 +238,45 @@ MODULES = {
 }
 
 
+WRONG_ARGUMENTS = {
+    "positional": (
+        "Approval('leads', 2)",
+        "Approval takes keyword arguments only: Approval(audience='leads', quorum=2)",
+    ),
+    "unknown": (
+        "AgentRequest(agnt='desk')",
+        "AgentRequest: unknown field 'agnt'; did you mean 'agent'?",
+    ),
+    "required": ("Approval()", "ValidationError: Approval: audience: is required"),
+    "types": (
+        "Limits(max_turns='many')",
+        "ValidationError: Limits: max_turns: 'many': input should be a valid integer",
+    ),
+    "agent": (
+        "Agent('a', instruction='x')",
+        " argument 'instruction'; did you mean 'instructions'?",
+    ),
+    "function": ("handoff(None, nme='x')", " argument 'nme'; did you mean 'name'?"),
+    "option": ("tool(efect='write')", "@tool: unknown option 'efect'; did you mean 'effect'?"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ARGUMENTS)
+def test_a_wrong_argument_is_one_line_with_its_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, reason = WRONG_ARGUMENTS[name]
+    module = f"wrong_{name}"
+    (tmp_path / f"{module}.py").write_text(f"from outlast import *\n\n{source}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(NotReady) as refused:
+        load_catalog([module])
+    assert reason in str(refused.value)
+    assert f"({module}.py, line 3)" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    sys.modules.pop(module, None)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_that_cannot_be_imported_is_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

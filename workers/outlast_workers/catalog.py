@@ -1,16 +1,28 @@
 """The agents and tools of a process, loaded from the modules that its settings name."""
 
 import importlib
+import inspect
 import os
+import re
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+from pydantic import ValidationError
+
+import outlast
 from outlast.agents.catalog import Catalog
 from outlast.errors import DefinitionError, NotReady
 from outlast.temporal.connection import MAX_REASON_BYTES
+from outlast.text.hints import hint
 from outlast.text.texts import cut
+from outlast.validation import explain
+
+_UNKNOWN_ARGUMENT = re.compile(
+    r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'"
+)
 
 
 def load_catalog(modules: Iterable[str]) -> Catalog:
@@ -29,9 +41,9 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise NotReady(_missing(name, error)) from error
     except DefinitionError as error:
-        raise NotReady(f"--agents {name}: {error}") from error
+        raise NotReady(f"--agents {name}{_place(error)}: {error}") from error
     except (Exception, SystemExit) as error:
-        reason = cut(f"{type(error).__name__}: {error}", MAX_REASON_BYTES)
+        reason = cut(f"{type(error).__name__}: {_explained(error)}", MAX_REASON_BYTES)
         raise NotReady(f"--agents {name}: importing it fails{_place(error)}: {reason}") from error
     if not catalog.agents and not catalog.tools:
         file = getattr(module, "__file__", None) or "a built-in module"
@@ -57,12 +69,32 @@ def _missing(name: str, error: ModuleNotFoundError) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line where the import of a module failed."""
+    """Return the file and line of the user's code where the import of a module failed."""
     if isinstance(error, SyntaxError):
         return f" ({Path(error.filename or '?').name}, line {error.lineno})"
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(error.__traceback__)[1:]
         if not frame.filename.startswith("<frozen") and "importlib" not in frame.filename
     ]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames[1:] else ""
+    own = [frame for frame in frames if not _is_of_a_library(Path(frame.filename))]
+    # Agents that are installed as a package: the line of the module itself.
+    place = own[-1:] or frames[:1]
+    return f" ({Path(place[0].filename).name}, line {place[0].lineno})" if place else ""
+
+
+def _is_of_a_library(file: Path) -> bool:
+    paths = sysconfig.get_paths()
+    libraries = (Path(outlast.__file__).parent, paths["stdlib"], paths["purelib"], paths["platlib"])
+    return any(file.is_relative_to(library) for library in libraries)
+
+
+def _explained(error: BaseException) -> str:
+    """Return the message of an exception, with the nearest name for an unknown argument of outlast."""
+    if isinstance(error, ValidationError):
+        return f"{error.title}: {explain(error)}"
+    unknown = _UNKNOWN_ARGUMENT.fullmatch(str(error))
+    if unknown and unknown[1] in outlast.__all__:
+        known = inspect.signature(getattr(outlast, unknown[1])).parameters
+        return f"{error}; {hint(unknown[2], known)}"
+    return str(error)
