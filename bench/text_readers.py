@@ -1,6 +1,7 @@
 """Readers of the events of runs, in a process of their own: what clients of a gateway do."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -86,6 +87,7 @@ def read_answers(
     port: int, run_ids: Sequence[str], tokens: int, barrier: Barrier
 ) -> list[Arrivals]:
     """Read the answer of each run, which its writer continues once all readers are connected."""
+    gc.disable()  # the times that it keeps are no part of a client
     return asyncio.run(_read(port, run_ids, tokens, barrier))
 
 

@@ -1,6 +1,7 @@
 """Writers of answers, in a process of their own: what a worker does while models write."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ def write_answers(
     url: str, run_ids: Sequence[str], tokens: int, gap_s: float, barrier: Barrier
 ) -> list[Arrivals]:
     """Write an answer of each run at the same time, once readers have its first word."""
+    gc.disable()  # the times that it keeps are no part of a worker
     return asyncio.run(_write(url, run_ids, tokens, gap_s, barrier))
 
 

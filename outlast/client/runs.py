@@ -15,7 +15,7 @@ from outlast.client.gateway import Gateway
 from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
 from outlast.client.run_connection import RunConnection
-from outlast.client.streams import POLL_INTERVAL, never, stream_entries
+from outlast.client.streams import POLL_INTERVAL, stream_entries
 from outlast.client.text_deltas import TextDelta, with_text
 from outlast.client.waiting import Waiting
 from outlast.contracts.human import HumanDecision, PendingRequest
@@ -84,11 +84,7 @@ class Run(Generic[Answer]):
         return await self._connection.transcript(since)
 
     def stream(
-        self,
-        interval: timedelta = POLL_INTERVAL,
-        *,
-        wake: asyncio.Event | None = None,
-        is_watched: Callable[[], bool] = never,
+        self, interval: timedelta = POLL_INTERVAL, *, wake: asyncio.Event | None = None
     ) -> AsyncGenerator[Message | Waiting | TextDelta, None]:
         """Yield the entries of the transcript as they appear, until the run ends.
 
@@ -102,10 +98,10 @@ class Run(Generic[Answer]):
 
         The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. A
         program that sees the news of the run in another way sets `wake`, which `stream` clears: the run is
-        then queried at once. While `is_watched` returns True, it is queried every 3 s.
+        then queried at once.
         """
         wake = wake or asyncio.Event()
-        entries = stream_entries(self._connection, interval, wake, is_watched)
+        entries = stream_entries(self._connection, interval, wake)
         return (
             entries
             if self._gateway is None

@@ -33,26 +33,30 @@ AWAY_AFTER_S = 3.0
 """How long queries fail before `stream` says so: a run needs less to start."""
 
 IDLE_POLLS = 3
-"""Polls of `stream` without a new entry, from one look at what the run waits for to the next. Polls of a
-quiet run are rare, and each of them looks."""
+"""Polls of `stream` without a new entry, from one look at what the run waits for to the next. The first
+poll looks, and so do all polls of a quiet run, which are rare."""
 
 RESULT_RETRY_S = 1.0
 """The time until `stream` asks again for the result, if the server did not answer."""
 
 
-def never() -> bool:
-    """Return False: nobody else sees the news of the run."""
-    return False
+def no_pause() -> float:
+    """Return 0: nobody else sees the news of the run."""
+    return 0.0
 
 
 async def stream_entries(
     run: "RunConnection",
     interval: timedelta,
     wake: asyncio.Event,
-    is_watched: Callable[[], bool] = never,
+    pause_s: Callable[[], float] = no_pause,
 ) -> AsyncGenerator[Message | Waiting, None]:
-    """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`."""
-    seen, idle_polls, failures = 0, 0, 0
+    """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`.
+
+    `pause_s` returns for how many more seconds the run is not queried: a gateway, which gets the text of an
+    answer, knows that no entry follows before its end. It is called again after that time.
+    """
+    seen, idle_polls, failures = 0, 1, 0
     failing_since: float | None = None
     news_at, is_slow = time.monotonic(), False
     shown: list[Waiting] = []
@@ -90,9 +94,9 @@ async def stream_entries(
                 return
             idle_polls = 0 if messages else idle_polls + 1
             quiet_s = 0.0 if messages or ended.done() else time.monotonic() - news_at
-            wait_s = MAX_POLL_INTERVAL_S if is_watched() else _wait_s(interval, quiet_s)
+            wait_s = _wait_s(interval, quiet_s)
             is_slow = wait_s > interval.total_seconds()
-            if await _pause(ended, wait_s, wake) or messages:
+            if await _pause(ended, wait_s, wake, pause_s) or messages:
                 news_at = time.monotonic()
     finally:
         ended.cancel()
@@ -124,11 +128,20 @@ def _wait_s(interval: timedelta, quiet_s: float) -> float:
     return max(interval.total_seconds(), min(QUIET_SHARE * quiet_s, MAX_POLL_INTERVAL_S))
 
 
-async def _pause(ended: "asyncio.Task[None]", wait_s: float, wake: asyncio.Event) -> bool:
+async def _pause(
+    ended: "asyncio.Task[None]", wait_s: float, wake: asyncio.Event, pause_s: Callable[[], float]
+) -> bool:
     """Wait for some seconds, for `wake`, or until the run ends; return whether `wake` was set.
 
-    A run that has ended is queried again after the wait.
+    The wait lasts until `pause_s` returns 0. A run that has ended is queried again after the first wait.
     """
+    is_woken = await _wait(ended, wait_s, wake)
+    while not (is_woken or ended.done()) and (more_s := pause_s()) > 0:
+        is_woken = await _wait(ended, more_s, wake)
+    return is_woken
+
+
+async def _wait(ended: "asyncio.Task[None]", wait_s: float, wake: asyncio.Event) -> bool:
     woken = asyncio.create_task(wake.wait())
     awaited = [woken] if ended.done() else [ended, woken]
     try:

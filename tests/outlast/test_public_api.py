@@ -128,7 +128,7 @@ PARAMETERS = {
     "outlast.Run.result": "self",
     "outlast.Run.resume": "self by reason",
     "outlast.Run.say": "self text by when update_id",
-    "outlast.Run.stream": "self interval wake is_watched",
+    "outlast.Run.stream": "self interval wake",
     "outlast.Run.transcript": "self since",
     "outlast.ToolContext": (
         "deps workflow_id workflow_run_id tenant turn call_id attempt idempotency_key state"

@@ -48,7 +48,7 @@ class Front:
 
     def __post_init__(self) -> None:
         """Read the text of answers from the hub."""
-        object.__setattr__(self, "feeds", RunFeeds(self.hub))
+        object.__setattr__(self, "feeds", RunFeeds(self.client, self.hub))
 
     @classmethod
     def of(cls, client: Client, settings: Settings, agents: Mapping[str, str]) -> Self:

@@ -11,7 +11,10 @@ from contextlib import aclosing
 
 import structlog
 
+from outlast.client.client import Client
+from outlast.client.run_connection import RunConnection
 from outlast.client.runs import Run
+from outlast.client.streams import POLL_INTERVAL, stream_entries
 from outlast.errors import OutlastError, RunFailed, Unavailable
 from outlast_workers.gateway.answer_cursor import AnswerCursor, Place
 from outlast_workers.gateway.answer_hub import AnswerHub, HubAnswer
@@ -21,7 +24,7 @@ BEGIN = Place()
 """The place of a client that has seen nothing."""
 
 WRITES_WITHIN_S = 5.0
-"""After so many seconds without a piece of an answer, its run is queried as if nobody wrote the answer."""
+"""A gateway does not query a run while a model writes, until so many seconds pass without a piece."""
 
 MAX_FEEDS = 1_000
 """Runs that are followed at the same time."""
@@ -40,7 +43,7 @@ class GatewayStops(Unavailable):
 class RunFeed:
     """The events of one run so far. Clients read them from any position, and wait for more."""
 
-    def __init__(self, run: Run, hub: AnswerHub) -> None:
+    def __init__(self, run: RunConnection, hub: AnswerHub) -> None:
         self.events: list[RunEvent] = []
         self.version = 0
         self.error: OutlastError | None = None
@@ -56,17 +59,16 @@ class RunFeed:
         """The number of transcript entries so far."""
         return self._reader.position
 
-    async def _read(self, run: Run, hub: AnswerHub) -> None:
+    async def _read(self, run: RunConnection, hub: AnswerHub) -> None:
         reader = self._reader
         try:
             with hub.watch(run.id, lambda: self._note_text(hub.get(run.id))):
-                entries = run.stream(
-                    wake=self._look, is_watched=lambda: self._is_written(hub.get(run.id))
+                entries = stream_entries(
+                    run, POLL_INTERVAL, self._look, lambda: self._pause_s(hub.get(run.id))
                 )
                 async with aclosing(entries):
                     async for entry in entries:
-                        if entry.role != "text":
-                            self._add(*reader.read(entry))
+                        self._add(*reader.read(entry))
             try:
                 self._add(reader.ended(await run.result()))
             except RunFailed as failed:
@@ -92,11 +94,14 @@ class RunFeed:
             self.look()
         self._wake()
 
-    def _is_written(self, answer: HubAnswer | None) -> bool:
-        """Return whether a model writes the next entry. The hub then shows when it has ended."""
+    def _pause_s(self, answer: HubAnswer | None) -> float:
+        """Return how long nobody queries the run: while a model writes its next entry.
+
+        The hub shows when the model call has ended.
+        """
         if answer is None or answer.has_ended or answer.entry != self.position:
-            return False
-        return time.monotonic() - answer.changed_at < WRITES_WITHIN_S
+            return 0.0
+        return answer.changed_at + WRITES_WITHIN_S - time.monotonic()
 
     def look(self) -> None:
         """Read what is new in the run now."""
@@ -127,7 +132,8 @@ class RunFeed:
 class RunFeeds:
     """The feeds of a process, by workflow id. The hub has the answers that models write now."""
 
-    def __init__(self, hub: AnswerHub) -> None:
+    def __init__(self, client: Client, hub: AnswerHub) -> None:
+        self._client = client
         self._hub = hub
         self._feeds: dict[str, RunFeed] = {}
 
@@ -156,7 +162,6 @@ class RunFeeds:
         """
         feed = self._feed(run)
         feed.readers += 1
-        feed.look()  # the client may have sent something just now
         cursor = AnswerCursor.at(after)
         try:
             seen, news = len(feed.events), feed.since(after.entries)
@@ -199,7 +204,10 @@ class RunFeeds:
                 raise TooManyFeeds(
                     f"{MAX_FEEDS:,} runs are followed already; repeat the call later"
                 )
-            feed = self._feeds[run.id] = RunFeed(run, self._hub)
+            handle = self._client.temporal.get_workflow_handle(run.id)
+            feed = self._feeds[run.id] = RunFeed(RunConnection(handle), self._hub)
+        else:
+            feed.look()  # the client may have sent something just now
         return feed
 
     async def _drop(self, run_id: str, feed: RunFeed) -> None:
