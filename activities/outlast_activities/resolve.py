@@ -179,6 +179,7 @@ class ResolveActivities:
             "has_search_attributes": self._has_search_attributes,
             "cold": COLD_LEGS.current(datetime.now(UTC)),
             "has_audience_attribute": self._has_search_attributes,
+            "has_waiting_since_attribute": self._has_search_attributes,
             "hooks": self._hooks,
         }
 

@@ -29,6 +29,7 @@ done
 temporal operator search-attribute create \
     --name AgentName --name AgentTenant --name AgentStatus --type Keyword
 temporal operator search-attribute create --name AgentAudience --type KeywordList
+temporal operator search-attribute create --name AgentWaitingSince --type Datetime
 temporal operator search-attribute create --name AgentTurns --type Int
 temporal operator search-attribute create --name AgentCostUsd --type Double
 

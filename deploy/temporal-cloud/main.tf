@@ -61,12 +61,13 @@ resource "temporalcloud_namespace" "agents" {
 # Workers cannot create them on Temporal Cloud.
 resource "temporalcloud_namespace_search_attribute" "agents" {
   for_each = {
-    AgentName     = "keyword"
-    AgentTenant   = "keyword"
-    AgentStatus   = "keyword"
-    AgentTurns    = "int"
-    AgentCostUsd  = "double"
-    AgentAudience = "keyword_list"
+    AgentName         = "keyword"
+    AgentTenant       = "keyword"
+    AgentStatus       = "keyword"
+    AgentTurns        = "int"
+    AgentCostUsd      = "double"
+    AgentAudience     = "keyword_list"
+    AgentWaitingSince = "datetime"
   }
 
   namespace_id = temporalcloud_namespace.agents.id

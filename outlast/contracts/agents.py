@@ -202,6 +202,8 @@ class Resolved(WireModel):
     """The hooks of the worker, by name."""
     has_audience_attribute: bool = False
     """Whether `AgentAudience`, which is newer than the others, exists."""
+    has_waiting_since_attribute: bool = False
+    """Whether `AgentWaitingSince`, which is the newest, exists."""
     handoffs: "dict[str, Resolved]" = {}
     """The agents that can take over the run, by name."""
 

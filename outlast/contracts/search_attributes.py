@@ -11,11 +11,13 @@ AGENT_NAME = SearchAttributeKey.for_keyword("AgentName")
 AGENT_TENANT = SearchAttributeKey.for_keyword("AgentTenant")
 AGENT_STATUS = SearchAttributeKey.for_keyword("AgentStatus")
 AGENT_AUDIENCE = SearchAttributeKey.for_keyword_list("AgentAudience")
+AGENT_WAITING_SINCE = SearchAttributeKey.for_datetime("AgentWaitingSince")
 AGENT_TURNS = SearchAttributeKey.for_int("AgentTurns")
 AGENT_COST_USD = SearchAttributeKey.for_float("AgentCostUsd")
 
 _KEYS: tuple[SearchAttributeKey[Any], ...] = (
     *(AGENT_NAME, AGENT_TENANT, AGENT_STATUS, AGENT_TURNS, AGENT_COST_USD, AGENT_AUDIENCE),
+    AGENT_WAITING_SINCE,
 )
 SEARCH_ATTRIBUTES: Mapping[str, SearchAttributeIndexedValueType] = {
     key.name: key.indexed_value_type for key in _KEYS

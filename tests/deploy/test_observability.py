@@ -11,7 +11,7 @@ import pytest
 import yaml
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.metrics import prometheus_name
-from outlast_workers.demand import waiting_runs
+from outlast_workers.demand import open_requests, waiting_runs
 from outlast_workers.demand.http_api import GAUGES
 
 from bench.cache import outlast_cache
@@ -44,6 +44,8 @@ METRICS = {
     "outlast_demand_age_seconds": "demand",
     "outlast_oldest_seconds": "demand",
     "outlast_waiting_runs": "demand",
+    "outlast_agent_waiting_runs": "demand",
+    "outlast_agent_oldest_request_seconds": "demand",
     **dict.fromkeys(WORKER_METRICS, "worker"),
     "vllm:num_requests_running": "vllm",
     "vllm:num_requests_waiting": "vllm",
@@ -203,6 +205,7 @@ def test_metrics_of_demand_are_those_that_it_serves() -> None:
     assert {name for name, job in METRICS.items() if job == "demand"} == {
         *GAUGES,
         waiting_runs.NAME,
+        *open_requests.TEXTS,
     }
 
 

@@ -34,6 +34,7 @@ start_within_s = 1
 task_queue = "agents"
 """
 SCRIPT = (
+    calling("refund", order="A0"),  # of the run that waits
     Step("overloaded", status=500),
     calling("look_up", order="A1"),
     calling("lose", order="A2"),
@@ -85,6 +86,15 @@ async def run_once(on: Site) -> None:
     assert (await run.result()).output == "done"
 
 
+async def leave_waiting(on: Site) -> None:
+    """Start a run that waits for a person, and return when the server lists it."""
+    await on.client.start("clerk", "wait")
+    query = "AgentWaitingSince IS NOT NULL AND AgentStatus='waiting_for_human'"
+    async with asyncio.timeout(60):
+        while not (await on.client.temporal.count_workflows(query)).count:
+            await asyncio.sleep(0.1)
+
+
 def parts_of(query: str) -> list[str]:
     """Return the parts of an alert's query that have values also while it does not fire.
 
@@ -131,6 +141,7 @@ async def test_each_query_finds_what_real_processes_report(tmp_path: Path) -> No
         demand = ProcessUnderTest(
             "demand", environment, log=tmp_path / "demand.log", ready="demand.started"
         )
+        await leave_waiting(on)
         await demand.start()
         jobs = {"workers": worker_port, "outlast-demand": demand_port}
         async with prometheus(tmp_path, jobs) as url, httpx2.AsyncClient(base_url=url) as http:

@@ -62,6 +62,7 @@ STATE = RunState(
     mode="conversation",
     has_search_attributes=True,
     has_audience_attribute=True,
+    has_waiting_since_attribute=True,
     is_spec=True,
     key_base="chat/r1",
     warnings=["spec.output: 'tpye' is unknown"],

@@ -16,6 +16,7 @@ from outlast.contracts.search_attributes import (
     AGENT_STATUS,
     AGENT_TENANT,
     AGENT_TURNS,
+    AGENT_WAITING_SINCE,
 )
 from outlast.text.safe_text import escaped
 from outlast.text.texts import excerpt
@@ -55,6 +56,7 @@ class RunDisplay:
         self._shown_agent = state.agent.name
         self._shown_at: datetime = state.started_at
         self._shown_audiences: list[str] = []
+        self._shown_since: datetime | None = None
 
     def show(self, status: AgentStatus, doing: str) -> None:
         """Show what the run does from now on."""
@@ -63,12 +65,18 @@ class RunDisplay:
         now = workflow.now()
         if not self._state.has_search_attributes:
             return
-        audiences = sorted({request.audience for request in self._inbound.pending.values()})
+        pending = self._inbound.pending.values()
+        audiences = sorted({request.audience for request in pending})
+        since = min((request.opened_at for request in pending), default=None)
         is_due = is_upsert_due(self._shown_status, status, now - self._shown_at)
-        is_other_audience = audiences != self._shown_audiences
-        if is_due or (self._state.has_audience_attribute and is_other_audience):
-            workflow.upsert_search_attributes(self._attributes(audiences))
-            self._shown_status, self._shown_at, self._shown_audiences = status, now, audiences
+        is_other_audience = (
+            self._state.has_audience_attribute and audiences != self._shown_audiences
+        )
+        is_other_since = self._state.has_waiting_since_attribute and since != self._shown_since
+        if is_due or is_other_audience or is_other_since:
+            workflow.upsert_search_attributes(self._attributes(audiences, since))
+            self._shown_status, self._shown_at = status, now
+            self._shown_audiences, self._shown_since = audiences, since
 
     def show_acting(self, doing: str = "") -> None:
         """Show what the run does, or the requests that wait for people if there are any."""
@@ -117,11 +125,14 @@ class RunDisplay:
             warnings=state.warnings,
         )
 
-    def _attributes(self, audiences: list[str]) -> list[SearchAttributeUpdate[Any]]:
+    def _attributes(
+        self, audiences: list[str], since: datetime | None
+    ) -> list[SearchAttributeUpdate[Any]]:
         state = self._state
         variable: list[SearchAttributeUpdate[Any]] = [
             AGENT_STATUS.value_set(state.status),
             *self._audience_attribute(audiences),
+            *self._since_attribute(since),
             AGENT_TURNS.value_set(state.spending.turns),
             AGENT_COST_USD.value_set(float(state.spending.usage.cost_usd)),
         ]
@@ -140,3 +151,10 @@ class RunDisplay:
         if not self._state.has_audience_attribute or not (audiences or self._shown_audiences):
             return []
         return [AGENT_AUDIENCE.value_set(audiences)]
+
+    def _since_attribute(self, since: datetime | None) -> list[SearchAttributeUpdate[Any]]:
+        if not self._state.has_waiting_since_attribute or since == self._shown_since:
+            return []
+        if since is None:
+            return [AGENT_WAITING_SINCE.value_unset()]
+        return [AGENT_WAITING_SINCE.value_set(since)]

@@ -100,6 +100,7 @@ async def open_run(request: RawValue) -> RunState:
         is_spec=wanted.spec is not None,
         has_search_attributes=resolved.has_search_attributes,
         has_audience_attribute=resolved.has_audience_attribute,
+        has_waiting_since_attribute=resolved.has_waiting_since_attribute,
         cold=resolved.cold,
         key_base=key_base(),
         handoff_targets=_shared_targets(

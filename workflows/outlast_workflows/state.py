@@ -75,6 +75,7 @@ class RunState(BaseModel):
     """Whether the agent came in the request."""
     has_search_attributes: bool = False
     has_audience_attribute: bool = False
+    has_waiting_since_attribute: bool = False
     key_base: str = ""
     """Begins the idempotency keys of this run's calls; empty in a state of an older build."""
     warnings: list[str] = []

@@ -86,6 +86,10 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'outlast_request_wait_seconds_count{outcome="approved"}': "0+1x40",
         },
     ),
+    "OutlastRequestOld": (
+        {'outlast_agent_oldest_request_seconds{agent="clerk"}': "14401+60x40"},
+        {'outlast_agent_oldest_request_seconds{agent="clerk"}': "60+60x40"},
+    ),
     "OutlastModelMemoryFull": (
         {'vllm:kv_cache_usage_perc{pod="a"}': "0.97+0x40"},
         {'vllm:kv_cache_usage_perc{pod="a"}': "0.9+0x40"},

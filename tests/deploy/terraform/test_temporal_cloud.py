@@ -30,6 +30,7 @@ TYPES = {
     SearchAttributeIndexedValueType.KEYWORD_LIST: "keyword_list",
     SearchAttributeIndexedValueType.INT: "int",
     SearchAttributeIndexedValueType.DOUBLE: "double",
+    SearchAttributeIndexedValueType.DATETIME: "datetime",
 }
 
 

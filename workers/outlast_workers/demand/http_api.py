@@ -1,12 +1,13 @@
 """Demand over HTTP: JSON for people and KEDA's `metrics-api`, and metrics for Prometheus."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -21,7 +22,6 @@ from outlast_workers.demand.demand_query import (
 )
 from outlast_workers.demand.reading_cache import CachedReading, ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
-from outlast_workers.demand.waiting_runs import WaitingRuns
 
 PARAMETER_NAMES = ParameterNames()
 
@@ -91,7 +91,8 @@ class HttpApi:
 
     cache: ReadingCache
     default_slots: DefaultSlots
-    waiting_runs: WaitingRuns | None = None
+    collectors: Sequence[Collector] = ()
+    """Further metrics than those of demand."""
 
     async def demand(self, request: Request) -> Response:
         """Return the demand of one target; 503 if it has no current reading."""
@@ -124,10 +125,9 @@ class HttpApi:
         return JSONResponse({"queues": queues, **({"errors": errors} if errors else {})}, status)
 
     async def metrics(self, _: Request) -> Response:
-        """Return the demand of all watched targets, and the waiting runs, in Prometheus' text format."""
-        text = generate_latest(DemandMetrics(self.cache, self.default_slots))
-        if self.waiting_runs is not None:
-            text += generate_latest(self.waiting_runs)
+        """Return the demand of all watched targets, and the other metrics, in Prometheus' text format."""
+        demand = DemandMetrics(self.cache, self.default_slots)
+        text = b"".join(map(generate_latest, (demand, *self.collectors)))
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def health(self, _: Request) -> Response:
@@ -161,10 +161,10 @@ def demand_json(query: DemandQuery, latest: CachedReading) -> dict[str, Any]:
 
 
 def http_api(
-    cache: ReadingCache, default_slots: DefaultSlots, waiting_runs: WaitingRuns | None = None
+    cache: ReadingCache, default_slots: DefaultSlots, collectors: Sequence[Collector] = ()
 ) -> Starlette:
     """Return the application: `/demand`, `/demand/QUEUE`, `/metrics`, `/healthz`."""
-    api = HttpApi(cache, default_slots, waiting_runs)
+    api = HttpApi(cache, default_slots, collectors)
     return Starlette(
         routes=[
             Route("/demand", api.all_demands),

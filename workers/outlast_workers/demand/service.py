@@ -18,6 +18,7 @@ from outlast_workers.demand.demand_query import Target
 from outlast_workers.demand.http_api import http_api
 from outlast_workers.demand.keda_protocol import service_handler
 from outlast_workers.demand.keda_scaler import DemandScaler
+from outlast_workers.demand.open_requests import OpenRequests
 from outlast_workers.demand.reading_cache import ReadingCache
 from outlast_workers.demand.temporal_source import TemporalSource
 from outlast_workers.demand.waiting_runs import WaitingRuns
@@ -99,6 +100,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
             costs = _deletion_costs(demand.pods)
             client = await connect()
             waiting_runs = WaitingRuns(client, settings.audiences)
+            open_requests = OpenRequests(client)
             cache = ReadingCache(
                 TemporalSource(client),
                 watched=watched_targets(settings),
@@ -112,7 +114,8 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                 # An unexpected error of a task ends the process with a traceback.
                 asyncio.TaskGroup() as group,
             ):
-                tasks = [group.create_task(cache.run()), group.create_task(waiting_runs.run())]
+                polls = (cache.run(), waiting_runs.run(), open_requests.run())
+                tasks = [group.create_task(poll) for poll in polls]
                 if costs is not None:
                     tasks.append(group.create_task(costs.run(cache)))
                 log.info(
@@ -122,7 +125,7 @@ async def run_demand(settings: Settings, *, stop: asyncio.Event) -> int:
                     log.warning(
                         "demand.open", reason="anyone who reaches it is admitted: set demand.token"
                     )
-                api = http_api(cache, default_slots, waiting_runs)
+                api = http_api(cache, default_slots, (waiting_runs, open_requests))
                 app = RequireToken(api, Token(demand.token))
                 await serve(app, listener, stop=stop, tls=tls)
                 for task in tasks:

@@ -71,6 +71,7 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
         tenant=wanted.tenant,
         has_search_attributes=resolved.has_search_attributes,
         has_audience_attribute=resolved.has_audience_attribute,
+        has_waiting_since_attribute=resolved.has_waiting_since_attribute,
         cold=resolved.cold,
         key_base=key_base(),
         started_at=workflow.info().start_time,
