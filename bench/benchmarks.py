@@ -296,7 +296,7 @@ async def recovery(options: Options) -> list[Table]:
 
 async def tracing(options: Options) -> list[Table]:
     """Measure what traces cost a turn, with and without a collector in the same run."""
-    return await traced(turns=options.turns_or(30, 10), rounds=options.choose(20, 3))
+    return await traced(turns=options.turns_or(16, 4), rounds=options.choose(48, 2))
 
 
 async def streaming(options: Options) -> list[Table]:

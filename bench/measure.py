@@ -73,7 +73,7 @@ class Bench:
 
     async def start(self, subject: Subject, load: Load) -> Handle:
         """Start a run under the script that makes it take the requested number of turns."""
-        self.model.script = turns(load.turns)
+        self.model.script = turns(load.turns, model_s=load.model_s)
         workflow_id = f"{subject.name}-{next(self._numbers)}"
         return await subject.start(self.client, workflow_id, load)
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,8 +41,7 @@ class Measured:
 
     def cpu_s(self) -> float:
         """Return the CPU time used so far, user and system."""
-        times = [process.cpu_times() for process in self._family()]
-        return sum(spent.user + spent.system for spent in times)
+        return sum(_cpu_s(process) for process in self._family())
 
     def rss_mib(self) -> float:
         """Return the resident memory."""
@@ -58,6 +59,15 @@ class Measured:
 
     def _family(self) -> list[psutil.Process]:
         return [self._process, *self._process.children(recursive=True)]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time of a process. Linux has a clock of nanoseconds for it, psutil 10 ms."""
+    if sys.platform == "linux":
+        # As `clock_getcpuclockid` of glibc computes it.
+        return time.clock_gettime((~process.pid << 3) | 2)
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 @asynccontextmanager

@@ -15,11 +15,15 @@ Handle = WorkflowHandle[Any, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """One run: its turns, the size of each tool result, and whether it waits when it is done."""
+    """One run: its turns, the size of each tool result, and whether it waits when it is done.
+
+    `model_s` is how long the model takes for the first token of an answer.
+    """
 
     turns: int
     result_size: int = 500
     stay_open: bool = False
+    model_s: float = 0
 
 
 class Served(Protocol):

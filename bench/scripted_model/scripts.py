@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -141,13 +141,13 @@ class Step:
 Script = Callable[[Request], Step]
 
 
-def turns(count: int) -> Script:
-    """Make a run take `count` turns: call the first tool until the last of them, then answer."""
+def turns(count: int, *, model_s: float = 0) -> Script:
+    """Make a run take `count` turns of `model_s`: call the first tool until the last, then answer."""
 
     def script(request: Request) -> Step:
-        if request.assistant_messages < count - 1:
-            return _calling(request)
-        return answering(request)
+        is_last = request.assistant_messages >= count - 1
+        step = answering(request) if is_last else _calling(request)
+        return replace(step, delay_s=model_s)
 
     return script
 

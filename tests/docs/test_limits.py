@@ -232,7 +232,6 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "tool_loop.TICK_S",
         "tool_runner.CHECK_S",
         "telemetry.METRICS_INTERVAL",
-        "tracing.SPANS_INTERVAL_S",
         "temporal_source.DEFAULT_HEARTBEAT_INTERVAL",
         "dev.WAIT_NOTICE_S",
         "worker_process.CHECK_INTERVAL_S",

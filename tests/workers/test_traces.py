@@ -153,7 +153,7 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
     temporal: TemporalClient, tmp_path: Path
 ) -> None:
     """Through the gateway, with a failing tool, a called agent, a wait for a person, without a cache."""
-    no_cache = {"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS": "0"}
+    no_cache = {"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS": "0", "OUTLAST_TRACE_INTERVAL_S": "0.5"}
     with receiving() as receiver:
         async with (
             worker(
@@ -168,7 +168,9 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
             await reached(lambda: len(receiver.named("chat")) == 6 and receiver.named("POST"))
             check_tree(receiver.spans, "000000000000beef")
             run = Client(temporal).get(started.json()["id"])
-            (request,) = await run.pending_requests()
+            (
+                request,
+            ) = await run.pending_requests()  # it still waits: the spans did not need its end
             await run.approve(request, by="ann")
             result = await run.result()
         requests = list(model.requests)

@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: Url | None = None
     """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
+    trace_interval_s: float = Field(default=2, ge=0.1, le=60)
+    """Seconds between two exports of spans. A span is visible after them; a killed worker loses them."""
     trace_content: bool = False
     """Whether spans hold the text of prompts, answers, and arguments and results of tools."""
     versioning: VersioningSettings = VersioningSettings()

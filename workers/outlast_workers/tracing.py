@@ -17,9 +17,6 @@ from temporalio.plugin import SimplePlugin
 from outlast_workers.telemetry import instance_id
 from outlast_workers.trace_interceptor import RunTraces
 
-SPANS_INTERVAL_S = 2.0
-"""How often a process exports spans. A waiting run is visible after it; a killed worker loses as much."""
-
 EXPORT_TIMEOUT_S = 5.0
 """Bounds one export with its retries. While the collector is down, spans are dropped."""
 
@@ -27,8 +24,8 @@ MCP_SCOPE = "mcp-python-sdk"
 """The scope of the spans that MCP's SDK makes."""
 
 
-def open_provider(otlp_endpoint: str, service_name: str) -> TracerProvider:
-    """Set the global provider of OpenTelemetry, which exports spans to a collector, and return it."""
+def open_provider(otlp_endpoint: str, service_name: str, *, interval_s: float) -> TracerProvider:
+    """Set the global provider of OpenTelemetry, which exports spans every `interval_s`, and return it."""
     resource = Resource.create(
         {
             "service.name": service_name,
@@ -41,9 +38,7 @@ def open_provider(otlp_endpoint: str, service_name: str) -> TracerProvider:
     spans = SpanExporter(
         endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S
     )
-    provider.add_span_processor(
-        BatchSpanProcessor(spans, schedule_delay_millis=SPANS_INTERVAL_S * 1000)
-    )
+    provider.add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=interval_s * 1000))
     trace.set_tracer_provider(provider)
     return provider
 

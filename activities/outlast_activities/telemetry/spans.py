@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from temporalio import activity
@@ -166,20 +167,19 @@ class ActivitySpans:
         self, name: str, kind: SpanKind, attributes: Attributes, labels: Attributes
     ) -> Iterator[Span]:
         """Make a span; an error adds `error.type` to it and to `labels`. Its text may hold content."""
-        with self._tracer.start_as_current_span(
-            name,
-            kind=kind,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield span
-            except BaseException as error:
-                labels[names.ERROR_TYPE] = error_type(error)
-                span.set_attribute(names.ERROR_TYPE, labels[names.ERROR_TYPE])
-                span.set_status(StatusCode.ERROR)
-                raise
+        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        # Not `start_as_current_span`, whose two more context managers cost a tenth of a span.
+        token = otel_context.attach(trace.set_span_in_context(span))
+        try:
+            yield span
+        except BaseException as error:
+            labels[names.ERROR_TYPE] = error_type(error)
+            span.set_attribute(names.ERROR_TYPE, labels[names.ERROR_TYPE])
+            span.set_status(StatusCode.ERROR)
+            raise
+        finally:
+            otel_context.detach(token)
+            span.end()
 
     def _record_tokens(self, common: Attributes, chat: ChatSpan) -> None:
         tokens, model = chat.tokens, chat.response_model
