@@ -85,9 +85,6 @@ async def test_a_client_that_lost_the_stream_asks_again(temporal: TemporalClient
             events = await sent(gateway, threadId="lost", messages=shown)
             assert events[-2].messages[-1].content == "Hello."
         assert len(model.prompts) == 1
-        async with gateway.client() as client:
-            body = {"threadId": "none", "runId": "r", "messages": [user("m1", "Hi")]}
-            assert (await client.post("/agui/guide", json=body)).status_code == 404
 
 
 async def test_an_approval_is_an_interrupt_with_edited_arguments(temporal: TemporalClient) -> None:

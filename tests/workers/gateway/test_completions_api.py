@@ -124,7 +124,7 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"messages": "Hi"}, "messages"),
     ({"messages": [{"role": "assistant", "content": "x"}]}, "messages.0.role"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content.0"),
-    ({"messages": [{"role": "user", "content": ""}]}, "is empty"),
+    ({"messages": [{"role": "user", "content": ""}]}, "has no text"),
     ({"messages": [user("a"), user("b")]}, "x-conversation-id"),
     ({"messages": [{"role": "system", "content": "x"}, user("b")]}, "messages.0.role: 'system'"),
     ({"messages": [user("a")], "tools": [{"type": "function"}]}, "tools"),

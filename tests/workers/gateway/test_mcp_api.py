@@ -297,6 +297,7 @@ BAD_CALLS: list[tuple[str, Any, str | None, str]] = [
     ("nobody", {"input": "x"}, None, "known agents"),
     ("desk", {}, None, "input: is required"),
     ("desk", {"input": 7}, None, "must be text"),
+    ("desk", {"input": " \n"}, None, "input: has no text"),
     ("desk", {"input": "x", "tenant": "evil"}, None, "'tenant' is not a parameter"),
     ("run_status", {}, None, "run: is required"),
     ("run_status", {"run": "evil/desk/1"}, None, "no run"),

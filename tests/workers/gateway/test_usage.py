@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import openai
+from mcp.client.client import Client as McpClient
+from mcp.client.streamable_http import streamable_http_client
+from outlast_workers.gateway.token_usage import USAGE
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, Usage, tool
@@ -120,3 +123,30 @@ async def test_chat_front_ends_have_the_usage_of_an_answer(temporal: TemporalCli
         assert finish["type"] == "finish"
         counts = finish["messageMetadata"]["usage"]
         assert (counts["inputTokens"], counts["outputTokens"], counts["totalTokens"]) == tokens
+
+
+async def test_agents_and_tool_clients_have_the_usage_as_metadata(
+    temporal: TemporalClient,
+) -> None:
+    model = ScriptedModel([call("look", place="Mars"), answer("Quiet.")] * 2)
+    async with (
+        doors(temporal, model, [guide]) as gateway,
+        gateway.client(**{"a2a-version": "1.0"}) as ann,
+    ):
+        message = {"messageId": "1", "role": "ROLE_USER", "parts": [{"text": "How is Mars?"}]}
+        message["contextId"] = "agents"
+        task: Any = None
+        for method in ("SendMessage", "SendStreamingMessage"):
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": message}}
+            reply = (await ann.post("/a2a/guide", json=body)).text
+            last = json.loads(reply.strip().splitlines()[-1].removeprefix("data: "))["result"]
+            task = last.get("task") or last["statusUpdate"]
+            assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+            total = (await usage_of(gateway, "acme/guide/agents"))[1]
+            assert Usage.model_validate(task["metadata"][USAGE]) == total
+        async with McpClient(
+            streamable_http_client(f"{gateway.url}/mcp", http_client=ann)
+        ) as client:
+            result: Any = await client.call_tool("guide", {"input": "How is Mars?"})
+        # All runs have the same prompts and answers.
+        assert Usage.model_validate(result.meta[USAGE]) == total

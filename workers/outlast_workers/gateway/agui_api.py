@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from outlast.client.runs import Run
 from outlast.contracts.media import with_labels
-from outlast.errors import OutlastError, Unavailable
+from outlast.errors import OutlastError, RunNotFound, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
     MessageWriter,
@@ -37,6 +37,7 @@ from outlast_workers.gateway.agui_messages import (
     interrupt,
     is_known,
     last_user_message,
+    may_be_known,
     parts_of,
     snapshot,
     sse_text,
@@ -52,6 +53,7 @@ from outlast_workers.gateway.conversations import (
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json
 from outlast_workers.gateway.run_events import EventReader
+from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.gateway.token_usage import agui_usage, usage_of
 
 LOOK_S = 0.5
@@ -85,7 +87,7 @@ class AguiApi:
             decisions = [decision_of(entry, pending) for entry in body.resume]
             for decision in decisions:
                 await runs.decide(run, decision)
-        elif is_known(body):
+        elif may_be_known(body) and await self._is_known(runs, run_id, body):
             run = runs.find(run_id)
             await runs.status(run)
         else:
@@ -93,15 +95,23 @@ class AguiApi:
             tenant = runs.principal.tenant
             text = await self._front.media.text_of(parts_of(message), tenant)
             message = message.model_copy(update={"content": with_labels(text)})
-            run = await send_message(
+            sent = await send_message(
                 self._front,
                 runs,
                 run_id,
                 text,
                 agent=agent,
-                update_id=message_update_id("agui", message.id),
+                update_id=message_update_id("agui", runs, message.id, text),
             )
+            run = sent.run
         return event_stream(self._events(run, body, message, since))
+
+    async def _is_known(self, runs: TenantRuns, run_id: str, body: RunAgentInput) -> bool:
+        try:
+            # Not empty if its worker is away: the message would then be sent again.
+            return is_known(body, await runs.find(run_id).transcript())
+        except RunNotFound:
+            return False
 
     async def _events(
         self, run: Run, body: RunAgentInput, message: UserMessage | None, since: int | None

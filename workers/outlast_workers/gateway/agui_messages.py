@@ -39,16 +39,26 @@ from outlast.errors import BadRequest
 from outlast.media.media import Media
 from outlast.text.json_text import to_json
 from outlast.validation import validated
-from outlast_workers.gateway.message_media import file_of, image_of
+from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 _OF_SNAPSHOT = re.compile("m[0-9]{1,9}")
 """An id that `snapshot` gives."""
 
 
-def is_known(body: RunAgentInput) -> bool:
-    """Return whether the last message is one of a snapshot: the client has lost the stream."""
+def may_be_known(body: RunAgentInput) -> bool:
+    """Return whether the last message has an id such as those of snapshots."""
     return bool(body.messages and _OF_SNAPSHOT.fullmatch(body.messages[-1].id))
+
+
+def is_known(body: RunAgentInput, entries: Sequence[Message]) -> bool:
+    """Return whether the last message is one of a snapshot: the client has lost the stream.
+
+    Some clients give their own messages such ids. So a message of a person also has the text of its entry.
+    """
+    last = body.messages[-1]
+    known = ((each.id, each.content) for each in snapshot(entries) if isinstance(each, UserMessage))
+    return not isinstance(last, UserMessage) or (last.id, last.content) in known
 
 
 def last_user_message(body: RunAgentInput) -> UserMessage:
@@ -57,21 +67,21 @@ def last_user_message(body: RunAgentInput) -> UserMessage:
     Raises `BadRequest` if the last message is not one of a person.
     """
     last = body.messages[-1] if body.messages else None
-    if not isinstance(last, UserMessage) or not last.content:
-        raise BadRequest(
-            "messages: the last one must be a message of the role 'user' that is not empty"
-        )
+    if not isinstance(last, UserMessage):
+        raise BadRequest("messages: the last one must be a message of the role 'user'")
     return last
 
 
 def parts_of(message: UserMessage) -> list[str | Media]:
-    """Return the texts, images and documents of a message. Raises `BadRequest` for other parts."""
-    if isinstance(message.content, str):
-        return [message.content]
-    return [
-        _part(part, f"messages: content.{place} of the last one")
-        for place, part in enumerate(message.content)
+    """Return the texts, images and documents of a message. Raises `BadRequest` for others, and for none."""
+    content = message.content
+    parts = [
+        part if isinstance(part, str) else _part(part, f"messages: content.{place} of the last one")
+        for place, part in enumerate([content] if isinstance(content, str) else content)
     ]
+    if is_blank(parts):
+        raise BadRequest("messages: the last one has no text")
+    return parts
 
 
 def _part(part: object, place: str) -> str | Media:

@@ -8,6 +8,11 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.client.runs import Run
 from outlast.client.waiting import WAITING_STATUSES
@@ -16,10 +21,15 @@ from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.contracts.requests import MAX_SAY_BYTES
 from outlast.errors import BadRequest, RunNotFound, Unavailable
+from outlast.temporal.server_errors import outlast_errors
+from outlast.text.json_text import to_json
 from outlast_workers.gateway.answer_cursor import Place
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 from outlast_workers.gateway.tenant_runs import KEY_PATTERN, TenantRuns
+
+RECEIVED_WITHIN_S = 5.0
+"""Seconds that the look for the update of a repeated message may take. One in flight can take longer."""
 
 
 def conversation_key(identifier: str) -> str:
@@ -29,13 +39,45 @@ def conversation_key(identifier: str) -> str:
     return hashlib.sha256(identifier.encode(errors="replace")).hexdigest()[:32]
 
 
+@dataclass(frozen=True)
+class SentMessage:
+    """A message that a run has, and whether it had it before: then a client sent it again."""
+
+    run: Run
+    text: str
+    is_repeated: bool
+
+    def position(self, entries: Sequence[Message]) -> int | None:
+        """Return the number of entries up to the message, or None if the run has not read it yet."""
+        places = [
+            at
+            for at, entry in enumerate(entries, 1)
+            if entry.role == "user" and entry.content == self.text
+        ]
+        return places[-1] if places else None
+
+    def begin(self, before: Sequence[Message], entries: Sequence[Message]) -> int:
+        """Return the entry with which the message begins: the end of `before`, unless it is repeated.
+
+        `before` was read before the message was sent, and `entries` after it.
+        """
+        position = self.position(entries) if self.is_repeated else None
+        return len(before) if position is None else position - 1
+
+    def answer_start(self, entries: Sequence[Message]) -> int:
+        """Return the entry after which the answer to the message begins."""
+        position = self.position(entries) if self.is_repeated else None
+        return turn_start(entries) if position is None else position
+
+
 async def send_message(
     front: Front, runs: TenantRuns, run_id: str, text: str, *, agent: str, update_id: str
-) -> Run:
+) -> SentMessage:
     """Send a message, which starts the conversation if there is none. Repeated, it is sent once."""
     if len(text.encode(errors="replace")) > MAX_SAY_BYTES:
         raise BadRequest(f"messages: the last one has more than {MAX_SAY_BYTES:,} bytes")
-    return await front.client.send(
+    is_repeated = await was_received(front, run_id, update_id)
+    run = await front.client.send(
         run_id,
         text,
         agent=agent,
@@ -44,12 +86,35 @@ async def send_message(
         tenant=runs.principal.tenant,
         limits=Limits(idle_s=front.settings.idle_s),
     )
+    return SentMessage(run, text, is_repeated)
 
 
-def message_update_id(interface: str, identifier: str) -> str:
-    """Return the id of the update that sends a message with an id of the client's own."""
-    digest = hashlib.sha256(identifier.encode(errors="replace")).hexdigest()[:32]
-    return f"{interface}-{digest}"
+def message_update_id(interface: str, runs: TenantRuns, identifier: str, text: str) -> str:
+    """Return the id of the update that sends a message: the same one for a repeated message only.
+
+    Ids are those of clients, and some number their messages. So the text and the principal also count: a
+    new message under an old id is not lost.
+    """
+    unique = to_json([runs.principal.name, identifier, text])
+    return f"{interface}-{hashlib.sha256(unique.encode(errors='replace')).hexdigest()[:32]}"
+
+
+async def was_received(front: Front, run_id: str, update_id: str) -> bool:
+    """Return whether a run has processed an update with this id. It may have ended since.
+
+    A run that continued as new counts as unknown: its handler knows the ids of the whole chain.
+    """
+    handle = front.client.temporal.get_workflow_handle(run_id).get_update_handle(update_id)
+    with outlast_errors("say", run_id):
+        try:
+            await handle.result(rpc_timeout=timedelta(seconds=RECEIVED_WITHIN_S))
+        except (WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
+            return False
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+    return True
 
 
 async def transcript_of(run: Run) -> list[Message]:
@@ -65,14 +130,6 @@ async def transcript_of(run: Run) -> list[Message]:
 def last_message_position(entries: Sequence[Message]) -> int:
     """Return the number of entries up to the last message of a person."""
     return max((at for at, entry in enumerate(entries, 1) if entry.role == "user"), default=0)
-
-
-def is_open_message(entries: Sequence[Message], text: str) -> bool:
-    """Return whether the last message of a person is this one, and has no answer yet."""
-    position = last_message_position(entries)
-    events = [event for entry in entries[position - 1 :] for event in EventReader().read(entry)]
-    is_last = bool(position and events) and events[0].data.get("text") == text
-    return is_last and not any(event.type == "answer" for event in events)
 
 
 def turn_start(entries: Sequence[Message]) -> int:

@@ -47,7 +47,9 @@ from outlast.version import __version__
 from outlast_workers.gateway.front import PRINCIPAL, Front
 from outlast_workers.gateway.http_messages import MAX_BODY_BYTES
 from outlast_workers.gateway.mcp_requests import decisions, elicitations
+from outlast_workers.gateway.message_media import is_blank
 from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.gateway.token_usage import usage_metadata
 
 TASKS = "io.modelcontextprotocol/tasks"
 
@@ -104,8 +106,12 @@ class McpApi:
             json_response=True, stateless_http=True, max_request_body_size=MAX_BODY_BYTES, host=""
         )
 
-    async def list_tools(self, _: Any, __: PaginatedRequestParams | None) -> ListToolsResult:
-        """List the agents, and the tool that tells the status of a run."""
+    async def list_tools(self, _: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+        """List the agents, and the tool that tells the status of a run. The list has one page."""
+        if params is not None and params.cursor is not None:
+            raise MCPError(
+                INVALID_PARAMS, "cursor: is not one of this server: the list has one page"
+            )
         tools = [
             Tool(name=name, description=text, input_schema=AGENT_PARAMETERS)
             for name, text in self._front.agents.items()
@@ -135,6 +141,8 @@ class McpApi:
             raise BadRequest(f"{unknown[0][:40]!r} is not a parameter; the only one is 'input'")
         if not isinstance(arguments.get("input"), str):
             raise BadRequest("input: is required, and must be text")
+        if is_blank([arguments["input"]]):
+            raise BadRequest("input: has no text")
         return await runs.start(params.name, arguments["input"], key=_key(params))
 
     async def _go_on(self, runs: TenantRuns, params: CallToolRequestParams) -> Any:
@@ -305,12 +313,13 @@ async def _outcome(run: Run) -> CallToolResult:
 
 
 def _result(result: AgentResult) -> CallToolResult:
-    if result.status != "completed":
-        return _text(f"the run has stopped: {result.stop_reason}", is_error=True)
-    output = result.output_json
-    text = output if isinstance(output, str) else to_json(output)
-    structured = output if isinstance(output, dict) else None
-    return CallToolResult(content=[TextContent(text=text)], structured_content=structured)
+    shown = _text(f"the run has stopped: {result.stop_reason}", is_error=True)
+    if result.status == "completed":
+        output = result.output_json
+        text = output if isinstance(output, str) else to_json(output)
+        structured = output if isinstance(output, dict) else None
+        shown = CallToolResult(content=[TextContent(text=text)], structured_content=structured)
+    return shown.model_copy(update={"meta": usage_metadata(result.usage)})
 
 
 async def _running_text(run: Run) -> str:

@@ -23,6 +23,15 @@ MessageParts: TypeAlias = Sequence[str | Media]
 """A message: its texts, images and files, in their order."""
 
 
+def is_blank(parts: MessageParts) -> bool:
+    """Return whether a message has no media, and no character that a person could see."""
+    return not any(isinstance(part, Media) or _is_visible(part) for part in parts)
+
+
+def _is_visible(text: str) -> bool:
+    return any(character.isprintable() and not character.isspace() for character in text)
+
+
 @dataclass(frozen=True)
 class GatewayMedia:
     """Stores the images and files of messages. Without a store, a message with one is rejected.

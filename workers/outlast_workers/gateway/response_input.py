@@ -17,7 +17,7 @@ from outlast.errors import BadRequest
 from outlast.media.media import Media
 from outlast.text.json_text import from_json
 from outlast.validation import validated
-from outlast_workers.gateway.message_media import file_of, image_of
+from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 
 APPROVAL_PREFIX = "mcpr_"
 """What the id of an approval request begins with; the id of the run's request follows."""
@@ -81,7 +81,7 @@ def _is_text(body: dict[str, Any]) -> bool:
 def user_input(body: ResponseBody) -> UserInput:
     """Return the message and the decisions of a body. Raises `BadRequest` for other items."""
     if isinstance(body.input, str):
-        return UserInput((body.input,) if body.input else ())
+        return _checked([body.input] if body.input else [], [])
     parts: list[str | Media] = []
     decisions: list[HumanDecision] = []
     for place, item in enumerate(body.input):
@@ -97,6 +97,12 @@ def user_input(body: ResponseBody) -> UserInput:
                 f"input.{place}: {str(kind)[:40]!r} is not supported; the run keeps the history: send new"
                 " messages with previous_response_id"
             )
+    return _checked(parts, decisions)
+
+
+def _checked(parts: list[str | Media], decisions: list[HumanDecision]) -> UserInput:
+    if parts and is_blank(parts):
+        raise BadRequest("input: has no text")
     return UserInput(tuple(part for part in parts if part), tuple(decisions))
 
 

@@ -7,7 +7,7 @@ leave, and `retrieve` the response later.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -19,10 +19,16 @@ from temporalio.client import WorkflowExecutionStatus
 
 from outlast.client.runs import Run
 from outlast.client.waiting import Waiting, waiting_entries
+from outlast.contracts.human import HumanDecision
 from outlast.contracts.limits import Limits
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunFailed, Unavailable
-from outlast_workers.gateway.conversations import follow_turn
+from outlast_workers.gateway.conversations import (
+    SentMessage,
+    follow_turn,
+    message_update_id,
+    was_received,
+)
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.response_ids import read_response_id, response_id
@@ -112,7 +118,7 @@ class ResponsesApi:
         return await runs.start(
             body.model,
             await self._text(runs, sent),
-            key=None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32],
+            key=None if not key else hashlib.sha256(key.encode()).hexdigest()[:32],
             mode="conversation",
             limits=Limits(idle_s=self._front.settings.idle_s),
         )
@@ -120,16 +126,26 @@ class ResponsesApi:
     async def _continue(
         self, runs: TenantRuns, previous: str, sent: UserInput, key: str | None
     ) -> tuple[Run, int]:
-        run_id, _ = read_response_id(previous)
-        run = runs.find(run_id)
-        since = len(await run.transcript())
+        """Send what continues a conversation, and return the entry at which its response begins.
+
+        Clients repeat a call without a key, too. So an equal message after the same response is sent once.
+        """
+        run = runs.find(read_response_id(previous)[0])
+        text = await self._text(runs, sent)
+        if not text and not sent.decisions:
+            raise BadRequest("input: is empty; send a message or a decision")
+        before = await run.transcript()
         for decision in sent.decisions:
             await runs.decide(run, decision)
-        text = await self._text(runs, sent)
-        if text:
-            await run.say(text, by=runs.principal.name, update_id=key)
-        elif not sent.decisions:
-            raise BadRequest("input: is empty; send a message or a decision")
+        since = _decided_at(before, sent.decisions)
+        if not text:
+            return run, since
+        update_id = message_update_id("responses", runs, key or previous, text)
+        is_repeated = await was_received(self._front, run.id, update_id)
+        await run.say(text, by=runs.principal.name, update_id=update_id)
+        if is_repeated and not sent.decisions:
+            message = SentMessage(run, text, is_repeated)
+            since = message.begin(before, await run.transcript())
         return run, since
 
     async def _text(self, runs: TenantRuns, sent: UserInput) -> str:
@@ -215,6 +231,13 @@ class ResponsesApi:
             list(builder.read(reader.ended(await run.result())))
         except RunFailed as failed:
             list(builder.read(reader.ended(failed)))
+
+
+def _decided_at(entries: Sequence[Message], decisions: Sequence[HumanDecision]) -> int:
+    """Return the entry with the first result of some decisions, or the end if none of them is repeated."""
+    calls = {decision.request_id for decision in decisions}
+    results = (at for at, entry in enumerate(entries) if entry.call_id in calls)
+    return next(results, len(entries))
 
 
 def _agent_of(run: Run) -> str:

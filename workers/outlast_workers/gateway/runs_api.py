@@ -35,9 +35,10 @@ from outlast.errors import BadRequest, OutlastError, RunFailed
 from outlast.media.media import Media
 from outlast.validation import validated
 from outlast_workers.gateway.answer_cursor import Place, read_place
+from outlast_workers.gateway.conversations import message_update_id
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
-from outlast_workers.gateway.message_media import MAX_MESSAGE_MEDIA, file_of, image_of
+from outlast_workers.gateway.message_media import MAX_MESSAGE_MEDIA, file_of, image_of, is_blank
 from outlast_workers.gateway.run_feeds import GatewayStops
 
 
@@ -111,6 +112,8 @@ class RunsApi:
             given = await self._text(request, given, body.media)
         elif "input" not in body.model_fields_set and body.mode == "task":
             raise BadRequest("input: is required, except in a conversation")
+        if isinstance(given, str) and is_blank([given]):
+            raise BadRequest("input: has no text")
         run = await self._front.runs(request).start(
             body.agent, given, key=body.key, mode=body.mode, limits=body.limits
         )
@@ -179,7 +182,7 @@ class RunsApi:
             payload.text,
             by=payload.by,
             when=payload.when,
-            update_id=f"say-{body.key}" if body.key else None,
+            update_id=message_update_id("say", runs, body.key, text) if body.key else None,
         )
         return JSONResponse({"outcome": outcome})
 
@@ -190,7 +193,10 @@ class RunsApi:
         """Return a message with its images and files, which are stored."""
         tenant = self._front.runs(request).principal.tenant
         attached = [_media(one, f"media.{number}") for number, one in enumerate(media)]
-        return await self._front.media.text_of([*filter(None, [text]), *attached], tenant)
+        parts: list[str | Media] = [*filter(None, [text]), *attached]
+        if is_blank(parts):
+            raise BadRequest("text: is empty; send a text or media")
+        return await self._front.media.text_of(parts, tenant)
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a run."""

@@ -152,19 +152,23 @@ class TenantRuns:
         """Return what the server knows of a run. Raises `RunNotFound`."""
         return await self._describe(run.id)
 
-    async def list(self, limit: int = MAX_LISTED) -> AsyncIterator[ListedRun]:
-        """Yield the newest runs of the tenant."""
-        query = f"WorkflowType = '{AGENT_WORKFLOW}' AND WorkflowId STARTS_WITH '{self._prefix}'"
+    async def list(self, agent: str | None = None) -> AsyncIterator[ListedRun]:
+        """Yield the newest runs of the tenant, or of one of its agents."""
+        prefix = self._prefix if agent is None else self.id_of(agent, "")
+        query = f"WorkflowType = '{AGENT_WORKFLOW}' AND WorkflowId STARTS_WITH '{prefix}'"
         with outlast_errors("list"):
-            async for found in self._client.temporal.list_workflows(query, limit=limit):
+            async for found in self._client.temporal.list_workflows(query, limit=MAX_LISTED):
                 agent = found.id.removeprefix(self._prefix).partition("/")[0]
                 status = found.status.name.lower() if found.status else "unknown"
                 yield ListedRun(found.id, agent, status, found.start_time, found.close_time)
 
-    async def decide(self, run: Run, decision: HumanDecision) -> str:
+    async def decide(
+        self, run: Run, decision: HumanDecision, *, update_id: str | None = None
+    ) -> str:
         """Decide a pending request of a run as the principal, and return the outcome.
 
-        The name in the record is the principal's. A signed decision keeps the name of its signature.
+        A repeated `update_id` has the outcome of the first. The name in the record is the principal's. A
+        signed decision keeps the name of its signature.
         Raises `Forbidden` if the principal does not belong to the audience of the request.
         """
         request = await self._pending(run, decision.request_id)
@@ -179,7 +183,7 @@ class TenantRuns:
             fields["arguments_hash"] = UNSEEN_HASH
         if decision.signature is None:
             fields["by"] = self.principal.name
-        return await run.decide(decision.model_copy(update=fields))
+        return await run.decide(decision.model_copy(update=fields), update_id=update_id)
 
     async def _pending(self, run: Run, request_id: str) -> PendingRequest | None:
         requests = await run.pending_requests()

@@ -9,6 +9,9 @@ from outlast.contracts.messages import Message
 from outlast.contracts.usage import Usage
 from outlast_workers.gateway.run_events import RunEvent
 
+USAGE = "outlast/usage"
+"""The entry of the metadata with a usage, where a protocol has no form for it: A2A and MCP."""
+
 
 class AnswerUsage:
     """Adds up the usage of the turns of one answer. `total` is None as long as no turn has reported any."""
@@ -19,6 +22,11 @@ class AnswerUsage:
     def add(self, event: RunEvent) -> None:
         """Add an event of the type `usage`."""
         self.total = (self.total or Usage()) + Usage.model_validate(event.data["usage"])
+
+
+def usage_metadata(usage: Usage | None) -> dict[str, Any]:
+    """Return the entry `USAGE` with the fields of a usage, or nothing if there is none."""
+    return {} if usage is None else {USAGE: usage.model_dump(mode="json")}
 
 
 def usage_of(entries: Sequence[Message]) -> Usage | None:

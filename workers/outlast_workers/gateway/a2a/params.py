@@ -10,7 +10,7 @@ from outlast.media.media import Media
 from outlast.text.json_text import from_json, to_json
 from outlast.validation import validated
 from outlast_workers.gateway.a2a.errors import invalid_params
-from outlast_workers.gateway.message_media import file_of, image_of
+from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 
 MAX_A2A_ID = 1_000
 """Characters of the id of a message, a task or a context."""
@@ -77,7 +77,7 @@ class A2aMessage(Params):
     def contents(self) -> list[str | Media]:
         """Return the texts, images and files. Raises `BadRequest`."""
         found = [part.content(f"message.parts.{place}") for place, part in enumerate(self.parts)]
-        if not any(found) or found == ["null"]:
+        if is_blank(found) or found == ["null"]:
             raise invalid_params("message.parts: have no text")
         return found
 

@@ -15,14 +15,14 @@ from outlast_workers.gateway.a2a.params import A2aMessage, ListParams, SendParam
 from outlast_workers.gateway.a2a.stream import TaskStream
 from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, begun_task, read_task, shown
 from outlast_workers.gateway.conversations import (
+    SentMessage,
     answer_events,
     conversation_key,
-    is_open_message,
     last_message_position,
     message_update_id,
     send_message,
     transcript_of,
-    waits_for_message,
+    was_received,
 )
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.responses_api import ANSWER_WITHIN_S
@@ -112,8 +112,8 @@ class Session:
         body = validated(ListParams, params)
         found = [
             listed.id
-            async for listed in self._runs.list()
-            if listed.agent == self._agent and body.context_id in ("", TaskId(listed.id).context)
+            async for listed in self._runs.list(self._agent)
+            if body.context_id in ("", TaskId(listed.id).context)
         ]
         tasks = [await self._last_task(run_id) for run_id in found]
         wanted = body.status.removeprefix("TASK_STATE_UNSPECIFIED")
@@ -154,13 +154,11 @@ class Session:
         except RunNotFound:
             is_running = False
         before = await transcript_of(run) if is_running else []
-        run = await self._say(run.id, message.message_id, text)
+        sent = await self._say(run.id, message.message_id, text)
         if not message.context_id:
-            return run, TaskId(run.id)  # the context has the name of its first message
-        begin = len(before)
-        if is_running and (is_open_message(before, text) or await waits_for_message(run)):
-            begin = max(0, last_message_position(await transcript_of(run)) - 1)  # sent again
-        return run, TaskId(run.id, begin)
+            return sent.run, TaskId(run.id)  # the context has the name of its first message
+        entries = await transcript_of(sent.run) if sent.is_repeated else before
+        return sent.run, TaskId(run.id, sent.begin(before, entries))
 
     async def _continue(self, body: SendParams) -> tuple[Run, TaskId]:
         """Send a message or decisions to a task."""
@@ -170,15 +168,22 @@ class Session:
             raise invalid_params("message.contextId: is not the context of the task")
         now = await self._read(run, task)
         decisions = message.decisions()
-        if now["status"]["state"] in ENDED and not decisions:
-            raise unsupported(f"message.taskId: the task has ended: {now['status']['state']}")
         if decisions:  # also if the task goes on already: a repeated decision changes nothing
             for decision in decisions:
                 await self._runs.decide(run, decision)
-        elif now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
-            await self._runs.decide(run, message.answer(await run.pending_requests()))
+            return run, task
+        text = await self._text(message)
+        # One id for the message, whether it answers a question or not: the run takes it once.
+        update_id = self._update_id(message.message_id, text)
+        if await was_received(self._front, run.id, update_id):
+            return run, task
+        if now["status"]["state"] in ENDED:
+            raise unsupported(f"message.taskId: the task has ended: {now['status']['state']}")
+        if now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
+            decision = message.answer(await run.pending_requests())
+            await self._runs.decide(run, decision, update_id=update_id)
         else:
-            await self._say(run.id, message.message_id, await self._text(message))
+            await self._say(run.id, message.message_id, text)
         return run, task
 
     async def _text(self, message: A2aMessage) -> str:
@@ -191,15 +196,18 @@ class Session:
                 raise
             raise A2aError(-32005, "CONTENT_TYPE_NOT_SUPPORTED", str(error)) from None
 
-    async def _say(self, run_id: str, message_id: str, text: str) -> Run:
+    async def _say(self, run_id: str, message_id: str, text: str) -> SentMessage:
         return await send_message(
             self._front,
             self._runs,
             run_id,
             text,
             agent=self._agent,
-            update_id=message_update_id("a2a", message_id),
+            update_id=self._update_id(message_id, text),
         )
+
+    def _update_id(self, message_id: str, text: str) -> str:
+        return message_update_id("a2a", self._runs, message_id, text)
 
     def _find(self, identifier: str) -> tuple[Run, TaskId]:
         task = TaskId.read(identifier)
@@ -232,7 +240,8 @@ class Session:
                     continue
                 for update in stream.read(event):
                     yield update
-        yield stream.status((await self._read(run, task))["status"])
+        last = await self._read(run, task)
+        yield stream.status(last["status"], last["metadata"])
 
 
 def _send_params(params: dict[str, Any]) -> SendParams:

@@ -32,9 +32,10 @@ class TaskStream:
             # The whole answer replaces its pieces.
             yield self._artifact(artifact(data["answer"]), append=False, lastChunk=True)
 
-    def status(self, status: Json) -> Json:
+    def status(self, status: Json, metadata: Json | None = None) -> Json:
         """Return a status as an update."""
-        return {"statusUpdate": {**self._names, "status": status}}
+        more = {"metadata": metadata} if metadata else {}
+        return {"statusUpdate": {**self._names, "status": status, **more}}
 
     def _artifact(self, content: Json, **fields: bool) -> Json:
         return {"artifactUpdate": {**self._names, "artifact": content, **fields}}

@@ -18,6 +18,7 @@ from outlast.errors import RunFailed, Unavailable
 from outlast_workers.gateway.conversations import transcript_of
 from outlast_workers.gateway.response_ids import is_response_id, read_response_id, response_id
 from outlast_workers.gateway.run_events import EventReader, RunEvent
+from outlast_workers.gateway.token_usage import AnswerUsage, usage_metadata
 
 ENDED = frozenset(
     {"TASK_STATE_COMPLETED", "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
@@ -56,6 +57,10 @@ async def read_task(run: Run, task: TaskId, *, is_running: bool) -> Json:
     entries = await transcript_of(run)
     events = _events(entries, task.since)
     answer = next((event for event in events if event.type == "answer"), None)
+    usage = AnswerUsage()
+    for event in events:
+        if event.type == "usage":
+            usage.add(event)
     status: Json
     if answer is not None:
         status = {"state": "TASK_STATE_COMPLETED"}
@@ -70,6 +75,7 @@ async def read_task(run: Run, task: TaskId, *, is_running: bool) -> Json:
         "status": status,
         "artifacts": artifacts,
         "history": _history(events, task),
+        "metadata": usage_metadata(usage.total),
     }
 
 
@@ -77,7 +83,7 @@ def begun_task(task: TaskId, *, is_new: bool) -> Json:
     """Return a task as it is when a message has been sent to it."""
     status = {"state": "TASK_STATE_SUBMITTED" if is_new else "TASK_STATE_WORKING"}
     names = {"id": str(task), "contextId": task.context}
-    return {**names, "status": status, "artifacts": [], "history": []}
+    return {**names, "status": status, "artifacts": [], "history": [], "metadata": {}}
 
 
 def _events(entries: Sequence[Message], since: int) -> list[RunEvent]:
@@ -169,11 +175,13 @@ def _text(text: str) -> Json:
 def shown(task: Json, history_length: int | None, *, has_artifacts: bool = True) -> Json:
     """Return a task with as much of its history as a client wants."""
     task = dict(task)
-    history = task.pop("history")
+    history, metadata = task.pop("history"), task.pop("metadata")
     if history_length is not None:
         history = history[-history_length:] if history_length else []
     if history:
         task["history"] = history
+    if metadata:
+        task["metadata"] = metadata
     if not has_artifacts or not task["artifacts"]:
         task.pop("artifacts")
     return task

@@ -24,6 +24,7 @@ from outlast_workers.gateway.ai_sdk.body import (
     ChatBody,
     UIMessage,
     decisions_of,
+    message_id_of,
     new_message,
     parts_of,
 )
@@ -37,7 +38,6 @@ from outlast_workers.gateway.conversations import (
     pending_of,
     send_message,
     transcript_of,
-    turn_start,
     waits_for_message,
 )
 from outlast_workers.gateway.front import Front
@@ -76,16 +76,18 @@ class AiSdkApi:
             await self._decide(runs, run, body, message, entries)
             since = len(entries)
         else:
-            run = await send_message(
+            text = await self._front.media.text_of(parts_of(message), runs.principal.tenant)
+            sent = await send_message(
                 self._front,
                 runs,
                 run_id,
-                await self._front.media.text_of(parts_of(message), runs.principal.tenant),
+                text,
                 agent=agent,
-                update_id=message_update_id("ai", message.id or body.id),
+                update_id=message_update_id("ai", runs, message_id_of(body), text),
             )
+            run = sent.run
             entries = await transcript_of(run)
-            since = turn_start(entries)
+            since = sent.answer_start(entries)
         return event_stream(self._answer(run, since, entries), HEADERS)
 
     async def resume(self, request: Request) -> Response:
@@ -130,7 +132,8 @@ class AiSdkApi:
         self, run: Run, since: int, entries: Sequence[Message]
     ) -> AsyncGenerator[str, None]:
         """Yield the answer after an entry as a stream."""
-        writer, position, is_begun = ChunkWriter(), last_message_position(entries), False
+        writer, is_begun = ChunkWriter(), False
+        position = last_message_position(entries[:since])
         try:
             async with aclosing(answer_events(self._front, run, since, beat_s=BEAT_S)) as events:
                 async for event in events:

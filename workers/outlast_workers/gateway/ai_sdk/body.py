@@ -3,6 +3,7 @@
 A client sends all messages each time. The run keeps them, so the others are not read.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from outlast.contracts.messages import Message
 from outlast.errors import BadRequest
 from outlast.media.media import Media
 from outlast.validation import validated
-from outlast_workers.gateway.message_media import file_of, image_of
+from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 from outlast_workers.gateway.run_events import EventReader
 
 MAX_CHAT_ID = 1_000
@@ -60,6 +61,11 @@ def new_message(body: ChatBody) -> UIMessage:
     return message
 
 
+def message_id_of(body: ChatBody) -> str:
+    """Return the id of the last message. Without one, it is the whole history, as clients send it."""
+    return str(body.messages[-1].get("id") or "") or json.dumps(body.messages)
+
+
 def parts_of(message: UIMessage) -> list[str | Media]:
     """Return the texts, images and files of a message of a person. Raises `BadRequest` for others."""
     if message.role != "user":
@@ -69,7 +75,7 @@ def parts_of(message: UIMessage) -> list[str | Media]:
         for place, part in enumerate(message.parts)
         if part.get("type") != "step-start"
     ]
-    if not any(parts):
+    if is_blank(parts):
         raise BadRequest("messages: the last one has no text")
     return parts
 

@@ -30,7 +30,6 @@ from outlast_workers.gateway.conversations import (
     message_update_id,
     send_message,
     transcript_of,
-    turn_start,
 )
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import (
@@ -65,12 +64,14 @@ class CompletionsApi:
         body = read_completion(await read_json(request, media.max_body_bytes))
         conversation = conversation_of(request.headers)
         text = await media.text_of(last_parts(body, conversation), runs.principal.tenant)
+        key = request.headers.get("idempotency-key")
         if conversation is None:
-            key = request.headers.get("idempotency-key")
-            hashed = None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32]
+            hashed = None if not key else hashlib.sha256(key.encode()).hexdigest()[:32]
             run, since = await runs.start(body.model, text, key=hashed), 0
         else:
-            run, since = await self._send(runs, body, conversation, text)
+            # A client repeats a request with the same history, and a new message has a longer one.
+            message_id = key or json.dumps(body.messages)
+            run, since = await self._send(runs, body, conversation, text, message_id)
         answer = Completion(response_id(run.id, since), body.model)
         if body.stream:
             return event_stream(
@@ -79,18 +80,22 @@ class CompletionsApi:
         return JSONResponse(await self._whole(run, since, answer))
 
     async def _send(
-        self, runs: TenantRuns, body: CompletionBody, conversation: str, text: str
+        self,
+        runs: TenantRuns,
+        body: CompletionBody,
+        conversation: str,
+        text: str,
+        message_id: str,
     ) -> tuple[Run, int]:
-        run = await send_message(
+        sent = await send_message(
             self._front,
             runs,
             runs.id_of(body.model, conversation_key(conversation)),
             text,
             agent=body.model,
-            # A client repeats a request with the same history, and a new message has a longer one.
-            update_id=message_update_id("completions", json.dumps(body.messages)),
+            update_id=message_update_id("completions", runs, message_id, text),
         )
-        return run, turn_start(await transcript_of(run))
+        return sent.run, sent.answer_start(await transcript_of(sent.run))
 
     async def _whole(self, run: Run, since: int, answer: "Completion") -> dict[str, Any]:
         writer = DeltaWriter(run.id)

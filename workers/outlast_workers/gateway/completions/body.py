@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from outlast.errors import BadRequest
 from outlast.media.media import Media
 from outlast.validation import validated
-from outlast_workers.gateway.message_media import file_of, image_of
+from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 from outlast_workers.gateway.response_input import reject_fields
 
 CONVERSATION_HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
@@ -84,8 +84,8 @@ def last_parts(body: CompletionBody, conversation: str | None) -> list[str | Med
     if not isinstance(parts, list):
         raise BadRequest(f"messages.{place}.content: must be a text, or a list of parts")
     read = [_part(part, f"messages.{place}.content.{number}") for number, part in enumerate(parts)]
-    if not any(read):
-        raise BadRequest(f"messages.{place}.content: is empty")
+    if is_blank(read):
+        raise BadRequest(f"messages.{place}.content: has no text")
     return read
 
 
