@@ -16,10 +16,10 @@ from outlast.errors import BadRequest
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.text.texts import cut
 from outlast.transcripts import user_message
-from outlast.validation import parse
+from outlast.validation import check_json, parse
 
-MAX_QUOTED_ID_BYTES = 80
-"""A workflow id in an error message."""
+MAX_QUOTED_BYTES = 80
+"""A workflow id, or another value, in an error message."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,16 @@ def request_json(
         raise BadRequest("input: is required, except in a conversation")
     fields |= {} if input is None else {"input": input}
     fields |= {"agent": agent} if agent is not None else {}
+    if spec is not None and not isinstance(spec, Mapping):
+        raise BadRequest(
+            f"spec: {cut(repr(spec), MAX_QUOTED_BYTES)} is not a JSON object; give one"
+        )
     fields |= {"spec": dict(spec)} if spec is not None else {}
     if limits is not None:
         fields["limits"] = limits.model_dump(mode="json") if isinstance(limits, Limits) else limits
-    try:
-        encoded = json.dumps(fields).encode()
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"input: cannot be written as JSON: {error}") from None
-    checked = parse_request(encoded)
+    for name, value in fields.items():
+        check_json(name, value)
+    checked = parse_request(json.dumps(fields).encode())
     for warning in checked.warnings:
         warnings.warn(warning, UserWarning, stacklevel=3)
     return {
@@ -87,7 +89,7 @@ def checked_run_id(run_id: object) -> str:
     """Return a workflow id, or raise `BadRequest` if it cannot be the id of a run."""
     problem = run_id_problem(run_id)
     if problem is not None or not isinstance(run_id, str):
-        raise BadRequest(f"id: {cut(repr(run_id), MAX_QUOTED_ID_BYTES)} {problem}")
+        raise BadRequest(f"id: {cut(repr(run_id), MAX_QUOTED_BYTES)} {problem}")
     return run_id
 
 

@@ -1,13 +1,15 @@
 """Validation of JSON that people write: an error names the field, its value and what is allowed."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from outlast.contracts.names import NAME_PATTERN, NAME_RULE
 from outlast.errors import BadRequest
 from outlast.text.hints import hint
-from outlast.text.json_text import from_json, to_json
+from outlast.text.json_text import MAX_JSON_DEPTH, checked_json, from_json, to_json
 from outlast.text.texts import cut
 
 MAX_PATH_BYTES = 200
@@ -63,6 +65,8 @@ def _reason(detail: Any, model: type[BaseModel] | None) -> str:
         return f"{path}: is required"
     if detail["type"] in ("dict_type", "model_type"):
         return f"{path}: {_short(detail['input'])} is not a JSON object; give one, such as {{}}"
+    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:
+        return f"{path}: {_short(detail['input'])} is not a name; {NAME_RULE}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{path}: {_short(detail['input'])}: {message}" if path else message
@@ -93,8 +97,26 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def check_size(name: str, payload: dict[str, JsonValue]) -> None:
-    """Raise `BadRequest` for an update that is too large: it would block the run."""
+def check_json(field: str, value: Any) -> None:
+    """Raise `BadRequest` for a value of a program that is not JSON, with the name of its field."""
+    try:
+        json.dumps(value)
+        checked_json(value, max_depth=MAX_JSON_DEPTH)
+    except RecursionError:
+        reason = f"nested too deep: at most {MAX_JSON_DEPTH} levels are allowed"
+    except TypeError as error:
+        reason = f"{error}; give text, numbers, lists and dicts"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return
+    raise BadRequest(f"{field}: is not JSON: {reason}")
+
+
+def check_update(name: str, payload: dict[str, JsonValue]) -> None:
+    """Raise `BadRequest` for an update that is not JSON, or is too large: it would block the run."""
+    for field, value in payload.items():
+        check_json(field, value)
     size = len(to_json(payload).encode(errors="replace"))
     if size > MAX_UPDATE_BYTES:
         raise BadRequest(

@@ -18,6 +18,7 @@ from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from outlast.client.arguments import agent_name, checked_duration, checked_queue
 from outlast.client.gateway import TOKEN_VARIABLE, URL_VARIABLE, Gateway
 from outlast.client.media import ClientMedia, RunInput, Text
 from outlast.client.replies import REPLY_TIMEOUT
@@ -32,6 +33,7 @@ from outlast.media.media import Media
 from outlast.start_requests import checked_run_id, request_json, tenant_priority
 from outlast.temporal.connection import (
     DEFAULT_ADDRESS,
+    checked_address,
     connection_failure,
     load_profile,
     pause_at_exit,
@@ -43,7 +45,7 @@ from outlast.temporal.server_errors import outlast_errors
 from outlast.temporal.updates import execute_update
 from outlast.text.safe_text import summary_line
 from outlast.text.texts import cut
-from outlast.validation import validated
+from outlast.validation import check_json, validated
 
 if TYPE_CHECKING:
     from outlast.agents.agent import Agent
@@ -117,8 +119,7 @@ class Client:
         config: dict[str, Any] = {**load_profile(), **overrides}
         plugin = OutlastPlugin(codec_of_environment(), storage_of_environment())
         config["plugins"] = [plugin, *config.get("plugins", ())]
-        config.setdefault("target_host", DEFAULT_ADDRESS)
-        address = config["target_host"]
+        address = checked_address(config.setdefault("target_host", DEFAULT_ADDRESS))
         texts = {
             "gateway": gateway or os.environ.get(URL_VARIABLE),
             "gateway_token": gateway_token or os.environ.get(TOKEN_VARIABLE),
@@ -157,12 +158,15 @@ class Client:
         texts, images and files is one message. Raises `NotReady` without a media store for them, and
         `Unavailable` if it cannot be used.
         """
-        name = None if agent is None else _name_of(agent)
+        name = None if agent is None else agent_name(agent)
+        checked_queue(task_queue)
         input = await self._media.stored(input, tenant)  # noqa: A001 the contract's word
         request = request_json(
             agent=name, spec=spec, input=input, tenant=tenant, limits=limits, mode=mode
         )
-        run_id = checked_run_id(id) if id else self.new_run_id(name or "spec", tenant=tenant)
+        run_id = (
+            self.new_run_id(name or "spec", tenant=tenant) if id is None else checked_run_id(id)
+        )
         try:
             with outlast_errors("start"):
                 handle = await self.temporal.start_workflow(
@@ -212,13 +216,14 @@ class Client:
         sends the message only once. Raises the same errors as `Run.reply`, and calls `on_waiting` as
         `Run.reply` does.
         """
-        deadline = asyncio.get_running_loop().time() + within.total_seconds()
+        within_s = checked_duration("within", within).total_seconds()
+        deadline = asyncio.get_running_loop().time() + within_s
         try:
             async with asyncio.timeout_at(deadline):
                 run = await self.send(id, text, agent=agent, by=by, update_id=update_id, **options)
         except TimeoutError:
             raise NoAnswer(
-                f"chat: the message was not received within {within.total_seconds():g} s: is a worker"
+                f"chat: the message was not received within {within_s:g} s: is a worker"
                 " running? Repeat the call with the same update_id"
             ) from None
         left_s = max(0.0, deadline - asyncio.get_running_loop().time())
@@ -236,12 +241,13 @@ class Client:
     ) -> Run[Answer]:
         """Send a message to a conversation, as `chat` does, and return its run without an answer."""
         # Validate the message before it starts a conversation.
-        stored = await self._media.stored(text, options.get("tenant", "default"))
+        stored = await self._media.stored(text, options.get("tenant", "default"), "text")
+        check_json("text", stored)
         payload = validated(SayPayload, {"text": stored, "by": by}).model_dump(mode="json")
         with outlast_errors("chat"):
             await execute_update(
                 lambda: self._say_or_start(
-                    payload, self._conversation_start(_name_of(agent), id, options), update_id
+                    payload, self._conversation_start(agent_name(agent), id, options), update_id
                 )
             )
         return self.get(id, agent)
@@ -262,7 +268,7 @@ class Client:
             AGENT_WORKFLOW,
             request,
             id=run_id,
-            task_queue=options.get("task_queue", AGENTS_QUEUE),
+            task_queue=checked_queue(options.get("task_queue", AGENTS_QUEUE)),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=_summary(agent, "conversation"),
             priority=tenant_priority(tenant),
@@ -291,9 +297,10 @@ class Client:
     ) -> Run[Answer]:
         """Return the run with this workflow id, without checking that it exists.
 
+        Raises `BadRequest` for what cannot be the id of a run.
         With its `Agent`, the output of the run is a value of the agent's output type.
         """
-        handle = self.temporal.get_workflow_handle(id)
+        handle = self.temporal.get_workflow_handle(checked_run_id(id))
         return Run(handle, _output_type_of(agent), self._media, self.gateway)
 
     async def download(self, media: Media, *, tenant: str = "default") -> bytes:
@@ -302,10 +309,6 @@ class Client:
         Raises `BadRequest` if the store does not have them, or if they are at a URL.
         """
         return await self._media.bytes_of(media, tenant)
-
-
-def _name_of(agent: "Agent[Any, Any] | str") -> str:
-    return agent if isinstance(agent, str) else agent.name
 
 
 def _output_type_of(agent: "Agent[Any, Any] | str | None") -> TypeAdapter[Any] | None:

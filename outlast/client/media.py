@@ -10,6 +10,7 @@ from temporalio.client import Client as TemporalClient
 from outlast.errors import BadRequest, NotReady
 from outlast.media.media import Media, collected_uploads, with_references
 from outlast.media.store import STORE_VARIABLE, MediaStore, media_store
+from outlast.text.json_text import MAX_JSON_DEPTH
 from outlast.text.texts import cut
 
 Text: TypeAlias = str | Media | Sequence[str | Media]
@@ -27,13 +28,19 @@ class ClientMedia:
         self._url = url
         self._store: MediaStore | None = None
 
-    async def stored(self, value: RunInput, tenant: str) -> JsonValue:
+    async def stored(self, value: RunInput, tenant: str, field: str = "input") -> JsonValue:
         """Return a value with references in place of images and files, whose bytes are stored for a tenant.
 
-        Raises `NotReady` without a store, and `Unavailable` if it cannot be used.
+        Raises `NotReady` without a store, `Unavailable` if it cannot be used, and `BadRequest` for a value
+        that is nested too deep.
         """
-        with collected_uploads() as uploads:
-            plain: JsonValue = with_references(value)
+        try:
+            with collected_uploads() as uploads:
+                plain: JsonValue = with_references(value)
+        except RecursionError:
+            raise BadRequest(
+                f"{field}: nested too deep: at most {MAX_JSON_DEPTH} levels are allowed"
+            ) from None
         if uploads.pending:
             await self._opened().save(uploads.pending.values(), tenant)
         return plain

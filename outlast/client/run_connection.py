@@ -15,7 +15,7 @@ from outlast.errors import RunFailed
 from outlast.temporal.queries import query
 from outlast.temporal.server_errors import UnknownHandler, outlast_errors
 from outlast.temporal.updates import execute_update
-from outlast.validation import check_size
+from outlast.validation import check_update
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 """A worker answers a query in milliseconds. It replays a long run in seconds."""
@@ -97,7 +97,7 @@ class RunConnection:
 
         Raises `BadRequest` if the run rejects it. A repeated `update_id` has the result of the first.
         """
-        check_size(name, payload)
+        check_update(name, payload)
         with outlast_errors(name, self.id):
             return str(
                 await execute_update(

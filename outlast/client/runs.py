@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal
 from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowHandle
 
+from outlast.client.arguments import checked_duration
 from outlast.client.gateway import Gateway
 from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
@@ -100,6 +101,7 @@ class Run(Generic[Answer]):
         program that sees the news of the run in another way sets `wake`, which `stream` clears: the run is
         then queried at once.
         """
+        checked_duration("interval", interval)
         wake = wake or asyncio.Event()
         entries = stream_entries(self._connection, interval, wake)
         return (
@@ -205,7 +207,7 @@ class Run(Generic[Answer]):
         if stored is None and self._media is not None:
             if self._tenant is None:
                 self._tenant = (await self.progress()).tenant
-            stored = await self._media.stored(text, self._tenant)
+            stored = await self._media.stored(text, self._tenant, "text")
         return await self._update("say", update_id=update_id, text=stored, by=by, when=when)
 
     async def reply(
@@ -223,7 +225,10 @@ class Run(Generic[Answer]):
         raise an error to stop waiting. Raises `BadRequest` if the run ends without an answer.
         """
         answer = await wait_for_answer(
-            self._connection, within=within, update_id=update_id, on_waiting=on_waiting
+            self._connection,
+            within=checked_duration("within", within),
+            update_id=update_id,
+            on_waiting=on_waiting,
         )
         output_type = self._output_type
         typed: Any = answer if output_type is None else parsed_output(output_type, answer)

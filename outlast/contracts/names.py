@@ -33,6 +33,7 @@ INPUT = "{input}"
 """The place of the input in a prompt."""
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
 

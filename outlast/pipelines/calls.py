@@ -12,9 +12,9 @@ from outlast.contracts.human import (
     Escalation,
 )
 from outlast.contracts.limits import Limits
-from outlast.contracts.names import mcp_tool_name
+from outlast.contracts.names import NAME_RULE, mcp_tool_name
 from outlast.contracts.requests import AgentSpec
-from outlast.pipelines.fields import NAME, NAME_RULE, Fields, quoted
+from outlast.pipelines.fields import NAME, Fields, quoted
 from outlast.pipelines.http_tasks import read_http, read_openapi
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext

@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from outlast.contracts.names import NAME_RULE
 from outlast.pipelines.errors import current_type
-from outlast.pipelines.fields import NAME, NAME_RULE, Fields
+from outlast.pipelines.fields import NAME, Fields
 from outlast.pipelines.task_context import TaskContext, Variables
 from outlast.pipelines.tasks import (
     Body,

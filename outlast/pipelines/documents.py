@@ -10,9 +10,10 @@ from difflib import get_close_matches
 
 from pydantic import JsonValue
 
+from outlast.contracts.names import NAME_RULE
 from outlast.errors import BadRequest
 from outlast.pipelines.bounds import MAX_DOCUMENT_BYTES, MAX_TASK_DEPTH, MAX_TASK_NAME, MAX_TASKS
-from outlast.pipelines.fields import NAME, NAME_RULE, Fields, array_hint, quoted, size_of
+from outlast.pipelines.fields import NAME, Fields, array_hint, quoted, size_of
 from outlast.pipelines.places import Problem, Problems, TooManyProblems, below
 from outlast.pipelines.task_context import FLOW, Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS

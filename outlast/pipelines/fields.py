@@ -20,7 +20,6 @@ from outlast.text.texts import cut
 Object = Mapping[str, JsonValue]
 
 NAME = re.compile(NAME_PATTERN)
-NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 
 _NOTHING = Template(None, {})
 _ISO_DURATION = re.compile(

@@ -4,7 +4,8 @@ from pydantic import JsonValue
 
 from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import HTTP_EFFECTS, HttpAuthentication, HttpOutput
-from outlast.pipelines.fields import NAME, NAME_RULE, Fields, quoted
+from outlast.contracts.names import NAME_RULE
+from outlast.pipelines.fields import NAME, Fields, quoted
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import Endpoint, HttpCall, OpenApiCall

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from outlast.contracts.names import NAME_RULE
 from outlast.pipelines.bounds import (
     MAX_BRANCHES,
     MAX_CASES,
@@ -11,7 +12,7 @@ from outlast.pipelines.bounds import (
 from outlast.pipelines.calls import read_agent_run, read_call
 from outlast.pipelines.catches import read_try
 from outlast.pipelines.event_tasks import read_emit, read_listen
-from outlast.pipelines.fields import NAME, NAME_RULE, Fields, array_hint, quoted
+from outlast.pipelines.fields import NAME, Fields, array_hint, quoted
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import (

@@ -36,6 +36,16 @@ def load_profile() -> ClientConnectConfig:
         raise NotReady(f"the Temporal profile (TEMPORAL_*, temporal.toml): {reason}") from None
 
 
+def checked_address(address: object) -> str:
+    """Return the address of a Temporal server. Raises `NotReady` for a URL, or for what is not text."""
+    if not isinstance(address, str) or not address or "://" in address:
+        raise NotReady(
+            f"{cut(repr(address), MAX_REASON_BYTES)} is not the address of a Temporal server: give"
+            f" HOST:PORT, such as {DEFAULT_ADDRESS}, in TEMPORAL_ADDRESS or --address"
+        )
+    return address
+
+
 def connection_failure(error: Exception) -> str:
     """Return the reason of a transport error of the Temporal SDK: `Code: message`.
 

@@ -123,7 +123,7 @@ def _unknown_handler(reason: str, call: str, run_id: str) -> UnknownHandler | No
 
 
 def _server_error(error: RPCError, call: str, run_id: str) -> OutlastError:
-    reason = cut(error.message, MAX_REASON_BYTES) or error.status.name
+    reason = cut(error.message.rstrip("."), MAX_REASON_BYTES) or error.status.name
     if error.status is RPCStatusCode.NOT_FOUND:
         return _not_found(reason, call, run_id)
     is_busy = error.status is RPCStatusCode.RESOURCE_EXHAUSTED  # ten updates of a run in flight

@@ -242,7 +242,7 @@ async def test_no_workflow_task_is_left_failing(stage: Stage) -> None:
         ({"agent": "a", "limits": {"max_turns": -1}}, "limits.max_turns: -1"),
         ({"agent": "a", "limits": "few"}, "limits: 'few'"),
         ({"agent": "a", "input": "x" * 3_000_000}, "bytes are too many"),
-        ({"agent": "a", "input": object()}, "input: cannot be written as JSON"),
+        ({"agent": "a", "input": object()}, "input: is not JSON"),
     ],
 )
 async def test_the_sdk_refuses_the_same_before_it_starts_anything(

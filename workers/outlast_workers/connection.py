@@ -24,6 +24,7 @@ from outlast.errors import NotReady
 from outlast.temporal.connection import (
     DEFAULT_ADDRESS,
     MAX_REASON_BYTES,
+    checked_address,
     connection_failure,
     load_profile,
 )
@@ -66,7 +67,7 @@ async def connect(
     at once if it rejects the credentials.
     """
     options = _options(address, namespace, use_profile=use_profile)
-    target = options.pop("target_host")
+    target = checked_address(options.pop("target_host"))
     deadline = time.monotonic() + wait_s
     is_logged = False
     while True:  # bounded by wait_s

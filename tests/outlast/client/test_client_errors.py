@@ -297,7 +297,7 @@ async def test_a_chat_that_fails_leaves_no_unread_error(temporal: TemporalClient
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "not an address", "127.0.0.1:99999", "", "[::1", "x y:1"]
+    "address", ["127.0.0.1:1", "not an address", "127.0.0.1:99999", "[::1", "x y:1"]
 )
 async def test_a_server_that_is_away_is_named(address: str) -> None:
     with pytest.raises(OutlastError, match="cannot connect to a Temporal server at") as away:
