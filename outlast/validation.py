@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from outlast.contracts.names import NAME_PATTERN, NAME_RULE
 from outlast.errors import BadRequest
 from outlast.text.hints import hint
 from outlast.text.json_text import MAX_JSON_DEPTH, checked_json, from_json, to_json
@@ -65,8 +64,6 @@ def _reason(detail: Any, model: type[BaseModel] | None) -> str:
         return f"{path}: is required"
     if detail["type"] in ("dict_type", "model_type"):
         return f"{path}: {_short(detail['input'])} is not a JSON object; give one, such as {{}}"
-    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:
-        return f"{path}: {_short(detail['input'])} is not a name; {NAME_RULE}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{path}: {_short(detail['input'])}: {message}" if path else message

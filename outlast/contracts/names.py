@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 AGENT_WORKFLOW = "AgentWorkflow"
 PIPELINE_WORKFLOW = "PipelineWorkflow"
@@ -34,7 +34,17 @@ INPUT = "{input}"
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ValueError(f"is not a name; {NAME_RULE}")
+    return name
+
+
+Name = Annotated[
+    str, AfterValidator(_checked_name), Field(json_schema_extra={"pattern": NAME_PATTERN})
+]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
 
 

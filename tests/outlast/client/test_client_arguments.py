@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[str, Call]] = {
     "5,000 digits": ("input: is not JSON: ", lambda client: client.start("a", 10**5_000)),
     "no agent": ("agent: 5 is not an agent", lambda client: client.start(5, "x")),
     "an odd agent": ("agent: a value of", lambda client: client.start(Unshowable(), "x")),
-    "a name with a space": ("agent: 'a b' is not a name", lambda client: client.start("a b", "x")),
+    "a name with a space": ("agent: 'a b': is not a name", lambda client: client.start("a b", "x")),
     "an empty id": ("id: '' is empty", lambda client: client.start("a", "x", id="")),
     "an id of bytes": ("id: b'x' is not text", lambda client: client.start("a", "x", id=b"x")),
     "no queue": ("task_queue: 5 is", lambda client: client.start("a", "x", task_queue=5)),
