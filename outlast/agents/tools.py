@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -18,6 +18,9 @@ from outlast.text.error_text import clean_text, error_text
 from outlast.text.json_text import to_json
 from outlast.text.json_values import carried, with_clean_text
 from outlast.validation import explain
+
+if TYPE_CHECKING:
+    from outlast.agents.openapi.operations import Api
 
 MAX_RESULT_BYTES = 256_000
 """A tool result as JSON: about 64,000 tokens, which is more than a model reads well."""
@@ -40,6 +43,8 @@ class Tool(Generic[_NeededDeps_contra, _Arguments, _Result]):
     companions: "tuple[Tool[Any, ..., Any], ...]" = ()
     deps_type: Any = None
     """The type of its dependencies (`type(None)` without any), or None if it takes no `ToolContext`."""
+    api: "Api | None" = None
+    """The HTTP API that it is an operation of, or None for a function."""
 
     @property
     def name(self) -> str:

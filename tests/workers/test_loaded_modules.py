@@ -55,8 +55,13 @@ SIGNATURES = {"joserfc", "cryptography"}
 WEB_SERVER = {"starlette", "uvicorn"}
 OUTLINES = {"outlines", "jsonschema", "jinja2"}
 MODELS = {"outlast_activities.providers.chat_completions"}
-UNUSED = {"openai", *SIGNATURES, *WEB_SERVER, "outlast_workers.plan.workload"}
-"""No worker needs these without audiences with keys and without a health endpoint."""
+PIPELINES = {"outlast_workflows.pipelines.execution", "outlast.pipelines.tasks"}
+HTTP_APIS = {"outlast.agents.openapi.openapi_tools"}
+GATEWAYS = {"outlast_workers.answer_publisher"}
+UNUSED = {"openai", *SIGNATURES, *WEB_SERVER, *PIPELINES, *HTTP_APIS, *GATEWAYS}
+UNUSED |= {"outlast_workers.plan.workload"}
+"""No worker needs these before its first pipeline, without audiences with keys, health endpoint, tools of
+HTTP APIs and gateways."""
 
 FLOWS, TOOLS = {"outlast_workflows.agent"}, {"outlast_activities.tool_activity"}
 NO_FLOWS = {"outlast_workflows"}

@@ -1,24 +1,25 @@
 """The clients of the HTTP APIs whose operations are tools: dependencies that a worker opens and closes."""
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outlast.agents.dependencies import Dependency
-from outlast.agents.openapi.openapi_tools import OpenApiTool
-from outlast.agents.openapi.operations import Api
 from outlast.agents.tools import Tool
 from outlast.contracts.http_calls import HTTP_TOOLS
 from outlast_workers.settings_sections.http import HttpSettings
 
+if TYPE_CHECKING:
+    from outlast.agents.openapi.operations import Api
+
 
 def api_clients(tools: Iterable[Tool[Any, ..., Any]]) -> dict[str, Dependency[Any]]:
     """Return the dependency of each tool of an HTTP API, by the name of the tool."""
-    apis = {tool.name: tool.api for tool in tools if isinstance(tool, OpenApiTool)}
+    apis = {tool.name: tool.api for tool in tools if tool.api is not None}
     clients = {api: _client(api, at) for at, api in enumerate(dict.fromkeys(apis.values()), 1)}
     return {name: clients[api] for name, api in apis.items()}
 
 
-def _client(api: Api, number: int) -> Dependency[Any]:
+def _client(api: "Api", number: int) -> Dependency[Any]:
     async def opened() -> AsyncIterator[Any]:
         # Imported here, because most workers call no HTTP APIs.
         from outlast_activities.openapi.client import open_api  # noqa: PLC0415

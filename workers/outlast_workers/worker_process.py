@@ -4,15 +4,21 @@ import asyncio
 import gc
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
+from outlast_activities.generation.answer_streams import AnswerStreams
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect, ensure_search_attributes
 from outlast_workers.mcp_catalog import with_mcp_tools
@@ -57,7 +63,7 @@ async def run_process(
                 if stop.is_set():
                     return
                 runner = await opened.enter_async_context(tool_runner(settings, catalog))
-                answers = await opened.enter_async_context(answer_publisher(settings))
+                answers = await opened.enter_async_context(_answer_streams(settings))
                 queues = polled_queues(
                     client,
                     settings,
@@ -103,6 +109,16 @@ def _bounded_life(max_life_s: float | None, stop: asyncio.Event) -> Iterator[Non
         yield
     finally:
         timer.cancel()
+
+
+def _answer_streams(settings: Settings) -> AbstractAsyncContextManager[AnswerStreams | None]:
+    """Push the text of answers to the gateways of the settings while the block runs, if there are any."""
+    if not settings.events.urls:
+        return nullcontext()
+    # Imported here, because a worker without gateways pushes no text.
+    from outlast_workers.answer_publisher import answer_publisher  # noqa: PLC0415
+
+    return answer_publisher(settings)
 
 
 async def _connect(settings: Settings, telemetry: Telemetry, address: str | None) -> Client:
