@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 AGENT_WORKFLOW = "AgentWorkflow"
 PIPELINE_WORKFLOW = "PipelineWorkflow"
@@ -36,15 +36,14 @@ NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 NAME_RULE = "give a letter, then at most 63 letters, digits, '_' and '-'"
 
 
-def _checked_name(name: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, name):
+def _checked_name(name: object) -> object:
+    """Reject a text with words; the pattern itself would show a regular expression."""
+    if isinstance(name, str) and not re.fullmatch(NAME_PATTERN, name):
         raise ValueError(f"is not a name; {NAME_RULE}")
     return name
 
 
-Name = Annotated[
-    str, AfterValidator(_checked_name), Field(json_schema_extra={"pattern": NAME_PATTERN})
-]
+Name = Annotated[str, Field(pattern=NAME_PATTERN), BeforeValidator(_checked_name)]
 """Names of agents and tools: a letter, then at most 63 letters, digits, `_` and `-`."""
 
 
