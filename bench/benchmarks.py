@@ -9,7 +9,7 @@ from statistics import median
 from bench.measure import Bench, Timed, actions_of, bench, history_size
 from bench.recovery import KILLED_AFTER_S
 from bench.recovery import recovery as recovery_after
-from bench.scaling import scaling as scaled
+from bench.scaling.bursts import scaling as scaled
 from bench.streaming import streaming as streamed
 from bench.subjects import FLOOR, NAIVE, OUTLAST, Load, Subject
 from bench.tables import Table, ratio

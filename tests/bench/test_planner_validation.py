@@ -10,7 +10,7 @@ import pytest
 from outlast_workers.plan.pools import PoolPlan
 from outlast_workers.plan.simulation import Routes, SimulatedLeg, SimulatedRun, simulate
 
-from bench import scaling
+from bench.scaling import scaling
 
 ROOT = Path(__file__).parents[2]
 MEASURED = json.loads((ROOT / "bench" / "measured" / "bursts.json").read_text())["bursts"]

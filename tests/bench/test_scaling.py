@@ -1,7 +1,7 @@
 """The arithmetic of the simulated autoscalers."""
 
 from bench.job_lives import Jobs, gpu_hours
-from bench.scaling import Policy
+from bench.scaling.bursts import Policy
 
 
 def test_the_hpa_leaves_a_tenth_of_the_work_waiting_unless_it_aims_lower() -> None:

@@ -128,6 +128,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "arguments.MAX_SHOWN_BYTES",
         "start_requests.MAX_QUOTED_BYTES",
         "validation.MAX_PATH_BYTES",
+        "base.MAX_EXAMPLE_BYTES",
         "validation.MAX_REASONS",
     ),
     "bounds a cache that is filled again": (

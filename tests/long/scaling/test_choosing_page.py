@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from outlast_workers.plan.choosing_page import CLAIMS_PAGE, PAGE, claims, positions, updated
-from outlast_workers.plan.claims import findings
+from outlast_workers.plan.claims.claims import findings
 from outlast_workers.plan.planning import plan
 from outlast_workers.plan.price_list import shipped_prices
 from outlast_workers.plan.simulation import Outcome, simulate

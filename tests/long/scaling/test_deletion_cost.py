@@ -14,8 +14,8 @@ from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
-from bench.scaling import AS_A_POD
+from bench.scaling.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
+from bench.scaling.bursts import AS_A_POD
 from tests.workers.demand.fake_kubernetes import FakeKubernetes, serving
 
 PODS = ("outlast-tools-a", "outlast-tools-b")
@@ -47,7 +47,7 @@ async def test_the_pod_of_a_busy_worker_costs_more_until_its_work_is_done(tmp_pa
         await stack.enter_async_context(workflows)
         kubernetes = await stack.enter_async_context(serving(FakeKubernetes(*PODS), tmp_path))
         for pod in PODS:
-            worker = [*AS_A_POD, pod, sys.executable, "-m", "bench.napping"]
+            worker = [*AS_A_POD, pod, sys.executable, "-m", "bench.scaling.napping"]
             await _started(pod, worker, temporal, tmp_path, stack)
 
         service = await _service(temporal, kubernetes, tmp_path, stack)

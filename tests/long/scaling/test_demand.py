@@ -33,7 +33,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from bench.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper, nap
+from bench.scaling.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper, nap
 
 PROTO = Path(__file__).parent / "externalscaler.proto"
 ENV = shutil.which("env") or "/usr/bin/env"
@@ -79,7 +79,7 @@ class Site:
         ]
 
     async def worker(self, *options: str) -> ChildProcess:
-        command = [sys.executable, "-m", "bench.napping", *options]
+        command = [sys.executable, "-m", "bench.scaling.napping", *options]
         return await self.started(f"worker-{os.urandom(3).hex()}", command)
 
     async def started(self, name: str, command: list[str]) -> ChildProcess:

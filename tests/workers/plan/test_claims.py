@@ -4,11 +4,11 @@ from typing import get_args
 
 import pytest
 from outlast_workers.plan.choosing_page import BEGIN, END, claims, positions, updated
-from outlast_workers.plan.cold_claims import cold_start, pod_eviction
-from outlast_workers.plan.gpu_claims import gpu_prices
+from outlast_workers.plan.claims.cold_claims import cold_start, pod_eviction
+from outlast_workers.plan.claims.gpu_claims import gpu_prices
 from outlast_workers.plan.price_list import shipped_prices
-from outlast_workers.plan.team_claims import compliance
-from outlast_workers.plan.verdicts import Case, Finding, Verdict, judge
+from outlast_workers.plan.claims.team_claims import compliance
+from outlast_workers.plan.claims.verdicts import Case, Finding, Verdict, judge
 from outlast_workers.plan.workload import ArchitectureName, Workload
 from pydantic import BaseModel
 

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from outlast_workers.plan.claims import findings
+from outlast_workers.plan.claims.claims import findings
 from outlast_workers.plan.price_list import shipped_prices
-from outlast_workers.plan.team_claims import PROFILES
-from outlast_workers.plan.verdicts import Finding
+from outlast_workers.plan.claims.team_claims import PROFILES
+from outlast_workers.plan.claims.verdicts import Finding
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 

@@ -33,7 +33,7 @@ async def show_plan(options: argparse.Namespace) -> int:
 
 
 def _show_claims(*, as_json: bool) -> int:
-    from outlast_workers.plan.claims import findings  # noqa: PLC0415 it imports what no plan needs
+    from outlast_workers.plan.claims.claims import findings  # noqa: PLC0415 it imports what no plan needs
 
     prices = shipped_prices()
     found = findings(prices)

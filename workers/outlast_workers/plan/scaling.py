@@ -2,7 +2,7 @@
 
 KEDA takes a deployment from 0 to its first replica and back to 0. In between, the HPA computes
 `ceil(metric / target)`, ignores small deviations, and scales in to the highest number that it wanted
-within its stabilization window. `bench/scaling.py` has the same loop over real worker processes.
+within its stabilization window. `bench/scaling/bursts.py` has the same loop over real worker processes.
 """
 
 import math

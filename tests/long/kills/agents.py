@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from outlast import Agent, ToolContext, tool
-from tests.long.ledger import ask, make
+from tests.long.kills.ledger import ask, make
 
 
 @tool(effect="read")

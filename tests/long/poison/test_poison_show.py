@@ -29,7 +29,7 @@ from outlast import Client, OutlastError, Run, RunFailed
 from outlast.errors import ModelFailure
 from tests.acceptance.processes import ROOT, CallbackUnderTest, WorkerUnderTest
 from tests.long.fuzz.poison import CHECKS, REQUESTS
-from tests.long.poison_inputs import ANSWERS, EDITS, FORM, LINKS, STARTS
+from tests.long.poison.poison_inputs import ANSWERS, EDITS, FORM, LINKS, STARTS
 from tests.stage import pending
 
 ENDS_WITHIN_S = 10.0
@@ -103,7 +103,7 @@ class Innocent:
 async def polled(*urls: str) -> AsyncIterator[dict[str, float]]:
     """Ask for health until the block ends, and then fill in the slowest answers."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.long.health_poller", *urls),
+        *(sys.executable, "-m", "tests.long.poison.health_poller", *urls),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -172,7 +172,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Site]:
         worker = WorkerUnderTest(
             address=temporal.address,
             model_url=model.url,
-            agents="tests.long.poison_tools,tests.long.poison_inputs",
+            agents="tests.long.poison.poison_tools,tests.long.poison.poison_inputs",
             log=tmp_path / "worker.log",
             drain_s=1,
             settings={"OUTLAST_HEALTH__PORT": str(port)},

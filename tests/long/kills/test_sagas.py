@@ -10,9 +10,9 @@ from temporalio.api.enums.v1 import EventType
 from outlast import RunFailed
 from outlast.client.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
-from tests.long.ledger import PLACES, Ledger, Place
+from tests.long.kills.ledger import PLACES, Ledger, Place
 from tests.long.site import Site, calling, reached, site
-from tests.long.test_kills import as_told
+from tests.long.kills.test_kills import as_told
 from tests.stage import pending
 
 DONE = ["book flight", "book hotel", "charge"]
@@ -38,7 +38,7 @@ def effects_at(ledger: Ledger) -> list[str]:
 async def test_a_worker_killed_in_a_compensation_leaves_each_effect_undone_once(
     tmp_path: Path, struck: str, place: Place
 ) -> None:
-    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.agents") as on:
+    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.kills.agents") as on:
         ledger.hold(struck, place)
         run = await started(on, ledger)
         await reached(lambda: struck in ledger.held)
@@ -56,7 +56,7 @@ async def test_a_worker_killed_in_a_compensation_leaves_each_effect_undone_once(
 
 @pytest.mark.timeout(90)
 async def test_a_compensation_that_is_no_more_repeatable_is_put_to_a_person(tmp_path: Path) -> None:
-    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.agents") as on:
+    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.kills.agents") as on:
         ledger.hold("cancel hotel", "during")
         run = await started(on, ledger, book="book_unrepeatably")
         await reached(lambda: "cancel hotel" in ledger.held)
@@ -77,7 +77,7 @@ async def test_a_compensation_that_is_no_more_repeatable_is_put_to_a_person(tmp_
 async def test_a_worker_killed_between_two_compensations_loses_neither(tmp_path: Path) -> None:
     async with (
         Ledger() as ledger,
-        site(tmp_path, as_told, agents="tests.long.agents", roles="workflows,generate") as on,
+        site(tmp_path, as_told, agents="tests.long.kills.agents", roles="workflows,generate") as on,
         tools_elsewhere(on, tmp_path),
     ):
         ledger.hold("cancel hotel", "after")
@@ -101,7 +101,7 @@ async def tools_elsewhere(on: Site, tmp_path: Path) -> AsyncIterator[None]:
     worker = WorkerUnderTest(
         address=on.temporal.address,
         model_url=on.model.url,
-        agents="tests.long.agents",
+        agents="tests.long.kills.agents",
         log=tmp_path / "tools.log",
         roles="tools",
     )

@@ -27,8 +27,8 @@ from outlast_workers.local.servers import ChildProcess
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from bench.napping import POLLS_AT, TASK_QUEUE, WORKFLOW_QUEUE, Napper
-from bench.plot import drawn
+from bench.scaling.napping import POLLS_AT, TASK_QUEUE, WORKFLOW_QUEUE, Napper
+from bench.scaling.plot import drawn
 from bench.processes import LOGS, temporal_server
 from bench.tables import Cell, Table
 
@@ -67,7 +67,7 @@ _MAPPED = () if os.geteuid() == 0 else ("--map-root-user",)
 AS_A_POD = ("unshare", *_MAPPED, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 """Gives a process a host name of its own, as a pod has; on Linux."""
 
-IMAGE = Path(__file__).parent.parent / "docs" / "images" / "scaling.svg"
+IMAGE = Path(__file__).parents[2] / "docs" / "images" / "scaling.svg"
 
 Trigger = Literal["backlog", "demand"]
 
@@ -195,7 +195,7 @@ class Scaler:
         name = f"{NAME}{self._random.randrange(10**9)}"
         named = [*AS_A_POD, name] if self.policy.sets_costs else []
         command = ["/usr/bin/env", f"TEMPORAL_ADDRESS={self.address}", *named, sys.executable]
-        child = ChildProcess(name, [*command, "-m", "bench.napping", *words], log_dir=LOGS)
+        child = ChildProcess(name, [*command, "-m", "bench.scaling.napping", *words], log_dir=LOGS)
         self.started.append((time.monotonic(), child))
         await child.start(_at_once)
         self.stack.push_async_callback(child.stop)

@@ -14,7 +14,7 @@ from outlast_workers.plan.simulation import (
     SimulatedRun,
     simulate,
 )
-from outlast_workers.plan.verdicts import Finding
+from outlast_workers.plan.claims.verdicts import Finding
 from outlast_workers.plan.workload import Arrivals
 
 SEED = 1

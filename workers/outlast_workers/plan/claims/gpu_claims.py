@@ -2,7 +2,7 @@
 
 from outlast_workers.plan.estimate import ROUGH, priced, simulated
 from outlast_workers.plan.price_list import PriceList
-from outlast_workers.plan.verdicts import Finding, Verdict
+from outlast_workers.plan.claims.verdicts import Finding, Verdict
 from outlast_workers.plan.workload import Model, Workload, preset
 
 CLAIMED_USD = {"H100": 2.00, "H200": 2.60, "B200": 4.00}

@@ -84,7 +84,7 @@ def _version(text: str) -> WorkerDeploymentConfig | None:
 
 def main() -> None:
     """Serve naps until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m bench.napping", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.scaling.napping", description=__doc__)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--drain-s", type=float, default=1)
     parser.add_argument("--heartbeat-s", type=float, default=1)

@@ -45,7 +45,7 @@ FIRST_ATTEMPT = pytest.mark.parametrize("first", ["local", "ordinary"])
 @contextlib.asynccontextmanager
 async def site_of(tmp_path: Path, first: str) -> AsyncIterator[Site]:
     is_local = first == "local"
-    agents = "tests.long.local_tools"
+    agents = "tests.long.kills.local_tools"
     async with site(tmp_path, decided, agents=agents, settings=local_tools(enabled=is_local)) as on:
         yield on
 

@@ -44,7 +44,7 @@ async def children_of(client: Client, run_id: str) -> list[Any]:
 @pytest.mark.timeout(120)
 async def test_a_race_whose_worker_is_killed_is_decided_by_the_next_one(tmp_path: Path) -> None:
     racers = Racers()
-    async with site(tmp_path, racers, agents="tests.long.race_agents") as on:
+    async with site(tmp_path, racers, agents="tests.long.kills.race_agents") as on:
         run = await on.client.start("lead", "go")
         await reached(lambda: racers.asked["fast"] >= 1 and racers.asked["slow"] >= 2)
         await on.worker.kill()

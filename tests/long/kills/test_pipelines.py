@@ -9,9 +9,9 @@ from temporalio.client import Client as TemporalClient
 
 from outlast import ToolContext, ToolError, tool
 from outlast.testing import ScriptedModel
-from tests.long.ledger import PLACES, Ledger
+from tests.long.kills.ledger import PLACES, Ledger
 from tests.long.site import calling, reached, site
-from tests.long.test_kills import as_told
+from tests.long.kills.test_kills import as_told
 from tests.stage import on_stage
 from tests.workflows.pipelines.staging import document, result_of, start
 
@@ -83,7 +83,7 @@ async def test_each_effect_of_a_diamond_happens_once_although_its_workers_are_ki
     tmp_path: Path,
 ) -> None:
     """Four agents: one, then two at the same time, then one. Each makes a `write`, and is killed there."""
-    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.agents") as on:
+    async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.kills.agents") as on:
 
         def pays(order_id: str) -> dict[str, Any]:
             arguments = {"order_id": order_id, "port": ledger.port}

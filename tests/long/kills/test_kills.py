@@ -15,7 +15,7 @@ from bench.tables import Cell, Table
 from outlast import BadRequest, Client
 from outlast.client.runs import Run
 from outlast.terminal.inbox import InboxEntry, read_inbox
-from tests.long.ledger import PLACES, Ledger, Place
+from tests.long.kills.ledger import PLACES, Ledger, Place
 from tests.long.site import ANSWER, calling, calling_all, local_tools, reached, site
 
 KILLS = 13
@@ -111,7 +111,7 @@ async def test_writes_whose_worker_is_killed_happen_once_each(
         site(
             tmp_path,
             as_told,
-            agents="tests.long.agents",
+            agents="tests.long.kills.agents",
             settings=local_tools(enabled=has_local_tools),
         ) as on,
         clerk(on.client, ledger) as verified,

@@ -1,0 +1,1 @@
+"""Inputs and tools that would stop a worker, while health and other runs are watched."""

@@ -1,0 +1,1 @@
+"""Published claims about cost and delay, and the verdict of the planner on each."""
