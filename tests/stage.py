@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_workers.answer_publisher import answer_publisher
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.workers import (

@@ -6,19 +6,16 @@ cause in one line. That includes `SystemExit` and `KeyboardInterrupt`, which end
 """
 
 import asyncio
-import contextlib
 import contextvars
 import inspect
 import itertools
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 import structlog
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from outlast.agents.dependencies import Dependency
@@ -29,21 +26,8 @@ from outlast.agents.tool_parameters import is_async
 from outlast.agents.tools import Tool
 from outlast.errors import Failure, NotReady, ToolFailed
 from outlast_activities.open_dependencies import OpenDependencies
-from outlast_activities.tool_failures import as_failure
+from outlast_activities.tool_code import LoopCall, Outcome, Withdrawn, outcome_future, value_of
 from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop
-
-ENDS_WITHIN_S = 3.0
-"""How long a cancelled call may take to end. It is less than a worker that shuts down gives."""
-
-LATE_ENDS_WITHIN_S = 0.1
-"""How long a call that exceeded its timeout may take to end: its failure must reach the server in time."""
-
-CHECK_S = 0.5
-"""How often a call looks whether its event loop is blocked."""
-
-RESTART_AFTER_S = 5.0
-"""A call that waits so long for a loop that another tool blocks begins again on another loop, if it may be
-repeated."""
 
 MAX_TOOL_LOOPS = 8
 """Event loops of async tools. When tools block all of them, further calls fail on this worker."""
@@ -58,14 +42,6 @@ CLOSE_WITHIN_S = 2.0
 """How long dependencies may take to close, together, after the worker has drained."""
 
 log = structlog.get_logger("outlast.tools")
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """How code of a tool ended. As a value it passes through futures that could not hold the exception."""
-
-    value: Any = None
-    error: BaseException | None = None
 
 
 class ToolRunner:
@@ -208,19 +184,19 @@ class ToolRunner:
                 retryable=True,
             )
         number, context = next(self._numbers), contextvars.copy_context()
-        ended, end = _future()
+        ended, end = outcome_future()
 
         def contained() -> None:
             try:
-                outcome = _Outcome(context.run(call))
+                outcome = Outcome(context.run(call))
             except BaseException as error:  # noqa: BLE001 nothing that a tool raises may pass
-                outcome = _Outcome(error=error)
+                outcome = Outcome(error=error)
             self._hung.pop(number, None)
             end(outcome)
 
         threading.Thread(target=contained, name=f"tool {tool.name}", daemon=True).start()
         try:
-            return await _value(tool, ended)
+            return await value_of(tool, ended)
         finally:
             if not ended.done():
                 self._hung[number] = tool.name
@@ -230,13 +206,13 @@ class ToolRunner:
         """Run async code on the first loop that is not blocked."""
         while True:  # bounded: each pass takes another loop, and there is a limit of loops
             loop, number = self._free_loop(tool), next(self._numbers)
-            ended, end = _future()
-            call = _LoopCall(tool, loop, make, end)
+            ended, end = outcome_future()
+            call = LoopCall(tool, loop, make, end)
             loop.calls[number] = tool.name
             loop.run(call.begin, contextvars.copy_context())
             try:
-                return await _value(tool, ended, check=call.check, cancel=call.cancel)
-            except _Withdrawn:
+                return await value_of(tool, ended, check=call.check, cancel=call.cancel)
+            except Withdrawn:
                 self._blockers.add(loop.blocker)
                 log.info("tool.moved", tool=tool.name, reason=loop.blocked_by)
             finally:
@@ -259,129 +235,6 @@ class ToolRunner:
         self._loops.append(loop)
         self._owners[loop] = owner
         return loop
-
-
-class _Withdrawn(Exception):
-    """Raised when a call has not begun on a loop that is blocked."""
-
-
-class _LoopCall:
-    """One call on a loop. Either the loop begins it, or the worker withdraws it: a token decides."""
-
-    def __init__(
-        self,
-        tool: Tool[Any, ..., Any],
-        loop: ToolLoop,
-        make: Callable[[], Awaitable[Any]],
-        end: Callable[[_Outcome], None],
-    ) -> None:
-        self._tool = tool
-        self._loop = loop
-        self._make = make
-        self._end = end
-        self._token = [True]
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """Begin the call, on its loop."""
-        if self._take_token():
-            self._task = asyncio.get_running_loop().create_task(self._contained())
-
-    def check(self) -> None:
-        """Raise `_Withdrawn` if the loop is blocked, and the call has not begun or may begin again."""
-        loop = self._loop
-        if not loop.check():
-            return
-        if self._take_token():
-            raise _Withdrawn
-        is_late = loop.blocked_s > RESTART_AFTER_S and loop.blocker != self._tool.name
-        if is_late and not self._tool.spec.must_end:
-            self.cancel()
-            raise _Withdrawn
-
-    def cancel(self) -> None:
-        """Cancel the call, if it has begun."""
-        if not self._take_token():
-            self._loop.run(lambda: self._task and self._task.cancel(), contextvars.copy_context())
-
-    def _take_token(self) -> bool:
-        try:
-            return self._token.pop()  # atomic between threads
-        except IndexError:
-            return False
-
-    async def _contained(self) -> None:
-        try:
-            outcome = _Outcome(await self._make())
-        except BaseException as error:  # noqa: BLE001 nothing that a tool raises may pass
-            outcome = _Outcome(error=error)
-        self._end(outcome)
-
-
-def _future() -> tuple[asyncio.Future[_Outcome], Callable[[_Outcome], None]]:
-    """Return a future of the worker's loop, and a function that sets it from another thread."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Outcome] = loop.create_future()
-
-    def settle(outcome: _Outcome) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    def end(outcome: _Outcome) -> None:
-        with contextlib.suppress(RuntimeError):  # the worker has ended, and its loop is closed
-            loop.call_soon_threadsafe(settle, outcome)
-
-    return future, end
-
-
-async def _value(
-    tool: Tool[Any, ..., Any],
-    ended: asyncio.Future[_Outcome],
-    *,
-    check: Callable[[], None] = lambda: None,
-    cancel: Callable[[], None] = lambda: None,
-) -> Any:
-    """Wait until a call ends; return its value, or raise its error as an `ApplicationError`."""
-    while not ended.done():
-        try:
-            await asyncio.wait([ended], timeout=CHECK_S)
-            if not ended.done():
-                check()
-        except asyncio.CancelledError:
-            if _is_waited_for(tool):
-                continue
-            cancel()
-            await asyncio.wait([ended], timeout=_time_to_end(tool))
-            if not ended.done() or isinstance(ended.result().error, asyncio.CancelledError):
-                raise
-    outcome = ended.result()
-    if outcome.error is None:
-        return outcome.value
-    raise as_failure(outcome.error)
-
-
-def _is_waited_for(tool: Tool[Any, ..., Any]) -> bool:
-    """Tell whether the run was cancelled during a call with an effect, which then ends by itself.
-
-    To cancel it would leave unknown whether it happened. Its timeout bounds the wait.
-    """
-    if not tool.spec.must_end or not activity.in_activity():
-        return False
-    details = activity.cancellation_details()
-    return (
-        details is not None
-        and details.cancel_requested
-        and not (details.worker_shutdown or details.timed_out or details.not_found)
-    )
-
-
-def _time_to_end(tool: Tool[Any, ..., Any]) -> float:
-    """Return how long a cancelled call may take to end."""
-    if not activity.in_activity() or activity.cancellation_details() is None:
-        return LATE_ENDS_WITHIN_S  # it exceeded its timeout
-    if tool.is_async or activity.is_worker_shutdown():
-        return ENDS_WITHIN_S
-    return LATE_ENDS_WITHIN_S
 
 
 def _nothing() -> None:

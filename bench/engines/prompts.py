@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from outlast_activities.generation.attempt import Endpoint, GenerationAttempt
+from outlast_activities.generation.attempt import GenerationAttempt
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.policies.allowance import Allowance
 from outlast_activities.policies.recovery import RULES

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from outlast_activities.generation.attempt import Endpoint
 from outlast_activities.generation.decision_text import decision_value
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.chat_completions import ChatCompletions
 
 from bench.engines.engines import ENGINES, Engine

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.registry import connected
 from pydantic import BaseModel, JsonValue
 

@@ -27,9 +27,9 @@ from outlast_workers.local.servers import ChildProcess
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
+from bench.processes import LOGS, temporal_server
 from bench.scaling.napping import POLLS_AT, TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from bench.scaling.plot import drawn
-from bench.processes import LOGS, temporal_server
 from bench.tables import Cell, Table
 
 FASTER = 10

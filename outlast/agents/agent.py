@@ -3,37 +3,34 @@
 import copy
 import inspect
 import re
-import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypeForm, TypeVar
 
+from outlast.agents.agent_specs import (
+    AGENT_PARAMETERS,
+    check_parameters,
+    in_opening_order,
+    output_schema_of,
+    unique_names,
+)
 from outlast.agents.dependencies import Dependency
 from outlast.agents.mcp_servers import McpServer
 from outlast.agents.pattern_tools import PatternTool
 from outlast.agents.run_functions import RunFunction, run_function
 from outlast.agents.tool_context import RunContext
 from outlast.agents.tool_options import RESERVED, explained_errors
-from outlast.agents.tool_parameters import check_type, name_of
+from outlast.agents.tool_parameters import name_of
 from outlast.agents.tools import Tool
 from outlast.contracts.agents import Effort, ToolSpec, Way
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
 from outlast.contracts.requests import AgentRequest, instructions_problem, prompt_problem
 from outlast.errors import DefinitionError
-from outlast.jsonschema.schema_checks import check_derived, check_schema
 from outlast.jsonschema.schemas import Schema
-from outlast.jsonschema.type_schemas import is_fully_described, schema_of
-
-AGENT_PARAMETERS: Schema = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "the task of the agent"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
-"""The parameters of an agent that is a tool of another agent."""
+from outlast.jsonschema.type_schemas import is_fully_described
 
 Deps_contra = TypeVar("Deps_contra", contravariant=True, default=None)
 """The type of the dependencies that an agent needs; None without any."""
@@ -156,7 +153,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         with explained_errors(f"agent {name!r}"):
             self._check()
             self.instructions_function = _instructions_function(instructions, name)
-            self.output_schema = _output_schema(output, name)
+            self.output_schema = output_schema_of(output, name)
             self.tool_specs = _tool_specs(self)
             _check_deps(self)
             self.output_type: TypeAdapter[Any] = TypeAdapter(
@@ -215,7 +212,7 @@ class Agent(Generic[Deps_contra, Output_co]):
         """
         more = copy.copy(self)
         more.tool_specs = (*self.tool_specs, *specs)
-        _unique_names(more.tool_specs, self.name)
+        unique_names(more.tool_specs, self.name)
         return more
 
     @property
@@ -251,22 +248,6 @@ class Agent(Generic[Deps_contra, Output_co]):
             raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
 
 
-def _output_schema(output: Any, name: str) -> Schema:
-    what = f"the output of agent {name!r}"
-    is_schema = isinstance(output, dict)
-    if not is_schema:
-        check_type(output, what)
-    schema: Schema = output if is_schema else schema_of(output, what=what)
-    try:
-        if is_schema:
-            _warn(check_schema(schema, what))
-        else:
-            check_derived(schema, what)
-    except ValueError as error:
-        raise DefinitionError(str(error)) from None
-    return schema
-
-
 def _instructions_function(instructions: Instructions[Any], name: str) -> RunFunction | None:
     if isinstance(instructions, str):
         return None
@@ -274,14 +255,9 @@ def _instructions_function(instructions: Instructions[Any], name: str) -> RunFun
     return run_function(instructions, what, "an AgentRequest")
 
 
-def _warn(remarks: tuple[str, ...]) -> None:
-    for remark in remarks:
-        warnings.warn(remark, UserWarning, stacklevel=2)
-
-
 def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
     specs = tuple(_tool_spec(entry, agent.name) for entry in agent.tools)
-    names = _unique_names(specs, agent.name)
+    names = unique_names(specs, agent.name)
     for entry in agent.tools:
         if isinstance(entry, PatternTool):
             _check_handoff(entry, agent)
@@ -295,14 +271,6 @@ def _tool_specs(agent: Agent[Any, Any]) -> tuple[ToolSpec, ...]:
                 f"agent {agent.name!r}: begin_with names {name!r}, which is not one of its tools"
             )
     return in_opening_order(specs, agent.begin_with)
-
-
-def _unique_names(specs: Sequence[ToolSpec], agent_name: str) -> list[str]:
-    names = [spec.name for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DefinitionError(f"agent {agent_name!r}: two of its tools are named {twice[0]!r}")
-    return names
 
 
 def _check_handoff(tool: PatternTool, agent: Agent[Any, Any]) -> None:
@@ -356,18 +324,11 @@ def hint_name(annotation: Any) -> str:
     return getattr(annotation, "__name__", None) or repr(annotation)
 
 
-def in_opening_order(specs: Sequence[ToolSpec], begin_with: Sequence[str]) -> tuple[ToolSpec, ...]:
-    """Return the tools in the order of `begin_with`, and then all others; the first are marked."""
-    opening = {name: position for position, name in enumerate(begin_with)}
-    ordered = sorted(specs, key=lambda spec: opening.get(spec.name, len(opening)))
-    return tuple(spec.model_copy(update={"begins_run": spec.name in opening}) for spec in ordered)
-
-
 def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
     if isinstance(entry, Tool | PatternTool):
         return entry.spec
     if isinstance(entry, ToolSpec):
-        _check_parameters(entry)
+        check_parameters(entry)
         return entry
     if isinstance(entry, Agent):
         return ToolSpec(
@@ -379,16 +340,3 @@ def _tool_spec(entry: object, agent_name: str) -> ToolSpec:
     raise DefinitionError(
         f"agent {agent_name!r}: {entry!r} is not a tool; decorate the function with @outlast.tool(effect=…)"
     )
-
-
-def _check_parameters(spec: ToolSpec) -> None:
-    if spec.kind == "question" and spec.approval is None:
-        raise DefinitionError(f"tool {spec.name!r}: a question needs approval=, with its audience")
-    try:
-        _warn(
-            check_schema(spec.parameters, f"the parameters of tool {spec.name!r}", arguments=True)
-        )
-        if spec.answer_schema is not None:
-            check_derived(spec.answer_schema, f"the answer of tool {spec.name!r}")
-    except ValueError as error:
-        raise DefinitionError(str(error)) from None

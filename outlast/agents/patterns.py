@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from outlast.agents.agent import AGENT_PARAMETERS, Agent
+from outlast.agents.agent import Agent
+from outlast.agents.agent_specs import AGENT_PARAMETERS
 from outlast.agents.pattern_tools import PatternTool
 from outlast.agents.tool_options import checked_name, seconds, shown
 from outlast.contracts.agent_patterns import (

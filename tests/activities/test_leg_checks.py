@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.leg_checks import KnownServer, LegChecks
 from outlast_activities.providers.registry import adapter_of
 from outlast_workers.settings_sections.model_servers import ModelSettings

@@ -10,7 +10,7 @@ import pytest
 from outlast_workers.plan.pools import PoolPlan
 from outlast_workers.plan.simulation import Routes, SimulatedLeg, SimulatedRun, simulate
 
-from bench.scaling import scaling
+from bench.scaling import bursts
 
 ROOT = Path(__file__).parents[2]
 MEASURED = json.loads((ROOT / "bench" / "measured" / "bursts.json").read_text())["bursts"]
@@ -20,12 +20,12 @@ SEEDS = 5
 
 def simulated_waits(burst: dict[str, Any]) -> tuple[list[float], list[float], list[int]]:
     """Return the mean and the longest waits and the workers of the same burst, for some seeds."""
-    faster, policy = scaling.FASTER, scaling.BURST[burst["settings"]]
-    chance = random.Random(scaling.SEED)
+    faster, policy = bursts.FASTER, bursts.BURST[burst["settings"]]
+    chance = random.Random(bursts.SEED)
     runs = [
         SimulatedRun(
-            faster * (scaling.SETTLE_S + number),
-            [("tools", faster * scaling.SHORT_WORK_S * chance.uniform(0.5, 1.5))],
+            faster * (bursts.SETTLE_S + number),
+            [("tools", faster * bursts.SHORT_WORK_S * chance.uniform(0.5, 1.5))],
         )
         for number in range(25)
     ]
@@ -35,17 +35,17 @@ def simulated_waits(burst: dict[str, Any]) -> tuple[list[float], list[float], li
         min_workers=policy.minimum,
         max_workers=policy.maximum,
         measured_starts_s=tuple(
-            faster * scaling.COLD_START_S + start for start in burst["starts_s"]
+            faster * bursts.COLD_START_S + start for start in burst["starts_s"]
         ),
         poll_s=faster * policy.poll_s,
         counts_age_s=faster * 5.0,
-        reports_age_s=faster * scaling.HEARTBEAT_S,
+        reports_age_s=faster * bursts.HEARTBEAT_S,
         utilization=policy.utilization,
-        tolerance=scaling.TOLERANCE,
-        sync_s=faster * scaling.HPA_SYNC_S,
+        tolerance=bursts.TOLERANCE,
+        sync_s=faster * bursts.HPA_SYNC_S,
         max_added=policy.maximum,
         removal_s=0.0,
-        drain_s=faster * scaling.SHORT_DRAIN_S,
+        drain_s=faster * bursts.SHORT_DRAIN_S,
         spares_busy=False,
     )
     routes: Routes = {"generate": (), "tools": (SimulatedLeg("pool"),)}

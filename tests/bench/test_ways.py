@@ -4,7 +4,7 @@ import re
 from typing import Any, cast
 
 import pytest
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 
 from bench.engines.ways import main, measure, report, tasks
 from outlast.contracts.agents import Way

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, trace
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.chat_completions import ChatCompletions
 
 import outlast

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.chat_completions import ChatCompletions
 from temporalio.client import Client
 

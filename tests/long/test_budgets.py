@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers import breaker
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.settings import Settings

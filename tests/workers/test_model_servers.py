@@ -2,7 +2,7 @@ import asyncio
 import time
 
 import pytest
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_workers import model_servers
 from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers

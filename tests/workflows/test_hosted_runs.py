@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.registry import ADAPTERS
 from outlast_examples import dependency_review, refund_desk
 from outlast_workers.settings import Settings

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client

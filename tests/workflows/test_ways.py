@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from outlast_activities.generation.attempt import MAX_OPAQUE_BYTES, Endpoint
+from outlast_activities.generation.answer_check import MAX_OPAQUE_BYTES
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_workflows.packing import pack, unpack
 from temporalio.client import Client

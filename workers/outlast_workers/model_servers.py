@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 
 import structlog
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.policies.recovery import RULES
 from outlast_activities.providers.registry import adapter_of, connected
 from outlast_activities.providers.targets import model_target

@@ -10,7 +10,7 @@ import structlog
 from outlast_activities.chain import ChainActivities
 from outlast_activities.generation.activity import ModelActivities
 from outlast_activities.generation.answer_streams import AnswerStreams
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.transcript_cache import TranscriptCache
 from outlast_activities.hook_calls import HookCalls

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from outlast.agents.agent import in_opening_order
+from outlast.agents.agent_specs import in_opening_order
 from outlast.contracts.agent_patterns import PatternQuery
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput
 from outlast.contracts.names import run_id_problem

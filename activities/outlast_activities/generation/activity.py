@@ -13,12 +13,10 @@ from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
 from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s, was_cancelled_by_run
+from outlast_activities.generation.answer_check import Checker
 from outlast_activities.generation.answer_streams import AnswerStreams, CallStreams
-from outlast_activities.generation.attempt import (
-    Checker,
-    Endpoint,
-    GenerationAttempt,
-)
+from outlast_activities.generation.attempt import GenerationAttempt
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia
 from outlast_activities.generation.prompt_memory import PromptMemory
 from outlast_activities.generation.prompt_source import PromptSource

@@ -1,37 +1,33 @@
 """One attempt of a model call: it sends prompts until an answer is a decision or nothing is left to try."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Literal
 
-from pydantic import JsonValue, ValidationError
 from temporalio import activity
 
-from outlast.contracts.agents import Effort, Way
 from outlast.contracts.generation import Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.messages import Decision, Opaque
 from outlast.errors import ModelError, ModelFailure, Retry
-from outlast.model_server import DEFAULT_DECODING, Completion, ModelServer, Prompt
+from outlast.model_server import DEFAULT_DECODING, Completion, Prompt
 from outlast.text.json_text import to_json
-from outlast.text.texts import cut
 from outlast.transcripts import decision_json
 from outlast.turns import RejectedText
-from outlast_activities.generation.decision_text import decision_value
+from outlast_activities.generation.answer_check import (
+    Checker,
+    RejectedAnswer,
+    bounded_opaque,
+    parsed,
+)
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.prompt_media import PromptMedia, media_problem
 from outlast_activities.generation.prompt_memory import PromptMemory, PromptSize
 from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.hook_calls import HookCalls
 from outlast_activities.policies.allowance import Allowance
-from outlast_activities.policies.decision_check import size_problem
 from outlast_activities.policies.recovery import AttemptState, Remedy, remedy_for
 from outlast_activities.telemetry.metrics import count_repeated_prompt
-from outlast_activities.telemetry.spans import (
-    UNKNOWN_TARGET,
-    ActivitySpans,
-    ChatCall,
-    ModelTarget,
-)
+from outlast_activities.telemetry.spans import ActivitySpans, ChatCall
 
 MAX_TOKENS_FACTOR = 4
 """After a truncated answer `max_tokens` is doubled, up to this many times the configured value."""
@@ -41,55 +37,6 @@ LOOP_TOKENS_FACTOR = 4
 
 MAX_QUOTED_CHARACTERS = 2_000
 """Characters of a wrong answer that the next prompt quotes."""
-
-
-MAX_OPAQUE_BYTES = 256_000
-"""Bytes of what a model needs back with one decision. More is left out, and the model thinks anew."""
-
-MAX_PROBLEM = 200
-"""Bytes of a parser's message, which the model reads."""
-
-
-class Checker(Protocol):
-    """Validates answers against a JSON Schema, even if the server enforces it."""
-
-    def problem(self, value: JsonValue, schema: dict[str, Any], *, key: str) -> str | None:
-        """Return what is wrong with `value` in one line, or None."""
-        ...
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A model server with the settings that the activity needs.
-
-    `max_tokens` limits the first answer of an attempt. `constrained` is False if the server ignores
-    JSON Schemas: the prompt then contains the schema. `ways` are the ways in which the server can be
-    used, the default first. `effort` is the default. Spans name the server as `target`, and the model as
-    `model` if a prompt names none.
-    `images` and `files` are whether its model takes them. `for_model` returns the endpoint of another model
-    of the server, and raises `ModelError`.
-    """
-
-    server: ModelServer
-    max_tokens: int
-    constrained: bool = True
-    ways: tuple[Way, ...] = ("decision",)
-    effort: Effort | None = None
-    target: ModelTarget = UNKNOWN_TARGET
-    model: str | None = None
-    images: bool = True
-    files: bool = True
-    for_model: Callable[[str], Awaitable["Endpoint"]] | None = None
-
-
-@dataclass(frozen=True)
-class RejectedAnswer:
-    """An answer that is not a valid decision. `error` is set if the server failed."""
-
-    failure: ModelFailure
-    problem: str
-    text: str = ""
-    error: ModelError | None = None
 
 
 class GenerationAttempt:
@@ -169,7 +116,7 @@ class GenerationAttempt:
         except ModelError as error:
             self._spend(Tokens.model_validate(error.tokens))
             # An answer that failed after a complete decision, such as one that looped, is still valid.
-            decision = self._parse(error.text)
+            decision = self._parsed(error.text)
             if isinstance(decision, Decision):
                 return self._generation(decision, finish_reason=error.kind)
             return RejectedAnswer(error.kind, str(error.message), error.text, error)
@@ -208,7 +155,7 @@ class GenerationAttempt:
             return RejectedAnswer(ModelFailure.SCHEMA_INVALID, str(retry.message), text)
         if decision == outcome.decision:
             return outcome
-        checked = self._parse(to_json(decision_json(decision)))
+        checked = self._parsed(to_json(decision_json(decision)))
         if isinstance(checked, RejectedAnswer):
             raise ModelError(
                 f"the hooks of the model returned a decision that is not valid: {checked.problem}",
@@ -218,7 +165,7 @@ class GenerationAttempt:
         return outcome.model_copy(update={"decision": checked, "opaque": None})
 
     def _judge(self, completion: Completion, prompt: Prompt) -> Generation | RejectedAnswer:
-        decision = self._parse(completion.text)
+        decision = self._parsed(completion.text)
         if isinstance(decision, Decision):
             return self._generation(
                 decision,
@@ -232,33 +179,8 @@ class GenerationAttempt:
             return RejectedAnswer(ModelFailure.TRUNCATED, problem, completion.text)
         return decision
 
-    def _parse(self, text: str) -> Decision | RejectedAnswer:
-        """Return the decision in a text, or what is wrong with it."""
-        if not text.strip():
-            return RejectedAnswer(ModelFailure.EMPTY, "it is empty", text)
-        try:
-            value = decision_value(text)
-        except ValueError as error:
-            reason = cut(str(error), MAX_PROBLEM)
-            return RejectedAnswer(ModelFailure.UNCONSTRAINED, f"it is not JSON ({reason})", text)
-        problem = size_problem(value) or self._schema_problem(value)
-        if problem is not None:
-            return RejectedAnswer(ModelFailure.SCHEMA_INVALID, problem, text)
-        try:
-            # The parser of the payload codec: what it cannot read must not leave the worker.
-            return Decision.model_validate_json(to_json(value))
-        except ValidationError:
-            problem = "it has a value that cannot be recorded"
-            return RejectedAnswer(ModelFailure.SCHEMA_INVALID, problem, text)
-
-    def _schema_problem(self, value: JsonValue) -> str | None:
-        source = self._source
-        try:
-            return self._checker.problem(value, source.schema, key=source.schema_key)
-        except ModelError:
-            raise
-        except Exception as error:  # noqa: BLE001 an answer that cannot be checked is not accepted
-            return f"it cannot be checked ({type(error).__name__})"
+    def _parsed(self, text: str) -> Decision | RejectedAnswer:
+        return parsed(text, self._source, self._checker)
 
     def _generation(
         self,
@@ -378,17 +300,3 @@ class GenerationAttempt:
             kind=rejected.failure,
             retry_after=rejected.error.retry_after if rejected.error else None,
         )
-
-
-def bounded_opaque(opaque: Opaque | None) -> Opaque | None:
-    """Return what a model needs back, or None if it is too large for a history."""
-    if opaque is None:
-        return None
-    size = len(opaque.content.encode(errors="replace"))
-    if size <= MAX_OPAQUE_BYTES:
-        return opaque
-    activity.logger.warning(
-        "generation.opaque_dropped",
-        extra={"bytes": size, "most": MAX_OPAQUE_BYTES, "issuer": opaque.issuer},
-    )
-    return None

@@ -1,17 +1,14 @@
 """The parser of expressions: recursive descent over jq's grammar, without what is not supported."""
 
-import re
 from collections.abc import Callable, Collection
 
 from outlast.pipelines.jq import syntax
 from outlast.pipelines.jq.functions import FUNCTIONS
+from outlast.pipelines.jq.text_literals import TextLiterals
 from outlast.pipelines.jq.tokens import (
-    ESCAPES,
     MAX_QUOTED,
     UNSUPPORTED,
     SyntaxProblem,
-    Tokens,
-    joined_surrogates,
     number_of,
 )
 from outlast.text.hints import hint
@@ -52,7 +49,7 @@ def parse(text: str, variables: Collection[str]) -> syntax.Node:
     return node
 
 
-class _Parser(Tokens):
+class _Parser(TextLiterals):
     """Reads one expression from left to right. Each method reads one level of precedence."""
 
     def __init__(self, text: str, variables: frozenset[str]) -> None:
@@ -180,7 +177,7 @@ class _Parser(Tokens):
 
     def _after_dot(self, node: syntax.Node) -> syntax.Node:
         if self._is('"'):
-            return syntax.Index(node, self._text_literal())
+            return syntax.Index(node, self._text_literal(self.pipe))
         if self._is("["):
             return self._bracket(node)
         raise self._problem(f"expected a name after '.', not {self._shown()}")
@@ -229,7 +226,7 @@ class _Parser(Tokens):
 
     def _marked(self) -> syntax.Node:
         if self._is('"'):
-            return self._text_literal()
+            return self._text_literal(self.pipe)
         if self._is(".."):
             raise self._problem("'..' is not supported")
         if self._take("."):
@@ -324,7 +321,7 @@ class _Parser(Tokens):
             key: syntax.Node = syntax.Literal(self._token)
             self._advance()
         elif self._is('"'):
-            key = self._text_literal()
+            key = self._text_literal(self.pipe)
         elif self._take("("):
             key = self.pipe()
             self._expect(")")
@@ -342,52 +339,6 @@ class _Parser(Tokens):
         while self._take("|"):
             parts.append(self._alternative())
         return _folded_right(parts, syntax.Pipe)
-
-    def _text_literal(self) -> syntax.Node:
-        """Read a text; the current token is its opening quote."""
-        parts: list[syntax.Node] = []
-        letters: list[str] = []
-        place = self._place
-        while True:  # bounded by the size of the expression
-            if place >= len(self._text):
-                raise self._problem("a text has no closing quote")
-            letter = self._text[place]
-            place += 1
-            if letter == '"':
-                break
-            if letter != "\\":
-                letters.append(letter)
-                continue
-            escape = self._text[place : place + 1]
-            place += 1
-            if escape == "(":
-                parts.append(syntax.Literal("".join(letters)))
-                letters = []
-                self._place = place
-                self._advance()
-                parts.append(self.pipe())
-                if not self._is(")"):
-                    raise self._problem(f"expected ')', not {self._shown()}")
-                place = self._place
-            elif escape == "u":
-                letters.append(self._code_unit(place))
-                place += 4
-            elif escape in ESCAPES:
-                letters.append(ESCAPES[escape])
-            else:
-                raise self._problem(f"unknown escape {escape!r} after a backslash")
-        self._place = place
-        self._advance()
-        text = joined_surrogates("".join(letters))
-        if not parts:
-            return syntax.Literal(text)
-        return syntax.Text((*parts, syntax.Literal(text)))
-
-    def _code_unit(self, place: int) -> str:
-        digits = self._text[place : place + 4]
-        if not re.fullmatch(r"[0-9a-fA-F]{4}", digits):
-            raise self._problem(r"\u needs four hexadecimal digits")
-        return chr(int(digits, 16))
 
 
 def _folded_right(

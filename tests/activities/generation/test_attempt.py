@@ -7,14 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from outlast_activities.generation.answer_check import Checker
 from outlast_activities.generation.attempt import (
     LOOP_TOKENS_FACTOR,
     MAX_QUOTED_CHARACTERS,
     MAX_TOKENS_FACTOR,
-    Checker,
-    Endpoint,
     GenerationAttempt,
 )
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.generation.prompt_memory import TEMPLATE_TOKENS, PromptMemory
 from outlast_activities.generation.prompt_source import PromptSource
 from outlast_activities.generation.prompts import TRIMMED

@@ -10,8 +10,8 @@ from temporalio.client import Client as TemporalClient
 from outlast import ToolContext, ToolError, tool
 from outlast.testing import ScriptedModel
 from tests.long.kills.ledger import PLACES, Ledger
-from tests.long.site import calling, reached, site
 from tests.long.kills.test_kills import as_told
+from tests.long.site import calling, reached, site
 from tests.stage import on_stage
 from tests.workflows.pipelines.staging import document, result_of, start
 

@@ -11,8 +11,8 @@ from outlast import RunFailed
 from outlast.client.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
 from tests.long.kills.ledger import PLACES, Ledger, Place
-from tests.long.site import Site, calling, reached, site
 from tests.long.kills.test_kills import as_told
+from tests.long.site import Site, calling, reached, site
 from tests.stage import pending
 
 DONE = ["book flight", "book hotel", "charge"]

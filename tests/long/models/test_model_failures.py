@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from outlast_activities.constraints.engines import Engine
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.breaker import FIRST_REST_S
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.connection import ensure_search_attributes

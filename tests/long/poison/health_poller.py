@@ -1,7 +1,7 @@
 """Asks for health all the time, from a process of its own that nothing else delays.
 
-`python -m tests.long.poison.health_poller URL…` runs until its standard input ends, and then prints the slowest
-answer of each URL in seconds, as JSON.
+`python -m tests.long.poison.health_poller URL…` runs until its standard input ends. Then it prints the
+slowest answer of each URL in seconds, as JSON.
 """
 
 import json

@@ -14,8 +14,8 @@ from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from bench.scaling.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from bench.scaling.bursts import AS_A_POD
+from bench.scaling.napping import TASK_QUEUE, WORKFLOW_QUEUE, Napper
 from tests.workers.demand.fake_kubernetes import FakeKubernetes, serving
 
 PODS = ("outlast-tools-a", "outlast-tools-b")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_workers.gateway.message_media import MAX_MESSAGE_MEDIA
 from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client as TemporalClient

@@ -6,9 +6,9 @@ import pytest
 from outlast_workers.plan.choosing_page import BEGIN, END, claims, positions, updated
 from outlast_workers.plan.claims.cold_claims import cold_start, pod_eviction
 from outlast_workers.plan.claims.gpu_claims import gpu_prices
-from outlast_workers.plan.price_list import shipped_prices
 from outlast_workers.plan.claims.team_claims import compliance
 from outlast_workers.plan.claims.verdicts import Case, Finding, Verdict, judge
+from outlast_workers.plan.price_list import shipped_prices
 from outlast_workers.plan.workload import ArchitectureName, Workload
 from pydantic import BaseModel
 

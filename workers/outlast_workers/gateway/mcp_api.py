@@ -36,7 +36,7 @@ from pydantic import Field, JsonValue
 from starlette.applications import Starlette
 from temporalio.client import WorkflowExecutionStatus
 
-from outlast.agents.agent import AGENT_PARAMETERS
+from outlast.agents.agent_specs import AGENT_PARAMETERS
 from outlast.client.runs import Run
 from outlast.client.waiting import request_summary
 from outlast.contracts.human import PendingRequest

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.policies.schema_checker import SchemaChecker
 
 from outlast.agents.agent import Agent

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from outlast_workers.plan.claims.claims import findings
-from outlast_workers.plan.price_list import shipped_prices
 from outlast_workers.plan.claims.team_claims import PROFILES
 from outlast_workers.plan.claims.verdicts import Finding
+from outlast_workers.plan.price_list import shipped_prices
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 

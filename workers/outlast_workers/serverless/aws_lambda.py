@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from outlast_activities.generation.attempt import Endpoint
+from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.tool_runner import CLOSE_WITHIN_S, ToolRunner
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion

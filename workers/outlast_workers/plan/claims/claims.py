@@ -5,9 +5,9 @@ from collections.abc import Callable
 from outlast_workers.plan.break_even import Known, break_evens, costs_of
 from outlast_workers.plan.claims.cold_claims import autoscaling_lag, cold_start, pod_eviction
 from outlast_workers.plan.claims.gpu_claims import gpu_prices, h200_speed
-from outlast_workers.plan.price_list import PriceList
 from outlast_workers.plan.claims.team_claims import compliance, team_findings
 from outlast_workers.plan.claims.verdicts import Finding, cases, judge
+from outlast_workers.plan.price_list import PriceList
 from outlast_workers.plan.workload import preset
 
 LOWEST_CLAIMED_USD, HIGHEST_CLAIMED_USD = 5_000, 10_000

@@ -5,6 +5,7 @@ import random
 from statistics import fmean
 
 from outlast_workers.plan.arrivals import arrival_times, gamma
+from outlast_workers.plan.claims.verdicts import Finding
 from outlast_workers.plan.pools import PoolPlan
 from outlast_workers.plan.simulation import (
     Outcome,
@@ -14,7 +15,6 @@ from outlast_workers.plan.simulation import (
     SimulatedRun,
     simulate,
 )
-from outlast_workers.plan.claims.verdicts import Finding
 from outlast_workers.plan.workload import Arrivals
 
 SEED = 1

@@ -1,8 +1,8 @@
 """Claims about GPUs: their prices, and how much faster one is than another."""
 
+from outlast_workers.plan.claims.verdicts import Finding, Verdict
 from outlast_workers.plan.estimate import ROUGH, priced, simulated
 from outlast_workers.plan.price_list import PriceList
-from outlast_workers.plan.claims.verdicts import Finding, Verdict
 from outlast_workers.plan.workload import Model, Workload, preset
 
 CLAIMED_USD = {"H100": 2.00, "H200": 2.60, "B200": 4.00}

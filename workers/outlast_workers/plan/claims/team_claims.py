@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from outlast_workers.plan.actions import actions_per_run
+from outlast_workers.plan.claims.verdicts import Case, Finding, case_of, judge
 from outlast_workers.plan.estimate import ROUGH, simulated_all
 from outlast_workers.plan.price_list import HOURS_A_MONTH, PriceList
-from outlast_workers.plan.claims.verdicts import Case, Finding, case_of, judge
 from outlast_workers.plan.workload import ArchitectureName, Team, preset
 
 TRANSITIONS_PER_STEP = 3
