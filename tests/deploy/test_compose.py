@@ -166,6 +166,7 @@ OWN_USERS = {
     "otel/opentelemetry-collector-contrib",
     "prom/prometheus",
     "grafana/grafana",
+    "grafana/loki",
 }
 """Images whose own user is not root; ours are looked at in test_images.py."""
 

@@ -162,9 +162,13 @@ def test_grafana_finds_its_sources_and_dashboards(services: dict[str, Any]) -> N
     }
     assert DASHBOARDS[0].parent in mounts
     variables = json.loads(DASHBOARDS[0].read_text())["templating"]["list"]
-    assert [(one["name"], one["query"]) for one in variables] == [("datasource", "prometheus")]
-    assert {panel["datasource"]["uid"] for panel in panels()} == {"${datasource}"}
-    assert "prometheus" in uids
+    sources = {one["name"]: one["query"] for one in variables if one["type"] == "datasource"}
+    assert sources == {"datasource": "prometheus", "logs": "loki"}
+    assert set(sources.values()) <= uids
+    for panel in panels():
+        uid = panel["datasource"]["uid"]
+        assert sources[uid.strip("${}")] == panel["datasource"]["type"]
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
 
 
 def panels() -> list[Any]:
@@ -173,9 +177,15 @@ def panels() -> list[Any]:
     return [panel for panel in every if panel["type"] != "row"]
 
 
+def queries_of(kind: str) -> list[str]:
+    """Return the queries of the dashboards to one kind of data source."""
+    shown = [panel for panel in panels() if panel["datasource"]["type"] == kind]
+    return [target["expr"] for panel in shown for target in panel["targets"]]
+
+
 def dashboard_queries() -> list[str]:
-    """Return the queries of the dashboards."""
-    return [target["expr"] for panel in panels() for target in panel["targets"]]
+    """Return the queries of the dashboards to Prometheus."""
+    return queries_of("prometheus")
 
 
 def names_in(query: str) -> set[str]:
