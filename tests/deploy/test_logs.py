@@ -17,6 +17,7 @@ import yaml
 
 from bench.cache import make_once, outlast_cache
 from tests.deploy.compose import composed
+from tests.deploy.kubernetes.chart import rendered
 from tests.deploy.test_observability import panels, queries_of, read
 from tests.deploy.tools import ROOT
 
@@ -29,10 +30,10 @@ TYPES: dict[str, type] = {"boolean": bool, "int": int}
 
 DRIVER_OPTIONS = {
     *("fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-max-retries"),
-    *("fluentd-retry-wait", "fluentd-sub-second-precision", "fluentd-write-timeout"),
-    *("env", "env-regex", "labels", "tag"),
+    *("fluentd-request-ack", "fluentd-retry-wait", "fluentd-sub-second-precision"),
+    *("env", "env-regex", "labels", "labels-regex", "tag"),
 }
-"""The options of Docker's log driver fluentd, by its documentation (Docker Engine 28)."""
+"""The options that Docker accepts, by `ValidateLogOpt` of daemon/logger/fluentd of moby at 00396ccf."""
 
 STATEMENT = re.compile(
     r"set\((?P<path>[\w.]+(\[\"[\w.]+\"\])?), "
@@ -148,9 +149,51 @@ def test_a_trace_links_to_its_logs_and_a_line_to_its_trace() -> None:
 def test_the_receiver_of_pods_gives_lines_the_same_name() -> None:
     page = (ROOT / "docs" / "watching.md").read_text()
     (receivers,) = re.findall(r"```yaml\n(receivers:.*?)```", page, re.DOTALL)
-    assert yaml.safe_load(receivers)["receivers"]["filelog"]["resource"] == {
-        "service.name": "outlast"
-    }
+    receiver = yaml.safe_load(receivers)["receivers"]["file_log"]
+    assert receiver["resource"] == {"service.name": "outlast"}
+    example = yaml.safe_load((ROOT / "deploy/kubernetes/examples/logs-collector.yaml").read_text())
+    assert example["config"]["receivers"]["file_log/outlast"] == receiver
+
+
+def test_the_chart_links_traces_and_logs_as_the_stack_of_compose_does() -> None:
+    release = rendered(
+        "gpus",
+        "monitoring.datasources.loki=http://loki-gateway.logs",
+        "monitoring.datasources.tempo=http://tempo.traces:3200",
+    )
+    (found,) = (
+        one
+        for one in release.of("ConfigMap")
+        if one["metadata"]["labels"].get("grafana_datasource") == "1"
+    )
+    (text,) = found["data"].values()
+    ours, theirs = (
+        {source["type"]: source for source in document["datasources"]}
+        for document in (
+            yaml.safe_load(text),
+            read("grafana/provisioning/datasources/outlast.yaml"),
+        )
+    )
+    assert ours.keys() == {"loki", "tempo"}
+    for kind, other in (("loki", "tempo"), ("tempo", "loki")):
+        written = json.dumps(ours[kind]["jsonData"])
+        renamed = written.replace(ours[other]["uid"], theirs[other]["uid"])
+        assert json.loads(renamed) == theirs[kind]["jsonData"]
+    assert ours["tempo"]["url"] == "http://tempo.traces:3200"
+
+
+@pytest.mark.parametrize(("kind", "other"), [("loki", "tempo"), ("tempo", "loki")])
+def test_the_chart_links_to_no_data_source_that_is_not_there(kind: str, other: str) -> None:
+    release = rendered("gpus", f"monitoring.datasources.{kind}=http://{kind}.example")
+    texts = [
+        text
+        for one in release.of("ConfigMap")
+        if one["metadata"]["labels"].get("grafana_datasource") == "1"
+        for text in one["data"].values()
+    ]
+    (source,) = yaml.safe_load("".join(texts))["datasources"]
+    assert source["type"] == kind
+    assert other not in json.dumps(source)
 
 
 @pytest.mark.skipif(not shutil.which("npm"), reason="Grafana's grammar is in a package of npm")

@@ -88,7 +88,7 @@ def log_operators() -> list[dict[str, Any]]:
     """Return the operators of the collector's receiver of logs, as the page has them."""
     page = (ROOT / "docs" / "watching.md").read_text()
     (receivers,) = re.findall(r"```yaml\n(receivers:.*?)```", page, re.DOTALL)
-    found: list[dict[str, Any]] = yaml.safe_load(receivers)["receivers"]["filelog"]["operators"]
+    found: list[dict[str, Any]] = yaml.safe_load(receivers)["receivers"]["file_log"]["operators"]
     return found
 
 
