@@ -9,7 +9,7 @@ the attempts of its steps. Model calls and tools follow it through `ActivityAtte
 2. **Count.** `left` is the number of own attempts after this one. It is 0 in the last one. It is
    negative if timeouts or lost workers used up the attempts without reporting a failure: the body
    raises a final error.
-3. **Heartbeat.** A background task sends `progress()` three times in each heartbeat timeout. So the
+3. **Heartbeat.** A timer of the event loop sends `progress()` three times in each heartbeat timeout. So the
    server notices a dead worker, and a cancellation reaches the activity. Activities without a heartbeat
    timeout send none. Model calls leave out the first one: most of them end before the second.
 4. **Hand back.** If the worker shuts down, and the run did not cancel the activity, send a last
@@ -71,14 +71,14 @@ class ActivityAttempt(Generic[Progress]):
         self._first_beat = first_beat
         timeout = activity.info().heartbeat_timeout
         self.lease = Lease(timeout.total_seconds()) if timeout else None
-        self._heartbeats: asyncio.Task[None] | None = None
+        self._next_beat: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Start the heartbeats."""
         timeout = activity.info().heartbeat_timeout
         if timeout:
             interval_s = timeout.total_seconds() / BEATS_PER_TIMEOUT
-            self._heartbeats = asyncio.create_task(self._send_heartbeats(interval_s))
+            self._beat_after(interval_s * self._first_beat, interval_s)
         return self
 
     async def __aexit__(
@@ -88,8 +88,8 @@ class ActivityAttempt(Generic[Progress]):
         _traceback: TracebackType | None,
     ) -> None:
         """Stop the heartbeats. After an error, hand the step back or leave its progress."""
-        if self._heartbeats is not None:
-            self._heartbeats.cancel()
+        if self._next_beat is not None:
+            self._next_beat.cancel()
         if error is None:
             return
         if self._may_hand_back and _is_shutdown(error):
@@ -107,11 +107,17 @@ class ActivityAttempt(Generic[Progress]):
         handed_back = self.previous.handed_back + hand_backs
         activity.heartbeat(self.progress().model_copy(update={"handed_back": handed_back}))
 
-    async def _send_heartbeats(self, interval_s: float) -> None:
-        await asyncio.sleep(interval_s * (self._first_beat - 1))
-        while True:  # until the attempt ends and cancels this task
-            await asyncio.sleep(interval_s)
+    def _beat_after(self, delay_s: float, interval_s: float) -> None:
+        """Send a heartbeat after a delay, and then one after each interval.
+
+        A timer and no task: most attempts end before it, and a task would cost each of them a few steps.
+        """
+
+        def beat() -> None:
+            self._beat_after(interval_s, interval_s)
             self._send_heartbeat()
+
+        self._next_beat = asyncio.get_running_loop().call_later(delay_s, beat)
 
 
 def was_cancelled_by_run() -> bool:

@@ -27,10 +27,12 @@ class _KeywordModel(BaseModel):
         if positional:
             call = _keyword_call(cls, positional, fields)
             raise DefinitionError(f"{cls.__name__} takes keyword arguments only: {call}")
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        for name in fields.keys() - cls.model_fields.keys() - known:
-            nearest = hint(name, cls.model_fields)
-            raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {nearest}")
+        # Each object comes here, so that this takes no longer than it must. `model_fields` is a call.
+        known = cls.__pydantic_fields__
+        for name in fields:
+            if name not in known and all(name != field.alias for field in known.values()):
+                nearest = hint(name, known)
+                raise DefinitionError(f"{cls.__name__}: unknown field {name!r}; {nearest}")
         return super().__new__(cls)
 
 
@@ -63,7 +65,7 @@ class WireModel(_KeywordModel):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
+        fields = type(self).__pydantic_fields__
         return {
             name: value
             for name, value in serialize(self).items()

@@ -18,7 +18,6 @@ from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
-    CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
     ExternalStorage,
@@ -224,7 +223,7 @@ class _ActivityOutbound(ActivityOutboundInterceptor):
             self._loop.call_soon_threadsafe(self.next.heartbeat, *details)
 
 
-_CONVERTERS = tuple(PydanticPayloadConverter().converters.values())
+_CONVERTERS = PydanticPayloadConverter().converters
 """The converters of all encodings. They hold pydantic's validators, and are safe in threads."""
 
 
@@ -239,7 +238,7 @@ class LenientPayloadConverter(PydanticPayloadConverter):
     """
 
     def __init__(self) -> None:
-        CompositePayloadConverter.__init__(self, *_CONVERTERS)
+        self.converters = _CONVERTERS
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None

@@ -153,6 +153,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "transcripts.OPAQUE_OVERHEAD_BYTES",
         "transcripts.USAGE_BYTES",
         "transcript_cache.MAX_AGENT_BYTES",
+        "activity.MAX_SCHEMA_BYTES",
     ),
     "estimates tokens or prices": (
         "server.MESSAGE_TOKENS",

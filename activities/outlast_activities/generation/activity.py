@@ -11,7 +11,10 @@ from outlast.contracts.generation import GenerateInput, Generation, Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.errors import ModelError, ModelFailure
 from outlast.jsonschema.decision_schema import decision_schema
+from outlast.jsonschema.schemas import Schema
+from outlast.text.json_text import to_json
 from outlast.text.texts import cut
+from outlast.weighed_cache import WeighedCache
 from outlast_activities.attempt_protocol import ActivityAttempt, waited_s, was_cancelled_by_run
 from outlast_activities.generation.answer_check import Checker
 from outlast_activities.generation.answer_streams import AnswerStreams, CallStreams
@@ -38,6 +41,9 @@ FIRST_BEAT = 2
 
 MAX_MEMORIES = 10_000
 """Runs, times models, whose `PromptMemory` a worker keeps."""
+
+MAX_SCHEMA_BYTES = 8_000_000
+"""Schemas of decisions that a worker keeps, as JSON. Their objects take a few times as much memory."""
 
 
 class ModelActivities:
@@ -67,6 +73,7 @@ class ModelActivities:
         self._hooks = hooks or HookCalls()
         self._slots = asyncio.Semaphore(max_concurrent)
         self._memories = functools.lru_cache(maxsize=MAX_MEMORIES)(_new_memory)
+        self._schemas: WeighedCache[str, Schema] = WeighedCache(max_bytes=MAX_SCHEMA_BYTES)
 
     @activity.defn
     async def generate(self, input: GenerateInput) -> Generation:  # noqa: A002 Temporal's word
@@ -152,14 +159,13 @@ class ModelActivities:
             endpoint = await endpoint.for_model(model)
         way = _way(wanted, agent, endpoint)
         transcript = await self._transcripts.load(workflow_id, run_id, wanted)
+        # Not the digest that the call names: all runs share the caches of schemas.
+        schema_key = f"{cached.digest} {wanted.tools} {wanted.max_calls} {wanted.answer}"
         source = PromptSource(
             agent=agent,
             transcript=transcript,
-            schema=decision_schema(
-                agent, wanted.tools, max_calls=wanted.max_calls, answer=wanted.answer
-            ),
-            # Not the digest that the call names: all runs share the caches of schemas.
-            schema_key=f"{cached.digest} {wanted.tools} {wanted.max_calls} {wanted.answer}",
+            schema=self._schemas.get_or_make(schema_key, lambda: _schema_with_size(agent, wanted)),
+            schema_key=schema_key,
             model=model,
             session=workflow_id,
             allowed=None if wanted.tools is None else frozenset(wanted.tools),
@@ -210,6 +216,12 @@ class ModelActivities:
             self._transcripts.add_decision(workflow_id, generation.decision, generation.opaque)
         else:
             self._transcripts.forget(workflow_id)
+
+
+def _schema_with_size(agent: PinnedAgent, wanted: GenerateInput) -> tuple[Schema, int]:
+    """Return the schema of the decision of a call, and its size as JSON in bytes."""
+    schema = decision_schema(agent, wanted.tools, max_calls=wanted.max_calls, answer=wanted.answer)
+    return schema, len(to_json(schema))
 
 
 def _new_memory(_workflow_id: str, _run_id: str, _server: str, _model: str) -> PromptMemory:
