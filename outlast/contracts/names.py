@@ -26,7 +26,13 @@ MAX_TOOLS = 64
 FIND_OPERATION = "find_openapi_operation"
 """The type of the activity that reads an OpenAPI document for a pipeline."""
 
-HTTP_ACTIVITIES = ("call_http_read", "call_http_idempotent", "call_http_write", FIND_OPERATION)
+FIND_AGENT = "find_a2a_agent"
+"""The type of the activity that reads the card of an A2A agent for a pipeline."""
+
+HTTP_ACTIVITIES = (
+    *("call_http_read", "call_http_idempotent", "call_http_write", FIND_OPERATION),
+    *("call_a2a_read", "call_a2a_idempotent", "call_a2a_write", FIND_AGENT),
+)
 """The types of the activities that make HTTP calls of pipelines."""
 
 INPUT = "{input}"

@@ -1,4 +1,4 @@
-"""Reading calls: the functions `agent`, `tool` and `ask`, HTTP calls, and `run: workflow`."""
+"""Reading calls: the functions `agent`, `tool` and `ask`, calls of other servers, and `run: workflow`."""
 
 from collections.abc import Callable, Collection
 
@@ -14,17 +14,18 @@ from outlast.contracts.human import (
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_RULE, mcp_tool_name
 from outlast.contracts.requests import AgentSpec
+from outlast.pipelines.a2a_tasks import read_a2a
 from outlast.pipelines.fields import NAME, Fields, quoted
 from outlast.pipelines.http_tasks import read_http, read_openapi
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
-from outlast.pipelines.tasks import AgentCall, AskCall, HttpCall, OpenApiCall, ToolCall
+from outlast.pipelines.tasks import A2aCall, AgentCall, AskCall, HttpCall, OpenApiCall, ToolCall
 from outlast.pipelines.templates import Template
 from outlast.validation import explain
 
 Variables = Collection[str]
 
-Call = AgentCall | ToolCall | AskCall | HttpCall | OpenApiCall
+Call = AgentCall | ToolCall | AskCall | HttpCall | OpenApiCall | A2aCall
 
 AGENTS_NAMESPACE = "agents"
 """The namespace of `run: workflow` whose names are the agents of the workers."""
@@ -35,7 +36,6 @@ DEFAULT_EXPIRY_S = 86_400.0
 _NOT_SUPPORTED = {
     "grpc": "gRPC calls are not supported",
     "asyncapi": "AsyncAPI calls are not supported",
-    "a2a": "A2A calls are not supported: outlast is not a client of A2A; use 'http' or a tool",
 }
 
 
@@ -236,5 +236,6 @@ _READERS: dict[str, Callable[[Fields, TaskContext], Call]] = {
     "mcp": _read_mcp,
     "http": read_http,
     "openapi": read_openapi,
+    "a2a": read_a2a,
 }
 """The functions that a task can call."""

@@ -18,6 +18,7 @@ from outlast.pipelines.places import Problem, Problems, TooManyProblems, below
 from outlast.pipelines.task_context import FLOW, Definitions, TaskContext, Variables
 from outlast.pipelines.task_kinds import KINDS
 from outlast.pipelines.tasks import (
+    A2aCall,
     AgentCall,
     AskCall,
     Body,
@@ -304,6 +305,11 @@ class _DocumentCheck:
                     self._audiences.setdefault(name, below(given, "escalate"))
             case HttpCall() | OpenApiCall():
                 self._makes_http_calls = True
+            case A2aCall():
+                self._makes_http_calls = True
+                if body.audience:
+                    options = below(fields.at("metadata"), "outlast")
+                    self._audiences.setdefault(body.audience, below(options, "audience"))
             case _:
                 pass
 

@@ -9,6 +9,7 @@ OLDER_ERRORS = "https://serverlessworkflow.io/dsl/errors/types/"
 CONFIGURATION = f"{ERRORS}configuration"
 VALIDATION = f"{ERRORS}validation"
 EXPRESSION = f"{ERRORS}expression"
+AUTHENTICATION = f"{ERRORS}authentication"
 AUTHORIZATION = f"{ERRORS}authorization"
 TIMEOUT = f"{ERRORS}timeout"
 COMMUNICATION = f"{ERRORS}communication"
@@ -19,6 +20,9 @@ DENIED = "urn:outlast:error:denied"
 
 STOPPED = "urn:outlast:error:stopped"
 """An agent stopped before it answered, for example because of its limits."""
+
+INPUT_REQUIRED = "urn:outlast:error:input-required"
+"""An A2A agent asks a question, and the task names no audience that answers it."""
 
 
 def current_type(name: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from outlast.pipelines.tasks import (
+    A2aCall,
     AgentCall,
     AskCall,
     Body,
@@ -151,6 +152,8 @@ def kind_of(body: Body) -> str:
             kind = f"HTTP {body.method}"
         case OpenApiCall():
             kind = f"OpenAPI {body.operation_id}"
+        case A2aCall():
+            kind = f"A2A {body.method}"
         case ForBody(map=MapOptions(concurrency=count)):
             kind = f"for, {count} at a time"
         case ForkBody(compete=True):

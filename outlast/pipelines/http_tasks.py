@@ -28,8 +28,8 @@ def read_http(fields: Fields, task: TaskContext) -> HttpCall:
     method = fields.text("method", required=True).upper()
     if method and method not in HTTP_EFFECTS:
         fields.problems.unknown(fields.at("method"), "method", method, list(HTTP_EFFECTS))
-    endpoint = _endpoint(fields, "endpoint", task)
-    headers = _map(fields, "headers", task)
+    endpoint = read_endpoint(fields, "endpoint", task)
+    headers = read_object(fields, "headers", task)
     for name in headers.value if isinstance(headers.value, dict) else ():
         if name.lower() in _SECRET_HEADERS:
             place = below(fields.at("headers"), name)
@@ -39,7 +39,7 @@ def read_http(fields: Fields, task: TaskContext) -> HttpCall:
         effect=_effect(task, HTTP_EFFECTS.get(method, "write")),
         endpoint=endpoint,
         headers=headers,
-        query=_map(fields, "query", task),
+        query=read_object(fields, "query", task),
         body=fields.template("body", task.variables),
         output=_output(fields),
         redirect=fields.flag("redirect", default=False),
@@ -52,10 +52,10 @@ def read_openapi(fields: Fields, task: TaskContext) -> OpenApiCall:
     if resource is None:
         fields.raw("document", required=True)
         resource = Fields(fields.problems, {}, fields.at("document"), "an external resource")
-        document = _NO_ENDPOINT
+        document = NO_ENDPOINT
     else:
         resource.text("name")
-        document = _endpoint(resource, "endpoint", task)
+        document = read_endpoint(resource, "endpoint", task)
         resource.close()
     if document.authentication is not None:
         fields.problems.add(
@@ -69,7 +69,7 @@ def read_openapi(fields: Fields, task: TaskContext) -> OpenApiCall:
     return OpenApiCall(
         document=document,
         operation_id=operation_id,
-        arguments=_map(fields, "parameters", task),
+        arguments=read_object(fields, "parameters", task),
         authentication=_authentication(fields, task),
         output=_output(fields),
         redirect=fields.flag("redirect", default=False),
@@ -77,10 +77,10 @@ def read_openapi(fields: Fields, task: TaskContext) -> OpenApiCall:
 
 
 _NOTHING = Template({}, {})
-_NO_ENDPOINT = Endpoint(_NOTHING, is_template=True, authentication=None)
+NO_ENDPOINT = Endpoint(_NOTHING, is_template=True, authentication=None)
 
 
-def _endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
+def read_endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
     """Return an endpoint: a URI, or an object with one and its credentials."""
     owner, field = fields, name
     authentication = None
@@ -90,7 +90,7 @@ def _endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
         owner, field = inner, "uri"
         authentication = _authentication(inner, task)
     uri = owner.text(field, required=True)
-    endpoint = _NO_ENDPOINT
+    endpoint = NO_ENDPOINT
     if "${" in uri:
         compiled = owner.template(field, task.variables)
         endpoint = Endpoint(compiled, is_template=False, authentication=authentication)
@@ -104,7 +104,7 @@ def _endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
     return endpoint
 
 
-def _map(fields: Fields, name: str, task: TaskContext) -> Template:
+def read_object(fields: Fields, name: str, task: TaskContext) -> Template:
     """Return an object, or an expression for one."""
     if name not in fields:
         fields.raw(name)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from outlast.contracts.a2a_calls import A2aMethod
 from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import HttpAuthentication, HttpOutput
 from outlast.jsonschema.schemas import Schema
@@ -224,9 +225,25 @@ class OpenApiCall:
     redirect: bool
 
 
+@dataclass(frozen=True)
+class A2aCall:
+    """`call: a2a`: a method of an agent elsewhere, which a worker calls if its settings allow the host."""
+
+    method: A2aMethod
+    endpoint: Endpoint
+    """The server, or the card of the agent, which names it."""
+    has_card: bool
+    parameters: Template
+    effect: Effect
+    """Whether a message whose outcome is unknown is sent again, under the same id."""
+    audience: str
+    """Who answers what the agent asks. Empty if its questions are errors."""
+
+
 Body = (
     SetBody | SwitchBody | DoBody | ForBody | ForkBody | TryBody | WaitBody | RaiseBody | EmitBody
     | ListenBody | AgentCall | ToolCall | AskCall | HttpCall | OpenApiCall
+    | A2aCall
 )  # fmt: skip
 
 

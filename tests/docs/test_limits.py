@@ -20,6 +20,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "hook_calls.MAX_REASON",
         "media.ID_CHARACTERS",
         "tools.MAX_REASON_BYTES",
+        *("cards.MAX_INTERFACES_SHOWN", "failures.MAX_MESSAGE_BYTES"),
         "api_nodes.MAX_DESCRIPTION",
         "api_references.MAX_NAME",
         "answer_check.MAX_PROBLEM",

@@ -8,16 +8,19 @@ from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from outlast.agents.tool_context import ToolContext
 from outlast.agents.tools import Tool
+from outlast.contracts.a2a_calls import AgentCall, AgentCard
 from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import (
     HTTP_TOOLS,
     HttpCallRequest,
     HttpProblem,
     OpenApiQuery,
+    agent_activity,
 )
-from outlast.contracts.names import FIND_OPERATION
+from outlast.contracts.names import FIND_AGENT, FIND_OPERATION
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHORIZATION
+from outlast_activities.a2a.calls import call_agent, find_agent
 
 
 class Caller(Protocol):
@@ -65,11 +68,24 @@ class HttpTool(Tool[Any, ..., Any]):
         if context is None or caller is None:
             problem = HttpProblem(type=AUTHORIZATION, status=HTTPStatus.FORBIDDEN)
             raise HttpCallFailed(NOTHING_ALLOWED, problem.model_dump())
+        return self.encoded(await self._result(arguments, caller, context))
+
+    async def _result(
+        self, arguments: bytes, caller: Caller, context: ToolContext[Any]
+    ) -> JsonValue:
+        effect = self.spec.effect
         if self.name == FIND_OPERATION:
             query = OpenApiQuery.model_validate_json(arguments)
-            return self.encoded(await caller.find_operation(query, context))
+            return await caller.find_operation(query, context)
+        if self.name == FIND_AGENT:
+            card = AgentCard.model_validate_json(arguments)
+            found: JsonValue = (await find_agent(caller, card, context)).model_dump(mode="json")
+            return found
+        if self.name == agent_activity(effect):
+            request = AgentCall.model_validate_json(arguments)
+            return await call_agent(caller, request, effect, context)
         call = HttpCallRequest.model_validate_json(arguments)
-        return self.encoded(await caller.call(call, self.spec.effect, context))
+        return await caller.call(call, effect, context)
 
 
 def http_tools() -> list[HttpTool]:

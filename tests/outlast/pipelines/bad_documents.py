@@ -27,6 +27,27 @@ def call_http(**changes: Any) -> dict[str, Any]:
     return pipeline({"call": "http", "with": given})
 
 
+A2A = "/do/0/t0/with"
+MESSAGE = f"{A2A}/parameters/message"
+OPTIONS = "/do/0/t0/metadata/outlast"
+
+
+def call_a2a(options: Any = None, **changes: Any) -> dict[str, Any]:
+    given = {
+        "method": "message/send",
+        "server": "https://agents.example.com/a2a",
+        "parameters": {"message": {"parts": [{"text": "hello"}]}},
+        **changes,
+    }
+    kept = {name: value for name, value in given.items() if value is not None}
+    extra = {} if options is None else {"metadata": {"outlast": options}}
+    return pipeline({"call": "a2a", "with": kept, **extra})
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    return call_a2a(parameters={"message": {"parts": [{"text": "hello"}], **changes}})
+
+
 BAD: list[tuple[Any, str, str]] = [
     (None, "/", "not an object"),
     ([], "/", "not an object"),
@@ -156,7 +177,51 @@ BAD: list[tuple[Any, str, str]] = [
             ({}, POLICY, "needs 'basic' or 'bearer'"),
         )
     ),
-    (pipeline({"call": "a2a", "with": {}}), "/do/0/t0/call", "not a client of A2A"),
+    (call_a2a(method=None), f"{A2A}/method", "is required"),
+    (call_a2a(method="message/sent"), f"{A2A}/method", "did you mean 'message/send'"),
+    (call_a2a(method="message/stream"), f"{A2A}/method", "'message/send' waits"),
+    (call_a2a(method="tasks/resubscribe"), f"{A2A}/method", "'message/send' waits"),
+    (call_a2a(method="tasks/pushNotificationConfig/set"), f"{A2A}/method", "push notifications"),
+    (call_a2a(server=None), A2A, "needs 'agentCard' or 'server'"),
+    (call_a2a(server="ftp://a.example.com"), f"{A2A}/server", "must begin with https://"),
+    (call_a2a(server={"uri": "https://a.example.com", "x": 1}), f"{A2A}/server/x", "unknown field"),
+    (call_a2a(agentCard={"endpoint": "https://a.example.com"}), f"{A2A}/server", "either an"),
+    (call_a2a(server=None, agentCard={}), f"{A2A}/agentCard/endpoint", "is required"),
+    (call_a2a(server=None, agentCard="https://a.b"), f"{A2A}/agentCard", "is not an object"),
+    (call_a2a(parameters=None), f"{A2A}/parameters", "is required"),
+    (call_a2a(parameters="hello"), f"{A2A}/parameters", "is not an object"),
+    (call_a2a(parameters={}), f"{A2A}/parameters/message", "is required"),
+    (call_a2a(parameters={"message": "hello"}), MESSAGE, "is not an object"),
+    (call_a2a(parameters={"message": {}}), f"{MESSAGE}/parts", "is required"),
+    (message(parts=[]), f"{MESSAGE}/parts", "1 to 100 parts"),
+    (message(parts=["hello"]), f"{MESSAGE}/parts/0", "is not an object"),
+    (message(parts=[{"kind": "text"}]), f"{MESSAGE}/parts/0", "needs one of 'text'"),
+    (message(parts=[{"text": "a", "url": "b"}]), f"{MESSAGE}/parts/0", "needs one of 'text'"),
+    (message(parts=[{"text": 1}]), f"{MESSAGE}/parts/0/text", "is not a text"),
+    (message(parts=[{"file": {}}]), f"{MESSAGE}/parts/0/file", "needs one of 'bytes', 'uri'"),
+    (message(parts=[{"text": "${ .a"}]), f"{A2A}/parameters", "expression is not valid"),
+    (message(role="agent"), f"{MESSAGE}/role", "unknown role"),
+    (message(messageID="a"), f"{MESSAGE}/messageID", "did you mean 'messageId'"),
+    (
+        call_a2a(parameters={"message": {"parts": [{"text": "a"}]}, "configuration": {"wait": 1}}),
+        f"{A2A}/parameters/configuration/wait",
+        "unknown field",
+    ),
+    (call_a2a(method="tasks/get"), f"{A2A}/parameters/id", "is required"),
+    (call_a2a(method="tasks/get", parameters={"id": 7}), f"{A2A}/parameters/id", "is not a text"),
+    (
+        call_a2a(method="tasks/get", parameters={"id": "a", "historyLength": -1}),
+        f"{A2A}/parameters/historyLength",
+        "0 to 1,000",
+    ),
+    (call_a2a(timeout=3), f"{A2A}/timeout", "unknown field"),
+    (call_a2a(options={"effect": "read"}), f"{OPTIONS}/effect", "unknown value"),
+    (call_a2a(options={"audience": ""}), f"{OPTIONS}/audience", "is not a text"),
+    (
+        call_a2a(method="tasks/get", parameters={"id": "a"}, options={"audience": "x"}),
+        f"{OPTIONS}/audience",
+        "unknown field",
+    ),
     (pipeline({"call": "mcp", "with": {"method": "tools/list"}}), MCP_METHOD, "unknown value"),
     (
         pipeline({"call": "mcp", "with": {"transport": {"stdio": {"command": "sh"}}}}),

@@ -1,5 +1,6 @@
 """The check of documents: what is valid, what is rejected, where and why."""
 
+import copy
 import json
 import random
 import time
@@ -67,7 +68,76 @@ GOOD: dict[str, Any] = {
 }
 
 
-GOOD_JSON = json.dumps(GOOD)
+CALLS: dict[str, Any] = {
+    "document": GOOD["document"],
+    "use": {"secrets": ["desk"], "authentications": {"desk": {"bearer": {"use": "desk"}}}},
+    "do": [
+        {
+            "refund": {
+                "call": "a2a",
+                "with": {
+                    "method": "message/send",
+                    "agentCard": {
+                        "endpoint": {
+                            "uri": "https://agents.example.com/.well-known/agent-card.json",
+                            "authentication": {"use": "desk"},
+                        }
+                    },
+                    "parameters": {
+                        "message": {
+                            "messageId": "${ .id }",
+                            "role": "user",
+                            "parts": [
+                                {"kind": "text", "text": "${ .text }"},
+                                {"kind": "file", "file": {"uri": "${ .url }", "name": "a"}},
+                                {"data": {"n": 1}},
+                                "${ .part }",
+                            ],
+                        },
+                        "configuration": {"historyLength": 3, "acceptedOutputModes": ["text"]},
+                    },
+                },
+                "metadata": {"outlast": {"audience": "support", "effect": "write"}},
+            }
+        },
+        {
+            "state": {
+                "call": "a2a",
+                "with": {
+                    "method": "GetTask",
+                    "server": "https://agents.example.com/a2a",
+                    "parameters": {"id": "${ .task.id }"},
+                },
+            }
+        },
+        {
+            "note": {
+                "call": "http",
+                "with": {"method": "post", "endpoint": "https://a.b/", "body": {}},
+            }
+        },
+        {
+            "pet": {
+                "call": "openapi",
+                "with": {
+                    "document": {"endpoint": "https://a.b/openapi.json"},
+                    "operationId": "getPet",
+                    "parameters": {"id": 1},
+                },
+            }
+        },
+        {
+            "page": {
+                "call": "mcp",
+                "with": {
+                    "method": "tools/call",
+                    "server": "wiki",
+                    "parameters": {"name": "read", "arguments": {}},
+                },
+            }
+        },
+    ],
+}
 
 
 def problems_of(document: Any) -> list[str]:
@@ -143,29 +213,32 @@ WRONG: tuple[Any, ...] = (
 )
 
 
-def _mutated(chance: random.Random) -> Any:
-    document = json.loads(GOOD_JSON)
+def _mutated(document: Any, chance: random.Random) -> Any:
+    document = copy.deepcopy(document)
     for _ in range(chance.randint(1, 3)):
         container, key = chance.choice(_places(document))
         way = chance.randrange(4)
         if way == 0:
-            container[key] = chance.choice(WRONG)
+            container[key] = copy.deepcopy(chance.choice(WRONG))
         elif way == 1:
             del container[key]
         elif way == 2 and isinstance(container, dict):
             container[f"{key}{chance.choice('xs_ ')}"] = container.pop(key)
         elif isinstance(container, list):
-            container.append(chance.choice(WRONG))
+            container.append(copy.deepcopy(chance.choice(WRONG)))
         else:
-            container[str(chance.choice(["then", "do", "for", "extra"]))] = chance.choice(WRONG)
+            container[str(chance.choice(["then", "do", "for", "extra"]))] = copy.deepcopy(
+                chance.choice(WRONG)
+            )
     return document
 
 
-def test_a_thousand_mutations_are_valid_or_rejected_with_places() -> None:
-    chance = random.Random(16)
+@pytest.mark.parametrize(("good", "seed"), [(GOOD, 16), (CALLS, 22)], ids=["tasks", "calls"])
+def test_a_thousand_mutations_are_valid_or_rejected_with_places(good: Any, seed: int) -> None:
+    chance = random.Random(seed)
     rejected, slowest = 0, 0.0
     for _ in range(1_000):
-        document = _mutated(chance)
+        document = _mutated(good, chance)
         began = time.monotonic()
         problems: list[Problem] = []
         try:

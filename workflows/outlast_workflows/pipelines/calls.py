@@ -136,6 +136,10 @@ class Calls:
         """Return the answer of a person."""
         question = self._evaluator.value(data, body.question)
         text = question if isinstance(question, str) else to_json(question)
+        return await self.answer_of(text, body)
+
+    async def answer_of(self, text: str, body: AskCall) -> JsonValue:
+        """Return the answer of a person to a text. Raises `TaskError` if there is none."""
         try:
             tool = ToolSpec(
                 name="ask",

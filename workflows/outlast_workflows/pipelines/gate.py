@@ -1,5 +1,7 @@
 """The gate before each task: it bounds the work of one workflow task, and closes for a continue-as-new."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from temporalio import workflow
@@ -45,6 +47,17 @@ class Gate:
     def is_drained(self) -> bool:
         """Whether the run may continue as new now: nothing is under way, and no task goes on."""
         return self.is_closing and self.busy == 0
+
+    @contextmanager
+    def under_way(self, *, waits: bool = False) -> Iterator[None]:
+        """Count work that a continue-as-new must not interrupt; `waits` if it waits for people."""
+        self.busy += 1
+        self.waiting += waits
+        try:
+            yield
+        finally:
+            self.busy -= 1
+            self.waiting -= waits
 
     async def enter(self, task_runs: int) -> None:
         """Wait before a task: never, for a moment, or for ever if the run is to continue as new."""

@@ -9,6 +9,7 @@ from pydantic import JsonValue, ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from outlast.contracts.agents import ToolSpec
+from outlast.contracts.base import WireModel
 from outlast.contracts.http_calls import (
     FoundOperation,
     HttpCallRequest,
@@ -56,7 +57,7 @@ class HttpCalls:
         """Return the output of `call: http`."""
         request = HttpCallRequest(
             method=body.method,
-            url=self._url(data, body.endpoint),
+            url=self.url(data, body.endpoint),
             headers=self._object(data, body.headers, "headers"),
             query=self._object(data, body.query, "query"),
             body=self._evaluator.value(data, body.body),
@@ -64,15 +65,15 @@ class HttpCalls:
             output=body.output,
             redirect=body.redirect,
         )
-        return await self._run(call_activity(body.effect), request)
+        return await self.run(call_activity(body.effect), request)
 
     async def openapi(self, data: TaskData, body: OpenApiCall) -> JsonValue:
         """Return the output of `call: openapi`: one activity finds the operation, and one calls it."""
-        url = self._url(data, body.document)
+        url = self.url(data, body.document)
         arguments = self._object(data, body.arguments, "parameters")
         query = OpenApiQuery(url=url, operation_id=body.operation_id)
         # Other tasks and all handlers run meanwhile. They share nothing with this call but the counters.
-        found = await self._run(FIND_OPERATION, query)
+        found = await self.run(FIND_OPERATION, query)
         try:
             operation = FoundOperation.model_validate(found)
         except ValidationError:
@@ -85,14 +86,14 @@ class HttpCalls:
             output=body.output,
             redirect=body.redirect,
         )
-        return await self._run(call_activity(operation.effect), request)
+        return await self.run(call_activity(operation.effect), request)
 
-    async def _run(self, activity: str, value: HttpCallRequest | OpenApiQuery) -> JsonValue:
+    async def run(self, activity: str, value: WireModel, kind: str = "HTTP") -> JsonValue:
         """Return the result of an activity. Raises `TaskError`, which a `try` may catch."""
         tool = self._tools.get(activity)
         if tool is None:
             raise TaskError(
-                "the workers of this pipeline make no HTTP calls: update them",
+                f"the workers of this pipeline make no {kind} calls: update them",
                 type=CONFIGURATION,
                 status=400,
             )
@@ -111,12 +112,13 @@ class HttpCalls:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            raise _task_error(error) from None
+            raise _task_error(error, kind) from None
         except Failure as error:
-            raise TaskError("the HTTP call failed", detail=str(error.message)) from None
+            raise TaskError(f"the {kind} call failed", detail=str(error.message)) from None
         return result
 
-    def _url(self, data: TaskData, endpoint: Endpoint) -> str:
+    def url(self, data: TaskData, endpoint: Endpoint) -> str:
+        """Return the URL of an endpoint. Raises `TaskError` for one that is not text."""
         if not endpoint.is_template:
             url = self._evaluator.value(data, endpoint.uri)
             if not isinstance(url, str):
@@ -136,7 +138,7 @@ class HttpCalls:
         return value
 
 
-def _task_error(error: ActivityError) -> TaskError:
+def _task_error(error: ActivityError, kind: str) -> TaskError:
     cause = error.cause
     problem = HttpProblem(type=COMMUNICATION, status=HTTPStatus.GATEWAY_TIMEOUT)
     if isinstance(cause, ApplicationError) and cause.type == HttpCallFailed.__name__:
@@ -145,5 +147,5 @@ def _task_error(error: ActivityError) -> TaskError:
         except ValidationError:
             problem = HttpProblem(type=COMMUNICATION, status=500)
     return TaskError(
-        "the HTTP call failed", type=problem.type, status=problem.status, detail=cause_of(error)
+        f"the {kind} call failed", type=problem.type, status=problem.status, detail=cause_of(error)
     )

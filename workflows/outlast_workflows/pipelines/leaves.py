@@ -1,7 +1,5 @@
 """Tasks without tasks in them: calls, timers, events and errors."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -9,6 +7,7 @@ from temporalio import workflow
 
 from outlast.pipelines.errors import RUNTIME, current_type
 from outlast.pipelines.tasks import (
+    A2aCall,
     AgentCall,
     AskCall,
     Body,
@@ -20,6 +19,7 @@ from outlast.pipelines.tasks import (
     ToolCall,
     WaitBody,
 )
+from outlast_workflows.pipelines.a2a_calls import A2aCalls
 from outlast_workflows.pipelines.calls import Calls
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.events import Events
@@ -41,6 +41,7 @@ class Leaves:
         *,
         calls: Calls,
         http_calls: HttpCalls,
+        a2a_calls: A2aCalls,
         events: Events,
     ) -> None:
         self._state = state
@@ -48,6 +49,7 @@ class Leaves:
         self._evaluator = evaluator
         self._calls = calls
         self._http_calls = http_calls
+        self._a2a_calls = a2a_calls
         self._events = events
 
     async def run(self, data: TaskData, address: str) -> JsonValue:
@@ -64,8 +66,10 @@ class Leaves:
                 duration = self._evaluator.duration(data, body.duration)
                 await self.wait(duration, f"{data.task.name} waits", address)
                 return data.input
+            case A2aCall():
+                return await self._a2a_calls.call(data, body, address)
             case _:
-                with self._under_way(body):
+                with self._gate.under_way(waits=isinstance(body, AskCall)):
                     return await self._call(data, body)
 
     async def _call(self, data: TaskData, body: Body) -> JsonValue:
@@ -82,17 +86,6 @@ class Leaves:
                 return await self._http_calls.openapi(data, body)
             case _:
                 raise TaskError(f"{type(body).__name__} is not supported")
-
-    @contextmanager
-    def _under_way(self, body: Body) -> Iterator[None]:
-        waits = isinstance(body, AskCall)
-        self._gate.busy += 1
-        self._gate.waiting += waits
-        try:
-            yield
-        finally:
-            self._gate.busy -= 1
-            self._gate.waiting -= waits
 
     async def wait(self, duration: timedelta, summary: str, address: str) -> None:
         """Wait for a timer. The next run of a chain waits for what is left of it."""

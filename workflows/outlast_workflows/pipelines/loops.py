@@ -1,6 +1,7 @@
 """`for`: its items one after the other, or several at the same time with partial results."""
 
 import asyncio
+from typing import Any
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -146,7 +147,7 @@ class _Map:
         }
 
 
-async def end_all(tasks: list["asyncio.Task[None]"]) -> None:
+async def end_all(tasks: list["asyncio.Task[Any]"]) -> None:
     """Cancel the tasks that run, and wait until all have ended: no child is left behind."""
     for task in tasks:
         task.cancel()

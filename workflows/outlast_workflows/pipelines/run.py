@@ -21,6 +21,7 @@ from outlast_workflows.legs import Legs
 from outlast_workflows.outcome import MAX_OUTCOME_BYTES
 from outlast_workflows.people.human_requests import MAX_DECISIONS, HumanRequests
 from outlast_workflows.people.notifications import Notifications
+from outlast_workflows.pipelines.a2a_calls import A2aCalls
 from outlast_workflows.pipelines.calls import Calls
 from outlast_workflows.pipelines.display import PipelineDisplay
 from outlast_workflows.pipelines.evaluation import Evaluator
@@ -91,6 +92,7 @@ class PipelineRun:
             evaluator,
             calls=calls,
             http_calls=http_calls,
+            a2a_calls=A2aCalls(state, self._gate, evaluator, http=http_calls, calls=calls),
             events=Events(state.events, evaluator),
         )
         self._interpreter = Interpreter(pipeline, state, self._gate, leaves, evaluator, running)

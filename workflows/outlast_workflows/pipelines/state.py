@@ -10,6 +10,7 @@ from datetime import datetime
 from pydantic import BaseModel, JsonValue
 
 from outlast.contracts.base import WireModel
+from outlast.contracts.http_calls import HttpAuthentication
 from outlast.errors import RunTooLarge
 from outlast_workflows.state import MAX_CARRIED_BYTES, InboundState, RunState, recent_settled
 
@@ -34,6 +35,22 @@ class Cursor(BaseModel):
     began_at: datetime | None = None
 
 
+class RemoteTask(BaseModel):
+    """A task of an A2A agent for which a task of the pipeline waits."""
+
+    url: str
+    tenant: str
+    id: str
+    context_id: str
+    message_id: str
+    """The id of the message that began the task. It begins those of further messages."""
+    began_at: datetime
+    authentication: HttpAuthentication | None = None
+    history_length: int | None = None
+    answers: int = 0
+    """Answers of people that were sent to the agent."""
+
+
 class PipelineState(BaseModel):
     """Everything that a pipeline knows, except what people sent to it."""
 
@@ -51,6 +68,8 @@ class PipelineState(BaseModel):
     agent_runs: int = 0
     timers: dict[str, datetime] = {}
     """When the timers under way end, by the address of their task."""
+    remote_tasks: dict[str, RemoteTask] = {}
+    """The tasks of agents under way, by the address of the task that waits for each."""
     events: list[dict[str, JsonValue]] = []
     """Events that no `listen` has consumed."""
 

@@ -1,0 +1,1 @@
+"""Calls of A2A agents by pipelines."""

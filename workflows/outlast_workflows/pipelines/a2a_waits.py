@@ -1,0 +1,184 @@
+"""Waiting for the task of an A2A agent by timers, and asking people what the agent asks.
+
+The wait survives workers and restarts of the agent. Between two polls, the run may continue as new.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio import workflow
+
+from outlast.contracts.a2a_calls import AgentTask
+from outlast.contracts.a2a_states import AUTH_REQUIRED, ENDED
+from outlast.contracts.a2a_states import INPUT_REQUIRED as WAITS_FOR_INPUT
+from outlast.pipelines.calls import DEFAULT_EXPIRY_S
+from outlast.pipelines.errors import (
+    AUTHENTICATION,
+    COMMUNICATION,
+    INPUT_REQUIRED,
+    RUNTIME,
+    TIMEOUT,
+)
+from outlast.pipelines.tasks import A2aCall, AskCall
+from outlast.pipelines.templates import Template
+from outlast_workflows.pipelines.a2a_requests import A2aRequests
+from outlast_workflows.pipelines.calls import Calls
+from outlast_workflows.pipelines.evaluation import TaskData
+from outlast_workflows.pipelines.gate import Gate
+from outlast_workflows.pipelines.loops import end_all
+from outlast_workflows.pipelines.state import RemoteTask
+from outlast_workflows.pipelines.task_errors import TaskError
+from outlast_workflows.time_limits import SHORTEST_TIMER_S
+
+AGENT_TASK_WITHIN = timedelta(days=7)
+"""How long a pipeline waits for the task of an agent, by the clock of the run."""
+
+FIRST_POLL_S = 1.0
+"""The shortest pause before a pipeline asks for the state of a task again."""
+
+POLL_SHARE = 4
+"""A pause is the age of the task, divided by this: the longer it takes, the rarer the polls."""
+
+MAX_POLL_S = 60.0
+"""The longest pause while an agent works."""
+
+MAX_PEOPLE_POLL_S = 3_600.0
+"""The longest pause while people are asked: others may answer the agent meanwhile."""
+
+MAX_LOST_POLLS = 30
+"""Polls in a row that may fail before the call fails: half an hour without the agent."""
+
+MAX_QUESTIONS = 10
+"""Questions that an agent may ask about one message."""
+
+_PASSING = (408, 425, 429)
+"""Statuses below 500 after which a later request may succeed."""
+
+
+class A2aWait:
+    """One task of the pipeline that waits for the task of an agent."""
+
+    def __init__(
+        self,
+        data: TaskData,
+        body: A2aCall,
+        remote: RemoteTask,
+        *,
+        gate: Gate,
+        calls: Calls,
+        requests: A2aRequests,
+    ) -> None:
+        self._name = data.task.name
+        self._body = body
+        self._remote = remote
+        self._gate = gate
+        self._calls = calls
+        self._requests = requests
+
+    async def end(self, task: AgentTask | None, enter: Callable[[], Awaitable[None]]) -> AgentTask:
+        """Return a task when it has ended, or a reply without a task. `enter` holds it at the gate."""
+        lost, rejection = 0, ""
+        while True:  # bounded by AGENT_TASK_WITHIN
+            if task is not None:
+                if not task.id or task.state in ENDED:
+                    return task
+                if task.state == AUTH_REQUIRED:
+                    raise TaskError(
+                        "the agent needs an authorization that the pipeline does not have",
+                        type=AUTHENTICATION,
+                        status=401,
+                        detail=task.text,
+                    )
+                if task.state == WAITS_FOR_INPUT:
+                    rejection = await self._answer(f"{rejection}{task.text}")
+            await self._pause(MAX_POLL_S)
+            await enter()
+            try:
+                task, lost = await self._requests.current(self._remote), 0
+            except TaskError as error:
+                task, lost = None, lost + 1
+                if lost >= MAX_LOST_POLLS or not _may_pass(error):
+                    raise
+
+    async def _pause(self, most_s: float) -> None:
+        """Wait before the next poll. Raises `TaskError` when the task takes too long."""
+        age = workflow.now() - self._remote.began_at
+        left = AGENT_TASK_WITHIN - age
+        if left <= timedelta(0):
+            raise TaskError(
+                f"the task of the agent took longer than {AGENT_TASK_WITHIN.days} days",
+                type=TIMEOUT,
+                status=408,
+            )
+        pause_s = max(FIRST_POLL_S, min(most_s, age.total_seconds() / POLL_SHARE))
+        pause_s = max(SHORTEST_TIMER_S, min(pause_s, left.total_seconds()))
+        # Everything else runs meanwhile. It does not change the task.
+        await workflow.sleep(pause_s, summary=f"{self._name} waits for the agent")
+
+    async def _answer(self, question: str) -> str:
+        """Ask people what an agent asks, and send their answer. Return why the agent rejects it, or ""."""
+        if not self._body.audience:
+            raise TaskError(
+                "the agent asks a question, and metadata.outlast.audience names nobody who answers",
+                type=INPUT_REQUIRED,
+                status=409,
+                detail=question,
+            )
+        self._remote.answers += 1
+        if self._remote.answers > MAX_QUESTIONS:
+            raise TaskError(f"the agent asked more than {MAX_QUESTIONS} questions", detail=question)
+        with self._gate.under_way(waits=True):
+            answer = await self._answer_of_people(question)
+        if answer is None:
+            return ""
+        try:
+            await self._requests.answer(self._remote, answer, self._body.effect)
+        except TaskError as error:
+            if error.type != RUNTIME:
+                raise
+            return f"the agent rejected the last answer ({error.detail}), and asks: "
+        return ""
+
+    async def _answer_of_people(self, question: str) -> str | None:
+        """Return the answer of a person, or None if the agent goes on without it."""
+        text = f"the agent of {self._name} asks: {question}"
+        asking = asyncio.ensure_future(self._calls.answer_of(text, _ask(self._body.audience)))
+        looking = asyncio.ensure_future(self._goes_on())
+        try:
+            # The handler of `decide` settles the request meanwhile; `HumanRequests` protects it.
+            await workflow.wait([asking, looking], return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return str(asking.result())
+            looking.result()
+            return None
+        finally:
+            await end_all([asking, looking])
+
+    async def _goes_on(self) -> None:
+        """Return when the agent waits for no input any more, because others have answered it."""
+        while True:  # bounded by AGENT_TASK_WITHIN
+            await self._pause(MAX_PEOPLE_POLL_S)
+            try:
+                if (await self._requests.current(self._remote)).state != WAITS_FOR_INPUT:
+                    return
+            except TaskError as error:
+                if not _may_pass(error):
+                    raise
+
+
+def _ask(audience: str) -> AskCall:
+    return AskCall(
+        question=Template(None, {}),
+        audience=audience,
+        answer_schema={"type": "string"},
+        expires_s=DEFAULT_EXPIRY_S,
+        remind_s=None,
+        escalate=(),
+    )
+
+
+def _may_pass(error: TaskError) -> bool:
+    """Return whether a later poll may succeed: the agent was not reached, or is busy."""
+    is_passing = error.status >= 500 or error.status in _PASSING
+    return error.type == COMMUNICATION and is_passing
