@@ -17,7 +17,7 @@ from outlast.client.media import ClientMedia, Text
 from outlast.client.replies import REPLY_TIMEOUT, wait_for_answer
 from outlast.client.run_connection import RunConnection
 from outlast.client.streams import POLL_INTERVAL, stream_entries
-from outlast.client.text_deltas import TextDelta, with_text
+from outlast.client.text_deltas import AnswerReader, TextDelta, with_text
 from outlast.client.waiting import Waiting
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.contracts.messages import Message
@@ -97,18 +97,17 @@ class Run(Generic[Answer]):
         the run does not exist, and `Unavailable` if the server stays away, or if no worker answers after
         the end of the run.
 
-        The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. A
-        program that sees the news of the run in another way sets `wake`, which `stream` clears: the run is
-        then queried at once.
+        The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. While
+        the text of an answer comes, it is not queried. A program that sees the news of the run in another
+        way sets `wake`, which `stream` clears: the run is then queried at once.
         """
         checked_duration("interval", interval)
         wake = wake or asyncio.Event()
-        entries = stream_entries(self._connection, interval, wake)
-        return (
-            entries
-            if self._gateway is None
-            else with_text(entries, self._gateway.texts(self.id), wake)
-        )
+        if self._gateway is None:
+            return stream_entries(self._connection, interval, wake)
+        reader = AnswerReader()
+        entries = stream_entries(self._connection, interval, wake, reader.pause_s)
+        return with_text(reader, entries, self._gateway.texts(self.id), wake)
 
     async def approve(
         self,

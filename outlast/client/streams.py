@@ -23,6 +23,9 @@ QUIET_SHARE = 0.1
 MAX_POLL_INTERVAL_S = 3.0
 """The longest time between two queries of `stream`, of a run that is quiet for half a minute or more."""
 
+WRITES_WITHIN_S = 5.0
+"""While a model writes, its run is not queried, until so many seconds pass without more text."""
+
 MAX_STREAM_FAILURES = 20
 """Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
 
@@ -53,8 +56,8 @@ async def stream_entries(
 ) -> AsyncGenerator[Message | Waiting, None]:
     """Yield the entries of the transcript as they appear, until the run ends. See `Run.stream`.
 
-    `pause_s` returns for how many more seconds the run is not queried: a gateway, which gets the text of an
-    answer, knows that no entry follows before its end. It is called again after that time.
+    `pause_s` returns for how many more seconds the run is not queried, and is called again after that time.
+    A caller that gets the text of an answer knows that no entry follows before its end.
     """
     seen, idle_polls, failures = 0, 1, 0
     failing_since: float | None = None

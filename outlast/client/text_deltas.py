@@ -1,12 +1,15 @@
 """The text of answers between the entries of a stream: what a reader lacks, and what it must forget."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from outlast.client.gateway import TextPiece
+from outlast.client.streams import WRITES_WITHIN_S
 from outlast.client.waiting import Waiting
 from outlast.contracts.base import OutputModel
 from outlast.contracts.messages import Message
@@ -36,6 +39,12 @@ class AnswerReader:
     shown: str = ""
     ahead: tuple[int, str] = (0, "")
     """The text of a later entry, which came before the entries that precede it."""
+    text_at: float = -math.inf
+    """When the last text of the next entry came. The gateway shows when its model has written the entry."""
+
+    def pause_s(self) -> float:
+        """Return how long nobody queries the run: while a model writes its next entry."""
+        return self.text_at + WRITES_WITHIN_S - time.monotonic()
 
     def read(self, piece: TextPiece) -> Iterator[TextDelta]:
         """Yield a piece if its entry is the next one."""
@@ -46,8 +55,10 @@ class AnswerReader:
             before = text if entry == piece.entry and not piece.reset else ""
             self.ahead = (piece.entry, before + piece.text)
         elif piece.reset:
+            self.text_at = -math.inf
             yield from self._replace("")
-        else:
+        elif piece.text:
+            self.text_at = time.monotonic()
             yield from self._replace(self.shown + piece.text)
 
     def settle(self, message: Message) -> Iterator[TextDelta]:
@@ -56,7 +67,7 @@ class AnswerReader:
 
     def next_entry(self) -> Iterator[TextDelta]:
         """Begin the text of the next entry."""
-        self.entries, self.shown = self.entries + 1, ""
+        self.entries, self.shown, self.text_at = self.entries + 1, "", -math.inf
         entry, text = self.ahead
         if entry == self.entries:
             yield from self._replace(text)
@@ -77,12 +88,12 @@ def _answer(message: Message) -> str:
 
 
 async def with_text(
+    reader: AnswerReader,
     entries: AsyncGenerator[Message | Waiting, None],
     pieces: AsyncGenerator[TextPiece, None],
     wake: asyncio.Event,
 ) -> AsyncGenerator[Message | Waiting | TextDelta, None]:
     """Yield entries, and the text of each answer before its entry. `wake` makes the entries come sooner."""
-    reader = AnswerReader()
     async with aclosing(entries), aclosing(pieces):
         reading, hearing = _next(entries), _next(pieces)
         try:

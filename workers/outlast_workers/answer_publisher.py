@@ -133,7 +133,8 @@ class GatewayLink:
 
     async def _push(self, batch: list[tuple[_Sent, AnswerPiece]]) -> bool:
         """Send a batch, and note what the gateway holds; return whether it went on."""
-        body = PushedPieces(pieces=tuple(piece for _, piece in batch)).model_dump_json()
+        pushed = PushedPieces(pieces=tuple(piece for _, piece in batch))
+        body = pushed.model_dump_json(exclude_defaults=True)
         try:
             reply = await self._client.post(
                 self.url, content=body, headers={"content-type": "application/json"}

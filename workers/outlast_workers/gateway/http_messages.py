@@ -31,6 +31,9 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",
 }
 
+_ascii_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Encodes JSON in ASCII, which has no line breaks. `json.dumps` would make an encoder for each event."""
+
 _STATUSES: tuple[tuple[type[OutlastError], HTTPStatus], ...] = (
     (Forbidden, HTTPStatus.FORBIDDEN),
     (KeyReused, HTTPStatus.CONFLICT),
@@ -73,8 +76,8 @@ def error_at(
     return error_response(status, message, headers)
 
 
-async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
-    """Return the JSON object of a request's body. Raises `HTTPException` if it is too large, or none.
+async def read_body(request: Request, most: int) -> bytes:
+    """Return the body of a request. Raises `HTTPException` if it is too large, or not complete.
 
     The bytes are counted as they arrive, because a client can send any `Content-Length`.
     """
@@ -89,12 +92,16 @@ async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, A
                 )
     except ClientDisconnect:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not complete") from None
+    return bytes(body)
+
+
+async def read_json(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """Return the JSON object of a request's body. Raises `HTTPException` if it is too large, or none."""
+    body = await read_body(request, most)
     try:
         # A body with images is large, and other requests do not wait for it.
         is_large = len(body) > MAX_BODY_BYTES
-        value = (
-            await asyncio.to_thread(from_json, bytes(body)) if is_large else from_json(bytes(body))
-        )
+        value = await asyncio.to_thread(from_json, body) if is_large else from_json(body)
     except ValueError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"the body is not JSON ({error})") from None
     if not isinstance(value, dict):
@@ -106,8 +113,7 @@ def sse(data: JsonValue, *, event: str = "", id: str = "") -> str:  # noqa: A002
     """Return one event of an event stream."""
     lines = [f"event: {event}"] if event else []
     lines += [f"id: {id}"] if id else []
-    # JSON in ASCII has no line breaks.
-    return "\n".join([*lines, f"data: {json.dumps(data, separators=(',', ':'))}", "", ""])
+    return "\n".join([*lines, f"data: {_ascii_json(data)}", "", ""])
 
 
 def event_stream(

@@ -3,16 +3,18 @@
 import hmac
 from http import HTTPStatus
 
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.contracts.events import HeldPieces, PushedPieces
-from outlast.validation import validated
+from outlast.errors import BadRequest
+from outlast.validation import explain
 from outlast_workers.gateway.access import is_local, token_digest
 from outlast_workers.gateway.front import Front
-from outlast_workers.gateway.http_messages import read_json
+from outlast_workers.gateway.http_messages import read_body
 
 MAX_PUSH_BYTES = 4_000_000
 """Bytes of one request of a worker: more than the texts of one can have as JSON."""
@@ -31,8 +33,12 @@ class HubApi:
     async def push(self, request: Request) -> Response:
         """Take the pieces of answers, and return what the hub has of each."""
         self._admit(request)
-        body = validated(PushedPieces, await read_json(request, MAX_PUSH_BYTES))
-        held = HeldPieces(held=tuple(map(self._front.hub.put, body.pieces)))
+        body = await read_body(request, MAX_PUSH_BYTES)
+        try:
+            pushed = PushedPieces.model_validate_json(body)
+        except ValidationError as error:
+            raise BadRequest(explain(error, PushedPieces)) from None
+        held = HeldPieces(held=tuple(map(self._front.hub.put, pushed.pieces)))
         return Response(held.model_dump_json(), media_type="application/json")
 
     def _admit(self, request: Request) -> None:

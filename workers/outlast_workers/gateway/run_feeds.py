@@ -14,7 +14,7 @@ import structlog
 from outlast.client.client import Client
 from outlast.client.run_connection import RunConnection
 from outlast.client.runs import Run
-from outlast.client.streams import POLL_INTERVAL, stream_entries
+from outlast.client.streams import POLL_INTERVAL, WRITES_WITHIN_S, stream_entries
 from outlast.errors import OutlastError, RunFailed, Unavailable
 from outlast_workers.gateway.answer_cursor import AnswerCursor, Place
 from outlast_workers.gateway.answer_hub import AnswerHub, HubAnswer
@@ -22,9 +22,6 @@ from outlast_workers.gateway.run_events import EventReader, RunEvent
 
 BEGIN = Place()
 """The place of a client that has seen nothing."""
-
-WRITES_WITHIN_S = 5.0
-"""A gateway does not query a run while a model writes, until so many seconds pass without a piece."""
 
 MAX_FEEDS = 1_000
 """Runs that are followed at the same time."""
@@ -49,7 +46,7 @@ class RunFeed:
         self.error: OutlastError | None = None
         self.has_ended = False
         self.readers = 0
-        self._changed = asyncio.Event()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._look = asyncio.Event()
         self._reader = EventReader()
         self.task = asyncio.create_task(self._read(run, hub))
@@ -85,8 +82,9 @@ class RunFeed:
 
     def _wake(self) -> None:
         self.version += 1
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            _release(waiter)
 
     def _note_text(self, answer: HubAnswer | None) -> None:
         """Wake the clients for new text, and read the entries before it, or after its end."""
@@ -121,12 +119,22 @@ class RunFeed:
         """Wait for a change after a version, such as an event; return False after `timeout_s`."""
         if self.version != version or self.has_ended:
             return True
+        # A plain future: a busy run wakes each of its clients tens of times a second.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(timeout_s, _release, waiter)
+        self._waiters.add(waiter)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+        return self.version != version or self.has_ended
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class RunFeeds:
