@@ -97,8 +97,8 @@ class Run(Generic[Answer]):
         the run does not exist, and `Unavailable` if the server stays away, or if no worker answers after
         the end of the run.
 
-        The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. While
-        the text of an answer comes, it is not queried. A program that sees the news of the run in another
+        The run is queried at each `interval`, and less often while it is quiet, but every 3 s at least. No
+        query is sent while the text of an answer comes. A program that sees the news of the run in another
         way sets `wake`, which `stream` clears: the run is then queried at once.
         """
         checked_duration("interval", interval)
