@@ -15,6 +15,7 @@ from tests.docs.bounds import PAGE, Row, constants, numbers, rows
 INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
         "api_containers.MAX_NAME",
+        "base.MAX_EXAMPLE_BYTES",
         "prompts.MAX_NAME",
         "store.MAX_REASON",
         "hook_calls.MAX_REASON",

@@ -165,6 +165,22 @@ def test_text_that_comes_before_its_entries_waits_for_them() -> None:
     assert (whole.offset, whole.content) == (0, "Twice")
 
 
+def test_a_run_is_not_queried_while_the_text_of_its_next_entry_comes() -> None:
+    reader = AnswerReader()
+    pauses = [reader.pause_s() > 0]
+    for piece in (
+        TextPiece(0, text="Once "),
+        TextPiece(0, reset="the model did not answer"),
+        TextPiece(1, text="ahead"),
+        TextPiece(0, text="Once "),
+        TextPiece(0),
+    ):
+        list(reader.read(piece))
+        pauses.append(reader.pause_s() > 0)
+    list(reader.next_entry())
+    assert [*pauses, reader.pause_s() > 0] == [False, True, False, False, True, True, False]
+
+
 class Terminal:
     """`outlast chat` whose input and output are a pseudo-terminal."""
 
