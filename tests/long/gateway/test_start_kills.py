@@ -9,11 +9,11 @@ import os
 import random
 import signal
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 import pytest
-from outlast_workers.gateway.response_ids import read_response_id
 from outlast_workers.local.ports import free_port
 from outlast_workers.local.servers import TemporalServer
 from temporalio.client import Client as TemporalClient
@@ -21,8 +21,8 @@ from temporalio.client import Client as TemporalClient
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
 from tests.long.chaos.processes import Supervised, worker
+from tests.long.gateway.openai_callers import CompletionsCaller, PlainCaller, ResponsesCaller
 from tests.long.gateway.protocol_callers import (
-    RETRY_S,
     A2aCaller,
     AguiCaller,
     AiSdkCaller,
@@ -37,86 +37,79 @@ SEED = int(os.environ.get("SEED", "1"))
 
 AT_ONCE = 20
 
-Started = tuple[type[Caller], str, str]
-"""A client, the kind of its call, and the id of its run."""
-
 AGENTS = "tests.long.gateway.chat_agents,tests.workers.gateway.desk_agents"
 
 
-def refund_or_answer(request: Request) -> Step:
-    """Call the tool of the agent that has one, then answer."""
-    asks = "refund" in json.dumps(request.body) and request.assistant_messages == 0
-    return Step(calling("refund", order_id="7") if asks else ANSWER)
+def call_or_answer(request: Request) -> Step:
+    """Call the tool of an agent that has one, then answer."""
+    body = json.dumps(request.body)
+    if request.assistant_messages == 0 and "refund" in body:
+        return Step(calling("refund", order_id="7"))
+    if request.assistant_messages == 0 and "ask_human" in body:
+        return Step(calling("ask_human", question="Which colour?"))
+    return Step(ANSWER)
 
 
-class PlainCaller(Caller):
-    """The gateway's own interface, and the Responses API."""
-
-    async def task(self, key: str, agent: str = "greeter", mode: str = "task") -> str:
-        body = {"agent": agent, "key": key, "mode": mode}
-        if mode == "task":
-            body["input"] = "Say something."
-        return str((await self.call("POST", "/runs", json=body)).json()["id"])
-
-    async def response(self, key: str) -> str:
-        body = {"model": "greeter", "input": "Say something.", "background": True}
-        headers = {"idempotency-key": key}
-        created = (await self.call("POST", "/v1/responses", json=body, headers=headers)).json()
-        again = (await self.call("GET", f"/v1/responses/{created['id']}")).json()
-        assert again["id"] == created["id"]
-        return read_response_id(created["id"])[0]
-
-    async def say(self, key: str) -> str:
-        run_id = await self.task(key, mode="conversation")
-        message = {"text": "Say something.", "key": "first"}
-        said = await self.call("POST", f"/runs/{run_id}/say", json=message)
-        assert said.status_code == 200, said.text
-        return run_id
-
-    async def decide(self, key: str) -> str:
-        run_id = await self.task(key, agent="desk")
-        while not (await self.call("GET", f"/runs/{run_id}")).json().get("pending"):
-            await asyncio.sleep(RETRY_S)
-        decision = {"request_id": "1.1", "decision": "approve"}
-        while True:
-            decided = await self.call("POST", f"/runs/{run_id}/decide", json=decision)
-            state = (await self.call("GET", f"/runs/{run_id}")).json()
-            if decided.status_code == 200 or not state.get("pending"):
-                return run_id
-
-    async def cancel(self, key: str) -> str:
-        run_id = await self.task(key, mode="conversation")
-        await self.call("POST", f"/runs/{run_id}/cancel")
-        return run_id
+TURN = ["user", "assistant"]
+CALL = ["user", "assistant", "tool", "assistant"]
 
 
-CALLERS: dict[type[Caller], tuple[str, ...]] = {
-    PlainCaller: ("task", "response", "say", "decide", "cancel"),
-    AguiCaller: ("message", "decision"),
-    AiSdkCaller: ("message", "decision"),
-    A2aCaller: ("message", "stream_message", "decision"),
-    McpCaller: ("call_agent", "decision", "cancel_task"),
-}
-"""The kinds of calls of each client."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of calls: the transcript after it, what a person decided, and how its run ends.
 
-ONLY = os.environ.get("CALLER", "")
-"""The name of a client, to start only its runs."""
+    A run is a conversation, unless it ends with its answer. `is_cancelled`: the calls cancel the run.
+    """
+
+    caller: type[Caller]
+    name: str
+    roles: list[str] = field(default_factory=lambda: TURN)
+    outcome: str = ""
+    is_task: bool = False
+    is_cancelled: bool = False
+
 
 KINDS = [
-    (caller, kind) for caller, kinds in CALLERS.items() for kind in kinds if ONLY in caller.__name__
+    Kind(PlainCaller, "task", is_task=True),
+    Kind(PlainCaller, "list", is_task=True),
+    Kind(PlainCaller, "events", is_task=True),
+    Kind(PlainCaller, "say"),
+    Kind(PlainCaller, "decide", CALL, "approved", is_task=True),
+    Kind(PlainCaller, "cancel", [], is_cancelled=True),
+    Kind(ResponsesCaller, "response"),
+    Kind(ResponsesCaller, "stream"),
+    Kind(ResponsesCaller, "continue_response", TURN * 2),
+    Kind(ResponsesCaller, "decision", CALL, "approved"),
+    Kind(ResponsesCaller, "cancel_response", CALL[:2], is_cancelled=True),
+    Kind(CompletionsCaller, "complete", TURN * 2),
+    Kind(CompletionsCaller, "stream"),
+    Kind(AguiCaller, "message"),
+    Kind(AguiCaller, "come_back"),
+    Kind(AguiCaller, "decision", CALL, "approved"),
+    Kind(AiSdkCaller, "message"),
+    Kind(AiSdkCaller, "come_back"),
+    Kind(AiSdkCaller, "decision", CALL, "approved"),
+    Kind(A2aCaller, "message"),
+    Kind(A2aCaller, "stream_message"),
+    Kind(A2aCaller, "subscribe"),
+    Kind(A2aCaller, "decision", CALL, "approved"),
+    Kind(A2aCaller, "answer", CALL, "answered"),
+    Kind(A2aCaller, "cancel_task", CALL[:2], is_cancelled=True),
+    Kind(McpCaller, "call_agent", is_task=True),
+    Kind(McpCaller, "status", is_task=True),
+    Kind(McpCaller, "decision", CALL, "approved", is_task=True),
+    Kind(McpCaller, "elicit", CALL, "approved", is_task=True),
+    Kind(McpCaller, "cancel_task", CALL[:2], is_cancelled=True),
 ]
-DECISIONS = frozenset({"decide", "decision"})
-TASKS = frozenset(
-    {
-        (PlainCaller, "task"),
-        (PlainCaller, "decide"),
-        (McpCaller, "call_agent"),
-        (McpCaller, "decision"),
-    }
-)
-"""Kinds whose runs end with their answer. Other runs are conversations."""
+"""Starts, reads and lists, streams and their resumption, decisions, and cancellations of each interface."""
 
-CANCELS = frozenset({"cancel", "cancel_task"})
+ONLY = os.environ.get("CALLER", "")
+"""The beginning of the name of a client, to start only its runs."""
+
+CHOSEN = [kind for kind in KINDS if kind.caller.__name__.startswith(ONLY)]
+
+Started = tuple[Kind, str]
+"""The kind of a call, and the id of its run."""
 
 
 async def kill_until(done: asyncio.Event, door: Supervised, url: str, chance: random.Random) -> int:
@@ -135,7 +128,7 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     temporal = TemporalServer(log_dir=tmp_path, port=free_port(), log_level="error")
     chance, done = random.Random(SEED), asyncio.Event()
-    async with temporal, ScriptedModelServer(refund_or_answer) as model:
+    async with temporal, ScriptedModelServer(call_or_answer) as model:
         door = gateway(port, temporal.address, tmp_path, agents=AGENTS)
         served = worker(
             "worker",
@@ -147,55 +140,50 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
         )
         async with door, served, httpx2.AsyncClient(base_url=url, timeout=30) as http:
             await is_up(url)
-            callers = {kind: kind(http) for kind in CALLERS}
+            callers = {kind.caller: kind.caller(http) for kind in CHOSEN}
             turn = asyncio.Semaphore(AT_ONCE)
 
             async def one(number: int) -> Started:
-                caller, name = KINDS[number % len(KINDS)]
+                kind = CHOSEN[number % len(CHOSEN)]
                 async with turn:
-                    key = f"{caller.__name__}-{name}-{number}"
-                    return caller, name, await getattr(callers[caller], name)(key)
+                    key = f"{kind.caller.__name__}-{kind.name}-{number}"
+                    return kind, await getattr(callers[kind.caller], kind.name)(key)
 
             killing = asyncio.create_task(kill_until(done, door, url, chance))
-            started = await asyncio.gather(*map(one, range(STARTS)))
-            done.set()
-            kills = await killing
+            try:
+                started = await asyncio.gather(*map(one, range(STARTS)))
+            finally:
+                done.set()
+                kills = await killing
             await is_up(url)
             client = await Client.connect(target_host=temporal.address)
-            await _check_results(client, started)
+            for kind, run_id in started:
+                await _check(client, kind, run_id)
             executions = await _executions(client.temporal)
-            assert executions == Counter(run_id for _, _, run_id in started)
+            assert executions == Counter(run_id for _, run_id in started)
             assert set(executions.values()) == {1}
             assert len(executions) == STARTS
-            assert model.answered == sum(map(_prompts, started))
-            lost = {kind.__name__: caller.lost for kind, caller in callers.items()}
-            print(f"\n{STARTS} runs, {kills} kills, calls without an answer: {lost}")
+            assert model.answered == sum(kind.roles.count("assistant") for kind, _ in started)
+            cut = {kind.__name__: caller.cut for kind, caller in callers.items()}
+            print(f"\n{STARTS} runs, {kills} kills, calls that a kill interrupted: {cut}")
 
 
-def _prompts(started: Started) -> int:
-    """Return how often a run calls the model."""
-    _, name, _ = started
-    return {"cancel": 0, "cancel_task": 1, "decide": 2, "decision": 2}.get(name, 1)
-
-
-async def _check_results(client: Client, started: list[Started]) -> None:
-    for caller, name, run_id in started:
-        run = client.get(run_id)
-        place = (caller.__name__, name, run_id)
-        is_task = (caller, name) in TASKS
-        if not is_task and name not in CANCELS:
-            await run.reply()
-            roles = [entry.role for entry in await run.transcript()]
-            call = ["assistant", "tool"] if name in DECISIONS else []
-            assert roles == ["user", *call, "assistant"], place
-            await run.cancel()
-        result = await run.result()
-        if name in DECISIONS:
-            assert [each.outcome for each in result.decisions] == ["approved"], place
-        if is_task:
-            assert (result.status, result.output_json) == ("completed", "done"), place
-        else:
-            assert result.stop_reason == "cancelled", place
+async def _check(client: Client, kind: Kind, run_id: str) -> None:
+    run = client.get(run_id)
+    place = (kind.caller.__name__, kind.name, run_id)
+    if not kind.is_task and not kind.is_cancelled:
+        await run.reply()
+        await run.cancel()
+    result = await run.result()
+    roles = [entry.role for entry in await run.transcript()] if kind.roles else []
+    assert roles[: len(kind.roles)] == kind.roles, place
+    assert kind.is_cancelled or len(roles) == len(kind.roles), place
+    if kind.outcome:
+        assert [each.outcome for each in result.decisions] == [kind.outcome], place
+    if kind.is_task:
+        assert (result.status, result.output_json) == ("completed", "done"), place
+    else:
+        assert result.stop_reason == "cancelled", place
 
 
 async def _executions(temporal: TemporalClient) -> Counter[str]:

@@ -1,6 +1,6 @@
 """The agents that a gateway process serves in tests."""
 
-from outlast import Agent, Approval, tool
+from outlast import Agent, Approval, ask_human, tool
 
 
 @tool(effect="irreversible", approval=Approval(audience="leads"))
@@ -10,3 +10,4 @@ def refund(order_id: str) -> str:
 
 
 desk = Agent(name="desk", instructions="Help people.", tools=[refund])
+asker = Agent(name="asker", instructions="Ask people.", tools=[ask_human(str, audience="leads")])
