@@ -1,7 +1,7 @@
 """The methods of A2A, for one principal and one agent."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -108,13 +108,9 @@ class Session:
         return shown(await self._read(run, task), None)
 
     async def list(self, params: dict[str, Any]) -> Json:
-        """Return the last task of each of the newest contexts."""
+        """Return the last task of each of the newest contexts, or of the one that is named."""
         body = validated(ListParams, params)
-        found = [
-            listed.id
-            async for listed in self._runs.list(self._agent)
-            if body.context_id in ("", TaskId(listed.id).context)
-        ]
+        found = await self._contexts(body.context_id)
         tasks = [await self._last_task(run_id) for run_id in found]
         wanted = body.status.removeprefix("TASK_STATE_UNSPECIFIED")
         tasks = [task for task in tasks if wanted in ("", task["status"]["state"])]
@@ -130,6 +126,19 @@ class Session:
             "pageSize": len(page),
             "totalSize": len(tasks),
         }
+
+    async def _contexts(self, context: str) -> Sequence[str]:
+        """Return the runs of a context, or of the newest ones without a name."""
+        if not context:
+            return [listed.id async for listed in self._runs.list(self._agent)]
+        if conversation_key(context) != context:
+            return []  # no context has such a name
+        run = self._runs.find(self._prefix + context)
+        try:
+            await self._runs.status(run)
+        except RunNotFound:
+            return []
+        return [run.id]
 
     async def _last_task(self, run_id: str) -> Json:
         run = self._runs.find(run_id)
