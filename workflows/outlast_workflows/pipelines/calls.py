@@ -17,6 +17,7 @@ from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, Failure
 from outlast.pipelines.calls import approval_of
 from outlast.pipelines.errors import CONFIGURATION, DENIED, STOPPED, TIMEOUT, VALIDATION
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.tasks import AgentCall, AskCall, ToolCall
 from outlast.start_requests import parse_request
 from outlast.text.json_text import to_json
@@ -33,6 +34,8 @@ from outlast_workflows.pipelines.gate import Gate
 from outlast_workflows.pipelines.state import PipelineState
 from outlast_workflows.pipelines.task_errors import TaskError
 from outlast_workflows.step_failures import cause_of, usage_of
+
+CHECK_ARGUMENTS_PATCH = "check-arguments-before-approval"
 
 
 class Calls:
@@ -120,7 +123,10 @@ class Calls:
             raise TaskError(f"there is no tool {body.tool!r}", type=CONFIGURATION, status=404)
         arguments = self._evaluator.value(data, body.arguments)
         if not isinstance(arguments, dict):
-            raise TaskError("the arguments are not an object", type=VALIDATION, status=400)
+            raise TaskError(
+                f"the arguments {quoted(arguments)} are not an object", type=VALIDATION, status=400
+            )
+        self._check_before_approval(tool, arguments)
         call = ToolCallMessage(tool=body.tool, arguments=arguments)
         await self._gate.start(len(to_json(arguments)))
         # Failures are retried three times in a row for each turn: here, each call is a turn.
@@ -131,6 +137,17 @@ class Calls:
         except Failure as error:
             raise TaskError(f"tool {body.tool} failed", detail=str(error.message)) from None
         return _result_of(body.tool, message.content or "null")
+
+    def _check_before_approval(self, tool: ToolSpec, arguments: dict[str, JsonValue]) -> None:
+        """Raise `TaskError` for wrong arguments of a call that people approve: it could not be made."""
+        if tool.approval is None:
+            return
+        try:
+            self._evaluator.check(arguments, tool.parameters, f"call of {tool.name}")
+        except TaskError:
+            # Patched here, so that only a run with such a call has the marker.
+            if workflow.patched(CHECK_ARGUMENTS_PATCH):
+                raise
 
     async def ask(self, data: TaskData, body: AskCall) -> JsonValue:
         """Return the answer of a person."""

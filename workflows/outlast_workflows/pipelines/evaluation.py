@@ -11,7 +11,7 @@ from temporalio import workflow
 from outlast.errors import ModelError
 from outlast.jsonschema.schemas import Schema
 from outlast.pipelines.errors import EXPRESSION, VALIDATION
-from outlast.pipelines.fields import seconds_of
+from outlast.pipelines.fields import quoted, seconds_of
 from outlast.pipelines.jq.budget import Budget, ExpressionError
 from outlast.pipelines.jq.values import is_true
 from outlast.pipelines.tasks import Duration, Task
@@ -92,7 +92,12 @@ class Evaluator:
         value = self.value(data, duration.expression, **extra)
         seconds = seconds_of(value)
         if seconds is None or seconds > timedelta(days=366).total_seconds():
-            raise TaskError("the duration is not valid", type=EXPRESSION, status=400)
+            raise TaskError(
+                f"the duration {quoted(value)} is not valid; give an object such as"
+                ' {"minutes": 5}, or a text such as "PT5M", of at most 366 days',
+                type=EXPRESSION,
+                status=400,
+            )
         return timedelta(seconds=seconds)
 
     def check(self, value: JsonValue, schema: Schema | None, what: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import NoReturn
 
+from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.common import RawValue
 
@@ -45,7 +46,7 @@ class PipelineExecution:
     def __init__(self, request: RawValue) -> None:
         self._restored_state: PipelineState | None = None
         self._rejection: Failure | None = None
-        self._early_events: list[PipelineEvent] = []
+        self._early_events: list[dict[str, JsonValue]] = []
         inbound = InboundState()
         try:
             self._restored_state, inbound = restored_pipeline(request) or (None, inbound)
@@ -75,13 +76,10 @@ class PipelineExecution:
         """Keep an event for a `listen`. One that is invalid, or one too many, is logged and dropped."""
         try:
             event = parse_payload(PipelineEvent, payload, "event")
-            if self.target.pipeline is None:
-                self._early_events.append(event)
-            else:
-                self._add(event)
         except Exception as error:  # noqa: BLE001 a signal that fails blocks the run
-            rejection = {"signal": "event", "reason": failure_of(error).message}
-            workflow.logger.warning("signal.rejected", extra=rejection)
+            _log_rejection(error)
+        else:
+            self._keep(event)
 
     def progress(self) -> PipelineProgress:
         """Return which tasks run now, and what the pipeline has used. Raises `BadRequest` if not open."""
@@ -100,7 +98,7 @@ class PipelineExecution:
             pipeline = check_document(state.document)
         self.target.pipeline = PipelineRun(pipeline, state, self.target.inbound)
         for event in self._early_events:
-            self._add(event)
+            self._keep(PipelineEvent.model_validate(event))
         self._early_events.clear()
 
     async def _stop(self, reason: StopReason) -> PipelineResult:
@@ -125,7 +123,17 @@ class PipelineExecution:
             raise BadRequest("the pipeline is not open yet: its tools are being looked up")
         return self.target.pipeline
 
-    def _add(self, event: PipelineEvent) -> None:
-        events = self._opened().state.events
-        size = len(event.model_dump_json())
-        add_event(events, event, size=size, total=sum(len(to_json(each)) for each in events))
+    def _keep(self, event: PipelineEvent) -> None:
+        """Keep an event, also before the pipeline is open. One too many is logged and dropped."""
+        pipeline = self.target.pipeline
+        events = self._early_events if pipeline is None else pipeline.state.events
+        size, total = len(event.model_dump_json()), sum(len(to_json(each)) for each in events)
+        try:
+            add_event(events, event, size=size, total=total)
+        except BadRequest as error:
+            _log_rejection(error)
+
+
+def _log_rejection(error: Exception) -> None:
+    rejection = {"signal": "event", "reason": failure_of(error).message}
+    workflow.logger.warning("signal.rejected", extra=rejection)

@@ -21,6 +21,7 @@ from outlast.contracts.messages import ToolCall
 from outlast.contracts.names import FIND_OPERATION
 from outlast.errors import Failure, HttpCallFailed
 from outlast.pipelines.errors import COMMUNICATION, CONFIGURATION, EXPRESSION, VALIDATION
+from outlast.pipelines.fields import quoted
 from outlast.pipelines.jq.budget import ExpressionError
 from outlast.pipelines.tasks import Endpoint, HttpCall, OpenApiCall
 from outlast.pipelines.templates import Template
@@ -122,7 +123,9 @@ class HttpCalls:
         if not endpoint.is_template:
             url = self._evaluator.value(data, endpoint.uri)
             if not isinstance(url, str):
-                raise TaskError("the endpoint is not a text", type=EXPRESSION, status=400)
+                raise TaskError(
+                    f"the endpoint {quoted(url)} is not a text", type=EXPRESSION, status=400
+                )
             return url
         try:
             return expanded(str(endpoint.uri.value), data.input)
@@ -134,7 +137,9 @@ class HttpCalls:
     def _object(self, data: TaskData, template: Template, name: str) -> dict[str, JsonValue]:
         value = self._evaluator.value(data, template)
         if not isinstance(value, dict):
-            raise TaskError(f"{name!r} is not an object", type=VALIDATION, status=400)
+            raise TaskError(
+                f"{name!r} is {quoted(value)}, not an object", type=VALIDATION, status=400
+            )
         return value
 
 

@@ -4,6 +4,8 @@ Branches and items of a pipeline run at the same time. They share the context, t
 cursors: each changes the cursors of its own addresses only, and the rest in one step without an await.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -36,6 +38,15 @@ ROOT = "do"
 """The address of the tasks of the document."""
 
 
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Give an error of the document itself its place."""
+    try:
+        yield
+    except TaskError as error:
+        raise error.at(place) from None
+
+
 class Interpreter:
     """Runs the tasks of one pipeline. `running` gets the names of those that run, by their places."""
 
@@ -59,19 +70,23 @@ class Interpreter:
         """Return the output of the pipeline. Raises `TaskError` for an error that no `try` catches."""
         pipeline, evaluate = self._pipeline, self.evaluator
         if ROOT not in self.state.cursors:
-            evaluate.check(self.state.raw_input, pipeline.input_schema, "input")
+            with _placed("/input"):
+                evaluate.check(self.state.raw_input, pipeline.input_schema, "input")
             self.state.input = self.state.raw_input
             if pipeline.input_from is not None:
-                self.state.input = evaluate.workflow_value(
-                    pipeline.input_from, self.state.raw_input
-                )
+                with _placed("/input/from"):
+                    self.state.input = evaluate.workflow_value(
+                        pipeline.input_from, self.state.raw_input
+                    )
         try:
             output = await self.tasks(pipeline.tasks, self.state.input, {}, ROOT)
         except PipelineEnded as end:
             output = end.output
         if pipeline.output_as is not None:
-            output = evaluate.workflow_value(pipeline.output_as, output)
-        evaluate.check(output, pipeline.output_schema, "output")
+            with _placed("/output/as"):
+                output = evaluate.workflow_value(pipeline.output_as, output)
+        with _placed("/output"):
+            evaluate.check(output, pipeline.output_schema, "output")
         return output
 
     async def tasks(
