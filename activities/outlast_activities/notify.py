@@ -1,6 +1,7 @@
 """The activity that notifies people of a pending request."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 from urllib.parse import quote
 
@@ -42,6 +43,14 @@ class RequestQueries(Protocol):
         ...
 
 
+class NoticeSpans(Protocol):
+    """Makes the spans of notices."""
+
+    def notice(self, notice: NotifyInput) -> AbstractContextManager[None]:
+        """Make the span of one attempt to send a notice."""
+        ...
+
+
 class NotifyActivities:
     """The notifications of a worker. `channels` are the channels by audience, in their order."""
 
@@ -52,7 +61,9 @@ class NotifyActivities:
         *,
         ui_url: str | None = None,
         link_to: DecisionLink | None = None,
+        spans: NoticeSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._queries = queries
         self._channels = channels
         self._ui_url = ui_url
@@ -64,6 +75,10 @@ class NotifyActivities:
 
         Nothing is sent if the request was decided meanwhile, or if this worker no longer has the channel.
         """
+        with self._spans.notice(input) if self._spans else nullcontext():
+            return await self._send(input)
+
+    async def _send(self, input: NotifyInput) -> str:  # noqa: A002
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         channels = self._channels.get(input.audience, self._channels.get(ANY_AUDIENCE, ()))

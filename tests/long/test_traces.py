@@ -1,9 +1,11 @@
 """Traces of runs whose worker is killed at random, without a cache, and of runs that continue as new."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,23 +13,27 @@ from temporalio.testing import WorkflowEnvironment
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
+from outlast.client.runs import Run
+from outlast.contracts.human import PendingRequest
+from outlast.errors import Unavailable
 from outlast.temporal.plugin import OutlastPlugin
 from tests.acceptance.processes import WorkerUnderTest
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.fakes.otlp_receiver import ReceivedSpan, receiving
-from tests.long.site import ANSWER, calling, site
+from tests.long.site import ANSWER, Site, calling, site
 
 RUNS = 6
-KILLS = 5
+KILLS = 3
+"""Kills before the approvals, and again after them."""
 SEED = 16
 TURNS = 4
 
 
 def decided(request: Request) -> Step:
-    """Look up an order in each turn, in a local call and slowly enough to be killed; then answer."""
+    """Look up an order in each turn, in a local call and slowly enough to be killed; then refund."""
     turn = request.assistant_messages
-    text = calling("look_up", order=f"A{turn}") if turn < TURNS else ANSWER
-    return Step(text, delay_s=0.3)
+    texts = [calling("look_up", order=f"A{turn}")] * TURNS + [calling("refund", order="A9"), ANSWER]
+    return Step(texts[turn], delay_s=0.3)
 
 
 def attempt_of(span: ReceivedSpan) -> tuple[object, ...]:
@@ -42,6 +48,31 @@ def attempt_of(span: ReceivedSpan) -> tuple[object, ...]:
     return (span.name, *(span.attributes.get(name) for name in names))
 
 
+async def kill(on: Site, moments: random.Random) -> None:
+    """Kill the worker at random moments."""
+    for _ in range(KILLS):
+        await asyncio.sleep(moments.uniform(0.5, 3))
+        await on.worker.kill()
+        await on.worker.start()
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.1)
+
+
+async def pending(run: Run) -> PendingRequest:
+    """Return the request of a run, once it waits for a person."""
+    async with asyncio.timeout(60):
+        while True:
+            # After a kill, the server answers no query until the next workflow task.
+            with contextlib.suppress(Unavailable):
+                if requests := await run.pending_requests():
+                    return requests[0]
+            await asyncio.sleep(0.1)
+
+
 @pytest.mark.timeout(240)
 async def test_no_span_of_an_attempt_is_made_twice(tmp_path: Path) -> None:
     moments = random.Random(SEED)
@@ -53,15 +84,19 @@ async def test_no_span_of_an_attempt_is_made_twice(tmp_path: Path) -> None:
         agents = "tests.workers.traced_agents"
         async with site(tmp_path, decided, agents=agents, settings=settings) as on:
             runs = [await on.client.start("clerk", "go") for _ in range(RUNS)]
-            for _ in range(KILLS):
-                await asyncio.sleep(moments.uniform(0.5, 4))
-                await on.worker.kill()
-                await on.worker.start()
+            await kill(on, moments)
+            # Each wait ends in a worker other than the one in which it began.
+            for run in runs:
+                request = await pending(run)
+                await run.approve(request, by="ann")
+            await reached(lambda: len(receiver.named("wait_for_person")) == RUNS)
+            await kill(on, moments)
             results = [await run.result() for run in runs]
     assert [result.output for result in results] == ["done"] * RUNS
 
     spans = receiver.spans
-    ours = [span for span in spans if span.name.startswith(("chat", "execute_tool"))]
+    waits = receiver.named("wait_for_person")
+    ours = [span for span in spans if span.name.startswith(("chat", "execute_tool"))] + waits
     assert max(Counter(map(attempt_of, ours)).values()) == 1
     assert max(Counter(span.span_id for span in ours).values()) == 1
     for run in runs:
@@ -70,8 +105,8 @@ async def test_no_span_of_an_attempt_is_made_twice(tmp_path: Path) -> None:
         # A lookup whose workflow task was lost is repeated, and its span has the same ids again.
         (root,) = {span.parent_id for span in of_run} - {""}
         assert {span.span_id for span in of_run if span.name == "invoke_agent clerk"} <= {root}
-    attempts = Counter(span.attributes["outlast.attempt"] for span in ours)
-    print(f"{len(spans)} spans of {RUNS} runs in {KILLS} kills, by attempt: {dict(attempts)}")
+    attempts = Counter(span.attributes.get("outlast.attempt") for span in ours)
+    print(f"{len(spans)} spans of {RUNS} runs in {2 * KILLS} kills, by attempt: {dict(attempts)}")
 
 
 @pytest.mark.timeout(120)

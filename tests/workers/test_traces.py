@@ -134,6 +134,15 @@ def check_tree(spans: list[ReceivedSpan], root_parent: str = "") -> None:
     assert {span.parent_id for span in spans} <= known | {root_parent}
 
 
+def check_wait(receiver: Receiver) -> None:
+    """Assert that the notice has a link to the wait for a person, whose span came with the outcome."""
+    (notified,), (waited,) = receiver.named("notify"), receiver.named("wait_for_person")
+    assert notified.links == ((waited.trace_id, waited.span_id),)
+    assert waited.started_ns <= notified.started_ns <= waited.ended_ns
+    assert waited.attributes["outlast.outcome"] == "approved"
+    assert waited.attributes["gen_ai.tool.name"] == "refund"
+
+
 def parent_name(spans: list[ReceivedSpan], span: ReceivedSpan) -> str:
     return next((each.name for each in spans if each.span_id == span.parent_id), span.parent_id)
 
@@ -153,11 +162,15 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
     temporal: TemporalClient, tmp_path: Path
 ) -> None:
     """Through the gateway, with a failing tool, a called agent, a wait for a person, without a cache."""
-    no_cache = {"OUTLAST_CONCURRENCY__CACHED_WORKFLOWS": "0", "OUTLAST_TRACE_INTERVAL_S": "0.5"}
+    settings = {
+        "OUTLAST_CONCURRENCY__CACHED_WORKFLOWS": "0",
+        "OUTLAST_TRACE_INTERVAL_S": "0.5",
+        "OUTLAST_AUDIENCES": json.dumps({"leads": {"log": True}}),
+    }
     with receiving() as receiver:
         async with (
             worker(
-                temporal, tmp_path, receiver, Steps(*SCRIPT), no_cache, queue=AGENTS_QUEUE
+                temporal, tmp_path, receiver, Steps(*SCRIPT), settings, queue=AGENTS_QUEUE
             ) as model,
             gateway(temporal, tmp_path, receiver) as url,
             httpx2.AsyncClient(base_url=url) as http,
@@ -165,7 +178,8 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
             body = {"agent": "clerk", "input": "go CANARY-PROMPT"}
             started = await http.post("/runs", json=body, headers={"traceparent": CALLER})
             # What a person sees while the run waits for them, perhaps for days.
-            await reached(lambda: len(receiver.named("chat")) == 6 and receiver.named("POST"))
+            await reached(lambda: receiver.named("notify") and len(receiver.named("chat")) == 6)
+            await reached(lambda: receiver.named("POST"))
             check_tree(receiver.spans, "000000000000beef")
             run = Client(temporal).get(started.json()["id"])
             (
@@ -189,9 +203,12 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
             ("execute_tool lose", "invoke_agent clerk"),
             ("execute_tool refund", "invoke_agent clerk"),
             ("execute_tool look_up", "invoke_agent helper"),
+            ("notify leads", "invoke_agent clerk"),
+            ("wait_for_person leads", "invoke_agent clerk"),
         ]
     )
     check_names(spans)
+    check_wait(receiver)
     assert "CANARY" not in repr([(span.attributes, span.message, span.events) for span in spans])
 
     chat = receiver.named("chat")[0].attributes
@@ -259,6 +276,13 @@ PIPELINE = {
     "document": {"dsl": "1.0.3", "namespace": "test", "name": "triage", "version": "1.0.0"},
     "do": [
         {"find": {"call": "tool", "with": {"tool": "look_up", "arguments": {"order": "A1"}}}},
+        {"skip": {"set": "${ . }"}},
+        {
+            "twice": {
+                "for": {"each": "n", "in": "${ [1, 2] }"},
+                "do": [{"pause": {"wait": "PT0.01S"}}],
+            }
+        },
         {"help": {"call": "agent", "with": {"agent": "helper", "input": "help"}}},
     ],
 }
@@ -282,6 +306,8 @@ async def test_a_pipeline_is_one_trace_with_its_agents(
     assert sorted((span.name, parent_name(spans, span)) for span in spans) == sorted(
         [
             ("invoke_agent triage", ""),
+            ("for twice", "invoke_agent triage"),
+            *[("wait pause", "invoke_agent triage")] * 2,
             ("execute_tool look_up", "invoke_agent triage"),
             ("invoke_agent helper", "invoke_agent triage"),
             ("execute_tool look_up", "invoke_agent helper"),

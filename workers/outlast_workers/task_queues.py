@@ -140,7 +140,7 @@ def polled_queues(
         from outlast_workflows.pipelines.workflow import PipelineWorkflow  # noqa: PLC0415
 
         activities = _orchestration_activities(
-            client, settings, catalog, runner, has_search_attributes=has_search_attributes
+            client, settings, catalog, runner, spans, has_search_attributes=has_search_attributes
         )
         queue = add(settings.queue("workflows"), activities, settings.concurrency.workflows)
         queue.workflows += (AgentWorkflow, PipelineWorkflow)
@@ -178,6 +178,7 @@ def _orchestration_activities(
     settings: Settings,
     catalog: Catalog,
     runner: ToolRunner,
+    spans: ActivitySpans,
     *,
     has_search_attributes: bool,
 ) -> list[Callable[..., Any]]:
@@ -190,6 +191,7 @@ def _orchestration_activities(
         channels,
         ui_url=settings.ui_url,
         link_to=link_to(settings.callback),
+        spans=spans,
     )
     resolve = ResolveActivities(
         catalog,

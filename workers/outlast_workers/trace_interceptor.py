@@ -1,5 +1,7 @@
 """The trace context of each run: what its caller passes, and what its activities and children get.
 
+They also get the waits of the run that have ended, and an activity makes their spans.
+
 Temporal's own interceptor passes the context of a client. In workflows and activities, `RunTraces` takes
 its place: it encodes the context of a run once for all its calls, and makes the span of the run.
 `outlast_activities.telemetry.run_traces` computes the ids of this span.
@@ -18,8 +20,16 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from outlast_activities.telemetry import conventions as names
-from outlast_activities.telemetry.run_traces import context_of, run_span, span_ids
+from outlast_activities.telemetry.run_traces import (
+    context_of,
+    make_wait_span,
+    run_span,
+    span_ids,
+    span_of,
+    traceparent_of,
+)
 from outlast_activities.telemetry.spans import error_type
+from outlast_activities.telemetry.waits import WAIT_LOG, WAITS_HEADER, WaitLog, waits_in
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Interceptor as ClientInterceptor
@@ -94,6 +104,8 @@ class _RunInbound(WorkflowInboundInterceptor):
         super().init(self._calls)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        # The tasks of a run begin with a copy of this context, and so with the same log.
+        WAIT_LOG.set(self._calls.trace.waits)
         with _attached(self._calls.trace.context):
             return await super().execute_workflow(input)
 
@@ -125,10 +137,21 @@ class _RunTrace:
         self.context = context_of(span)
         carrier = _carrier_of(self.context)
         self._headers = {TRACE_HEADER: _json_payload(carrier)} if carrier else {}
+        earlier = info.headers.get(WAITS_HEADER)
+        self.waits = WaitLog(
+            traceparent_of(self.context),
+            info.workflow_id,
+            info.run_id,
+            waits_in(earlier.data) if earlier else (),
+        )
 
-    def headers(self, others: Headers) -> Headers:
-        """Return the headers of a call with the context of the run."""
-        return {**others, **self._headers}
+    def headers(self, others: Headers, *, takes_waits: bool = True) -> Headers:
+        """Return the headers of a call with the context of the run, and the waits that it takes along."""
+        waits = self.waits.take() if takes_waits else b""
+        if not waits:
+            return {**others, **self._headers}
+        payload = Payload(metadata={"encoding": b"json/plain"}, data=waits)
+        return {**others, **self._headers, WAITS_HEADER: payload}
 
 
 class _RunOutbound(WorkflowOutboundInterceptor):
@@ -144,7 +167,8 @@ class _RunOutbound(WorkflowOutboundInterceptor):
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:  # noqa: A002
-        input.headers = self._headers_of(input)
+        # It takes no waits: if its workflow task is lost, it runs again, and its spans would come twice.
+        input.headers = self._headers_of(input, takes_waits=False)
         return super().start_local_activity(input)
 
     async def start_child_workflow(
@@ -158,8 +182,13 @@ class _RunOutbound(WorkflowOutboundInterceptor):
         input.headers = self.trace.headers(input.headers)
         super().continue_as_new(input)
 
-    def _headers_of(self, input: StartActivityInput | StartLocalActivityInput) -> Headers:  # noqa: A002
-        headers = self.trace.headers(input.headers)
+    def _headers_of(
+        self,
+        input: StartActivityInput | StartLocalActivityInput,  # noqa: A002
+        *,
+        takes_waits: bool = True,
+    ) -> Headers:
+        headers = self.trace.headers(input.headers, takes_waits=takes_waits)
         if self.trace.origin and input.activity in LOOKUPS:
             return {**headers, ORIGIN_HEADER: text_payload(self.trace.origin)}
         return headers
@@ -167,8 +196,11 @@ class _RunOutbound(WorkflowOutboundInterceptor):
 
 class _ActivityInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        header = input.headers.get(TRACE_HEADER)
+        header, waits = input.headers.get(TRACE_HEADER), input.headers.get(WAITS_HEADER)
         with _attached(_context_in(header.data) if header else Context()):
+            if waits is not None and activity.info().attempt == 1:
+                for wait in waits_in(waits.data):
+                    make_wait_span(wait)
             if ORIGIN_HEADER in input.headers:
                 return await self._look_up(input)
             return await super().execute_activity(input)
@@ -204,13 +236,13 @@ def _record_run(
     }
     if agent:
         attributes[names.AGENT_NAME] = agent
-    previous = _span_of(origin.get("link"))
+    previous = span_of(origin.get("link", ""))
     ids = trace.get_current_span().get_span_context()
     tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
     with span_ids(ids):
         span = tracer.start_span(
             f"{names.INVOKE_AGENT} {agent}" if agent else names.INVOKE_AGENT,
-            context=context_of(_span_of(origin.get("parent"))),
+            context=context_of(span_of(origin.get("parent", ""))),
             attributes=attributes,
             links=[Link(previous)] if previous.is_valid else [],
             start_time=began,
@@ -223,8 +255,7 @@ def _record_run(
 
 def _origin(caller: SpanContext, *, is_continued: bool, agent: str | None) -> str:
     place = "link" if is_continued else "parent"
-    traceparent = _carrier_of(context_of(caller)).get("traceparent", "")
-    origin = {place: traceparent, "agent": agent or ""}
+    origin = {place: traceparent_of(context_of(caller)), "agent": agent or ""}
     return json.dumps({name: value for name, value in origin.items() if value})
 
 
@@ -232,11 +263,6 @@ def _carrier_of(context: Context) -> dict[str, str]:
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, context)
     return carrier
-
-
-def _span_of(traceparent: str | None) -> SpanContext:
-    context = _W3C.extract({"traceparent": traceparent or ""}, Context())
-    return trace.get_current_span(context).get_span_context()
 
 
 def _span_in(headers: Headers) -> SpanContext:

@@ -67,6 +67,21 @@ MODEL_SERVER: Final = "outlast.model_server"
 QUEUE_WAIT_S: Final = "outlast.queue_wait_s"
 """Seconds that the attempt waited for a worker."""
 
+REQUEST_ID: Final = "outlast.request_id"
+REQUEST_KIND: Final = "outlast.request_kind"
+"""`approval` or `question`."""
+AUDIENCE: Final = "outlast.audience"
+OUTCOME: Final = "outlast.outcome"
+"""The outcome of a request: `approved`, `denied`, `answered`, `expired`, or `moot` without one."""
+NOTICE_REASON: Final = "outlast.notice_reason"
+"""Why a notice was sent: the request was `opened`, `reminded` or `escalated`."""
+TASK: Final = "outlast.task"
+"""The place of a task in the document of its pipeline."""
+
+WAIT_FOR_PERSON: Final = "wait_for_person"
+NOTIFY: Final = "notify"
+"""The first words of the names of outlast's own spans."""
+
 OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 no secret
 """The metrics of the conventions."""

@@ -13,6 +13,12 @@ from contextvars import ContextVar
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from outlast_activities.telemetry import conventions as names
+from outlast_activities.telemetry.waits import Wait
+
+_W3C = TraceContextTextMapPropagator()
 
 SPAN_IDS: ContextVar[SpanContext | None] = ContextVar("span_ids", default=None)
 """The ids of the next span, if they are not random. The id generator of a worker reads it."""
@@ -43,6 +49,49 @@ def run_span(workflow_run_id: str, caller: SpanContext | None) -> SpanContext:
         trace_flags=caller.trace_flags,
         trace_state=caller.trace_state,
     )
+
+
+def wait_span(run: SpanContext, key: str) -> SpanContext:
+    """Return the context of the span of a wait, from the span of its run and its key."""
+    return SpanContext(
+        run.trace_id,
+        _number(f"wait {run.span_id:016x} {key}", 8),
+        is_remote=True,
+        trace_flags=run.trace_flags,
+        trace_state=run.trace_state,
+    )
+
+
+def make_wait_span(wait: Wait) -> None:
+    """Make the span of a wait that has ended, as a child of the span of its run."""
+    run = span_of(wait.traceparent)
+    if not run.is_valid:
+        return
+    tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
+    attributes = {
+        names.CONVERSATION: wait.workflow_id,
+        names.WORKFLOW_ID: wait.workflow_id,
+        names.WORKFLOW_RUN_ID: wait.run_id,
+        **wait.attributes,
+    }
+    with span_ids(wait_span(run, wait.key)):
+        span = tracer.start_span(
+            wait.name, context=context_of(run), attributes=attributes, start_time=wait.began_ns
+        )
+    span.end(end_time=wait.ended_ns)
+
+
+def traceparent_of(context: Context) -> str:
+    """Return the current span of a context as the text of the header `traceparent`, or an empty text."""
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier, context)
+    return carrier.get("traceparent", "")
+
+
+def span_of(traceparent: str) -> SpanContext:
+    """Return the span in the text of a header `traceparent`. One that cannot be read is not valid."""
+    context = _W3C.extract({"traceparent": traceparent}, Context())
+    return trace.get_current_span(context).get_span_context()
 
 
 def context_of(span: SpanContext | None) -> Context:

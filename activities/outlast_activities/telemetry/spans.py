@@ -1,4 +1,4 @@
-"""Spans of a worker's activities: `chat` for a prompt, `execute_tool` for an attempt of a tool call.
+"""Spans of a worker's activities: `chat` for prompts, `execute_tool` for tool calls, `notify` for notices.
 
 They hold no text of prompts, results or errors, unless the worker records content. Without a collector,
 the API of OpenTelemetry does nothing.
@@ -7,24 +7,26 @@ the API of OpenTelemetry does nothing.
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from outlast.contracts.generation import Tokens
+from outlast.contracts.notices import NotifyInput
 from outlast.errors import ModelError
 from outlast.model_server import Completion, Prompt
 from outlast.text.texts import cut
 from outlast_activities.attempt_protocol import waited_s
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.metrics import ActivityMetrics
+from outlast_activities.telemetry.run_traces import wait_span
 
 MAX_CONTENT_BYTES = 65_536
 """Bytes of one attribute with content. More is cut off, because collectors reject large spans."""
@@ -163,11 +165,31 @@ class ActivitySpans:
             self.metrics.record_tool(seconds, tool=name, error_type=failure)
 
     @contextmanager
+    def notice(self, notice: NotifyInput) -> Iterator[None]:
+        """Make the span of one attempt to send a notice, with a link to the span of the wait."""
+        attributes = {
+            names.REQUEST_ID: notice.request_id,
+            names.AUDIENCE: notice.audience,
+            names.NOTICE_REASON: notice.reason,
+            **_attempt_attributes(),
+        }
+        run = trace.get_current_span().get_span_context()
+        links = [Link(wait_span(run, notice.request_id))] if run.is_valid else []
+        name = f"{names.NOTIFY} {notice.audience}"
+        with self._span(name, SpanKind.PRODUCER, attributes, {}, links):
+            yield
+
+    @contextmanager
     def _span(
-        self, name: str, kind: SpanKind, attributes: Attributes, labels: Attributes
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        labels: Attributes,
+        links: Sequence[Link] = (),
     ) -> Iterator[Span]:
         """Make a span; an error adds `error.type` to it and to `labels`. Its text may hold content."""
-        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        span = self._tracer.start_span(name, kind=kind, attributes=attributes, links=links)
         # Not `start_as_current_span`, whose two more context managers cost a tenth of a span.
         token = otel_context.attach(trace.set_span_in_context(span))
         try:

@@ -18,6 +18,7 @@ from outlast_workflows.people.escalation import after_step, next_step
 from outlast_workflows.people.notifications import Notifications
 from outlast_workflows.run_display import RunDisplay
 from outlast_workflows.run_metrics import count_request, record_request
+from outlast_workflows.run_waits import trace_request
 from outlast_workflows.state import InboundState
 from outlast_workflows.step_failures import error_of_result
 from outlast_workflows.time_limits import SHORTEST_TIMER_S
@@ -131,7 +132,9 @@ class HumanRequests:
         try:
             await self._wait(call, approval)
         finally:
-            record_request(request, self._inbound.settled.get(call.id))
+            settled = self._inbound.settled.get(call.id)
+            record_request(request, settled)
+            trace_request(pending[call.id], settled)
             nonce = pending.pop(call.id).nonce
             votes = tuple(self._inbound.votes.pop(call.id, ()))
             if nonce:

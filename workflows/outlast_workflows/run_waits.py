@@ -1,0 +1,74 @@
+"""The waits of a run in its trace: for people, and of the tasks of a pipeline that take time.
+
+The next activity of the run makes their spans. Without a collector, nothing is kept. Spans hold names and
+times only, and no arguments, answers or names of people.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from outlast_activities.telemetry import conventions as names
+from outlast_activities.telemetry.waits import WAIT_LOG
+from temporalio import workflow
+
+from outlast.contracts.human import PendingRequest, SettledRequest
+from outlast.pipelines.tasks import (
+    DoBody,
+    ForBody,
+    ForkBody,
+    ListenBody,
+    Task,
+    TryBody,
+    WaitBody,
+)
+
+TASK_KINDS: Final = {
+    WaitBody: "wait",
+    ListenBody: "listen",
+    ForBody: "for",
+    ForkBody: "fork",
+    DoBody: "do",
+    TryBody: "try",
+}
+"""The tasks that can take time and have no activity of their own, with the first words of their spans."""
+
+
+def trace_request(request: PendingRequest, settled: SettledRequest | None) -> None:
+    """Add the wait for a person, which has ended, to the trace."""
+    attributes = {
+        names.REQUEST_ID: request.request_id,
+        names.REQUEST_KIND: request.kind,
+        names.AUDIENCE: request.audience,
+        names.TOOL_NAME: request.tool,
+        names.OUTCOME: settled.outcome if settled else "moot",
+    }
+    name = f"{names.WAIT_FOR_PERSON} {request.audience}"
+    _add(name, request.request_id, request.opened_at, attributes)
+
+
+def trace_task(task: Task, started_at: datetime) -> None:
+    """Add a task of a pipeline, which has ended, to the trace, if it took time."""
+    kind = TASK_KINDS.get(type(task.body))
+    if kind is not None:
+        _add(f"{kind} {task.name}", "", started_at, {names.TASK: task.place})
+
+
+def _add(name: str, key: str, began: datetime, attributes: dict[str, str]) -> None:
+    """Add a wait to the log. Without a key, its number is its key: a task of a loop can run often."""
+    log = WAIT_LOG.get()
+    # Not in a workflow: the coroutine is collected after its run left the worker.
+    if log is None or not workflow.in_workflow():
+        return
+    now = workflow.now()
+    if now > began:
+        log.add(
+            name,
+            key or f"#{log.count}",
+            began_ns=_ns(began),
+            ended_ns=_ns(now),
+            attributes=attributes,
+        )
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1_000
