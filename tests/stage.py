@@ -20,6 +20,7 @@ from outlast_workers.settings_sections.workers import (
 )
 from outlast_workers.task_queues import build_workers, polled_queues, run_workers, tool_runner
 from outlast_workflows.agent import AgentWorkflow
+from outlast_workflows.pipelines import execution as _loaded  # noqa: F401 on a busy machine, too slow in a task
 from outlast_workflows.pipelines.workflow import PipelineWorkflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
