@@ -5,32 +5,12 @@ times only, and no arguments, answers or names of people.
 """
 
 from datetime import datetime
-from typing import Final
 
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.waits import WAIT_LOG
 from temporalio import workflow
 
 from outlast.contracts.human import PendingRequest, SettledRequest
-from outlast.pipelines.tasks import (
-    DoBody,
-    ForBody,
-    ForkBody,
-    ListenBody,
-    Task,
-    TryBody,
-    WaitBody,
-)
-
-TASK_KINDS: Final = {
-    WaitBody: "wait",
-    ListenBody: "listen",
-    ForBody: "for",
-    ForkBody: "fork",
-    DoBody: "do",
-    TryBody: "try",
-}
-"""The tasks that can take time and have no activity of their own, with the first words of their spans."""
 
 
 def trace_request(request: PendingRequest, settled: SettledRequest | None) -> None:
@@ -46,11 +26,9 @@ def trace_request(request: PendingRequest, settled: SettledRequest | None) -> No
     _add(name, request.request_id, request.opened_at, attributes)
 
 
-def trace_task(task: Task, started_at: datetime) -> None:
+def trace_task(kind: str, name: str, place: str, started_at: datetime) -> None:
     """Add a task of a pipeline, which has ended, to the trace, if it took time."""
-    kind = TASK_KINDS.get(type(task.body))
-    if kind is not None:
-        _add(f"{kind} {task.name}", "", started_at, {names.TASK: task.place})
+    _add(f"{kind} {name}", "", started_at, {names.TASK: place})
 
 
 def _add(name: str, key: str, began: datetime, attributes: dict[str, str]) -> None:

@@ -17,12 +17,14 @@ from outlast.pipelines.tasks import (
     DoBody,
     ForBody,
     ForkBody,
+    ListenBody,
     Pipeline,
     SetBody,
     SwitchBody,
     Task,
     TaskList,
     TryBody,
+    WaitBody,
 )
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData, Variables
 from outlast_workflows.pipelines.forks import run_fork
@@ -37,6 +39,16 @@ from outlast_workflows.time_limits import time_limit
 
 ROOT = "do"
 """The address of the tasks of the document."""
+
+SPANS = {
+    WaitBody: "wait",
+    ListenBody: "listen",
+    ForBody: "for",
+    ForkBody: "fork",
+    DoBody: "do",
+    TryBody: "try",
+}
+"""The tasks that can take time and have no activity of their own, with the first words of their spans."""
 
 
 @contextmanager
@@ -152,7 +164,9 @@ class Interpreter:
         try:
             raw_output, then = await self._within_timeout(data, address)
         finally:
-            trace_task(task, data.started_at)
+            kind = SPANS.get(type(task.body))
+            if kind is not None:
+                trace_task(kind, task.name, task.place, data.started_at)
         output = raw_output
         if task.output_as is not None:
             output = evaluate.output(data, task.output_as, raw_output)
