@@ -11,7 +11,7 @@ from outlast.agents.catalog import Catalog
 from outlast.agents.patterns import pattern_tool
 from outlast.contracts.agent_patterns import MAX_HANDOFF_BYTES, MAX_HANDOFF_TARGETS, PatternFields
 from outlast.contracts.agents import PinnedAgent, Resolved, ResolveInput, ToolSpec
-from outlast.contracts.http_calls import HTTP_TOOLS
+from outlast.contracts.http_tools import HTTP_TOOLS
 from outlast.errors import AgentFailed, BadRequest, DefinitionError, NotLocal
 from outlast.text.hints import hint
 from outlast.text.texts import toml_key

@@ -23,9 +23,6 @@ QUIET_SHARE = 0.1
 MAX_POLL_INTERVAL_S = 3.0
 """The longest time between two queries of `stream`, of a run that is quiet for half a minute or more."""
 
-WRITES_WITHIN_S = 5.0
-"""While a model writes, its run is not queried, until so many seconds pass without more text."""
-
 MAX_STREAM_FAILURES = 20
 """Failed queries after a run has ended, before `stream` raises the error: its worker may be away."""
 

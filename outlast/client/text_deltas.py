@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from outlast.client.gateway import TextPiece
-from outlast.client.streams import WRITES_WITHIN_S
 from outlast.client.waiting import Waiting
 from outlast.contracts.base import OutputModel
 from outlast.contracts.messages import Message
 from outlast.text.json_text import from_json
+
+WRITES_WITHIN_S = 5.0
+"""While a model writes, its run is not queried, until so many seconds pass without more text."""
 
 _Item = TypeVar("_Item")
 

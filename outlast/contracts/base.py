@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
-from outlast.text.texts import cut
 
-MAX_EXAMPLE_BYTES = 200
+MAX_EXAMPLE_CHARACTERS = 200
 """A call with keyword arguments, as an error message shows it."""
 
 
@@ -43,7 +42,7 @@ def _keyword_call(
     free = (name for name in model.model_fields if name not in fields)
     named = {**dict(zip(free, positional, strict=False)), **fields}
     values = ", ".join(f"{name}={value!r}" for name, value in named.items())
-    return cut(f"{model.__name__}({values})", MAX_EXAMPLE_BYTES)
+    return f"{model.__name__}({values})"[:MAX_EXAMPLE_CHARACTERS]
 
 
 class InputModel(_KeywordModel):

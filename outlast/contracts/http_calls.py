@@ -4,10 +4,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.contracts.agents import ToolSpec
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import Effect
-from outlast.contracts.names import FIND_AGENT, FIND_OPERATION
 
 CALL_TIMEOUT_S = 60.0
 """Seconds of one attempt of an HTTP call of a pipeline."""
@@ -83,20 +81,3 @@ def call_activity(effect: Effect) -> str:
 def agent_activity(effect: Effect) -> str:
     """Return the type of the activity that calls A2A agents with an effect."""
     return f"call_a2a_{effect}"
-
-
-def _spec(name: str, effect: Effect) -> ToolSpec:
-    return ToolSpec(
-        name=name, parameters={}, effect=effect, timeout_s=CALL_TIMEOUT_S, heartbeats=True
-    )
-
-
-_EFFECTS: tuple[Effect, ...] = ("read", "idempotent", "write")
-
-HTTP_TOOLS: tuple[ToolSpec, ...] = (
-    *(_spec(call_activity(effect), effect) for effect in _EFFECTS),
-    _spec(FIND_OPERATION, "read"),
-    *(_spec(agent_activity(effect), effect) for effect in _EFFECTS),
-    _spec(FIND_AGENT, "read"),
-)
-"""The activities of HTTP calls, as tools that a pipeline pins. No agent can call them."""

@@ -1,5 +1,7 @@
 """Reading `call: http` and `call: openapi`."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import JsonValue
 
 from outlast.contracts.effects import Effect
@@ -7,10 +9,12 @@ from outlast.contracts.http_calls import HTTP_EFFECTS, HttpAuthentication, HttpO
 from outlast.contracts.names import NAME_RULE
 from outlast.pipelines.fields import NAME, Fields, quoted
 from outlast.pipelines.places import below
-from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import Endpoint, HttpCall, OpenApiCall
 from outlast.pipelines.templates import Template
 from outlast.pipelines.uri_templates import uri_problem
+
+if TYPE_CHECKING:
+    from outlast.pipelines.task_context import TaskContext
 
 MAX_OPERATION_ID = 200
 """Characters of the name of an OpenAPI operation."""
@@ -23,7 +27,7 @@ _RECORDED = (
 )
 
 
-def read_http(fields: Fields, task: TaskContext) -> HttpCall:
+def read_http(fields: Fields, task: "TaskContext") -> HttpCall:
     """Return `call: http`."""
     method = fields.text("method", required=True).upper()
     if method and method not in HTTP_EFFECTS:
@@ -46,7 +50,7 @@ def read_http(fields: Fields, task: TaskContext) -> HttpCall:
     )
 
 
-def read_openapi(fields: Fields, task: TaskContext) -> OpenApiCall:
+def read_openapi(fields: Fields, task: "TaskContext") -> OpenApiCall:
     """Return `call: openapi`."""
     resource = fields.inner("document", "an external resource")
     if resource is None:
@@ -80,7 +84,7 @@ _NOTHING = Template({}, {})
 NO_ENDPOINT = Endpoint(_NOTHING, is_template=True, authentication=None)
 
 
-def read_endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
+def read_endpoint(fields: Fields, name: str, task: "TaskContext") -> Endpoint:
     """Return an endpoint: a URI, or an object with one and its credentials."""
     owner, field = fields, name
     authentication = None
@@ -104,7 +108,7 @@ def read_endpoint(fields: Fields, name: str, task: TaskContext) -> Endpoint:
     return endpoint
 
 
-def read_object(fields: Fields, name: str, task: TaskContext) -> Template:
+def read_object(fields: Fields, name: str, task: "TaskContext") -> Template:
     """Return an object, or an expression for one."""
     if name not in fields:
         fields.raw(name)
@@ -122,7 +126,7 @@ def _output(fields: Fields) -> HttpOutput:
     return next(each for each in OUTPUTS if each == found)
 
 
-def _effect(task: TaskContext, default: Effect) -> Effect:
+def _effect(task: "TaskContext", default: Effect) -> Effect:
     """Return the effect of a call: that of its method, or `metadata.outlast.effect`."""
     metadata = task.fields.value.get("metadata")
     if not isinstance(metadata, dict) or "outlast" not in metadata:
@@ -135,7 +139,7 @@ def _effect(task: TaskContext, default: Effect) -> Effect:
     return next(each for each in known if each == found)
 
 
-def _authentication(fields: Fields, task: TaskContext) -> HttpAuthentication | None:
+def _authentication(fields: Fields, task: "TaskContext") -> HttpAuthentication | None:
     """Return the credentials of a call, which `use.authentications` may define."""
     value: JsonValue = fields.value.get("authentication")
     if isinstance(value, dict) and "use" in value:
@@ -162,7 +166,7 @@ def _authentication(fields: Fields, task: TaskContext) -> HttpAuthentication | N
     return None if scheme is None else _secret(scheme, task, is_basic=found[0] == "basic")
 
 
-def _secret(scheme: Fields, task: TaskContext, *, is_basic: bool) -> HttpAuthentication:
+def _secret(scheme: Fields, task: "TaskContext", *, is_basic: bool) -> HttpAuthentication:
     for name in ("username", "password") if is_basic else ("token",):
         scheme.reject(name, _RECORDED)
     if scheme.value and "use" not in scheme:

@@ -15,7 +15,7 @@ from tests.docs.bounds import PAGE, Row, constants, numbers, rows
 INTERNAL: dict[str, tuple[str, ...]] = {
     "bounds the text that a message, a log line or the UI shows": (
         "api_containers.MAX_NAME",
-        "base.MAX_EXAMPLE_BYTES",
+        "base.MAX_EXAMPLE_CHARACTERS",
         "prompts.MAX_NAME",
         "store.MAX_REASON",
         "hook_calls.MAX_REASON",
@@ -130,7 +130,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "arguments.MAX_SHOWN_BYTES",
         "start_requests.MAX_QUOTED_BYTES",
         "validation.MAX_PATH_BYTES",
-        "base.MAX_EXAMPLE_BYTES",
+        "base.MAX_EXAMPLE_CHARACTERS",
         "validation.MAX_REASONS",
     ),
     "bounds a cache that is filled again": (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from outlast.agents.dependencies import Dependency
 from outlast.agents.tools import Tool
-from outlast.contracts.http_calls import HTTP_TOOLS
+from outlast.contracts.http_tools import HTTP_TOOLS
 from outlast_workers.settings_sections.http import HttpSettings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import structlog
 
 from outlast.agents.catalog import Catalog
 from outlast.contracts.agents import ToolSpec
-from outlast.contracts.http_calls import HTTP_TOOLS
+from outlast.contracts.http_tools import HTTP_TOOLS
 from outlast.text.hints import hint
 from outlast_workers.settings import Settings
 

@@ -11,12 +11,12 @@ from outlast.agents.tools import Tool
 from outlast.contracts.a2a_calls import AgentCall, AgentCard
 from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import (
-    HTTP_TOOLS,
     HttpCallRequest,
     HttpProblem,
     OpenApiQuery,
     agent_activity,
 )
+from outlast.contracts.http_tools import HTTP_TOOLS
 from outlast.contracts.names import FIND_AGENT, FIND_OPERATION
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHORIZATION

@@ -19,7 +19,9 @@ from outlast.contracts.search_attributes import AGENT_NAME, AGENT_WAITING_SINCE
 from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import on_stage
 
-LONG_AGO = datetime.now(UTC) - timedelta(days=10)
+
+def days_ago(days: float) -> datetime:
+    return datetime.now(UTC) - timedelta(days=days)
 
 
 @tool(effect="write", approval=Approval(audience="leads"))
@@ -100,7 +102,7 @@ async def test_the_oldest_request_is_found_behind_more_runs_than_one_listing_has
     monkeypatch.setattr(open_requests, "MAX_LISTED", 3)
     now = datetime.now(UTC)
     newer = [("busy", now - timedelta(minutes=minute)) for minute in range(5)]
-    visibility = FakeVisibility([*newer, ("forgotten", LONG_AGO)])
+    visibility = FakeVisibility([*newer, ("forgotten", days_ago(10))])
     collector = _collector(visibility)
     await collector.read()
     assert _values(collector, AGE)["forgotten"] == pytest.approx(864_000, abs=60)
@@ -110,7 +112,7 @@ async def test_the_oldest_request_is_found_behind_more_runs_than_one_listing_has
 
 async def test_a_poll_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_requests, "MAX_LISTED", 1)
-    visibility = FakeVisibility([("a", LONG_AGO - timedelta(days=day)) for day in range(20)])
+    visibility = FakeVisibility([("a", days_ago(10 + day)) for day in range(20)])
     collector = _collector(visibility)
     await collector.read()
     assert len(visibility.queries) == open_requests.MAX_LISTINGS
@@ -122,7 +124,7 @@ async def test_agents_beyond_the_bound_are_counted_together(
 ) -> None:
     monkeypatch.setattr(open_requests, "MAX_AGENTS", 2)
     ages = [("young", 1), ("old", 9), ("older", 10), ("middle", 5)]
-    visibility = FakeVisibility([(name, LONG_AGO - timedelta(days=days)) for name, days in ages])
+    visibility = FakeVisibility([(name, days_ago(10 + days)) for name, days in ages])
     collector = _collector(visibility)
     await collector.read()
     assert _values(collector, RUNS) == {"older": 1, "old": 1, OTHERS: 2}
@@ -137,7 +139,7 @@ async def test_a_run_of_an_older_build_is_counted_without_an_age() -> None:
 
 
 async def test_a_listing_that_fails_leaves_no_values_and_is_logged_once() -> None:
-    visibility = FakeVisibility([("clerk", LONG_AGO)])
+    visibility = FakeVisibility([("clerk", days_ago(10))])
     collector = _collector(visibility)
     await collector.read()
     assert _values(collector, RUNS) == {"clerk": 1}

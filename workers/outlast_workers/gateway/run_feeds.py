@@ -14,7 +14,8 @@ import structlog
 from outlast.client.client import Client
 from outlast.client.run_connection import RunConnection
 from outlast.client.runs import Run
-from outlast.client.streams import POLL_INTERVAL, WRITES_WITHIN_S, stream_entries
+from outlast.client.streams import POLL_INTERVAL, stream_entries
+from outlast.client.text_deltas import WRITES_WITHIN_S
 from outlast.errors import OutlastError, RunFailed, Unavailable
 from outlast_workers.gateway.answer_cursor import AnswerCursor, Place
 from outlast_workers.gateway.answer_hub import AnswerHub, HubAnswer
