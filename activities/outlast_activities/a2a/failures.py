@@ -14,7 +14,10 @@ from outlast.text.texts import cut
 MAX_MESSAGE_BYTES = 1_000
 """Bytes of the message of an agent's error."""
 
-_TYPES = {HTTPStatus.UNAUTHORIZED: AUTHENTICATION, HTTPStatus.FORBIDDEN: AUTHORIZATION}
+_TYPES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: AUTHENTICATION,
+    HTTPStatus.FORBIDDEN: AUTHORIZATION,
+}
 
 _STATUSES = {
     -32700: HTTPStatus.BAD_REQUEST,
@@ -61,7 +64,7 @@ def named_by_status() -> Iterator[None]:
             problem = HttpProblem.model_validate(error.details[0] if error.details else None)
         except ValidationError:
             raise error from None
-        kind = _TYPES.get(HTTPStatus(problem.status)) if problem.type == COMMUNICATION else None
+        kind = _TYPES.get(problem.status) if problem.type == COMMUNICATION else None
         if kind is None:
             raise
         raise call_failed(str(error.message), kind, problem.status) from None

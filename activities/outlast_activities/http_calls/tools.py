@@ -9,7 +9,6 @@ from pydantic import BaseModel, JsonValue, TypeAdapter
 from outlast.agents.tool_context import ToolContext
 from outlast.agents.tools import Tool
 from outlast.contracts.a2a_calls import AgentCall, AgentCard
-from outlast.contracts.effects import Effect
 from outlast.contracts.http_calls import (
     HttpCallRequest,
     HttpProblem,
@@ -20,17 +19,11 @@ from outlast.contracts.http_tools import HTTP_TOOLS
 from outlast.contracts.names import FIND_AGENT, FIND_OPERATION
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHORIZATION
-from outlast_activities.a2a.calls import call_agent, find_agent
+from outlast_activities.a2a.calls import HttpCaller, call_agent, find_agent
 
 
-class Caller(Protocol):
-    """Makes HTTP calls. The worker opens one for each event loop."""
-
-    async def call(
-        self, call: HttpCallRequest, effect: Effect, context: ToolContext[Any]
-    ) -> JsonValue:
-        """Make a call, and return its output."""
-        ...
+class Caller(HttpCaller, Protocol):
+    """Makes HTTP calls, and reads OpenAPI documents. The worker opens one for each event loop."""
 
     async def find_operation(
         self, query: OpenApiQuery, context: ToolContext[Any]

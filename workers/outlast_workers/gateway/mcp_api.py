@@ -107,7 +107,7 @@ class McpApi:
         )
 
     async def list_tools(self, _: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
-        """List the agents, and the tool that tells the status of a run. The list has one page."""
+        """List the agents, and the tool that returns the status of a run. The list has one page."""
         if params is not None and params.cursor is not None:
             raise MCPError(
                 INVALID_PARAMS, "cursor: is not one of this server: the list has one page"

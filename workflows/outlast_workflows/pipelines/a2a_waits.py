@@ -44,7 +44,7 @@ MAX_POLL_S = 60.0
 """The longest pause while an agent works."""
 
 MAX_PEOPLE_POLL_S = 3_600.0
-"""The longest pause while people are asked: others may answer the agent meanwhile."""
+"""The longest pause while a person has a question of the agent: others may answer it meanwhile."""
 
 MAX_LOST_POLLS = 30
 """Polls in a row that may fail before the call fails: half an hour without the agent."""
@@ -127,7 +127,7 @@ class A2aWait:
             )
         self._remote.answers += 1
         if self._remote.answers > MAX_QUESTIONS:
-            raise TaskError(f"the agent asked more than {MAX_QUESTIONS} questions", detail=question)
+            raise TaskError(f"the agent asks more than {MAX_QUESTIONS} questions", detail=question)
         with self._gate.under_way(waits=True):
             answer = await self._answer_of_people(question)
         if answer is None:

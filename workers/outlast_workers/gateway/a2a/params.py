@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
+from outlast.contracts.a2a_states import State
 from outlast.contracts.human import HumanDecision, PendingRequest
 from outlast.media.media import Media
 from outlast.text.json_text import from_json, to_json
@@ -20,19 +21,6 @@ MAX_PAGE = 100
 
 MAX_PARTS = 100
 """Parts of one message."""
-
-State = Literal[
-    "TASK_STATE_UNSPECIFIED",
-    "TASK_STATE_SUBMITTED",
-    "TASK_STATE_WORKING",
-    "TASK_STATE_COMPLETED",
-    "TASK_STATE_FAILED",
-    "TASK_STATE_CANCELED",
-    "TASK_STATE_INPUT_REQUIRED",
-    "TASK_STATE_REJECTED",
-    "TASK_STATE_AUTH_REQUIRED",
-]
-"""The states of a task. Source: A2A 1.0, section 4.1.3."""
 
 Id = Annotated[str, Field(max_length=MAX_A2A_ID)]
 
@@ -139,7 +127,7 @@ class ListParams(Params):
     """The parameters of `ListTasks`."""
 
     context_id: Id = ""
-    status: State | Literal[""] = ""
+    status: State | Literal["TASK_STATE_UNSPECIFIED", ""] = ""
     page_size: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     page_token: Annotated[str, Field(pattern="^[0-9]{0,4}$")] = ""
     history_length: Annotated[int, Field(ge=0)] | None = None

@@ -8,12 +8,13 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus
 
 from outlast.client.runs import Run
+from outlast.contracts.a2a_states import ENDED, INPUT_REQUIRED
 from outlast.errors import BadRequest, RunFailed, RunNotFound
 from outlast.validation import validated
 from outlast_workers.gateway.a2a.errors import A2aError, invalid_params, unsupported
 from outlast_workers.gateway.a2a.params import A2aMessage, ListParams, SendParams, TaskParams
 from outlast_workers.gateway.a2a.stream import TaskStream
-from outlast_workers.gateway.a2a.tasks import ENDED, Json, TaskId, begun_task, read_task, shown
+from outlast_workers.gateway.a2a.tasks import Json, TaskId, begun_task, read_task, shown
 from outlast_workers.gateway.conversations import (
     SentMessage,
     answer_events,
@@ -188,7 +189,7 @@ class Session:
             return run, task
         if now["status"]["state"] in ENDED:
             raise unsupported(f"message.taskId: the task has ended: {now['status']['state']}")
-        if now["status"]["state"] == "TASK_STATE_INPUT_REQUIRED":
+        if now["status"]["state"] == INPUT_REQUIRED:
             decision = message.answer(await run.pending_requests())
             await self._runs.decide(run, decision, update_id=update_id)
         else:

@@ -20,11 +20,6 @@ from outlast_workers.gateway.response_ids import is_response_id, read_response_i
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 from outlast_workers.gateway.token_usage import AnswerUsage, usage_metadata
 
-ENDED = frozenset(
-    {"TASK_STATE_COMPLETED", "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
-)
-"""States of a task that does not change any more."""
-
 ANSWER = "answer"
 """The id of the artifact of a task."""
 
