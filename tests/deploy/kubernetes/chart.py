@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -258,3 +259,9 @@ def refusal(values: str, *options: str, tag: str = BUILD) -> str:
     done = run("helm", "template", "outlast", CHART, "-n", NAMESPACE, *options_of_set)
     assert done.returncode != 0, f"the chart takes {options}"
     return done.stdout
+
+
+def written(file: Path, objects: list[Any]) -> Path:
+    """Write objects to a file for a validator, and return it."""
+    file.write_text(yaml.safe_dump_all(objects))
+    return file

@@ -4,157 +4,40 @@ A model server of the bench fails as real ones do; the workflow, the activities,
 are the real ones. The last test prints what was seen: `make test-long ARGS=-s`.
 """
 
-import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from outlast_activities.constraints.engines import Engine
-from outlast_activities.generation.activity import DEFAULT_SERVER
-from outlast_activities.generation.endpoint import Endpoint
-from outlast_activities.providers.breaker import FIRST_REST_S
-from outlast_activities.providers.chat_completions import ChatCompletions
-from outlast_workers.connection import ensure_search_attributes
-from outlast_workers.settings import Settings
-from outlast_workers.settings_sections.workers import ConcurrencySettings
 from outlast_workflows import activity_options
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
-from temporalio.testing import WorkflowEnvironment
 
-from bench.scripted_model.chaos import BAD_GATEWAY, BLANK, MAINTENANCE, REPEATED
 from bench.scripted_model_server import (
     Request,
     Script,
     ScriptedModelServer,
     Step,
     Steps,
-    pieces_of,
     turns,
 )
-from outlast import Agent, Leg, RunFailed, tool
-from outlast.client.runs import Run
-from outlast.contracts.agents import Route
-from outlast.errors import ModelError, ModelFailure
-from outlast.model_server import Prompt, ServerOptions
-from outlast.temporal.plugin import OutlastPlugin
-from outlast.turns import UserTurn
-from tests.conftest import DEV_SERVER_OPTIONS, binary
-from tests.stage import Stage, on_stage, staged_settings
-
-TEMPERATURE = 0.2
-GAP_S = 0.5
-"""The longest wait for a token where one is waited for; elsewhere a busy machine must not matter."""
-
-RUN = "x-run"
-SECOND = "second"
-
-RIGHT = '{"answer":"done"}'
-ANSWER = pieces_of('{"answer":"' + " ".join(map(str, range(60))) + '"}')
-"""Some 50 tokens, without a repetition."""
-
-ENDLESS = pieces_of('{"answer":"' + " ".join(map(str, range(4_000))))
-BLANKS = ('{"answer":', *(BLANK,) * 4_000)
-REPEATS = ('{"answer":"', *REPEATED * 1_000)
-
-
-@tool(effect="read")
-def look() -> str:
-    """Look."""
-    return "seen " * 500
-
-
-PLAIN = Agent(name="plain", instructions="Answer.")
-LOOKER = Agent(name="looker", instructions="Look.", tools=[look])
-
-
-def always(step: Step) -> Script:
-    return lambda _request: step
-
-
-@asynccontextmanager
-async def adapter(
-    server: ScriptedModelServer, *, api: str = "vllm", **options: Any
-) -> AsyncIterator[ChatCompletions]:
-    fields = {"timeout_s": 5.0, "gap_s": 5.0, "temperature": TEMPERATURE, **options}
-    model = ChatCompletions(ServerOptions(server.url, api=api, session_header=RUN, **fields))
-    try:
-        yield model
-    finally:
-        await model.aclose()
-
-
-@asynccontextmanager
-async def staged(
-    temporal: Client,
-    server: ScriptedModelServer,
-    *,
-    max_tokens: int = 1024,
-    engine: Engine | None = None,
-    generate: int = 32,
-    **options: Any,
-) -> AsyncIterator[Stage]:
-    """Serve agents whose only leg is that server."""
-    settings = with_slots(staged_settings(cached=1000), generate)
-    async with adapter(server, engine=engine, **options) as model:
-        endpoints = {DEFAULT_SERVER: Endpoint(model, max_tokens)}
-        async with on_stage(
-            temporal, endpoints, [PLAIN, LOOKER], tools=[look], settings=settings
-        ) as stage:
-            yield stage
-
-
-@asynccontextmanager
-async def on_two_legs(
-    temporal: Client, first: ScriptedModelServer, second: ScriptedModelServer, **options: Any
-) -> AsyncIterator[Stage]:
-    """Serve agents that ask one server, and another one after it, on one task queue."""
-    settings = staged_settings(cached=1000)
-    own = settings.queue("generate")
-    legs = (Leg(task_queue=own), Leg(task_queue=own, server=SECOND))
-    routes = settings.routes.model_copy(update={"generate": Route(legs=legs)})
-    settings = settings.model_copy(update={"routes": routes})
-    async with adapter(first, **options) as one, adapter(second) as other:
-        endpoints = {DEFAULT_SERVER: Endpoint(one, 1024), SECOND: Endpoint(other, 1024)}
-        async with on_stage(
-            temporal, endpoints, [PLAIN, LOOKER], tools=[look], settings=settings
-        ) as stage:
-            yield stage
-
-
-def with_slots(settings: Settings, generate: int) -> Settings:
-    return settings.model_copy(update={"concurrency": ConcurrencySettings(generate=generate)})
-
-
-async def attempts_of(stage: Stage, run: Run) -> list[int]:
-    """Return the attempt that ended each model call of a run."""
-    scheduled: dict[int, str] = {}
-    attempts = []
-    for event in (await stage.chain(run))[-1].events:
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            scheduled_event = event.activity_task_scheduled_event_attributes
-            scheduled[event.event_id] = scheduled_event.activity_type.name
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
-            started = event.activity_task_started_event_attributes
-            if scheduled[started.scheduled_event_id] == "generate":
-                attempts.append(started.attempt)
-    return attempts
-
-
-async def until(condition: Callable[[], bool], within_s: float = 10) -> float:
-    """Wait for a condition; return how long that took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < within_s
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
+from outlast import RunFailed
+from outlast.errors import ModelFailure
+from tests.long.models.failing_servers import (
+    ANSWER,
+    BLANKS,
+    ENDLESS,
+    GAP_S,
+    REPEATS,
+    RIGHT,
+    TEMPERATURE,
+    always,
+    attempts_of,
+    on_two_legs,
+    staged,
+)
 
 
 @dataclass(frozen=True)
@@ -289,6 +172,7 @@ REMEDIED = [
     ),
 ]
 
+
 RETRIED = [
     Case(
         ModelFailure.THROTTLED,
@@ -327,6 +211,7 @@ RETRIED = [
         same,
     ),
 ]
+
 
 MOVED = [
     Case(
@@ -468,236 +353,6 @@ async def test_a_refusal_ends_the_run_and_is_not_taken_to_another_leg(temporal: 
     SEEN[ModelFailure.REFUSAL] = Seen(
         "the model's refusal", "none: it is an answer", "-", "1/1", failed.value.cause_type
     )
-
-
-@pytest.mark.parametrize(
-    ("engine", "text"),
-    [
-        ("auto", '"whitespace_flexible": false'),
-        ("guidance", '"whitespace_flexible": false'),
-        ("xgrammar", "max_whitespace_cnt"),
-    ],
-)
-async def test_white_space_is_forbidden_in_the_words_of_each_of_vllms_engines(
-    temporal: Client, engine: Engine, text: str
-) -> None:
-    async with (
-        ScriptedModelServer(Steps(Step(pieces=BLANKS), RIGHT), engine="vllm") as server,
-        staged(temporal, server, engine=engine) as stage,
-    ):
-        assert (await stage.run("plain")).output == "done"
-    first, second = (json.dumps(one.body["structured_outputs"]) for one in server.requests)
-    assert text in second
-    assert text not in first
-
-
-async def test_white_space_is_forbidden_to_llama_cpp_by_a_grammar(temporal: Client) -> None:
-    async with (
-        ScriptedModelServer(Steps(Step(pieces=BLANKS), RIGHT), engine="llama.cpp") as server,
-        staged(temporal, server, engine="llama.cpp", api="openai-chat") as stage,
-    ):
-        assert (await stage.run("plain")).output == "done"
-    first, second = server.requests
-    assert "response_format" in first.body
-    assert "grammar" not in first.body
-    assert "whitespace_flexible" in second.body["grammar"]
-    assert "response_format" not in second.body
-
-
-async def test_a_throttled_call_waits_as_long_as_it_was_told_and_holds_no_slot_meanwhile(
-    temporal: Client,
-) -> None:
-    throttled = Step("slow down", status=429, headers={"retry-after": "3"})
-    request_times: dict[str, list[float]] = {}
-
-    def script(request: Request) -> Step:
-        times = request_times.setdefault(request.headers[RUN], [])
-        times.append(time.monotonic())
-        is_first = request.headers[RUN] == "retry-later" and len(times) == 1
-        return throttled if is_first else Step(RIGHT)
-
-    async with (
-        ScriptedModelServer(script, engine="vllm") as server,
-        staged(temporal, server, generate=1) as stage,
-    ):
-        waiting = await stage.start("plain", id="retry-later")
-        await until(lambda: bool(request_times))
-        other = await stage.start("plain", id="another-run")
-        assert (await other.result()).output == "done"
-        assert len(request_times["retry-later"]) == 1
-        assert (await waiting.result()).output == "done"
-    first, second = request_times["retry-later"]
-    assert 3 <= second - first < 5
-    assert first < request_times["another-run"][0] < second - 1.5
-
-
-@pytest.mark.parametrize(
-    ("pieces", "begun", "most"), [(BLANKS, 1, 64), (REPEATS, 1, 100)], ids=["blank", "repeated"]
-)
-async def test_a_loop_is_cut_soon_and_ends_at_the_server_too(
-    temporal: Client, pieces: Sequence[str], begun: int, most: int
-) -> None:
-    looping = Step(pieces=tuple(pieces), gap_s=0.002)
-    async with (
-        ScriptedModelServer(Steps(looping, RIGHT), engine="vllm") as server,
-        staged(temporal, server) as stage,
-    ):
-        result = await stage.run("plain")
-        wasted = server.requests[0].generation
-    assert result.output == "done"
-    assert wasted.sent_pieces - begun <= most
-    assert wasted.state == "abandoned"
-    assert result.usage.completion_tokens >= wasted.completion_tokens
-
-
-async def test_a_stream_that_stalls_is_left_after_its_gap_and_not_its_timeout(
-    temporal: Client,
-) -> None:
-    left: list[float] = []
-    stalled = Step(pieces=ANSWER, stalls_after=5)
-    async with (
-        ScriptedModelServer(Steps(stalled, RIGHT), engine="vllm") as server,
-        staged(temporal, server, timeout_s=60, gap_s=GAP_S) as stage,
-    ):
-        run = await stage.start("plain")
-        await until(lambda: server.sent_pieces == 5)
-        left.append(await until(lambda: server.running == 0))
-        assert (await run.result()).output == "done"
-    assert GAP_S - 0.1 <= left[0] < 1.5
-
-
-async def test_a_server_that_never_begins_is_left_after_its_timeout(temporal: Client) -> None:
-    silent = Step(pieces=ANSWER, stalls_after=0)
-    async with (
-        ScriptedModelServer(Steps(silent, RIGHT), engine="vllm") as server,
-        staged(temporal, server, timeout_s=0.7) as stage,
-    ):
-        run = await stage.start("plain")
-        await until(lambda: server.running == 1)
-        assert await until(lambda: server.running == 0) < 1.7
-        assert (await run.result()).output == "done"
-
-
-@pytest_asyncio.fixture
-async def pushing() -> AsyncIterator[Client]:
-    """A client of a server that tells workers of a cancellation, and waits for no heartbeat."""
-    values = (
-        "system.enableCancelActivityWorkerCommand=true",
-        "frontend.WorkerCommandsEnabled=true",
-    )
-    pushes = [word for value in values for word in ("--dynamic-config-value", value)]
-    async with await WorkflowEnvironment.start_local(
-        plugins=[OutlastPlugin()],
-        dev_server_existing_path=binary("temporal"),
-        dev_server_log_level="error",
-        dev_server_extra_args=[*DEV_SERVER_OPTIONS, *pushes],
-    ) as environment:
-        assert await ensure_search_attributes(environment.client)
-        yield environment.client
-
-
-async def cancelled_in(temporal: Client) -> float:
-    """Return how long after a run's cancellation its model server is left."""
-    slow = Step(pieces=ENDLESS, gap_s=0.05)
-    async with (
-        ScriptedModelServer(always(slow), engine="vllm") as server,
-        staged(temporal, server) as stage,
-    ):
-        run = await stage.start("plain")
-        await until(lambda: server.sent_pieces > 3)
-        await run.cancel()
-        took = await until(lambda: server.running == 0)
-        assert (await run.result()).stop_reason == "cancelled"
-        assert server.abandoned == 1
-    return took
-
-
-async def test_a_cancelled_run_leaves_its_model_server_at_once_where_temporal_pushes(
-    pushing: Client,
-) -> None:
-    assert await cancelled_in(pushing) < 2
-
-
-async def test_a_cancelled_run_leaves_its_model_server_with_the_next_heartbeat_elsewhere(
-    temporal: Client,
-) -> None:
-    assert (
-        await cancelled_in(temporal) < activity_options.GENERATE_HEARTBEAT_TIMEOUT.total_seconds()
-    )
-
-
-ERROR = {"message": "Internal server error", "type": "InternalServerError", "code": 500}
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        Step(pieces=ANSWER, breaks_after=7),
-        Step(pieces=ANSWER[:7], error_in_stream=ERROR),
-        Step(status=502, raw=BAD_GATEWAY),
-    ],
-    ids=["half-closed", "error in the stream", "a page with 502"],
-)
-async def test_an_answer_that_breaks_off_is_asked_for_again(temporal: Client, broken: Step) -> None:
-    async with (
-        ScriptedModelServer(Steps(broken, RIGHT), engine="vllm") as server,
-        staged(temporal, server) as stage,
-    ):
-        run = await stage.start("plain")
-        result = await run.result()
-        assert await attempts_of(stage, run) == [2]
-    assert result.output == "done"
-    generated = [one.generation for one in server.requests]
-    assert result.usage.completion_tokens >= sum(one.completion_tokens for one in generated)
-
-
-async def test_a_page_with_200_is_no_model_server_and_ends_the_run_by_name(
-    temporal: Client,
-) -> None:
-    async with (
-        ScriptedModelServer(always(Step(raw=MAINTENANCE)), engine="vllm") as server,
-        staged(temporal, server) as stage,
-    ):
-        with pytest.raises(RunFailed, match="is not a model server's API; check its url") as failed:
-            await stage.run("plain")
-    assert failed.value.cause_type == ModelFailure.UNKNOWN_MODEL
-    assert len(server.requests) == 1
-
-
-async def test_a_server_that_is_down_is_asked_by_a_few_runs_and_passed_by_the_others(
-    temporal: Client,
-) -> None:
-    first = ScriptedModelServer(always(Step(breaks_after=0, pieces=ANSWER)), engine="vllm")
-    second = ScriptedModelServer(always(Step(RIGHT)), engine="vllm")
-    async with first, second, on_two_legs(temporal, first, second) as stage:
-        assert (await stage.run("plain")).output == "done"
-        assert (first.answered, second.answered) == (3, 1)
-
-        began = time.monotonic()
-        runs = [await stage.start("plain") for _ in range(8)]
-        results = await asyncio.gather(*(run.result() for run in runs))
-        took = time.monotonic() - began
-        attempts = [await attempts_of(stage, run) for run in runs]
-    assert [result.output for result in results] == ["done"] * 8
-    # The failures of one run do not count as those of the server: a second run has to fail too.
-    assert 4 <= first.answered <= 8
-    assert second.answered == 9
-    assert [on_second for _, on_second in attempts] == [1] * 8
-    assert took < FIRST_REST_S
-
-
-async def test_calls_in_flight_when_a_server_went_down_do_not_prolong_its_rest() -> None:
-    prompt = Prompt((UserTurn("go"),), {"type": "object"}, "key", 50)
-    broken = Step(pieces=ANSWER, breaks_after=3, gap_s=0.01)
-    async with ScriptedModelServer(always(broken)) as server, adapter(server) as model:
-        calls = (model.complete(replace(prompt, session=f"run-{n}")) for n in range(10))
-        failed = await asyncio.gather(*calls, return_exceptions=True)
-        with pytest.raises(ModelError, match="the server failed 10 times in a row") as refused:
-            await model.complete(prompt)
-    assert [type(error) for error in failed] == [ModelError] * 10
-    assert server.answered == 10
-    assert refused.value.retry_after is not None
-    assert 0 < refused.value.retry_after.total_seconds() <= FIRST_REST_S
 
 
 def test_all_classes_of_failure_were_seen(capsys: pytest.CaptureFixture[str]) -> None:
