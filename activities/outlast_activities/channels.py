@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.contracts.notices import Notice
 from outlast.text.texts import cut
+from outlast_activities.telemetry.requests import trace_headers
 
 TIMEOUT_S = 30.0
 """The timeout of one notice, shorter than that of the activity."""
@@ -42,7 +43,11 @@ class Webhook:
     async def send(self, notice: Notice) -> None:
         """Post the notice."""
         body = json.dumps(notice.as_json(), ensure_ascii=False).encode()
-        headers = {"content-type": "application/json", **self._signature(notice.key, body)}
+        headers = {
+            "content-type": "application/json",
+            **trace_headers(self._url),
+            **self._signature(notice.key, body),
+        }
         async with asyncio.timeout(TIMEOUT_S), httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
             response = await client.post(self._url, content=body, headers=headers)
         if response.status_code >= 300:

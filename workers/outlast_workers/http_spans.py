@@ -7,11 +7,6 @@ from outlast_activities.telemetry import conventions as names
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-METHOD = "http.request.method"
-ROUTE = "http.route"
-STATUS = "http.response.status_code"
-"""Stable names of the conventions of HTTP."""
-
 
 class HttpSpans:
     """Makes a span of each request, as a child of the span in its header `traceparent`.
@@ -33,7 +28,7 @@ class HttpSpans:
             scope["method"],
             context=extract(Headers(scope=scope)),
             kind=SpanKind.SERVER,
-            attributes={METHOD: scope["method"]},
+            attributes={names.HTTP_METHOD: scope["method"]},
         )
 
         async def send_in_span(message: Message) -> None:
@@ -57,8 +52,8 @@ def _end(span: Span, scope: Scope, status: int) -> None:
     route = _route(scope)
     if route is not None:
         span.update_name(f"{scope['method']} {route}")
-        span.set_attribute(ROUTE, route)
-    span.set_attribute(STATUS, status)
+        span.set_attribute(names.HTTP_ROUTE, route)
+    span.set_attribute(names.HTTP_STATUS, status)
     if status >= 500:
         span.set_attribute(names.ERROR_TYPE, str(status))
         span.set_status(StatusCode.ERROR)

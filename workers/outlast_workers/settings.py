@@ -46,6 +46,7 @@ from outlast_workers.settings_sections.payloads import PayloadsSettings
 from outlast_workers.settings_sections.people import AudienceSettings, CallbackSettings
 from outlast_workers.settings_sections.setting_types import (
     MAX_SETTING_S,
+    Host,
     Module,
     Url,
     distinct,
@@ -151,6 +152,10 @@ class Settings(BaseSettings):
     """Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`."""
     trace_interval_s: float = Field(default=2, ge=0.1, le=60)
     """Seconds between two exports of spans. A span is visible after them; a killed worker loses them."""
+    trace_hosts: (
+        Annotated[tuple[Host, ...], BeforeValidator(split), AfterValidator(distinct)] | None
+    ) = None
+    """Hosts that get `traceparent` with calls of runs, with their subdomains. Unset, all hosts get it."""
     trace_content: bool = False
     """Whether spans hold the text of prompts, answers, and arguments and results of tools."""
     versioning: VersioningSettings = VersioningSettings()

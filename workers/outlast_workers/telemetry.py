@@ -109,7 +109,7 @@ def start_telemetry(
     _route_logging(out, settings.log_level, processors)
     if not settings.otlp_endpoint:
         return Telemetry()
-    return _start_tracing(settings.otlp_endpoint, service_name, settings.trace_interval_s)
+    return _start_tracing(settings, settings.otlp_endpoint, service_name)
 
 
 def core_runtime(settings: Settings) -> Runtime:
@@ -266,11 +266,14 @@ def _drop_hidden_keys(_logger: Any, _method: str, event: EventDict) -> EventDict
     return event
 
 
-def _start_tracing(otlp_endpoint: str, service_name: str, interval_s: float) -> Telemetry:
+def _start_tracing(settings: Settings, otlp_endpoint: str, service_name: str) -> Telemetry:
     # Imported here, because the imports take time and only a collector needs them.
+    from outlast_activities.telemetry.requests import TRACE_HOSTS  # noqa: PLC0415
+
     from outlast_workers.tracing import open_provider, plugins  # noqa: PLC0415
 
-    provider = open_provider(otlp_endpoint, service_name, interval_s=interval_s)
+    TRACE_HOSTS.limit(settings.trace_hosts)
+    provider = open_provider(otlp_endpoint, service_name, interval_s=settings.trace_interval_s)
     return Telemetry(plugins=plugins(), _provider=provider)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import contextvars
 import hashlib
 import json
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from mcp import StdioServerParameters
@@ -206,7 +208,10 @@ class McpConnection:
             if self._client is None:
                 self._stop = asyncio.Event()
                 ready: asyncio.Future[Client] = self._loop.create_future()
-                self._task = asyncio.create_task(self._serve(ready, self._stop))
+                # In no run's context: the connection outlives the call that opens it, and its trace.
+                self._task = asyncio.create_task(
+                    self._serve(ready, self._stop), context=contextvars.Context()
+                )
                 self._client = await ready
             return self._client
 
@@ -233,7 +238,7 @@ class McpConnection:
                 self._client = None
 
     async def _client_of(self, stack: contextlib.AsyncExitStack) -> Client:
-        server = self.server
+        server, host = self.server, None
         if server.command is not None:
             command, *arguments = server.command
             transport = stdio_client(
@@ -243,10 +248,11 @@ class McpConnection:
             http = await stack.enter_async_context(
                 http_client(self._secret, server.timeout.total_seconds())
             )
+            host = urlsplit(server.url or "").hostname or ""
             transport = streamable_http_client(server.url or "", http_client=http)
         info = Implementation(name="outlast", version=__version__)
         # Without the cache of the SDK: a server could otherwise hide that its tools have changed.
-        return Client(run_transport(transport), client_info=info, cache=None)
+        return Client(run_transport(transport, host), client_info=info, cache=None)
 
 
 _REJECTED = frozenset(

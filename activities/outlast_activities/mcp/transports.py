@@ -15,6 +15,8 @@ from typing import Any, Self
 import httpx2
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, JSONRPCRequest, JSONRPCResponse
 
+from outlast_activities.telemetry.requests import TRACE_HOSTS, trace_fields, trace_request
+
 MAX_RESPONSE_BYTES = 8_000_000
 """Bytes of a response of a server over HTTP."""
 
@@ -46,18 +48,21 @@ def http_client(secret: str | None, read_s: float) -> httpx2.AsyncClient:
         headers={"authorization": f"Bearer {secret}"} if secret else {},
         timeout=httpx2.Timeout(10, read=read_s),
         limits=httpx2.Limits(keepalive_expiry=KEPT_FOR_S),
-        event_hooks={"response": [_read_response]},
+        event_hooks={"request": [trace_request], "response": [_read_response]},
         follow_redirects=False,  # credentials must not reach another host
     )
 
 
 @asynccontextmanager
 async def run_transport(
-    transport: AbstractAsyncContextManager[Any],
+    transport: AbstractAsyncContextManager[Any], host: str | None
 ) -> AsyncGenerator[tuple[Any, Any], None]:
-    """Yield the streams of a transport of the SDK, for a client whose runs answer questions later."""
+    """Yield the streams of a transport of the SDK, for a client whose runs answer questions later.
+
+    `host` is that of the server, or None for a program on this machine, which always gets the trace.
+    """
     async with transport as (answers, requests):
-        sent = _Requests(requests)
+        sent = _Requests(requests, host)
         yield _Answers(answers, sent), sent
 
 
@@ -80,10 +85,14 @@ class _Stream:
 
 
 class _Requests(_Stream):
-    """The stream of requests. It declares the capability in those of newer sessions."""
+    """The stream of requests. It declares the capability in those of newer sessions.
 
-    def __init__(self, stream: Any) -> None:
+    The SDK adds the trace to `_meta`. It is removed for a host that may not get it.
+    """
+
+    def __init__(self, stream: Any, host: str | None) -> None:
         super().__init__(stream)
+        self._host = host
         self.is_modern = False
 
     async def send(self, item: Any) -> None:
@@ -94,6 +103,9 @@ class _Requests(_Stream):
             self.is_modern = isinstance(declared, dict)
             if isinstance(declared, dict):
                 declared.update(_ANSWERS)
+            if self._host is not None and self._host not in TRACE_HOSTS:
+                for name in trace_fields():
+                    meta.pop(name, None)
         await self._stream.send(item)
 
 

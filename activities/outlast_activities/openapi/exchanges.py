@@ -17,6 +17,7 @@ from outlast_activities.openapi.failures import CallFailures
 from outlast_activities.openapi.requests import HttpRequest
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, bound_body
 from outlast_activities.providers.streams import AnswerAborted
+from outlast_activities.telemetry.requests import request_span, trace_fields, trace_headers
 
 MAX_CONNECTIONS = 50
 """Connections of one worker to one API. Further calls wait for one."""
@@ -95,11 +96,22 @@ class Exchanges:
         return answer
 
     async def _send(self, request: HttpRequest) -> Answer:
-        async with self._http.stream(
-            request.method, request.url, headers=request.headers, content=request.content or None
-        ) as response:
-            body = await response.aread()
-            return Answer(response.status_code, response.headers, body, request.method)
+        with request_span(request.method, request.url) as span:
+            headers = _with_trace(request)
+            async with self._http.stream(
+                request.method, request.url, headers=headers, content=request.content or None
+            ) as response:
+                span.complete(response.status_code)
+                body = await response.aread()
+                return Answer(response.status_code, response.headers, body, request.method)
+
+
+def _with_trace(request: HttpRequest) -> list[tuple[str, str]]:
+    """Return the headers of a request with those of the trace, unless it has such headers of its own."""
+    headers = list(request.headers)
+    if not trace_fields() & {name.lower() for name, _ in headers}:
+        headers += trace_headers(request.url).items()
+    return headers
 
 
 def _redirect(request: HttpRequest, answer: Answer) -> str | None:

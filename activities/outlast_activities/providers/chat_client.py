@@ -20,6 +20,7 @@ from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBo
 from outlast_activities.providers.http_errors import QUERY_ERRORS, URL_END, ErrorStatus
 from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.streams import AnswerAborted
+from outlast_activities.telemetry.requests import trace_request
 
 CONNECT_TIMEOUT_S = 10.0
 """A host that is down must not cost the timeout of a whole generation."""
@@ -278,7 +279,7 @@ def _http_client(options: ServerOptions, key_header: str) -> httpx2.AsyncClient:
             follow_redirects=True,
             verify=_tls_context(options.url, trust_env=trust_env),
             trust_env=trust_env,
-            event_hooks={"response": [bound_body]},
+            event_hooks={"request": [trace_request], "response": [bound_body]},
         )
     except ImportError:
         problem = "a SOCKS proxy needs the package socksio (pip install socksio)"

@@ -9,8 +9,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from opentelemetry.propagate import inject
-
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import (
     Completion,
@@ -236,7 +234,6 @@ class ChatCompletions:
 
     def _headers(self, prompt: Prompt, engine: Engine) -> dict[str, str]:
         headers: dict[str, str] = {}
-        inject(headers)
         if engine == "llama.cpp":
             # It closes connections after a stream without notice: a tenth of the next requests was lost.
             headers["Connection"] = "close"

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,6 @@ class ActivitySpans:
         with self._span(name, SpanKind.PRODUCER, attributes, {}, links):
             yield
 
-    @contextmanager
     def _span(
         self,
         name: str,
@@ -187,27 +186,35 @@ class ActivitySpans:
         attributes: Attributes,
         labels: Attributes,
         links: Sequence[Link] = (),
-    ) -> Iterator[Span]:
-        """Make a span; an error adds `error.type` to it and to `labels`. Its text may hold content."""
+    ) -> AbstractContextManager[Span]:
         span = self._tracer.start_span(name, kind=kind, attributes=attributes, links=links)
-        # Not `start_as_current_span`, whose two more context managers cost a tenth of a span.
-        token = otel_context.attach(trace.set_span_in_context(span))
-        try:
-            yield span
-        except BaseException as error:
-            labels[names.ERROR_TYPE] = error_type(error)
-            span.set_attribute(names.ERROR_TYPE, labels[names.ERROR_TYPE])
-            span.set_status(StatusCode.ERROR)
-            raise
-        finally:
-            otel_context.detach(token)
-            span.end()
+        return current_span(span, labels)
 
     def _record_tokens(self, common: Attributes, chat: ChatSpan) -> None:
         tokens, model = chat.tokens, chat.response_model
         if tokens.total:
             labels = {**common, names.RESPONSE_MODEL: model} if model else common
             self.metrics.record_tokens(tokens.prompt_tokens, tokens.completion_tokens, labels)
+
+
+@contextmanager
+def current_span(span: Span, labels: Attributes) -> Iterator[Span]:
+    """Make a span the current one, and end it. An error adds `error.type` to it and to `labels`.
+
+    The text of the error is left out, because it may hold content.
+    """
+    # Not `start_as_current_span`, whose two more context managers cost a tenth of a span.
+    token = otel_context.attach(trace.set_span_in_context(span))
+    try:
+        yield span
+    except BaseException as error:
+        labels[names.ERROR_TYPE] = error_type(error)
+        span.set_attribute(names.ERROR_TYPE, labels[names.ERROR_TYPE])
+        span.set_status(StatusCode.ERROR)
+        raise
+    finally:
+        otel_context.detach(token)
+        span.end()
 
 
 class ToolSpan:
@@ -226,9 +233,12 @@ class ToolSpan:
 def error_type(error: BaseException) -> str:
     """Return the class of an error: of few values, and without a text that may hold content."""
     if isinstance(error, asyncio.CancelledError):
-        details = activity.cancellation_details() if activity.in_activity() else None
-        is_shutdown = details is not None and details.worker_shutdown
-        return "worker_shutdown" if is_shutdown else "cancelled"
+        if not activity.in_activity():
+            return "cancelled"
+        details = activity.cancellation_details()
+        if details is not None and details.worker_shutdown:
+            return "worker_shutdown"
+        return "cancelled" if activity.is_cancelled() else "timeout"
     if isinstance(error, ModelError):
         return str(error.kind)
     kind = error.type if isinstance(error, ApplicationError) and error.type else None

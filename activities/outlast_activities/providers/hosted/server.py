@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx2
-from opentelemetry.propagate import inject
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Completion, OnTokens, Prompt, ServerFacts, ServerOptions
@@ -168,8 +167,7 @@ class HostedServer:
             self.api.media.check(prompt)
             prepared = self.api.prepare(prompt, model, issuer)
             answer = prepared.answer
-            request, headers = prepared.request, dict(self.api.headers)
-            inject(headers)
+            request, headers = prepared.request, self.api.headers
             async with self._client.stream(request.body, headers, request.path) as chunks:
                 watch = LoopWatch(prompt.decoding.loop_tokens)
                 await read_answer(
