@@ -20,6 +20,7 @@ from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
+from tests.long.attempts import model_attempts
 from tests.long.chaos.processes import Supervised, worker
 from tests.long.gateway.openai_callers import CompletionsCaller, PlainCaller, ResponsesCaller
 from tests.long.gateway.protocol_callers import (
@@ -157,15 +158,23 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
                 kills = await killing
             await is_up(url)
             client = await Client.connect(target_host=temporal.address)
+            attempts = 0
             for kind, run_id in started:
                 await _check(client, kind, run_id)
+                history = await client.temporal.get_workflow_handle(run_id).fetch_history()
+                attempts += sum(model_attempts(history.events))
             executions = await _executions(client.temporal)
             assert executions == Counter(run_id for _, run_id in started)
             assert set(executions.values()) == {1}
             assert len(executions) == STARTS
-            assert model.answered == sum(kind.roles.count("assistant") for kind, _ in started)
+            # A busy machine may repeat an attempt. Nothing else may ask the model again.
+            answers = sum(kind.roles.count("assistant") for kind, _ in started)
+            assert answers <= model.answered <= attempts
             cut = {kind.__name__: caller.cut for kind, caller in callers.items()}
             print(f"\n{STARTS} runs, {kills} kills, calls that a kill interrupted: {cut}")
+            print(
+                f"{answers} answers in transcripts, {model.answered} of the model, {attempts} attempts"
+            )
 
 
 async def _check(client: Client, kind: Kind, run_id: str) -> None:

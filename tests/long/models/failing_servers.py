@@ -10,7 +10,6 @@ from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.workers import ConcurrencySettings
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from bench.scripted_model.chaos import BLANK, REPEATED
@@ -24,6 +23,7 @@ from outlast import Agent, Leg, tool
 from outlast.client.runs import Run
 from outlast.contracts.agents import Route
 from outlast.model_server import ServerOptions
+from tests.long.attempts import model_attempts
 from tests.stage import Stage, on_stage, staged_settings
 
 TEMPERATURE = 0.2
@@ -118,14 +118,4 @@ def with_slots(settings: Settings, generate: int) -> Settings:
 
 async def attempts_of(stage: Stage, run: Run) -> list[int]:
     """Return the attempt that ended each model call of a run."""
-    scheduled: dict[int, str] = {}
-    attempts = []
-    for event in (await stage.chain(run))[-1].events:
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            scheduled_event = event.activity_task_scheduled_event_attributes
-            scheduled[event.event_id] = scheduled_event.activity_type.name
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
-            started = event.activity_task_started_event_attributes
-            if scheduled[started.scheduled_event_id] == "generate":
-                attempts.append(started.attempt)
-    return attempts
+    return model_attempts((await stage.chain(run))[-1].events)
