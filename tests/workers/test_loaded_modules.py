@@ -58,7 +58,7 @@ MODELS = {"outlast_activities.providers.chat_completions"}
 PIPELINES = {"outlast_workflows.pipelines.execution", "outlast.pipelines.tasks"}
 HTTP_APIS = {"outlast.agents.openapi.openapi_tools"}
 GATEWAYS = {"outlast_workers.answer_publisher"}
-UNUSED = {"openai", *SIGNATURES, *WEB_SERVER, *PIPELINES, *HTTP_APIS, *GATEWAYS}
+UNUSED = {"openai", "grpc", *SIGNATURES, *WEB_SERVER, *PIPELINES, *HTTP_APIS, *GATEWAYS}
 UNUSED |= {"outlast_workers.plan.workload"}
 """No worker needs these before its first pipeline, without audiences with keys, health endpoint, tools of
 HTTP APIs and gateways."""
@@ -76,7 +76,7 @@ WORKERS = [
 
 REPORT = "import sys; print('loaded', *sorted(sys.modules))"
 AT_EXIT = f"import atexit; atexit.register(lambda: exec({REPORT!r}))"
-WORKER = "from outlast_workers.__main__ import main; main(sys.argv[1:])"
+WORKER = "from outlast.terminal.cli import run_command; run_command(['worker', *sys.argv[1:]])"
 
 
 async def loaded_by(*arguments: str, **environment: str) -> set[str]:
