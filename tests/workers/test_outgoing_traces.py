@@ -170,6 +170,16 @@ async def test_each_call_of_a_pipeline_carries_the_trace_of_its_run(
         "/rpc": "execute_tool call_a2a_idempotent",
         "/mcp": "execute_tool notes_read",
     }
+    tasks = {path: by_id[span.parent_id].attributes["outlast.task"] for path, span in parents}
+    assert tasks == {
+        "/pets/list": "/do/3/openapi",
+        "/moved": "/do/1/moved",
+        "/missing": "/do/2/missing/try/0/get",
+        "/openapi.json": "/do/3/openapi",
+        "/card": "/do/4/ask",
+        "/rpc": "/do/4/ask",
+        "/mcp": "/do/5/notes",
+    }
     (missing,) = [span for path, span in parents if path == "/missing"]
     assert missing.failed
     assert missing.attributes["error.type"] == "404"

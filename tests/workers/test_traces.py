@@ -314,6 +314,17 @@ async def test_a_pipeline_is_one_trace_with_its_agents(
             *[("chat scripted", "invoke_agent helper")] * 2,
         ]
     )
+    # Each span of the pipeline names its task, also if several have the same name.
+    of_tasks = {(span.name, span.attributes.get("outlast.task", "")) for span in spans}
+    assert of_tasks == {
+        ("invoke_agent triage", ""),
+        ("for twice", "/do/2/twice"),
+        ("wait pause", "/do/2/twice/do/0/pause"),
+        ("execute_tool look_up", "/do/0/find"),
+        ("invoke_agent helper", "/do/3/help"),
+        ("execute_tool look_up", ""),
+        ("chat scripted", ""),
+    }
 
 
 async def test_a_trace_continues_at_an_mcp_server(temporal: TemporalClient, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from outlast_activities.telemetry import conventions as names
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+UNTRACED = ("/healthz", "/hub/answers")
+"""Requests of platforms and of workers. Each worker sends several a second while models write."""
+
 
 class HttpSpans:
     """Makes a span of each request, as a child of the span in its header `traceparent`.
@@ -21,7 +24,7 @@ class HttpSpans:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != "http" or scope["path"] == "/healthz":
+        if scope["type"] != "http" or scope["path"] in UNTRACED:
             await self._app(scope, receive, send)
             return
         span = self._tracer.start_span(

@@ -29,7 +29,14 @@ from outlast_activities.telemetry.run_traces import (
     traceparent_of,
 )
 from outlast_activities.telemetry.spans import error_type
-from outlast_activities.telemetry.waits import WAIT_LOG, WAITS_HEADER, WaitLog, waits_in
+from outlast_activities.telemetry.waits import (
+    CURRENT_TASK,
+    TASK_HEADER,
+    WAIT_LOG,
+    WAITS_HEADER,
+    WaitLog,
+    waits_in,
+)
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Interceptor as ClientInterceptor
@@ -133,7 +140,8 @@ class _RunTrace:
             # After a reset, the run continues the trace of the run that it repeats.
             span = run_span(info.original_execution_run_id, None if is_continued else caller)
             agent = info.typed_search_attributes.get(_AGENT_NAME) if is_continued else None
-            self.origin = _origin(caller, is_continued=is_continued, agent=agent)
+            task = text_of(info.headers.get(TASK_HEADER))
+            self.origin = _origin(caller, is_continued=is_continued, agent=agent, task=task)
         self.context = context_of(span)
         carrier = _carrier_of(self.context)
         self._headers = {TRACE_HEADER: _json_payload(carrier)} if carrier else {}
@@ -148,10 +156,12 @@ class _RunTrace:
     def headers(self, others: Headers, *, takes_waits: bool = True) -> Headers:
         """Return the headers of a call with the context of the run, and the waits that it takes along."""
         waits = self.waits.take() if takes_waits else b""
-        if not waits:
-            return {**others, **self._headers}
-        payload = Payload(metadata={"encoding": b"json/plain"}, data=waits)
-        return {**others, **self._headers, WAITS_HEADER: payload}
+        headers = {**others, **self._headers}
+        if waits:
+            headers[WAITS_HEADER] = Payload(metadata={"encoding": b"json/plain"}, data=waits)
+        if task := CURRENT_TASK.get():
+            headers[TASK_HEADER] = text_payload(task)
+        return headers
 
 
 class _RunOutbound(WorkflowOutboundInterceptor):
@@ -197,6 +207,9 @@ class _RunOutbound(WorkflowOutboundInterceptor):
 class _ActivityInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         header, waits = input.headers.get(TRACE_HEADER), input.headers.get(WAITS_HEADER)
+        if TASK_HEADER in input.headers:
+            # The task of an activity has a context of its own, so nothing resets it.
+            CURRENT_TASK.set(text_of(input.headers[TASK_HEADER]))
         with _attached(_context_in(header.data) if header else Context()):
             if waits is not None and activity.info().attempt == 1:
                 for wait in waits_in(waits.data):
@@ -236,6 +249,8 @@ def _record_run(
     }
     if agent:
         attributes[names.AGENT_NAME] = agent
+    if "task" in origin:
+        attributes[names.TASK] = origin["task"]
     previous = span_of(origin.get("link", ""))
     ids = trace.get_current_span().get_span_context()
     tracer = trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
@@ -253,9 +268,13 @@ def _record_run(
     span.end()
 
 
-def _origin(caller: SpanContext, *, is_continued: bool, agent: str | None) -> str:
+def _origin(caller: SpanContext, *, is_continued: bool, agent: str | None, task: str) -> str:
     place = "link" if is_continued else "parent"
-    origin = {place: traceparent_of(context_of(caller)), "agent": agent or ""}
+    origin = {
+        place: traceparent_of(context_of(caller)),
+        "agent": agent or "",
+        "task": task,
+    }
     return json.dumps({name: value for name, value in origin.items() if value})
 
 

@@ -4,10 +4,12 @@ The next activity of the run makes their spans. Without a collector, nothing is 
 times only, and no arguments, answers or names of people.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from outlast_activities.telemetry import conventions as names
-from outlast_activities.telemetry.waits import WAIT_LOG
+from outlast_activities.telemetry.waits import CURRENT_TASK, WAIT_LOG
 from temporalio import workflow
 
 from outlast.contracts.human import PendingRequest, SettledRequest
@@ -21,14 +23,26 @@ def trace_request(request: PendingRequest, settled: SettledRequest | None) -> No
         names.AUDIENCE: request.audience,
         names.TOOL_NAME: request.tool,
         names.OUTCOME: settled.outcome if settled else "moot",
+        names.TASK: CURRENT_TASK.get(),
     }
     name = f"{names.WAIT_FOR_PERSON} {request.audience}"
     _add(name, request.request_id, request.opened_at, attributes)
 
 
-def trace_task(kind: str, name: str, place: str, started_at: datetime) -> None:
-    """Add a task of a pipeline, which has ended, to the trace, if it took time."""
-    _add(f"{kind} {name}", "", started_at, {names.TASK: place})
+@contextmanager
+def traced_task(kind: str | None, name: str, place: str, started_at: datetime) -> Iterator[None]:
+    """Run a task of a pipeline: the spans of what it starts name its place.
+
+    With a `kind`, it is in the trace itself after it has ended, if it took time.
+    """
+    outer = CURRENT_TASK.get()
+    CURRENT_TASK.set(place)
+    try:
+        yield
+    finally:
+        CURRENT_TASK.set(outer)  # not `reset`: a coroutine can be closed in another context
+        if kind is not None:
+            _add(f"{kind} {name}", "", started_at, {names.TASK: place})
 
 
 def _add(name: str, key: str, began: datetime, attributes: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ from outlast_activities.attempt_protocol import waited_s
 from outlast_activities.telemetry import conventions as names
 from outlast_activities.telemetry.metrics import ActivityMetrics
 from outlast_activities.telemetry.run_traces import wait_span
+from outlast_activities.telemetry.waits import CURRENT_TASK
 
 MAX_CONTENT_BYTES = 65_536
 """Bytes of one attribute with content. More is cut off, because collectors reject large spans."""
@@ -120,8 +121,9 @@ class ActivitySpans:
             names.REQUEST_MAX_TOKENS: call.prompt.max_tokens,
             names.TURN: call.turn,
             names.PROMPT_NUMBER: call.number,
-            names.MODEL_SERVER: call.target.server,
         }
+        if call.target.server:
+            attributes[names.MODEL_SERVER] = call.target.server
         if self._records_content:
             attributes |= _prompt_content(call.prompt)
         name = f"{names.CHAT} {call.model}" if call.model else names.CHAT
@@ -256,6 +258,8 @@ def _attempt_attributes() -> Attributes:
         names.ACTIVITY_ID: info.activity_id,
         names.ATTEMPT: info.attempt,
     }
+    if task := CURRENT_TASK.get():
+        attributes[names.TASK] = task
     if not info.is_local:
         attributes[names.QUEUE_WAIT_S] = round(waited_s(), 3)
     return attributes

@@ -17,6 +17,12 @@ from outlast.text.texts import cut
 WAITS_HEADER: Final = "outlast-trace-waits"
 """Header of an activity, a child or the next run of a chain: the waits whose spans are still to be made."""
 
+TASK_HEADER: Final = "outlast-trace-task"
+"""Header of an activity or a child: the place of the pipeline's task that starts it."""
+
+CURRENT_TASK: ContextVar[str] = ContextVar("current_task", default="")
+"""The place of the task that runs: in a pipeline, and in the activities that it starts."""
+
 MAX_WAITS = 16
 """Waits that one header describes, because a history records it. A trace lacks the others."""
 

@@ -34,7 +34,7 @@ from outlast_workflows.pipelines.loops import run_for
 from outlast_workflows.pipelines.state import Cursor, PipelineState
 from outlast_workflows.pipelines.task_errors import PipelineEnded, TaskError
 from outlast_workflows.pipelines.tries import run_try
-from outlast_workflows.run_waits import trace_task
+from outlast_workflows.run_waits import traced_task
 from outlast_workflows.time_limits import time_limit
 
 ROOT = "do"
@@ -161,12 +161,8 @@ class Interpreter:
             cursor.entered = True
         task_input = raw_input if task.input_from is None else cursor.input
         data = TaskData(task, variables, raw_input, task_input, workflow.now())
-        try:
+        with traced_task(SPANS.get(type(task.body)), task.name, task.place, data.started_at):
             raw_output, then = await self._within_timeout(data, address)
-        finally:
-            kind = SPANS.get(type(task.body))
-            if kind is not None:
-                trace_task(kind, task.name, task.place, data.started_at)
         output = raw_output
         if task.output_as is not None:
             output = evaluate.output(data, task.output_as, raw_output)
