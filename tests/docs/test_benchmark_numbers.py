@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 SIZES = OPERATING.partition("## Size")[2].partition("\n## ")[0]
 BENCH = (ROOT / "bench" / "README.md").read_text()
+WATCHING = (ROOT / "docs" / "watching.md").read_text()
 
 REPEATED = (
     ("CPU of a worker for a turn, 100 runs at once", "worker CPU ms a turn, 100 runs at once", 4),
@@ -46,3 +47,20 @@ def test_the_cpu_of_a_hundred_runs_follows_from_the_cpu_of_a_turn() -> None:
     words = " ".join(SIZES.split())
     assert f"needs {ms_a_second:.1f} ms of CPU a second" in words
     assert f"100 such runs need {100 * ms_a_second / 1000:.2f} cores" in words
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ("without telemetry", "untraced"),
+        ("with metrics", "metrics"),
+        ("with metrics and traces", "traced"),
+    ],
+)
+def test_the_overhead_of_telemetry_is_that_of_the_benchmark(here: str, there: str) -> None:
+    measured = [
+        cell(BENCH, f"{there}, {load}", column)
+        for load in ("no model latency", "a model that takes 1 s")
+        for column in (1, 3)
+    ]
+    assert [cell(WATCHING, here, column) for column in range(1, 5)] == measured

@@ -13,9 +13,12 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+import pytest_asyncio
+from outlast_activities.telemetry.metrics import prometheus_name
 from outlast_workers.local.ports import free_port
 
 from bench.scripted_model_server import Step, Steps
@@ -23,6 +26,7 @@ from tests.acceptance.processes import ProcessUnderTest
 from tests.deploy.kubernetes.chart import BUILD, NAMESPACE
 from tests.deploy.kubernetes.test_monitoring import alerts
 from tests.deploy.test_observability import METRICS, dashboard_queries, names_in
+from tests.deploy.tools import ROOT
 from tests.long.site import ANSWER, Site, calling, site
 
 ROUTES = """
@@ -43,6 +47,14 @@ SCRIPT = (
     ANSWER,
 )
 WITHIN_S = 90
+
+WATCHING = (ROOT / "docs" / "watching.md").read_text()
+
+OF_VERSIONS = {"deployment", "build_id"}
+"""Labels that are empty here, and so absent: the worker of this test is of no deployment."""
+
+COMMON = {"__name__", "instance", "job", "namespace", "le"}
+"""The labels of Prometheus and of its histograms."""
 
 
 @asynccontextmanager
@@ -114,11 +126,14 @@ def queries() -> list[str]:
     )
 
 
-@pytest.mark.skipif(not shutil.which("prometheus"), reason="it is Debian's package prometheus")
-@pytest.mark.timeout(240)
-async def test_each_query_finds_what_real_processes_report(tmp_path: Path) -> None:
+@pytest_asyncio.fixture(scope="module")
+async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of Prometheus, which scrapes a worker and a demand service after a short load."""
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not installed: it is Debian's package prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
     worker_port, demand_port = free_port(), free_port()
-    config = tmp_path / "outlast.toml"
+    config = folder / "outlast.toml"
     config.write_text(ROUTES)
     settings = {
         "OUTLAST_CONFIG": str(config),
@@ -127,7 +142,7 @@ async def test_each_query_finds_what_real_processes_report(tmp_path: Path) -> No
         "OUTLAST_MODEL__PRICE": '{"prompt_usd": 1, "completion_usd": 2}',
     }
     agents = "tests.workers.traced_agents"
-    async with site(tmp_path, Steps(*SCRIPT), agents=agents, settings=settings) as on:
+    async with site(folder, Steps(*SCRIPT), agents=agents, settings=settings) as on:
         watched = set(re.findall(r'task_queue="([^"]+)"', "".join(queries())))
         environment = {
             **os.environ,
@@ -139,29 +154,84 @@ async def test_each_query_finds_what_real_processes_report(tmp_path: Path) -> No
             "OUTLAST_LOG_FORMAT": "json",
         }
         demand = ProcessUnderTest(
-            "demand", environment, log=tmp_path / "demand.log", ready="demand.started"
+            "demand", environment, log=folder / "demand.log", ready="demand.started"
         )
         await leave_waiting(on)
         await demand.start()
         jobs = {"workers": worker_port, "outlast-demand": demand_port}
-        async with prometheus(tmp_path, jobs) as url, httpx2.AsyncClient(base_url=url) as http:
+        async with prometheus(folder, jobs) as url, httpx2.AsyncClient(base_url=url) as http:
             await run_once(on)
-            empty = queries()
-            print(f"{len(empty)} queries")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WITHIN_S):
-                    while empty:
-                        await asyncio.sleep(1)
-                        empty = [query for query in empty if not await _values(http, query)]
-            assert empty == []
+            yield http
         await demand.terminate()
 
 
-async def _values(http: httpx2.AsyncClient, query: str) -> list[object]:
+@pytest.mark.timeout(240)
+async def test_each_query_finds_what_real_processes_report(observed: httpx2.AsyncClient) -> None:
+    empty = queries()
+    print(f"{len(empty)} queries")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            while empty:
+                await asyncio.sleep(1)
+                empty = [query for query in empty if not await _values(observed, query)]
+    assert empty == []
+
+
+@pytest.mark.timeout(240)
+async def test_the_page_lists_the_metrics_and_labels_that_there_are(
+    observed: httpx2.AsyncClient,
+) -> None:
+    found: dict[str, set[str]] = {}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            while found != documented():
+                await asyncio.sleep(1)
+                found = await exported(observed)
+    assert found == documented()
+
+
+def documented() -> dict[str, set[str]]:
+    """Return the labels of each metric on the page, as Prometheus spells both."""
+    table = WATCHING.partition("## Metrics")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]*`[a-z_.]+`[^|]*) \| ([^|]*) \|", table, re.MULTILINE)
+    return {
+        prometheus_name(name) if "." in name else name: {
+            label.replace(".", "_") for label in re.findall(r"`([a-z_.]+)`", labels)
+        }
+        - OF_VERSIONS
+        for names, labels in rows
+        for name in re.findall(r"`([a-z_.]+)`", names)
+    }
+
+
+def added() -> set[str]:
+    """Return the labels that the page names for all metrics of a worker, outside its table."""
+    (sentence,) = re.findall(r"The Temporal SDK adds (.*?)\.\s", WATCHING, re.DOTALL)
+    return {*re.findall(r"`(\w+)`", sentence), "exported_namespace"}
+
+
+async def exported(http: httpx2.AsyncClient) -> dict[str, set[str]]:
+    """Return the labels of each metric of ours at Prometheus, without those that all metrics have."""
+    labels: dict[str, set[str]] = {}
+    page = documented()
+    match = {"match[]": '{__name__=~"(outlast|gen_ai)_.+"}'}
+    for series in await _data(http, "/api/v1/series", match):
+        name = re.sub(r"_(bucket|sum|count|total)$", "", series["__name__"])
+        others = added() - page.get(name, set())
+        labels.setdefault(name, set()).update(series.keys() - COMMON - others)
+    return labels
+
+
+async def _values(http: httpx2.AsyncClient, query: str) -> list[Any]:
+    data = await _data(http, "/api/v1/query", {"query": query})
+    values: list[Any] = data["result"] if data else []
+    return values
+
+
+async def _data(http: httpx2.AsyncClient, path: str, params: dict[str, str]) -> Any:
     try:
-        answer = (await http.get("/api/v1/query", params={"query": query})).json()
+        answer = (await http.get(path, params=params)).json()
     except httpx2.TransportError:  # Prometheus begins to listen after a moment
         return []
     assert answer["status"] == "success", answer
-    values: list[object] = answer["data"]["result"]
-    return values
+    return answer["data"]
