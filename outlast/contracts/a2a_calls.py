@@ -45,5 +45,7 @@ class AgentTask(WireModel):
     state: str = ""
     text: str = ""
     """What the status says, such as a question or the reason of a failure."""
+    status_id: str = ""
+    """Identifies the status of a task that waits for input: the same until the agent changes it."""
     value: JsonValue = None
     """The whole task if it has ended, or the reply. Null for a task that goes on."""

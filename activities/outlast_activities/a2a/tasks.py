@@ -1,9 +1,11 @@
 """Tasks of agents as a pipeline waits for them. Source: A2A 1.0, section 4.1."""
 
+import hashlib
+
 from pydantic import JsonValue
 
 from outlast.contracts.a2a_calls import A2aMethod, AgentTask
-from outlast.contracts.a2a_states import ENDED, STATES
+from outlast.contracts.a2a_states import ENDED, INPUT_REQUIRED, STATES
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
 from outlast_activities.a2a.failures import unreadable
@@ -35,12 +37,17 @@ def agent_task(result: JsonValue, method: A2aMethod) -> AgentTask:
         context_id=context,
         state=str(state),
         text=_text(status),
+        status_id=_status_id(status) if state == INPUT_REQUIRED else "",
         value=task if state in ENDED else None,
     )
 
 
 def _is_id(value: JsonValue) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID
+
+
+def _status_id(status: JsonValue) -> str:
+    return hashlib.sha256(to_json(status).encode()).hexdigest()[:32]
 
 
 def _text(status: JsonValue) -> str:

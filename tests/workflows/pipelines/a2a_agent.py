@@ -47,6 +47,9 @@ class Agent(AgentExecutor):
         self.cancelled: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.is_away = False
+        self.questions = 0
+        self.late_texts: list[str] = []
+        self.late_polls = 0
         self.goes_on = asyncio.Event()
 
     @property
@@ -83,11 +86,14 @@ class Agent(AgentExecutor):
         elif word == "reject":
             await task.reject(say)
         elif word == "ask":
-            await task.requires_input(say)
+            await self._ask(task, rest)
             if rest == "colleagues":
                 await self.goes_on.wait()
                 await task.start_work()
                 await self._complete(task, "a colleague answered")
+            elif rest == "twice":
+                await self.goes_on.wait()
+                await self._ask(task, "which colour?")
         elif word == "login":
             await task.requires_auth(say)
         else:
@@ -95,6 +101,10 @@ class Agent(AgentExecutor):
             if word == "work":
                 await self.goes_on.wait()
             await self._complete(task, f"{word} {rest}".strip())
+
+    async def _ask(self, task: TaskUpdater, question: str) -> None:
+        await task.requires_input(task.new_agent_message([new_text_part(question)]))
+        self.questions += 1
 
     async def _complete(self, task: TaskUpdater, text: str) -> None:
         await task.add_artifact([new_text_part(text)], name="answer")
@@ -125,6 +135,7 @@ class Agent(AgentExecutor):
                 *create_agent_card_routes(card),
                 *create_jsonrpc_routes(handler, "/rpc"),
                 Route("/guarded", self.guarded, methods=["POST"]),
+                Route("/late", self.late, methods=["POST"]),
                 Route("/odd/{kind}", self.odd, methods=["GET", "POST"]),
             ],
             middleware=[Middleware(BaseHTTPMiddleware, dispatch=self._middleware)],
@@ -147,6 +158,22 @@ class Agent(AgentExecutor):
             return JSONResponse({"message": "no"}, 401)
         reply = {"messageId": "m", "role": "ROLE_AGENT", "parts": [{"text": f"you sent {TOKEN}"}]}
         return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "result": {"message": reply}})
+
+    async def late(self, request: Request) -> Response:
+        """Fake an agent that takes an answer, and shows its question as open for longer."""
+        body = await request.json()
+        is_send = body["method"] == "SendMessage"
+        if is_send:
+            self.late_texts.append(body["params"]["message"]["parts"][0]["text"])
+            self.late_polls = 0
+        self.late_polls += not is_send
+        message = {"messageId": "q", "role": "ROLE_AGENT", "parts": [{"text": "which order?"}]}
+        status: dict[str, Any] = {"state": "TASK_STATE_INPUT_REQUIRED", "message": message}
+        if self.goes_on.is_set():
+            status = {"state": "TASK_STATE_COMPLETED"}
+        task = {"id": "t", "contextId": "c", "status": status}
+        result = {"task": task} if is_send else task
+        return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "result": result})
 
     async def odd(self, request: Request) -> Response:
         """Answer in a way that the protocol does not have."""

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest_asyncio
 from outlast_workers.settings_sections.http import HttpSecret, HttpSettings
 from temporalio.client import Client
 
+from outlast import OutlastError
 from outlast.testing import ScriptedModel
 from tests.stage import Stage, on_stage, pending, staged_settings
 from tests.workflows.pipelines.a2a_agent import TOKEN, Agent
@@ -204,6 +207,55 @@ async def test_a_question_is_withdrawn_when_others_answer_it(stage: Stage, agent
     result = await result_of(stage, run)
     assert result["output"]["task"]["artifacts"][0]["parts"][0]["text"] == "a colleague answered"
     assert result["decisions"] == []
+
+
+async def test_a_question_is_asked_once_although_the_agent_shows_it_for_longer(
+    stage: Stage, agent: Agent
+) -> None:
+    parameters = {"message": {"parts": [{"text": "refund"}]}}
+    task = to_server(f"{agent.url}/late", "message/send", parameters)
+    task["metadata"] = {"outlast": {"audience": "support"}}
+    run = await start(stage, document({"refund": task}))
+    await run.answer((await pending(run)).request_id, "order 7", by="ann")
+    await until(lambda: len(agent.late_texts) == 2 and agent.late_polls >= 2)
+    assert await run.pending_requests() == []
+    agent.goes_on.set()
+    result = await result_of(stage, run)
+    assert agent.late_texts == ["refund", "order 7"]
+    assert [each["outcome"] for each in result["decisions"]] == ["answered"]
+
+
+async def test_the_same_words_from_the_agent_later_are_another_question(
+    stage: Stage, agent: Agent
+) -> None:
+    task = send(agent, "ask which order?", metadata={"outlast": {"audience": "support"}})
+    run = await start(stage, document({"refund": task}))
+    for answer in ("ask which order?", "order 7"):
+        await run.answer((await pending(run)).request_id, answer, by="ann")
+        await until(partial(agent.has, answer))
+    result = await result_of(stage, run)
+    assert [each["outcome"] for each in result["decisions"]] == ["answered", "answered"]
+
+
+async def test_an_answer_is_not_sent_to_another_question(stage: Stage, agent: Agent) -> None:
+    task = send(agent, "ask twice", metadata={"outlast": {"audience": "support"}})
+    run = await start(stage, document({"refund": task}))
+    first = await pending(run)
+    agent.is_away = True  # so that the pipeline does not see the next question too early
+    agent.goes_on.set()
+    await until(lambda: agent.questions == 2)
+    answering = asyncio.create_task(run.answer(first.request_id, "order 7", by="ann"))
+    agent.is_away = False
+    with suppress(OutlastError):  # it saw the next question
+        await answering
+    async with asyncio.timeout(WITHIN_S):
+        while (second := await pending(run)).request_id == first.request_id:
+            await asyncio.sleep(0.05)
+    assert second.question == "the agent of refund asks: which colour?"
+    await run.answer(second.request_id, "say red", by="ann")
+    result = await result_of(stage, run)
+    assert result["output"]["task"]["artifacts"][0]["parts"][0]["text"] == "say red"
+    assert not agent.has("order 7")
 
 
 async def test_a_wait_outlasts_an_agent_that_is_away(stage: Stage, agent: Agent) -> None:

@@ -52,6 +52,9 @@ MAX_LOST_POLLS = 30
 MAX_QUESTIONS = 10
 """Questions that an agent may ask about one message."""
 
+SAME_QUESTION_FOR = timedelta(minutes=10)
+"""How long an agent may show a question as open after its answer. Then people are asked again."""
+
 _PASSING = (408, 425, 429)
 """Statuses below 500 after which a later request may succeed."""
 
@@ -90,8 +93,8 @@ class A2aWait:
                         status=401,
                         detail=task.text,
                     )
-                if task.state == WAITS_FOR_INPUT:
-                    rejection = await self._answer(f"{rejection}{task.text}")
+                if task.state == WAITS_FOR_INPUT and not self._has_answer(task):
+                    rejection = await self._answer(task, rejection)
             await self._pause(MAX_POLL_S)
             await enter()
             try:
@@ -111,13 +114,26 @@ class A2aWait:
                 type=TIMEOUT,
                 status=408,
             )
+        age = workflow.now() - (self._remote.answered_at or self._remote.began_at)
         pause_s = max(FIRST_POLL_S, min(most_s, age.total_seconds() / POLL_SHARE))
         pause_s = max(SHORTEST_TIMER_S, min(pause_s, left.total_seconds()))
         # Everything else runs meanwhile. It does not change the task.
         await workflow.sleep(pause_s, summary=f"{self._name} waits for the agent")
 
-    async def _answer(self, question: str) -> str:
+    def _has_answer(self, task: AgentTask) -> bool:
+        """Return whether the status of a task is still that of the question that was answered last.
+
+        Agents may take an answer, and go on later. One that asks anew has another message or time.
+        """
+        remote = self._remote
+        if remote.answered_at is None or not task.status_id:
+            return False
+        is_same = task.status_id == remote.answered_status
+        return is_same and workflow.now() - remote.answered_at < SAME_QUESTION_FOR
+
+    async def _answer(self, task: AgentTask, rejection: str) -> str:
         """Ask people what an agent asks, and send their answer. Return why the agent rejects it, or ""."""
+        question = f"{rejection}{task.text}"
         if not self._body.audience:
             raise TaskError(
                 "the agent asks a question, and metadata.outlast.audience names nobody who answers",
@@ -129,8 +145,9 @@ class A2aWait:
         if self._remote.answers > MAX_QUESTIONS:
             raise TaskError(f"the agent asks more than {MAX_QUESTIONS} questions", detail=question)
         with self._gate.under_way(waits=True):
-            answer = await self._answer_of_people(question)
-        if answer is None:
+            answer = await self._answer_of_people(task, question)
+        # The results of older workers have no `status_id`, and the history then has no request here.
+        if answer is None or (task.status_id and not await self._asks(task)):
             return ""
         try:
             await self._requests.answer(self._remote, answer, self._body.effect)
@@ -138,13 +155,15 @@ class A2aWait:
             if error.type != RUNTIME:
                 raise
             return f"the agent rejected the last answer ({error.detail}), and asks: "
+        self._remote.answered_status = task.status_id
+        self._remote.answered_at = workflow.now()
         return ""
 
-    async def _answer_of_people(self, question: str) -> str | None:
-        """Return the answer of a person, or None if the agent goes on without it."""
+    async def _answer_of_people(self, task: AgentTask, question: str) -> str | None:
+        """Return the answer of a person, or None if the agent asks this no more."""
         text = f"the agent of {self._name} asks: {question}"
         asking = asyncio.ensure_future(self._calls.answer_of(text, _ask(self._body.audience)))
-        looking = asyncio.ensure_future(self._goes_on())
+        looking = asyncio.ensure_future(self._goes_on(task))
         try:
             # The handler of `decide` settles the request meanwhile; `HumanRequests` protects it.
             await workflow.wait([asking, looking], return_when=asyncio.FIRST_COMPLETED)
@@ -155,16 +174,24 @@ class A2aWait:
         finally:
             await end_all([asking, looking])
 
-    async def _goes_on(self) -> None:
-        """Return when the agent waits for no input any more, because others have answered it."""
+    async def _goes_on(self, task: AgentTask) -> None:
+        """Return when the agent does not ask what it asked, because others have answered it."""
         while True:  # bounded by AGENT_TASK_WITHIN
             await self._pause(MAX_PEOPLE_POLL_S)
-            try:
-                if (await self._requests.current(self._remote)).state != WAITS_FOR_INPUT:
-                    return
-            except TaskError as error:
-                if not _may_pass(error):
-                    raise
+            if not await self._asks(task):
+                return
+
+    async def _asks(self, task: AgentTask) -> bool:
+        """Return whether the agent asks what it asked in this state of its task."""
+        try:
+            now = await self._requests.current(self._remote)
+        except TaskError as error:
+            if not _may_pass(error):
+                raise
+            return True
+        # Not by the id of the status: some agents give each reply of theirs a new one.
+        is_same = now.text == task.text or not task.status_id
+        return is_same and now.state == WAITS_FOR_INPUT
 
 
 def _ask(audience: str) -> AskCall:

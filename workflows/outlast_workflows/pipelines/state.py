@@ -49,6 +49,9 @@ class RemoteTask(BaseModel):
     history_length: int | None = None
     answers: int = 0
     """Answers of people that were sent to the agent."""
+    answered_status: str = ""
+    """The `status_id` of the last question that was answered."""
+    answered_at: datetime | None = None
 
 
 class PipelineState(BaseModel):
