@@ -150,7 +150,7 @@ class Completion:
     reasoning_tokens: int = 0
     opaque: Opaque | None = None
 
-    @property
+    @cached_property
     def tokens(self) -> Tokens:
         """The tokens that the completion used."""
         return Tokens(

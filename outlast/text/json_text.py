@@ -19,13 +19,16 @@ MAX_JSON_DIGITS = 1_000
 _MAX_INTEGER = 10**MAX_JSON_DIGITS
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 class NestedTooDeep(ValueError):
     """Raised when JSON has more levels than allowed."""
 
 
 def to_json(value: JsonValue) -> str:
     """Encode a value as compact JSON. Raises `ValueError` for a number that JSON does not have."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def from_json(text: str | bytes) -> JsonValue:

@@ -140,6 +140,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "metrics.MAX_SERIES",
         "trace_interceptor.MAX_CACHED_CONTEXTS",
         "chat_client.MAX_IDLE_CONNECTIONS",
+        "chat_client.MAX_URLS",
         "chat_client.REST_TIMEOUT_S",
         "prompts.MAX_REMEMBERED_CHARACTERS",
         "prompts.MAX_REMEMBERED_DECISIONS",

@@ -35,6 +35,9 @@ MAX_CONNECTIONS = 1_000
 MAX_IDLE_CONNECTIONS = 100
 """Connections to one server. Slots bound the calls of a worker at the same time anyway."""
 
+MAX_URLS = 256
+"""URLs of prompts that are kept parsed. Some APIs have the model in the path."""
+
 AUTHORIZATION = "authorization"
 
 EVENT_STREAM = "text/event-stream"
@@ -80,7 +83,7 @@ class ChatClient:
         Raises `AnswerAborted`, `ErrorStatus`, or an error of `httpx2`.
         """
         timeout_s = self._options.timeout_s
-        url = f"{self._url}{path}"
+        url = _parsed_url(f"{self._url}{path}")
         request = self._client.build_request("POST", url, json=body, headers=headers)
         try:
             async with asyncio.timeout(timeout_s):
@@ -107,6 +110,8 @@ class ChatClient:
 
     async def default_model(self) -> str:
         """Return the first model that the server lists. Concurrent calls share one query."""
+        if self._default_model is not None:
+            return self._default_model
         async with self._default_model_lock:
             if self._default_model is None:
                 names = [str(model["id"]) for model in await self.models() if model.get("id")]
@@ -212,6 +217,11 @@ class ChatClient:
             f"is not a model server's API; check its url, which ends in {self._url_end}",
             ModelFailure.UNKNOWN_MODEL,
         )
+
+
+@lru_cache(maxsize=MAX_URLS)
+def _parsed_url(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
 
 
 def _base_url(url: str) -> str:
