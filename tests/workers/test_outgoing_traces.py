@@ -180,6 +180,9 @@ async def test_each_call_of_a_pipeline_carries_the_trace_of_its_run(
         "/rpc": "/do/4/ask",
         "/mcp": "/do/5/notes",
     }
+    # A call of an agent has two activities or more, and waits in between.
+    (asked,) = on.collector.named("call ask")
+    assert asked.attributes["outlast.task"] == "/do/4/ask"
     (missing,) = [span for path, span in parents if path == "/missing"]
     assert missing.failed
     assert missing.attributes["error.type"] == "404"

@@ -12,6 +12,7 @@ import functools
 import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from opentelemetry import context as otel_context
@@ -35,6 +36,7 @@ from outlast_activities.telemetry.waits import (
     WAIT_LOG,
     WAITS_HEADER,
     WaitLog,
+    nanoseconds,
     waits_in,
 )
 from temporalio import activity, workflow
@@ -141,7 +143,9 @@ class _RunTrace:
             span = run_span(info.original_execution_run_id, None if is_continued else caller)
             agent = info.typed_search_attributes.get(_AGENT_NAME) if is_continued else None
             task = text_of(info.headers.get(TASK_HEADER))
-            self.origin = _origin(caller, is_continued=is_continued, agent=agent, task=task)
+            self.origin = _origin(
+                caller, info.start_time, is_continued=is_continued, agent=agent, task=task
+            )
         self.context = context_of(span)
         carrier = _carrier_of(self.context)
         self._headers = {TRACE_HEADER: _json_payload(carrier)} if carrier else {}
@@ -222,6 +226,9 @@ class _ActivityInbound(ActivityInboundInterceptor):
         """Run the first activity of a run, and make the span of the run."""
         began = time.time_ns()
         origin = json.loads(text_of(input.headers[ORIGIN_HEADER]) or "{}")
+        if "began" in origin:
+            # Tasks of a pipeline can begin before this lookup. No span begins before its parent.
+            began = min(began, nanoseconds(datetime.fromisoformat(origin["began"])))
         wanted = input.args[0] if input.args else None
         agent = origin.get("agent")
         if isinstance(wanted, ResolveInput):
@@ -268,12 +275,15 @@ def _record_run(
     span.end()
 
 
-def _origin(caller: SpanContext, *, is_continued: bool, agent: str | None, task: str) -> str:
+def _origin(
+    caller: SpanContext, began: datetime, *, is_continued: bool, agent: str | None, task: str
+) -> str:
     place = "link" if is_continued else "parent"
     origin = {
         place: traceparent_of(context_of(caller)),
         "agent": agent or "",
         "task": task,
+        "began": began.isoformat(),
     }
     return json.dumps({name: value for name, value in origin.items() if value})
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from outlast_activities.telemetry import conventions as names
-from outlast_activities.telemetry.waits import CURRENT_TASK, WAIT_LOG
+from outlast_activities.telemetry.waits import CURRENT_TASK, WAIT_LOG, nanoseconds
 from temporalio import workflow
 
 from outlast.contracts.human import PendingRequest, SettledRequest
@@ -56,11 +56,7 @@ def _add(name: str, key: str, began: datetime, attributes: dict[str, str]) -> No
         log.add(
             name,
             key or f"#{log.count}",
-            began_ns=_ns(began),
-            ended_ns=_ns(now),
+            began_ns=nanoseconds(began),
+            ended_ns=nanoseconds(now),
             attributes=attributes,
         )
-
-
-def _ns(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000) * 1_000

@@ -7,6 +7,7 @@ import this module, so it imports nothing of OpenTelemetry.
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -105,3 +106,8 @@ def waits_in(data: bytes) -> list[Wait]:
         return _WAITS.validate_json(data)[:MAX_WAITS] if data else []
     except ValidationError:
         return []
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Return a moment as spans have it. Moments of Temporal have microseconds."""
+    return int(moment.timestamp() * 1_000_000) * 1_000

@@ -14,6 +14,7 @@ from temporalio import workflow
 from outlast.pipelines.errors import TIMEOUT
 from outlast.pipelines.jq.values import is_true
 from outlast.pipelines.tasks import (
+    A2aCall,
     DoBody,
     ForBody,
     ForkBody,
@@ -47,8 +48,9 @@ SPANS = {
     ForkBody: "fork",
     DoBody: "do",
     TryBody: "try",
+    A2aCall: "call",
 }
-"""The tasks that can take time and have no activity of their own, with the first words of their spans."""
+"""The tasks that can take time and are not one activity, with the first words of their spans."""
 
 
 @contextmanager
