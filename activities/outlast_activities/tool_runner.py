@@ -119,6 +119,8 @@ class ToolRunner:
         except TimeoutError:
             reason = f"it took longer than {OPEN_WITHIN_S:g} s"
         except ApplicationError as error:
+            if error.type == NotReady.__name__:  # its message says what to do
+                raise NotReady(error.message) from None
             reason = f"{error.type}: {error.message}"
         raise NotReady(
             f"the dependency {dependency.name!r} ({dependency.place}) cannot be opened: {reason}"

@@ -411,6 +411,17 @@ async def test_dev_names_the_options_for_a_gateway_port_that_is_taken(tmp_path: 
     assert "--no-gateway" in line
 
 
+async def test_dev_that_cannot_start_beside_its_gateway_is_one_line(tmp_path: Path) -> None:
+    ports = ("--port", "--ui-port", "--gateway-port")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = await one_line(
+            *("dev", "--state", str(tmp_path), "--model-url", "http://127.0.0.1:1/v1"),
+            *(word for port in ports for word in (port, str(free_port()))),
+            *("--health-port", str(taken.getsockname()[1])),
+        )
+    assert "set health.port" in line
+
+
 async def test_dev_says_that_it_waits_for_the_model_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

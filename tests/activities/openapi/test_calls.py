@@ -166,7 +166,7 @@ async def test_a_secret_is_sent_and_appears_nowhere(
 
 async def test_a_credential_that_is_not_set_is_one_line_at_start(shop: Shop) -> None:
     agent = Agent("seller", "Sell.", tools=list(tools_of(shop, credentials="env:NONE").values()))
-    with pytest.raises(NotReady, match="set the variable NONE") as caught:
+    with pytest.raises(NotReady, match=r"^\S+: set the variable NONE") as caught:
         async with tool_runner(staged_settings(cached=1), catalog_of([agent])):
             pass
     assert "\n" not in str(caught.value)

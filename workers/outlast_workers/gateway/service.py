@@ -139,8 +139,14 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             Middleware(Authenticated, settings=settings),
         ],
     )
+    ended: Exception | None = None
     async with mcp.server.session_manager.run():
-        yield app
+        try:
+            yield app
+        except Exception as error:  # noqa: BLE001 a task group would wrap it; it is raised below
+            ended = error
+    if ended is not None:
+        raise ended
 
 
 async def _health(_: Request) -> Response:
