@@ -257,6 +257,7 @@ WRONG_ARGUMENTS = {
         " argument 'instruction'; did you mean 'instructions'?",
     ),
     "function": ("handoff(None, nme='x')", " argument 'nme'; did you mean 'name'?"),
+    "dataclass": ("McpServer('issues')", "MCP server 'issues': "),
     "option": ("tool(efect='write')", "@tool: unknown option 'efect'; did you mean 'effect'?"),
 }
 

@@ -75,7 +75,7 @@ def _place(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)[1:]
-        if not frame.filename.startswith("<frozen") and "importlib" not in frame.filename
+        if not frame.filename.startswith("<") and "importlib" not in frame.filename
     ]
     own = [frame for frame in frames if not _is_of_a_library(Path(frame.filename))]
     # Agents that are installed as a package: the line of the module itself.
