@@ -30,12 +30,17 @@ class _TraceHosts:
 
     def limit(self, hosts: Iterable[str] | None) -> None:
         """Send the trace to these hosts and their subdomains only, or to all without a list."""
-        self._hosts = None if hosts is None else tuple(hosts)
+        self._hosts = None if hosts is None else tuple(map(_plain, hosts))
 
     def __contains__(self, host: str) -> bool:
         if self._hosts is None:
             return True
+        host = _plain(host)
         return any(host == each or host.endswith(f".{each}") for each in self._hosts)
+
+
+def _plain(host: str) -> str:
+    return host.lower().removesuffix(".")
 
 
 TRACE_HOSTS = _TraceHosts()

@@ -46,6 +46,10 @@ def test_attributes_of_the_conventions_are_named_as_there() -> None:
     [
         ("error_attributes", {"error.type"}),
         ("server_attributes", {"server.address", "server.port"}),
+        (
+            "http_attributes",
+            {"http.request.method", "http.response.status_code", "http.route"},
+        ),
     ],
 )
 def test_general_attributes_are_named_as_there(module: str, constants: set[str]) -> None:
