@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -119,6 +120,35 @@ async def test_a_context_has_a_task_for_each_answer(temporal: TemporalClient) ->
             await client.cancel_task(CancelTaskRequest(id=task.id))
         with pytest.raises(InvalidParamsError, match="contextId"):
             await last(client, message("x", context_id="not a context"))
+
+
+async def test_a_list_begins_with_the_task_that_changed_last(temporal: TemporalClient) -> None:
+    contexts = [f"a2a-{uuid.uuid4().hex}" for _ in range(2)]
+    model = ScriptedModel([answer("Yes.")], repeat_last=True)
+    async with (
+        doors(temporal, model, [guide]) as gateway,
+        client_of(gateway, streaming=False) as client,
+    ):
+        for context in contexts:
+            await last(client, message("Hi", context_id=context))
+        older = await last(client, message("Still there?", context_id=contexts[0]))
+
+        async def ours(**filters: Any) -> list[Task]:
+            """List the two tasks, once the list of the server has them."""
+            found = await client.list_tasks(ListTasksRequest(**filters))
+            return [task for task in found.tasks if task.context_id in contexts]
+
+        async with asyncio.timeout(30):
+            while len(tasks := await ours()) < 2:
+                await asyncio.sleep(0.1)
+        assert [task.context_id for task in tasks] == contexts
+        assert tasks[0].id == older.id
+        times = [task.status.timestamp for task in tasks]
+        assert times[0].ToDatetime() > times[1].ToDatetime()
+        assert await ours(status_timestamp_after=times[1]) == tasks
+        assert await ours(status_timestamp_after=times[0]) == tasks[:1]
+        later = times[0].ToDatetime() + timedelta(seconds=1)
+        assert await ours(status_timestamp_after=later) == []
 
 
 async def test_an_answer_is_streamed_into_one_artifact(temporal: TemporalClient) -> None:
@@ -298,6 +328,8 @@ BAD_REQUESTS: list[tuple[bytes, int, str]] = [
     (rpc("ListTasks", params={"pageToken": "x"}), -32602, "pageToken"),
     (rpc("ListTasks", params={"status": "done"}), -32602, "'TASK_STATE_COMPLETED'"),
     (rpc("ListTasks", params={"page_size": 0}), -32602, "page"),
+    (rpc("ListTasks", params={"statusTimestampAfter": "soon"}), -32602, "statusTimestampAfter"),
+    (rpc("ListTasks", params={"statusTimestampAfter": "2026-11-01T10:00"}), -32602, "timezone"),
 ]
 
 

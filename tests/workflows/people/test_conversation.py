@@ -9,7 +9,8 @@ import pytest
 from temporalio.client import Client
 
 import outlast
-from outlast import Agent, BadRequest, RunFailed, tool
+from outlast import Agent, BadRequest, RunFailed, ask_human, tool
+from outlast.contracts.human import HumanDecision
 from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Flag, Stage, on_stage, pending
@@ -191,6 +192,44 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
         messages = [entry.content for entry in await run.transcript() if entry.role == "user"]
         assert messages == ["look"]
         await stage.client.get(run_id).finish()
+
+
+async def test_an_answer_that_is_sent_again_counts_once_though_the_run_goes_on_as_another(
+    impatient: Client, cached: int
+) -> None:
+    @tool(effect="read")
+    def look(n: int) -> str:
+        """Look."""
+        return "x" * 100
+
+    ask = ask_human(str, audience="ops")
+    asker = Agent(name="asker", instructions="Ask, look, ask.", tools=[look, ask])
+    looks = [call("look", n=n) for n in range(25)]
+    first, second = (call("ask_human", question=question) for question in ("a?", "b?"))
+    model = ScriptedModel([first, *looks, second, answer("done")])
+    async with on_stage(
+        impatient, model, [asker], cached=cached, has_search_attributes=False
+    ) as stage:
+        run = await stage.start("asker", "go", limits={"max_turns": 60})
+        yes = HumanDecision(
+            request_id=(await pending(run)).request_id, decision="answer", answer="yes", by="ann"
+        )
+        await run.decide(yes, update_id="m1")
+        async with asyncio.timeout(60):
+            while (request := await pending(run)).question != "b?":
+                await asyncio.sleep(0.1)
+        assert len(await stage.chain(run)) >= 2
+        # The server does not know the id in the new run. A client may take the text for a message, or for
+        # the answer to the next question.
+        assert await run.say("yes", by="ann", update_id="m1") == "was received before"
+        again = yes.model_copy(update={"request_id": request.request_id})
+        assert await run.decide(again, update_id="m1") == "was received before"
+        await run.answer(request, "no", by="ann")
+        result = await run.result()
+        answers = [entry.content for entry in await run.transcript() if entry.tool == "ask_human"]
+        messages = [entry.content for entry in await run.transcript() if entry.role == "user"]
+    assert (result.output, messages) == ("done", ["go"])
+    assert answers == ['{"answer":"yes"}', '{"answer":"no"}']
 
 
 async def test_callers_who_wait_leave_room_for_who_decides(temporal: Client) -> None:

@@ -10,11 +10,13 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote
 
 from pydantic import JsonValue
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -151,6 +153,20 @@ class TenantRuns:
     async def describe(self, run: Run) -> WorkflowExecutionDescription:
         """Return what the server knows of a run. Raises `RunNotFound`."""
         return await self._describe(run.id)
+
+    async def changed_at(self, run: Run) -> datetime:
+        """Return the time of the last event of a run. Queries make no event. Raises `RunNotFound`."""
+        temporal = self._client.temporal
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=temporal.namespace,
+            execution=WorkflowExecution(workflow_id=run.id),
+            maximum_page_size=1,
+        )
+        with outlast_errors("result", run.id):
+            page = await temporal.workflow_service.get_workflow_execution_history_reverse(
+                request, retry=True
+            )
+        return page.history.events[0].event_time.ToDatetime(UTC)
 
     async def list(self, agent: str | None = None) -> AsyncIterator[ListedRun]:
         """Yield the newest runs of the tenant, or of one of its agents."""

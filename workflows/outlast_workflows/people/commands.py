@@ -29,13 +29,16 @@ from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.conversation import Replies
 from outlast_workflows.people.steering_rules import (
     decision_rejection,
-    is_new_message,
     message_rejection,
+    record_update,
     settle,
     voter_name,
 )
 from outlast_workflows.run import AgentRun
 from outlast_workflows.state import InboundState, Pause, ReceivedMessage
+
+RECEIVED_BEFORE = "was received before"
+"""What an update does whose id the run has processed."""
 
 _SCHEMA_CHECKER = SchemaChecker()
 
@@ -99,7 +102,16 @@ def _schema_check(value: JsonValue, schema: Schema) -> str | None:
     return _SCHEMA_CHECKER.problem(value, schema, key=to_json(schema))
 
 
+def _update_id() -> str:
+    update = workflow.current_update_info()
+    return update.id if update else ""
+
+
 def _decide(decision: HumanDecision, target: CommandTarget) -> str:
+    # A client that repeats an answer may meet the next question, or none, and then sends a message.
+    is_new = record_update(_update_id(), target.inbound)
+    if not is_new and decision.request_id in target.inbound.pending:
+        return RECEIVED_BEFORE
     by = voter_name(decision, target.inbound)
     named = decision.model_copy(update={"by": by})
     return settle(named, target.inbound, now=workflow.now())
@@ -115,9 +127,8 @@ def _validate_message(message: SayPayload, target: CommandTarget) -> str | None:
 
 
 def _say(message: SayPayload, target: CommandTarget) -> str:
-    update = workflow.current_update_info()
-    if not is_new_message(update.id if update else "", target.inbound):
-        return "was received before"
+    if not record_update(_update_id(), target.inbound):
+        return RECEIVED_BEFORE
     target.inbound.inbox.append(ReceivedMessage(text=message.text, by=message.by))
     if message.when == "now" and target.run is not None and target.run.interrupt():
         return "interrupts the model call in flight"

@@ -31,7 +31,7 @@ MAX_EDITS = 50
 """Edits of one request. Each is an update, and the server allows 2,000 updates of a run."""
 
 MAX_UPDATE_IDS = 100
-"""Ids of the last messages' updates. A client that lost its connection may send such a message again."""
+"""Ids of the last messages and decisions. A client that lost its connection may send one again."""
 
 SchemaCheck = Callable[[JsonValue, Schema], str | None]
 """Returns what a JSON Schema does not allow about a value, in one line, or None."""
@@ -223,8 +223,8 @@ def message_rejection(inbound: InboundState) -> str | None:
     return None
 
 
-def is_new_message(update_id: str, inbound: InboundState) -> bool:
-    """Record the update id of a message; return whether it is new.
+def record_update(update_id: str, inbound: InboundState) -> bool:
+    """Record the id of an update that adds or answers something; return whether it is new.
 
     Temporal itself knows the update ids of one run only, and a conversation may be a chain of runs.
     """

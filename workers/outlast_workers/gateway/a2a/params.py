@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from outlast.contracts.a2a_states import State
@@ -131,4 +131,5 @@ class ListParams(Params):
     page_size: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     page_token: Annotated[str, Field(pattern="^[0-9]{0,4}$")] = ""
     history_length: Annotated[int, Field(ge=0)] | None = None
+    status_timestamp_after: Annotated[AwareDatetime, Field(strict=False)] | None = None
     include_artifacts: bool = False

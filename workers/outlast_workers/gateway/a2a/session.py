@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from temporalio.client import WorkflowExecutionStatus
@@ -31,6 +33,9 @@ from outlast_workers.gateway.tenant_runs import TenantRuns
 
 CANCEL_WITHIN_S = 10.0
 """Seconds that `CancelTask` waits for the end of the run. A call that has begun ends first."""
+
+MAX_READ_AT_ONCE = 10
+"""Tasks of a list that are read at the same time. Each asks a worker for a transcript."""
 
 TASK_BEAT_S = 3.0
 """Seconds between two comments of a quiet stream: the client of A2A's SDK waits 5 s by default."""
@@ -109,12 +114,26 @@ class Session:
         return shown(await self._read(run, task), None)
 
     async def list(self, params: dict[str, Any]) -> Json:
-        """Return the last task of each of the newest contexts, or of the one that is named."""
+        """Return the last task of each of the newest contexts, or of the one that is named.
+
+        The task that changed last comes first.
+        """
         body = validated(ListParams, params)
-        found = await self._contexts(body.context_id)
-        tasks = [await self._last_task(run_id) for run_id in found]
-        wanted = body.status.removeprefix("TASK_STATE_UNSPECIFIED")
-        tasks = [task for task in tasks if wanted in ("", task["status"]["state"])]
+        at_once = asyncio.Semaphore(MAX_READ_AT_ONCE)
+
+        async def last_task(run_id: str) -> tuple[datetime, Json]:
+            async with at_once:
+                return await self._last_task(run_id)
+
+        found = await asyncio.gather(*map(last_task, await self._contexts(body.context_id)))
+        found.sort(key=itemgetter(0), reverse=True)
+        state = body.status.removeprefix("TASK_STATE_UNSPECIFIED")
+        since = body.status_timestamp_after
+        tasks = [
+            task
+            for changed_at, task in found
+            if state in ("", task["status"]["state"]) and (since is None or changed_at >= since)
+        ]
         begin = int(body.page_token or 0)
         end = begin + body.page_size
         page = [
@@ -141,10 +160,15 @@ class Session:
             return []
         return [run.id]
 
-    async def _last_task(self, run_id: str) -> Json:
+    async def _last_task(self, run_id: str) -> tuple[datetime, Json]:
+        """Return the last task of a run, and when the run changed last."""
         run = self._runs.find(run_id)
+        # Read before the task: what changes meanwhile has a later time in the next list.
+        changed_at = await self._runs.changed_at(run)
         begin = max(0, last_message_position(await transcript_of(run)) - 1)
-        return await self._read(run, TaskId(run_id, begin))
+        task = await self._read(run, TaskId(run_id, begin))
+        timestamp = changed_at.isoformat().replace("+00:00", "Z")
+        return changed_at, {**task, "status": {**task["status"], "timestamp": timestamp}}
 
     async def _send(self, body: SendParams) -> tuple[Run, TaskId]:
         message = body.message
