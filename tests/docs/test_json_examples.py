@@ -73,7 +73,8 @@ def test_a_shown_spec_is_accepted(shown: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("shown", with_key("pipeline"))
 def test_the_input_of_a_pipeline_is_accepted(shown: dict[str, Any]) -> None:
-    assert parse_pipeline_request(json.dumps(shown).encode())
+    request, _ = parse_pipeline_request(json.dumps(shown).encode())
+    assert request.pipeline == shown["pipeline"]
 
 
 @pytest.mark.parametrize("sent", sent_by("--type AgentWorkflow"))
