@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 from outlast.contracts.effects import Effect
-from outlast.contracts.human import MAX_AUDIENCE, MAX_WAIT_S, Approval
+from outlast.contracts.human import MAX_WAIT_S, Approval, audience_problem
 from outlast.contracts.names import HTTP_ACTIVITIES, NAME_PATTERN
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
@@ -120,10 +120,9 @@ def checked_approval(
 ) -> Approval | None:
     """Return the approval of the calls, or None. By default, only irreversible calls need it."""
     if isinstance(approval, str):
-        if not 0 < len(approval) <= MAX_AUDIENCE:
-            raise DefinitionError(
-                f"tool {name!r}: approval: an audience has 1 to {MAX_AUDIENCE} characters"
-            )
+        problem = audience_problem(approval)
+        if problem is not None:
+            raise DefinitionError(f"tool {name!r}: approval: {shown(approval)} {problem}")
         return Approval(audience=approval)
     if not isinstance(approval, Approval):
         if approval is not None and approval is not False:

@@ -131,7 +131,7 @@ class Client:
         except TimeoutError:
             reason = f"no reply in {CONNECT_TIMEOUT_S:g} s"
         except (RuntimeError, ValueError) as error:
-            reason = connection_failure(error)
+            reason = connection_failure(error, address)
         raise Unavailable(
             f"cannot connect to a Temporal server at {address} ({reason}): start one"
             " (temporal server start-dev), or name another with TEMPORAL_ADDRESS (or --address)"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from outlast.contracts.agent_patterns import AgentPattern, PatternQuery
-from outlast.contracts.base import WireModel
+from outlast.contracts.base import TypedNumbers, WireModel
 from outlast.contracts.bounds import MAX_INSTANT_S, Seconds
 from outlast.contracts.effects import EFFECTFUL, CompanionTool, Effect
 from outlast.contracts.human import Approval
@@ -46,7 +46,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much a model thinks before it decides."""
 
 
-class Price(WireModel):
+class Price(WireModel, TypedNumbers):
     """US dollars for a million tokens. By default, a prompt token costs the same, cached or not.
 
     `cache_write_usd` is the price of prompt tokens that the server writes to its cache.
@@ -58,7 +58,7 @@ class Price(WireModel):
     completion_usd: Dollars = Decimal(0)
 
 
-class Leg(WireModel):
+class Leg(WireModel, TypedNumbers):
     """A task queue that can serve a step, and how long a step waits for a worker there.
 
     For a model call, `server` names a model server in the settings of the worker, and `model` the model.

@@ -6,9 +6,20 @@
   ignored, and fields with their default value are left out.
 """
 
-from typing import Any, Self
+import functools
+import types
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
@@ -45,7 +56,41 @@ def _keyword_call(
     return f"{model.__name__}({values})"[:MAX_EXAMPLE_CHARACTERS]
 
 
-class InputModel(_KeywordModel):
+class TypedNumbers(BaseModel):
+    """Rejects booleans where people type numbers: pydantic reads `true` as 1.
+
+    Workers do not write such booleans, so models that only they fill do not take the time.
+    """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: object, info: ValidationInfo) -> object:
+        values = value.values() if isinstance(value, dict) else (value,)
+        odd = next((each for each in values if isinstance(each, bool)), None)
+        if odd is not None and _is_number(cls, info.field_name or ""):
+            raise ValueError(f"{str(odd).lower()} is a boolean; give a number")
+        return value
+
+
+@functools.cache
+def _is_number(model: type[BaseModel], field: str) -> bool:
+    """Tell whether a field takes numbers, and no booleans."""
+    known = set(_types_of(model.model_fields[field].annotation))
+    return bool(known & {int, float, Decimal}) and bool not in known
+
+
+def _types_of(annotation: Any) -> list[Any]:
+    """Return the types of which a value can be, or the values of a dict."""
+    if get_origin(annotation) is Annotated:
+        return _types_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [each for part in get_args(annotation) for each in _types_of(part)]
+    if get_origin(annotation) in (dict, Mapping):
+        return _types_of(get_args(annotation)[1])
+    return [annotation]
+
+
+class InputModel(_KeywordModel, TypedNumbers):
     """A payload that a person writes: an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from outlast.contracts.base import InputModel, OutputModel, WireModel
+from outlast.contracts.base import InputModel, OutputModel, TypedNumbers, WireModel
 from outlast.contracts.bounds import (
     MAX_ID_CHARACTERS,
     Identifier,
@@ -53,6 +53,21 @@ _VALUE_BOUNDS = JsonBounds(MAX_VALUE_BYTES, MAX_VALUE_DEPTH)
 PersonName = Annotated[str, Field(max_length=MAX_BY), Printable(also="\t")]
 """The name of a person who sends a command; empty if it is not known."""
 
+AudienceName = Annotated[str, Field(min_length=1, max_length=MAX_AUDIENCE), Printable()]
+"""The name of an audience, which people read in requests and notices."""
+
+
+def audience_problem(audience: str) -> str | None:
+    """Return why a text cannot be the name of an audience, in words that follow it, or None."""
+    if not 0 < len(audience) <= MAX_AUDIENCE:
+        return f"has {len(audience):,} characters; an audience has 1 to {MAX_AUDIENCE}"
+    try:
+        Printable().check(audience)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 UNSEEN_HASH = "unseen"
 """No arguments have this hash. A decision with it has no effect, and the run replies with the outcome."""
 
@@ -65,14 +80,14 @@ OUTCOMES: Mapping[str, Literal["approved", "denied", "answered"]] = {
 """The outcome of a request, by the decision that settles it."""
 
 
-class Escalation(WireModel):
+class Escalation(WireModel, TypedNumbers):
     """Another audience that replaces the current one, if the request is still pending after `after_s`."""
 
-    audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
+    audience: AudienceName
     after_s: float = Field(gt=0, le=MAX_WAIT_S)
 
 
-class Approval(WireModel):
+class Approval(WireModel, TypedNumbers):
     """Who must approve a call, when the request expires, and with which outcome.
 
     `quorum` people must approve; one denial denies the call. The audience gets a reminder every `remind_s`.
@@ -83,7 +98,7 @@ class Approval(WireModel):
     always needs signatures.
     """
 
-    audience: str = Field(min_length=1, max_length=MAX_AUDIENCE)
+    audience: AudienceName
     quorum: int = Field(default=1, ge=1, le=20)
     remind_s: float | None = Field(default=None, ge=SHORTEST_WAIT_S, le=MAX_WAIT_S)
     escalate: tuple[Escalation, ...] = Field(default=(), max_length=MAX_ESCALATIONS)

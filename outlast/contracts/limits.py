@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import ConfigDict, Field
 
-from outlast.contracts.base import WireModel
+from outlast.contracts.base import TypedNumbers, WireModel
 from outlast.contracts.bounds import MAX_INSTANT_S
 
 DEFAULT_MAX_TURNS = 20
@@ -35,7 +35,7 @@ class RunLimits(WireModel):
     idle_s: float | None = Field(default=None, gt=0, le=MAX_INSTANT_S)
 
 
-class Limits(RunLimits):
+class Limits(RunLimits, TypedNumbers):
     """Limits as a person types them: an unknown one is rejected.
 
     A request and its agent may both have limits: the lower of the two applies. `idle_s` is how long a

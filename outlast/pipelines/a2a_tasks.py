@@ -4,9 +4,8 @@ from pydantic import JsonValue
 
 from outlast.contracts.a2a_calls import A2aMethod
 from outlast.contracts.effects import Effect
-from outlast.contracts.human import MAX_AUDIENCE
 from outlast.pipelines.a2a_parameters import check_parameters
-from outlast.pipelines.fields import Fields, quoted
+from outlast.pipelines.fields import Fields
 from outlast.pipelines.http_tasks import NO_ENDPOINT, read_endpoint
 from outlast.pipelines.places import below
 from outlast.pipelines.task_context import TaskContext
@@ -106,11 +105,6 @@ def _options(task: TaskContext, method: A2aMethod) -> tuple[Effect, str]:
         known: tuple[Effect, ...] = ("idempotent", "write")
         found = options.choice("effect", known, default=effect)
         effect = next(each for each in known if each == found)
-        audience = options.text("audience")
-        if len(audience) > MAX_AUDIENCE:
-            options.problems.add(
-                options.at("audience"),
-                f"{quoted(audience)} has more than {MAX_AUDIENCE} characters",
-            )
+        audience = options.audience()
     options.close()
     return effect, audience

@@ -4,13 +4,7 @@ from collections.abc import Callable, Collection
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from outlast.contracts.human import (
-    MAX_AUDIENCE,
-    MAX_WAIT_S,
-    SHORTEST_WAIT_S,
-    Approval,
-    Escalation,
-)
+from outlast.contracts.human import MAX_WAIT_S, SHORTEST_WAIT_S, Approval, Escalation
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_RULE, mcp_tool_name
 from outlast.contracts.requests import AgentSpec
@@ -175,9 +169,7 @@ def _read_ask(fields: Fields, task: TaskContext) -> AskCall:
     question = fields.template("question", task.variables, required=True)
     if not isinstance(question.value, str | None):
         fields.problems.add(fields.at("question"), f"{quoted(question.value)} is not a text")
-    audience = fields.text("audience", default=DEFAULT_AUDIENCE)
-    if len(audience) > MAX_AUDIENCE:
-        fields.problems.add(fields.at("audience"), f"has more than {MAX_AUDIENCE} characters")
+    audience = fields.audience(default=DEFAULT_AUDIENCE)
     answer = fields.raw("answer")
     schema = None
     if "answer" in fields:
@@ -219,7 +211,7 @@ def _read_escalations(fields: Fields) -> tuple[tuple[str, float], ...]:
     steps = []
     for number, each in enumerate(value):
         step = Fields(fields.problems, each, below(fields.at("escalate"), number), "an escalation")
-        name = step.text("audience", required=True)
+        name = step.audience(required=True)
         after_s = step.seconds("after_s", default=None, least=SHORTEST_WAIT_S)
         if after_s is None:
             step.raw("after_s", required=True)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from outlast.contracts.bounds import MAX_INSTANT_S
+from outlast.contracts.human import audience_problem
 from outlast.contracts.names import NAME_PATTERN
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.jsonschema.schemas import Schema
@@ -116,6 +117,15 @@ class Fields:
             return default
         if not isinstance(value, str) or not value:
             self.problems.add(self.at(name), f"{quoted(value)} is not a text; give one")
+            return default
+        return value
+
+    def audience(self, *, default: str = "", required: bool = False) -> str:
+        """Return the field `audience`, or the default without a valid one."""
+        value = self.text("audience", default=default, required=required)
+        problem = audience_problem(value) if value else None
+        if problem is not None:
+            self.problems.add(self.at("audience"), f"{quoted(value)} {problem}")
             return default
         return value
 

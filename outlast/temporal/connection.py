@@ -46,13 +46,20 @@ def checked_address(address: object) -> str:
     return address
 
 
-def connection_failure(error: Exception) -> str:
+def connection_failure(error: Exception, address: str) -> str:
     """Return the reason of a transport error of the Temporal SDK: `Code: message`.
 
-    The SDK nests these errors in one text. The innermost message is the useful one.
+    The SDK nests these errors in one text. The innermost message is the useful one. An address that is not
+    HOST:PORT is named too: without a port, the SDK connects to port 80 or 443.
     """
     text = str(error)
     code = re.search(r"code: ([A-Z]\w+)", text)
     messages = re.findall(r'(?:message|error): "([^"]+)"', text)
     reason = ": ".join([*([code[1]] if code else []), *messages[-1:]])
-    return cut(reason or text, MAX_REASON_BYTES)
+    return cut(reason or text, MAX_REASON_BYTES) + _address_hint(address)
+
+
+def _address_hint(address: str) -> str:
+    if address.count(":") > 1 and not address.startswith("["):
+        return "; write an address of IPv6 as [ADDRESS]:PORT"
+    return "" if re.search(r":\d+$", address) else "; the address has no port, such as :7233"

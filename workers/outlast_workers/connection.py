@@ -83,7 +83,7 @@ async def connect(
                 " give HOST:PORT in TEMPORAL_ADDRESS"
             ) from None
         except (RuntimeError, TimeoutError, RPCError) as error:
-            reason = _reason(error)
+            reason = _reason(error, target)
             if "invalid target" in reason.lower() or "InvalidUri" in reason:
                 left_s = 0.0
         if reason.startswith(_REJECTIONS):
@@ -115,12 +115,12 @@ async def _find_namespace(client: Client) -> None:
             raise
 
 
-def _reason(error: RuntimeError | TimeoutError | RPCError) -> str:
+def _reason(error: RuntimeError | TimeoutError | RPCError, address: str) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, RPCError):
         return error.message
-    return connection_failure(error)
+    return connection_failure(error, address)
 
 
 def _unreachable(target: str, reason: str, wait_s: float) -> str:

@@ -9,10 +9,10 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from outlast_workers.web import open_listener, serve_in_background
+from outlast_workers.web import JsonLine, open_listener, serve_in_background
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def health_app(current: Callable[[], Health]) -> Starlette:
         health = current()
         status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         word = "ready" if health.is_ready else "not_ready"
-        return JSONResponse({"status": word, **asdict(health), "uptime_s": uptime_s()}, status)
+        return JsonLine({"status": word, **asdict(health), "uptime_s": uptime_s()}, status)
 
     async def alive(_: Request) -> Response:
-        return JSONResponse({"status": "alive", "uptime_s": uptime_s()})
+        return JsonLine({"status": "alive", "uptime_s": uptime_s()})
 
     return Starlette(
         routes=[Route("/healthz", ready), Route("/livez", alive)],
@@ -75,4 +75,4 @@ def health_app(current: Callable[[], Health]) -> Starlette:
 
 async def _error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 it is registered for no other
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return JsonLine({"error": error.detail}, error.status_code, error.headers)

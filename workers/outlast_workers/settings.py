@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from outlast.contracts.agents import Leg, Price, Route
+from outlast.contracts.base import TypedNumbers
 from outlast.contracts.names import AGENTS_QUEUE, GENERATE_QUEUE, TOOLS_QUEUE, Name
 from outlast.errors import NotReady
 from outlast_workers.settings_errors import (
@@ -90,7 +91,7 @@ class _Variables(EnvSettingsSource):
         return super().decode_complex_value(field_name, field, value)
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, TypedNumbers):
     """All settings of a process. A variable overrides the same key of the file.
 
     `OUTLAST_MODEL__URL` is the key `url` of the table `model`. A variable holds a list of words separated

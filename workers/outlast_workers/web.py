@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -29,6 +30,14 @@ REQUEST_TIMEOUT_S = 10.0
 
 IDLE_TIMEOUT_S = 5
 """How long a connection may stay open without a request."""
+
+
+class JsonLine(JSONResponse):
+    """A response with JSON that ends with a line break, so that terminals and `jq` show it as a line."""
+
+    def render(self, content: object) -> bytes:
+        """Return the bytes of the body."""
+        return super().render(content) + b"\n"
 
 
 class BoundedConnection(H11Protocol):

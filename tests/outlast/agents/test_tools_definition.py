@@ -340,7 +340,7 @@ def test_what_is_no_function_is_refused(function: Any, reason: str) -> None:
         ({"effect": None}, "tool 'double': effect None; known: read, idempotent"),
         ({"effect": ["read"]}, "tool 'double': effect"),
         ({"approval": True}, "tool 'double': approval True must be an audience"),
-        ({"approval": ""}, "approval: an audience has 1 to 100 characters"),
+        ({"approval": ""}, "approval: '' has 0 characters; an audience has 1 to 100"),
         ({"approval": ["a"]}, "approval .* must be an audience"),
         ({"name": 5}, "tool 5: its name must be text"),
         ({"name": ""}, "a name is a letter"),

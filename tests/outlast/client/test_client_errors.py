@@ -305,6 +305,21 @@ async def test_a_server_that_is_away_is_named(address: str) -> None:
     assert "\n" not in str(away.value)
 
 
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("127.0.0.1", "the address has no port, such as :7233"),
+        ("localhost:", "the address has no port, such as :7233"),
+        ("[::1]", "the address has no port, such as :7233"),
+        ("::1", r"write an address of IPv6 as \[ADDRESS\]:PORT"),
+        ("fe80::1:7233", r"write an address of IPv6 as \[ADDRESS\]:PORT"),
+    ],
+)
+async def test_an_address_that_lacks_a_port_is_explained(address: str, hint: str) -> None:
+    with pytest.raises(OutlastError, match=hint):
+        await Client.connect(target_host=address)
+
+
 async def test_a_namespace_that_does_not_exist_is_named(temporal: TemporalClient) -> None:
     client = await Client.connect(
         target_host=temporal.service_client.config.target_host, namespace="nope"

@@ -5,19 +5,22 @@ import json
 import signal
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from annotated_types import MaxLen
-from pydantic import BaseModel
+from outlast_workers.plan.workload import Workload
+from outlast_workers.settings import Settings
+from outlast_workers.settings_sections.gateway import GatewayToken
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from outlast import BadRequest, run_agent
+from outlast import Approval, BadRequest, Escalation, run_agent, tool
 from outlast.contracts import agents, human, proofs, requests
 from outlast.contracts.agents import Price, Resolved, ResolveInput
-from outlast.contracts.base import InputModel
+from outlast.contracts.base import InputModel, TypedNumbers
 from outlast.contracts.bounds import LOWER_BOUNDS, UPPER_BOUNDS, JsonBounds
 from outlast.contracts.conditions import MAX_CONDITION_PARTS, Condition, arguments
 from outlast.contracts.human import HumanDecision
@@ -153,6 +156,63 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("model", [Resolved, ResolveInput])
 def test_every_number_that_a_lookup_returns_has_a_bound(model: type[BaseModel]) -> None:
     assert list(numbers_of(model, set())) == []
+
+
+def number_fields() -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the fields of numbers that people type: in requests, in code and in settings."""
+    models = {*all_subclasses(TypedNumbers), Settings, Workload}
+    for model in sorted(models, key=lambda model: (model.__module__, model.__name__)):
+        for name, field in model.model_fields.items():
+            kinds = set(_leaves(field.annotation))
+            if kinds & {int, float, Decimal} and bool not in kinds and "tests" not in str(model):
+                yield model, name
+
+
+def all_subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from all_subclasses(child)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in number_fields()],
+)
+def test_a_boolean_is_not_a_number(model: type[BaseModel], name: str) -> None:
+    is_table = get_origin(model.model_fields[name].annotation) in (dict, Mapping)
+    with pytest.raises(ValidationError) as rejected:
+        model.model_validate({name: {"k": True} if is_table else True})
+    messages = [each["msg"] for each in rejected.value.errors() if each["loc"] == (name,)]
+    assert messages == ["Value error, true is a boolean; give a number"]
+
+
+def test_the_fields_of_numbers_are_found() -> None:
+    found = {f"{model.__name__}.{name}" for model, name in number_fields()}
+    assert found >= {
+        *("Limits.max_turns", "Limits.max_cost_usd", "PatternSpec.votes", "TranscriptQuery.since"),
+        *("Approval.quorum", "Escalation.after_s", "Price.prompt_usd", "Leg.start_within_s"),
+        *("Settings.drain_s", "HealthSettings.port", "ModelSettings.timeout_s", "Workload.turns"),
+    }
+
+
+def refund(order_id: str) -> str:
+    """Refund an order."""
+    return order_id
+
+
+INVISIBLE = ["\u200f", "\u202e", "\u200b", "\u2066", "\ufeff", "\u00ad", "\n", "\x00"]
+
+
+@pytest.mark.parametrize("letter", INVISIBLE, ids=ascii)
+def test_an_audience_has_no_invisible_characters(letter: str) -> None:
+    for define in (
+        lambda name: Approval(audience=name),
+        lambda name: Escalation(audience=name, after_s=1),
+        lambda name: tool(effect="write", approval=name)(refund),
+        lambda name: GatewayToken(token="x" * 16, tenant="t", audiences=(name,)),
+    ):
+        with pytest.raises(ValueError, match="control or invisible character"):
+            define(f"lea{letter}ds")
 
 
 # -- values ------------------------------------------------------------------------------------------------

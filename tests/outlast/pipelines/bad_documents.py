@@ -105,6 +105,21 @@ BAD: list[tuple[Any, str, str]] = [
         "/do/0/t0/metadata/outlast/concurrency",
         "1 to 100",
     ),
+    (
+        pipeline({"call": "ask", "with": {"question": "x", "audience": "a\u200fb"}}),
+        "/do/0/t0/with/audience",
+        "invisible character",
+    ),
+    (
+        pipeline(
+            {
+                "call": "ask",
+                "with": {"question": "x", "escalate": [{"audience": "\u202e", "after_s": 5}]},
+            }
+        ),
+        "/do/0/t0/with/escalate/0/audience",
+        "invisible character",
+    ),
     (pipeline({"fork": {"branches": {}}}), "/do/0/t0/fork/branches", "not an array"),
     (pipeline({"try": [{"a": SET}]}), "/do/0/t0/catch", "is required"),
     (

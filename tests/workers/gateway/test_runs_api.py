@@ -60,9 +60,9 @@ async def until(client: httpx2.AsyncClient, run_id: str, status: str) -> Any:
 async def test_a_run_from_its_start_to_its_end(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("refund", order_id="7"), answer("Done.")])
     async with doors(temporal, model, [desk]) as gateway, gateway.client() as ann:
-        assert (await ann.get("/agents")).json() == {
-            "agents": [{"agent": "desk", "description": "Help people."}]
-        }
+        listed = await ann.get("/agents")
+        assert listed.json() == {"agents": [{"agent": "desk", "description": "Help people."}]}
+        assert listed.text.endswith("}\n")  # a line in a terminal
         key = f"order-{uuid.uuid4().hex[:8]}"
         run_id = await started(ann, key=key)
         assert run_id == f"acme/desk/{key}"

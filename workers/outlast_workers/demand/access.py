@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.errors import NotReady
 from outlast_workers.settings_sections.demand import TlsSettings
+from outlast_workers.web import JsonLine
 
 OPEN_PATHS = frozenset({"/healthz"})
 """Paths that need no token: probes have none, and the answer is only that the process runs."""
@@ -61,7 +61,7 @@ class RequireToken:
             await self._app(scope, receive, send)
             return
         headers = {"WWW-Authenticate": "Bearer"}
-        rejection = JSONResponse({"error": REJECTED}, HTTPStatus.UNAUTHORIZED, headers)
+        rejection = JsonLine({"error": REJECTED}, HTTPStatus.UNAUTHORIZED, headers)
         await rejection(scope, receive, send)
 
 

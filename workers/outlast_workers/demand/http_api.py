@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from outlast_workers.demand.demand_query import (
@@ -22,6 +22,7 @@ from outlast_workers.demand.demand_query import (
 )
 from outlast_workers.demand.reading_cache import CachedReading, ReadingCache
 from outlast_workers.demand.temporal_source import ReadingFailed
+from outlast_workers.web import JsonLine
 
 PARAMETER_NAMES = ParameterNames()
 
@@ -100,14 +101,14 @@ class HttpApi:
         try:
             query = parse_query(parameters, PARAMETER_NAMES, default_slots=self.default_slots)
         except ValueError as error:
-            return JSONResponse({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            return JsonLine({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         if not self.cache.admits(query.target):
-            return JSONResponse({"error": NOT_WATCHED}, HTTPStatus.NOT_FOUND)
+            return JsonLine({"error": NOT_WATCHED}, HTTPStatus.NOT_FOUND)
         try:
             latest = await self.cache.latest(query.target)
         except ReadingFailed as error:
-            return JSONResponse({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
-        return JSONResponse(demand_json(query, latest))
+            return JsonLine({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return JsonLine(demand_json(query, latest))
 
     async def all_demands(self, _: Request) -> Response:
         """Return the demand of all polled targets; 503 if a watched one has no current reading."""
@@ -122,7 +123,7 @@ class HttpApi:
             else:
                 queues.append(demand_json(_query_for_all(target, self.default_slots), latest))
         status = HTTPStatus.SERVICE_UNAVAILABLE if errors else HTTPStatus.OK
-        return JSONResponse({"queues": queues, **({"errors": errors} if errors else {})}, status)
+        return JsonLine({"queues": queues, **({"errors": errors} if errors else {})}, status)
 
     async def metrics(self, _: Request) -> Response:
         """Return the demand of all watched targets, and the other metrics, in Prometheus' text format."""

@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from outlast.errors import BadRequest, NoAnswer, OutlastError, RunNotFound, Unavailable
 from outlast.text.json_text import from_json
 from outlast_workers.gateway.run_feeds import TooManyFeeds
 from outlast_workers.gateway.tenant_runs import Forbidden, KeyReused
+from outlast_workers.web import JsonLine
 
 MAX_BODY_BYTES = 1_000_000
 """Bytes of the body of a request: as many as a run takes as its input."""
@@ -57,11 +58,9 @@ def error_body(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
-def error_response(
-    status: int, message: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JsonLine:
     """Return an error as JSON."""
-    return JSONResponse(error_body(status, message), status, headers=dict(headers or {}))
+    return JsonLine(error_body(status, message), status, headers=dict(headers or {}))
 
 
 def error_at(

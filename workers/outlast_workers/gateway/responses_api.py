@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import JsonValue
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
@@ -36,6 +36,7 @@ from outlast_workers.gateway.response_input import ResponseBody, UserInput, read
 from outlast_workers.gateway.response_items import ResponseBuilder
 from outlast_workers.gateway.run_events import EventReader, RunEvent
 from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.web import JsonLine
 
 ANSWER_WITHIN_S = 600.0
 """Seconds that a response without `background` may take. OpenAI's clients wait as long by default."""
@@ -62,7 +63,7 @@ class ResponsesApi:
             {"id": name, "object": "model", "created": 0, "owned_by": "outlast"}
             for name in self._front.agents
         ]
-        return JSONResponse({"object": "list", "data": data})
+        return JsonLine({"object": "list", "data": data})
 
     async def create(self, request: Request) -> Response:
         """Start a run or continue one, and return the response, its events, or its id."""
@@ -85,7 +86,7 @@ class ResponsesApi:
             return event_stream(self._events(run, since, builder))
         if not body.background:
             await self._complete(run, since, builder)
-        return JSONResponse(builder.response())
+        return JsonLine(builder.response())
 
     async def retrieve(self, request: Request) -> Response:
         """Return a response as it is now, or its events after `starting_after`."""
@@ -100,7 +101,7 @@ class ResponsesApi:
             return event_stream(self._events(run, since, builder))
         is_running = await self._front.runs(request).status(run) is WorkflowExecutionStatus.RUNNING
         await self._snapshot(run, since, builder, is_running=is_running)
-        return JSONResponse(builder.response())
+        return JsonLine(builder.response())
 
     async def cancel(self, request: Request) -> Response:
         """Cancel the run of a response."""
@@ -108,7 +109,7 @@ class ResponsesApi:
         await run.cancel()
         builder = ResponseBuilder(response_id(run.id, since), _agent_of(run), background=True)
         builder.status = "cancelled"
-        return JSONResponse(builder.response())
+        return JsonLine(builder.response())
 
     async def _start(
         self, runs: TenantRuns, body: ResponseBody, sent: UserInput, key: str | None

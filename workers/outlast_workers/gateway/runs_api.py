@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
@@ -40,6 +40,7 @@ from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.message_media import MAX_MESSAGE_MEDIA, file_of, image_of, is_blank
 from outlast_workers.gateway.run_feeds import GatewayStops
+from outlast_workers.web import JsonLine
 
 
 class MediaBody(InputModel):
@@ -100,7 +101,7 @@ class RunsApi:
     async def agents(self, _: Request) -> Response:
         """List the agents that may be started."""
         listed = [{"agent": name, "description": text} for name, text in self._front.agents.items()]
-        return JSONResponse({"agents": listed})
+        return JsonLine({"agents": listed})
 
     async def start(self, request: Request) -> Response:
         """Start a run, or return the one that the same key started before."""
@@ -117,7 +118,7 @@ class RunsApi:
         run = await self._front.runs(request).start(
             body.agent, given, key=body.key, mode=body.mode, limits=body.limits
         )
-        return JSONResponse({"id": run.id}, HTTPStatus.CREATED)
+        return JsonLine({"id": run.id}, HTTPStatus.CREATED)
 
     async def list(self, request: Request) -> Response:
         """List the newest runs of the tenant."""
@@ -131,14 +132,14 @@ class RunsApi:
             }
             async for found in self._front.runs(request).list()
         ]
-        return JSONResponse({"runs": runs})
+        return JsonLine({"runs": runs})
 
     async def show(self, request: Request) -> Response:
         """Return what a run does now, or its result."""
         run = self._run(request)
         is_running = await self._front.runs(request).status(run) is WorkflowExecutionStatus.RUNNING
         state = await (_progress(run) if is_running else _result(run))
-        return JSONResponse({"id": run.id, **state})
+        return JsonLine({"id": run.id, **state})
 
     async def events(self, request: Request) -> Response:
         """Stream the events of a run."""
@@ -168,7 +169,7 @@ class RunsApi:
         """Decide a pending request of a run."""
         decision = validated(HumanDecision, await read_json(request))
         outcome = await self._front.runs(request).decide(self._run(request), decision)
-        return JSONResponse({"outcome": outcome})
+        return JsonLine({"outcome": outcome})
 
     async def say(self, request: Request) -> Response:
         """Send a message to a run."""
@@ -184,7 +185,7 @@ class RunsApi:
             when=payload.when,
             update_id=message_update_id("say", runs, body.key, text) if body.key else None,
         )
-        return JSONResponse({"outcome": outcome})
+        return JsonLine({"outcome": outcome})
 
     async def _body(self, request: Request) -> dict[str, Any]:
         return await read_json(request, self._front.media.max_body_bytes)
@@ -201,7 +202,7 @@ class RunsApi:
     async def cancel(self, request: Request) -> Response:
         """Cancel a run."""
         await self._run(request).cancel()
-        return JSONResponse({"outcome": "cancelled"}, HTTPStatus.ACCEPTED)
+        return JsonLine({"outcome": "cancelled"}, HTTPStatus.ACCEPTED)
 
     def _run(self, request: Request) -> Run:
         return self._front.runs(request).find(request.path_params["id"])

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_core import PydanticCustomError
 
 from outlast.contracts.base import InputModel
-from outlast.contracts.human import MAX_AUDIENCE
+from outlast.contracts.human import AudienceName
 from outlast.contracts.names import Name
 from outlast.contracts.requests import Tenant
 from outlast_workers.settings_sections.setting_types import (
@@ -39,7 +39,7 @@ class GatewayToken(InputModel):
     token: Token
     tenant: Tenant
     audiences: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=MAX_AUDIENCE)], ...],
+        tuple[AudienceName, ...],
         BeforeValidator(split),
         AfterValidator(distinct),
     ] = ()

@@ -18,7 +18,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.errors import OutlastError
@@ -35,6 +35,7 @@ from outlast_workers.gateway.a2a.tasks import Json
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import event_stream, read_json, sse
 from outlast_workers.gateway.tenant_runs import Forbidden
+from outlast_workers.web import JsonLine
 
 CARD_AGE_S = 300
 """Seconds for which a client may keep an agent card."""
@@ -72,7 +73,7 @@ class A2aApi:
         card = agent_card(name, self._front.agents[name], url, needs_token=needs_token)
         digest = hashlib.sha256(to_json(card).encode()).hexdigest()[:32]
         headers = {"cache-control": f"private, max-age={CARD_AGE_S}", "etag": f'"{digest}"'}
-        return JSONResponse(card, headers=headers)
+        return JsonLine(card, headers=headers)
 
     def _base_url(self, request: Request) -> str:
         """Return the URL of the gateway as clients know it: of the settings, or of their request."""
@@ -95,15 +96,15 @@ class A2aApi:
                 events = await session.streams[method](params)
                 return event_stream(_responses(identifier, events))
             result = await session.calls[method](params)
-            return JSONResponse({"jsonrpc": "2.0", "id": identifier, "result": result})
+            return JsonLine({"jsonrpc": "2.0", "id": identifier, "result": result})
         except Forbidden:
             raise
         except HTTPException as error:
             if is_forbidden(error):
                 raise
-            return JSONResponse(error_json(identifier, error))
+            return JsonLine(error_json(identifier, error))
         except OutlastError as error:
-            return JSONResponse(error_json(identifier, error))
+            return JsonLine(error_json(identifier, error))
 
 
 def _identifier(body: dict[str, Any]) -> str | int | float | None:

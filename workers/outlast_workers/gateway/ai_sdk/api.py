@@ -12,7 +12,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
@@ -43,6 +43,7 @@ from outlast_workers.gateway.conversations import (
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.http_messages import BEAT_S, event_stream, read_json, sse
 from outlast_workers.gateway.tenant_runs import TenantRuns
+from outlast_workers.web import JsonLine
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 """Names the protocol of the stream. Source: `ai` 7.0.173, `ui-message-stream-headers.ts`."""
@@ -108,7 +109,7 @@ class AiSdkApi:
         run = self._find(request)
         is_running = await self._front.runs(request).status(run) is WorkflowExecutionStatus.RUNNING
         pending = await pending_of(run) if is_running else None
-        return JSONResponse({"messages": ui_messages(await transcript_of(run), pending or [])})
+        return JsonLine({"messages": ui_messages(await transcript_of(run), pending or [])})
 
     def _find(self, request: Request) -> Run:
         runs = self._front.runs(request)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.client.runs import Run
@@ -44,6 +44,7 @@ from outlast_workers.gateway.response_ids import response_id
 from outlast_workers.gateway.responses_api import ANSWER_WITHIN_S
 from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.gateway.token_usage import completion_usage
+from outlast_workers.web import JsonLine
 
 DONE = "data: [DONE]\n\n"
 
@@ -77,7 +78,7 @@ class CompletionsApi:
             return event_stream(
                 self._stream(run, since, answer, includes_usage=body.includes_usage)
             )
-        return JSONResponse(await self._whole(run, since, answer))
+        return JsonLine(await self._whole(run, since, answer))
 
     async def _send(
         self,
