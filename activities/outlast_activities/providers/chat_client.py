@@ -15,8 +15,10 @@ import httpx2
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerOptions
+from outlast.text.texts import cut
 from outlast.version import __version__
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
+from outlast_activities.providers.error_classes import MAX_MESSAGE
 from outlast_activities.providers.http_errors import QUERY_ERRORS, URL_END, ErrorStatus
 from outlast_activities.providers.redaction import clean_api_key
 from outlast_activities.providers.streams import AnswerAborted
@@ -289,7 +291,10 @@ def _http_client(options: ServerOptions, key_header: str) -> httpx2.AsyncClient:
             follow_redirects=True,
             verify=_tls_context(options.url, trust_env=trust_env),
             trust_env=trust_env,
-            event_hooks={"request": [trace_request], "response": [bound_body]},
+            event_hooks={
+                "request": [_SameServer(options.url), trace_request],
+                "response": [bound_body],
+            },
         )
     except ImportError:
         problem = "a SOCKS proxy needs the package socksio (pip install socksio)"
@@ -305,6 +310,30 @@ def _http_client(options: ServerOptions, key_header: str) -> httpx2.AsyncClient:
         f"the model server at {options.url} cannot be reached: {problem}; check the environment: "
         f"{', '.join(variables)}, or name the host in NO_PROXY"
     )
+
+
+class _SameServer:
+    """A hook of `httpx2` that follows redirects within a server, also from http to https.
+
+    Another server would get the prompt, and the API key too: the client removes only `authorization`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = httpx2.URL(url)
+
+    async def __call__(self, request: httpx2.Request) -> None:
+        """Raise `AnswerAborted` for a request to another server."""
+        url = self._url
+        allowed = [url.origin]
+        if url.scheme == "http" and url.port is None:
+            allowed.append(url.copy_with(scheme="https").origin)
+        if request.url.origin not in allowed:
+            target = request.url.copy_with(userinfo=b"", path="/", query=None, fragment=None)
+            raise AnswerAborted(
+                f"redirects to another server, {cut(str(target), MAX_MESSAGE)}, which gets no prompts:"
+                " give its url, if that is the model server",
+                ModelFailure.UNKNOWN_MODEL,
+            )
 
 
 async def _raise_for_status(response: httpx2.Response) -> None:

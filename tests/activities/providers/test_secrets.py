@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_activities.providers.redaction import Redactor
+from outlast_activities.providers.registry import ADAPTERS
 from outlast_workers.settings import Settings
 from outlast_workers.settings_errors import invalid_settings
 from outlast_workers.settings_sections.model_servers import ModelSettings
@@ -19,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
 
-from outlast.errors import ModelError, NotReady
+from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Prompt, ServerOptions
 from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import SSE, raw_server, response
@@ -73,6 +74,37 @@ async def test_a_key_that_a_server_repeats_goes_nowhere(
         error, recorded = await failure_of(raw, api_key=KEY)
         for text in (str(error), recorded, caplog.text):
             assert "CANARY" not in text
+
+
+def redirect(target: str) -> bytes:
+    return f"HTTP/1.1 307 X\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("api", ADAPTERS)
+async def test_a_redirect_carries_neither_prompt_nor_key_to_another_server(api: str) -> None:
+    async with (
+        raw_server(response("{}")) as other,
+        raw_server(redirect(f"{other.url}?token=t")) as server,
+    ):
+        options = ServerOptions(server.url, model="m", api_key=KEY, timeout_s=5, api=api)
+        model = ADAPTERS[api].connect(options, None)
+        with pytest.raises(ModelError, match="redirects to another server, http://") as raised:
+            await model.complete(PROMPT)
+        await model.count_prompt_tokens(PROMPT)
+        await model.is_reachable()
+        await model.aclose()
+    assert raised.value.kind is ModelFailure.UNKNOWN_MODEL
+    assert "token=t" not in str(raised.value)
+    assert other.requests == []
+
+
+async def test_a_redirect_within_a_server_is_followed() -> None:
+    async with raw_server(redirect("/v2/chat/completions")) as server:
+        model = ChatCompletions(ServerOptions(server.url, model="m", timeout_s=5))
+        with pytest.raises(ModelError, match="redirects"):
+            await model.complete(PROMPT)
+        await model.aclose()
+    assert b"POST /v2/chat/completions" in server.requests[1]
 
 
 async def failure_of(raw: bytes, **options: Any) -> tuple[ModelError, str]:
