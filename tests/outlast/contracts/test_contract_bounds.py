@@ -160,7 +160,7 @@ def test_every_number_that_a_lookup_returns_has_a_bound(model: type[BaseModel]) 
 
 def number_fields() -> Iterator[tuple[type[BaseModel], str]]:
     """Yield the fields of numbers that people type: in requests, in code and in settings."""
-    models = {*all_subclasses(TypedNumbers), Settings, Workload}
+    models: set[type[BaseModel]] = {*all_subclasses(TypedNumbers), Settings, Workload}
     for model in sorted(models, key=lambda model: (model.__module__, model.__name__)):
         for name, field in model.model_fields.items():
             kinds = set(_leaves(field.annotation))
