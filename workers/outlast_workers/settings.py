@@ -91,7 +91,7 @@ class _Variables(EnvSettingsSource):
         return super().decode_complex_value(field_name, field, value)
 
 
-class Settings(BaseSettings, TypedNumbers):
+class Settings(BaseSettings, TypedNumbers):  # pyright: ignore[reportIncompatibleVariableOverride] it has no config
     """All settings of a process. A variable overrides the same key of the file.
 
     `OUTLAST_MODEL__URL` is the key `url` of the table `model`. A variable holds a list of words separated
