@@ -127,6 +127,8 @@ async def test_a_run_is_in_the_trace_of_the_client_that_starts_it(
                 headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as http:
                     await ask(http)
+            async with httpx2.AsyncClient(base_url=url) as http:
+                await http.post("/hub/answers", json={})  # as workers do, several times a second
             chats = len(traces) * 2
             await reached(lambda: len(collector.named("chat")) == chats)
     for ask, trace_id in traces.items():
@@ -137,3 +139,5 @@ async def test_a_run_is_in_the_trace_of_the_client_that_starts_it(
         of_run = [span.name for span in spans if parent_name(spans, span) == begun.name]
         assert sorted(of_run) == ["chat scripted", "chat scripted", "execute_tool look_up"], ask
         assert {span.name for span in spans if span.parent_id == CALLER} == {REQUESTS[ask]}
+    of_gateway = {span.trace_id for span in collector.spans if span.service == "outlast-gateway"}
+    assert of_gateway == set(traces.values())
