@@ -239,13 +239,13 @@ class Agent(Generic[Deps_contra, Output_co]):
         ):
             if value is not None and value not in known:
                 raise DefinitionError(
-                    f"agent {self.name!r}: {field_name} {value!r}; it is one of {', '.join(known)}"
+                    f"agent {self.name!r}: {field_name} {value!r} must be one of {', '.join(known)}"
                 )
         for server in self.mcp:
             if not isinstance(server, McpServer):
                 raise DefinitionError(f"agent {self.name!r}: mcp: {server!r} is not an McpServer")
         if not isinstance(self.limits, Limits):
-            raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r}; give Limits(…)")
+            raise DefinitionError(f"agent {self.name!r}: limits {self.limits!r} must be Limits(…)")
 
 
 def _instructions_function(instructions: Instructions[Any], name: str) -> RunFunction | None:
