@@ -31,11 +31,14 @@ def look(port: int) -> tuple[int, dict[str, Any]]:
 
 
 async def until_health(port: int, *, model_reachable: bool) -> tuple[int, dict[str, Any]]:
-    """Return what a process reports once it knows whether it reaches its model server."""
+    """Return what a process reports once it reaches Temporal, and its model server or not.
+
+    On a busy machine, an answer of Temporal can take longer than a check waits.
+    """
     async with asyncio.timeout(30):
         while True:
             status, body = await asyncio.to_thread(look, port)
-            if body["model_reachable"] is model_reachable:
+            if body["temporal_reachable"] and body["model_reachable"] is model_reachable:
                 return status, body
             await asyncio.sleep(0.05)
 
@@ -62,8 +65,8 @@ async def test_health_reports_what_a_process_can_reach(
             status, body = await until_health(port, model_reachable=True)
             assert (status, body["status"]) == (200, "ready")
             assert body["queues"]["tools"] == "agents"
-        status, body = await until_health(port, model_reachable=False)
-        assert (status, body["temporal_reachable"]) == (503, True)
+        status, _ = await until_health(port, model_reachable=False)
+        assert status == 503
         stop.set()
         await process
 
