@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 
@@ -60,6 +60,12 @@ def _run_client_command(options: argparse.Namespace) -> int:
         print_lines(f"outlast: {' '.join(reason.split())}", to_error=True)
         return 1
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        # The output, such as a file on a full disk. The command may have done its work.
+        with suppress(OSError):
+            place = error.filename or "the output cannot be written"
+            print_lines(f"outlast: {place}: {error.strerror or error}", to_error=True)
         return 1
     except KeyboardInterrupt:
         return 130

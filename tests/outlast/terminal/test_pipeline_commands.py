@@ -1,6 +1,8 @@
 """`outlast pipeline check` and `graph`, in this process."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,16 @@ def test_a_stdin_that_is_no_text_is_one_line(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert run_command(words) == 1
     assert capsys.readouterr().err == "outlast: stdin is not text in UTF-8\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_output_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(VALID)
+    words = [sys.executable, "-m", "outlast.terminal.cli", "pipeline", "check", str(file)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        silent = subprocess.run(words, stdout=full, stderr=full, text=True, check=False)
+    reason = "the output cannot be written: No space left on device"
+    assert (ended.returncode, ended.stderr) == (1, f"outlast: {reason}\n")
+    assert silent.returncode == 1
