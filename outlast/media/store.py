@@ -70,8 +70,13 @@ class Directory:
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
-        partial.write_bytes(data)
-        partial.replace(file)
+        try:
+            partial.write_bytes(data)
+            partial.replace(file)
+        except BaseException:
+            # On a full disk, each attempt would leave another part.
+            partial.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def _content(file: Path) -> bytes | None:

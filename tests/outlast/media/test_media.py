@@ -1,6 +1,7 @@
 """Images and files: their references, their types, and the store of their bytes."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -194,6 +195,30 @@ async def test_a_directory_keeps_bytes_once(tmp_path: Path) -> None:
     assert await store.load("../../etc/passwd", ACME) is None
     file.write_bytes(b"\x12\x03bad")
     assert await store.load(image.id, ACME) is None
+
+
+async def test_a_write_that_fails_leaves_no_part(tmp_path: Path) -> None:
+    """The limit of a file's size stands in for a full disk: a part is written, and the rest fails."""
+    code = """
+import asyncio, resource, signal, sys
+from outlast import Image
+from outlast.errors import Unavailable
+from outlast.media.store import media_store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+image = Image.from_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(5_000))
+try:
+    asyncio.run(media_store(sys.argv[1]).save([image], "t"))
+except Unavailable as error:
+    print(error)
+"""
+    ended = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, tmp_path.as_uri()), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await ended.communicate()
+    assert b"the media store cannot be written: OSError: [Errno 27] File too large" in output
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 async def test_a_bucket_keeps_bytes_once_and_encoded() -> None:
