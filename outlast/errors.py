@@ -20,6 +20,8 @@ OutlastError
     ├── ModelError        a model call failed; the type is its `ModelFailure`
     ├── NoWorker          no leg of a route had a worker in time
     ├── RunTooLarge       a transcript is too large to continue in a new run
+    ├── ConnectionLost    a connection to an MCP server or an HTTP API ended during a call
+    ├── InputRequired     an MCP server asks for input before a call; the run asks a person
     ├── HttpCallFailed    an HTTP call of a pipeline failed; a `try` of the pipeline may catch it
     ├── PipelineFailed    a task of a pipeline failed, and no `try` caught its error
     ├── InternalError     a bug of outlast; the run fails instead of waiting for a repair

@@ -80,7 +80,7 @@ async def test_a_decision_in_the_same_workflow_task_as_the_expiry_stands(
     assert amounts_made() == [80]
 
 
-async def test_what_was_edited_and_not_approved_in_time_is_not_done_whatever_the_policy(
+async def test_an_edited_call_that_expires_is_not_made_even_if_expiry_approves(
     skipping: Client,
 ) -> None:
     async with on_stage(
@@ -192,7 +192,7 @@ async def test_a_decision_of_an_earlier_turn_is_not_one_of_this(temporal: Client
     assert made == []
 
 
-async def test_after_a_reset_a_decision_about_the_arguments_before_is_refused(
+async def test_a_decision_about_earlier_arguments_is_rejected_after_a_reset(
     temporal: Client,
 ) -> None:
     model = ScriptedModel(

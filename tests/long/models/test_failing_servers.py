@@ -82,7 +82,7 @@ async def test_white_space_is_forbidden_to_llama_cpp_by_a_grammar(temporal: Clie
     assert "response_format" not in second.body
 
 
-async def test_a_throttled_call_waits_as_long_as_it_was_told_and_holds_no_slot_meanwhile(
+async def test_a_throttled_call_waits_as_the_server_asks_and_holds_no_slot(
     temporal: Client,
 ) -> None:
     throttled = Step("slow down", status=429, headers={"retry-after": "3"})

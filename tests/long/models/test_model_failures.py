@@ -261,7 +261,7 @@ async def that_stays(temporal: Client, case: Case) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("case", REMEDIED, ids=named)
-async def test_what_another_question_can_mend_is_put_otherwise_in_the_same_attempt(
+async def test_a_failure_that_another_prompt_can_fix_is_prompted_again_in_the_same_attempt(
     temporal: Client, case: Case
 ) -> None:
     script = case.passing or Steps(case.wrong, RIGHT)

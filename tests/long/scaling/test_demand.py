@@ -290,7 +290,7 @@ async def another_queue_of(on: Site, version: WorkerDeploymentVersion) -> AsyncI
 
 
 @pytest.mark.timeout(120)
-async def test_the_current_version_starts_from_no_worker_by_what_waits_on_the_bare_queue(
+async def test_waiting_tasks_start_the_first_worker_of_the_current_version(
     tmp_path: Path,
 ) -> None:
     async with site(tmp_path) as on:

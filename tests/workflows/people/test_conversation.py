@@ -81,7 +81,7 @@ async def test_messages_of_several_people_at_once_are_all_answered(temporal: Cli
         await stage.client.get(run_id).finish()
 
 
-async def test_who_waits_is_told_when_the_conversation_ends_without_an_answer(
+async def test_reply_raises_when_the_conversation_ends_without_an_answer(
     temporal: Client,
 ) -> None:
     async def hang(prompt: Prompt) -> Any:
@@ -154,7 +154,7 @@ async def test_a_message_that_is_refused_begins_no_conversation(temporal: Client
             await stage.client.get(run_id).finish()
 
 
-async def test_a_message_that_is_sent_again_after_the_end_has_the_answer_of_before(
+async def test_a_message_sent_again_after_the_end_returns_its_answer(
     temporal: Client,
 ) -> None:
     async with on_stage(temporal, echoing(), [desk]) as stage:
@@ -165,7 +165,7 @@ async def test_a_message_that_is_sent_again_after_the_end_has_the_answer_of_befo
         assert await chat(stage, run_id, "hello", **options) == "1: hello"
 
 
-async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
+async def test_an_answer_comes_after_a_continue_as_new(
     impatient: Client,
     cached: int,
 ) -> None:
@@ -194,7 +194,7 @@ async def test_an_answer_comes_though_the_run_goes_on_as_another_meanwhile(
         await stage.client.get(run_id).finish()
 
 
-async def test_an_answer_that_is_sent_again_counts_once_though_the_run_goes_on_as_another(
+async def test_an_answer_sent_again_after_a_continue_as_new_counts_once(
     impatient: Client, cached: int
 ) -> None:
     @tool(effect="read")

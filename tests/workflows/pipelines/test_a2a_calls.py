@@ -209,7 +209,7 @@ async def test_a_question_is_withdrawn_when_others_answer_it(stage: Stage, agent
     assert result["decisions"] == []
 
 
-async def test_a_question_is_asked_once_although_the_agent_shows_it_for_longer(
+async def test_a_question_that_the_agent_still_shows_is_asked_once(
     stage: Stage, agent: Agent
 ) -> None:
     parameters = {"message": {"parts": [{"text": "refund"}]}}
