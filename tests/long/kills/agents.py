@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from outlast import Agent, ToolContext, tool
+from outlast import Agent, ToolContext, ask_human, tool
 from tests.long.kills.ledger import ask, make
 
 
@@ -71,3 +71,9 @@ payer = Agent(
     name="payer", instructions="Pay.", tools=[transfer_verified, transfer_unverified, check_balance]
 )
 traveller = Agent(name="traveller", instructions="Travel.", tools=[book, book_unrepeatably, charge])
+
+cashier = Agent(
+    name="cashier",
+    instructions="Pay, then ask people.",
+    tools=[transfer_verified, ask_human(str, audience="leads")],
+)

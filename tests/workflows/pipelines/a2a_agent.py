@@ -47,6 +47,8 @@ class Agent(AgentExecutor):
         self.cancelled: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.is_away = False
+        self.is_readable = False
+        """Whether an agent that is away answers `GetTask`."""
         self.questions = 0
         self.late_texts: list[str] = []
         self.late_polls = 0
@@ -146,7 +148,7 @@ class Agent(AgentExecutor):
     async def _middleware(self, request: Request, call_next: Any) -> Response:
         body = (await request.json()) if request.method == "POST" else {}
         self.requests.append({"method": body.get("method"), "headers": dict(request.headers)})
-        if self.is_away:
+        if self.is_away and not (self.is_readable and body.get("method") == "GetTask"):
             return JSONResponse({"message": "away"}, 503)
         response: Response = await call_next(request)
         return response

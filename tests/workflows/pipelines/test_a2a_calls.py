@@ -18,7 +18,7 @@ from tests.workflows.pipelines.a2a_agent import TOKEN, Agent
 from tests.workflows.pipelines.staging import document, output_of, result_of, start
 
 ERRORS = "https://serverlessworkflow.io/spec/1.0.0/errors/"
-WITHIN_S = 30
+WITHIN_S = 60
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -269,6 +269,29 @@ async def test_a_wait_outlasts_an_agent_that_is_away(stage: Stage, agent: Agent)
     result = await result_of(stage, run)
     assert result["output"]["task"]["artifacts"][0]["parts"][0]["text"] == "work long"
     assert len(agent.messages) == 1
+
+
+async def test_an_answer_and_a_cancellation_outlast_an_agent_that_is_away(
+    stage: Stage, agent: Agent
+) -> None:
+    task = send(agent, "ask which order?", metadata={"outlast": {"audience": "support"}})
+    runs = [await start(stage, document({"refund": task})) for _ in range(2)]
+    requests = [await pending(run) for run in runs]
+    agent.is_away = agent.is_readable = True
+    seen = len(agent.requests)
+
+    def lost(method: str) -> int:
+        return sum(request["method"] == method for request in agent.requests[seen:])
+
+    await runs[0].answer(requests[0].request_id, "order 7", by="ann")
+    await runs[1].cancel()
+    # One activity has four attempts.
+    await until(lambda: lost("SendMessage") > 4 and lost("CancelTask") > 4)
+    agent.is_away = False
+    result = await result_of(stage, runs[0])
+    assert result["output"]["task"]["artifacts"][0]["parts"][0]["text"] == "order 7"
+    assert (await result_of(stage, runs[1]))["status"] == "stopped"
+    assert len(agent.cancelled) == 1
 
 
 async def test_a_call_that_ends_early_cancels_the_task_of_the_agent(

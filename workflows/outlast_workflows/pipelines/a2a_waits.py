@@ -15,14 +15,13 @@ from outlast.contracts.a2a_states import INPUT_REQUIRED as WAITS_FOR_INPUT
 from outlast.pipelines.calls import DEFAULT_EXPIRY_S
 from outlast.pipelines.errors import (
     AUTHENTICATION,
-    COMMUNICATION,
     INPUT_REQUIRED,
     RUNTIME,
     TIMEOUT,
 )
 from outlast.pipelines.tasks import A2aCall, AskCall
 from outlast.pipelines.templates import Template
-from outlast_workflows.pipelines.a2a_requests import A2aRequests
+from outlast_workflows.pipelines.a2a_requests import A2aRequests, may_pass
 from outlast_workflows.pipelines.calls import Calls
 from outlast_workflows.pipelines.evaluation import TaskData
 from outlast_workflows.pipelines.gate import Gate
@@ -54,9 +53,6 @@ MAX_QUESTIONS = 10
 
 SAME_QUESTION_FOR = timedelta(minutes=10)
 """How long an agent may show a question as open after its answer. Then people are asked again."""
-
-_PASSING = (408, 425, 429)
-"""Statuses below 500 after which a later request may succeed."""
 
 
 class A2aWait:
@@ -101,7 +97,7 @@ class A2aWait:
                 task, lost = await self._requests.current(self._remote), 0
             except TaskError as error:
                 task, lost = None, lost + 1
-                if lost >= MAX_LOST_POLLS or not _may_pass(error):
+                if lost >= MAX_LOST_POLLS or not may_pass(error):
                     raise
 
     async def _pause(self, most_s: float) -> None:
@@ -150,7 +146,9 @@ class A2aWait:
         if answer is None or (task.status_id and not await self._asks(task)):
             return ""
         try:
-            await self._requests.answer(self._remote, answer, self._body.effect)
+            # The answer is not in the state: the run continues as new when it has been sent.
+            with self._gate.under_way(waits=True):
+                await self._requests.answer(self._remote, answer, self._body.effect)
         except TaskError as error:
             if error.type != RUNTIME:
                 raise
@@ -186,7 +184,7 @@ class A2aWait:
         try:
             now = await self._requests.current(self._remote)
         except TaskError as error:
-            if not _may_pass(error):
+            if not may_pass(error):
                 raise
             return True
         # Not by the id of the status: some agents give each reply of theirs a new one.
@@ -203,9 +201,3 @@ def _ask(audience: str) -> AskCall:
         remind_s=None,
         escalate=(),
     )
-
-
-def _may_pass(error: TaskError) -> bool:
-    """Return whether a later poll may succeed: the agent was not reached, or is busy."""
-    is_passing = error.status >= 500 or error.status in _PASSING
-    return error.type == COMMUNICATION and is_passing
