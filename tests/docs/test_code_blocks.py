@@ -9,8 +9,10 @@ import importlib
 import io
 import re
 import shlex
+import subprocess
 import textwrap
 import tomllib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from outlast_workers.settings import Settings
 from outlast.pipelines.documents import check_document
 from outlast.terminal.arguments import parse_arguments
 from outlast.terminal.pipeline_files import from_yaml
+from tests.conftest import binary
 from tests.docs.prose import ROOT, pages
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -31,8 +34,11 @@ BLOCKS = [
     for _, kind, text in FENCE.findall((ROOT / page).read_text())
 ]
 
-OUTLAST = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(outlast .*)$")
+OUTLAST = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(outlast .*)$", re.MULTILINE)
 """A line that calls the command, after a prompt, variables and the folder of an environment."""
+
+TEMPORAL = re.compile(r"^(?:\$ )?temporal ((?:[a-z][a-z-]* )+)((?:[^'\n|]|'[^']*')*)", re.MULTILINE)
+"""A call of the stock CLI: its subcommand, and the rest, in which JSON may have several lines."""
 
 REAL_VALUES = {
     "whsec_…": "whsec_" + "A" * 32,
@@ -48,16 +54,22 @@ def of_kind(*kinds: str) -> list[Any]:
     return [pytest.param(text, id=page) for page, kind, text in BLOCKS if kind in kinds]
 
 
-def outlast_commands() -> list[Any]:
-    """Return the lines of all shell blocks that call `outlast`."""
-    lines = [
-        (page, line)
-        for page, kind, text in BLOCKS
-        if kind in ("sh", "bash", "console")
-        for line in text.replace("\\\n", " ").splitlines()
+def calls_of(command: re.Pattern[str]) -> list[Any]:
+    """Return what shell blocks call, without the ends of lines that go on."""
+    shells = of_kind("sh", "bash", "console")
+    found = [(each.id, command.findall(each.values[0].replace("\\\n", " "))) for each in shells]
+    return [
+        pytest.param(call, id=f"{page}: {str(call)[:40]}")
+        for page, calls in found
+        for call in calls
     ]
-    found = [(page, OUTLAST.match(line)) for page, line in lines]
-    return [pytest.param(match[1], id=f"{page}: {match[1][:40]}") for page, match in found if match]
+
+
+@cache
+def said_by_temporal(*words: str) -> str:
+    """Return what the stock CLI prints."""
+    command = [binary("temporal"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def words_of(line: str) -> list[str]:
@@ -82,7 +94,7 @@ def error_of(words: list[str]) -> str:
     return ""
 
 
-@pytest.mark.parametrize("line", outlast_commands())
+@pytest.mark.parametrize("line", calls_of(OUTLAST))
 def test_the_command_line_takes_each_outlast_command(line: str) -> None:
     assert error_of(words_of(line)) == ""
 
@@ -93,6 +105,16 @@ def test_the_command_line_takes_each_outlast_command(line: str) -> None:
 )
 def test_a_wrong_command_is_noticed(line: str) -> None:
     assert error_of(words_of(line))
+
+
+@pytest.mark.parametrize("call", calls_of(TEMPORAL))
+def test_the_temporal_cli_has_each_subcommand_and_option(call: tuple[str, str]) -> None:
+    subcommand, rest = call
+    said = said_by_temporal(*subcommand.split(), "--help")
+    options = {word.partition("=")[0] for word in shlex.split(rest, comments=True)}
+    known = re.findall(r"--?[a-z-]+", said + said_by_temporal("options"))
+    assert f"temporal {subcommand}" in said.partition("Usage:")[2]
+    assert {each for each in options if each.startswith("-")} <= set(known)
 
 
 @pytest.mark.parametrize("text", of_kind("python"))
