@@ -277,7 +277,8 @@ class InputRequired(Failure):
 class ConnectionLost(Failure):
     """Raised when the connection to an MCP server or an HTTP API ended during a call.
 
-    The call may have happened.
+    A worker also raises it for a call with an effect whose attempts were cut off. The call may have
+    happened.
     """
 
 

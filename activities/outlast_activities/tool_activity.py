@@ -15,7 +15,7 @@ from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import WAITED_HEADER, WORKFLOWS
-from outlast.errors import ToolError, ToolFailed, TooSlow
+from outlast.errors import ConnectionLost, ToolError, ToolFailed, TooSlow
 from outlast.temporal.call_headers import CALL_HOOKS, CALL_KEY, CALL_TENANT, root_call_id
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.error_text import error_text
@@ -92,7 +92,9 @@ async def _run_attempt(
     )
     async with attempt:
         if attempt.left < 0:
-            raise ToolError(f"{tool.name}: all attempts timed out or lost their workers")
+            lost = f"{tool.name}: all attempts timed out, were paused or lost their workers"
+            # Of an effect, nobody knows whether it happened: the run finds out before the model reads it.
+            raise ConnectionLost(lost) if tool.spec.must_end else ToolError(lost)
         state = CallState(attempt.previous.checkpoint, attempt.lease)
         attempt.progress = lambda: ToolProgress(checkpoint=state.checkpoint)
         context = _context(attempt.number, state)

@@ -84,5 +84,5 @@ async def test_a_tool_that_kills_its_process_has_bounded_attempts(
         result = await run.result()
         transcript = await run.transcript()
     assert result.output == "done"
-    assert "all attempts timed out or lost their workers" in str(transcript)
+    assert "all attempts timed out, were paused or lost their workers" in str(transcript)
     assert places(log) == [*["local"] * (first == "local"), *["ordinary"] * 4]

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from outlast_activities.policies.attempts import TOOL_ATTEMPTS
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, ToolError, ToolSpec, tool
 from outlast.client.runs import Run
 from outlast.testing import ScriptedModel, answer, call
-from tests.stage import on_stage, staged_settings
+from tests.stage import Flag, on_stage, pending, staged_settings
 
 
 async def result_of(temporal: Client, made: Any, cached: int, **arguments: Any) -> str:
@@ -190,3 +193,47 @@ async def doing(run: Run) -> str:
         return (await run.progress()).doing
     except Exception:  # noqa: BLE001 the run has not begun
         return ""
+
+
+async def test_a_paused_write_is_asked_about_and_not_told_as_a_failure(temporal: Client) -> None:
+    made: list[str] = []
+    begun = Flag()
+
+    @tool(effect="write")
+    async def transfer(account: str) -> str:
+        """Move money."""
+        made.append(account)
+        begun.set()
+        await asyncio.sleep(600)
+        return "moved"
+
+    model = ScriptedModel([call("transfer", account="a"), answer("Done.")])
+    agent = Agent("bank", "Help.", [transfer])
+    async with on_stage(temporal, model, [agent]) as stage:
+        run = await stage.start(agent)
+        await begun.wait()
+        execution = WorkflowExecution(workflow_id=run.id)
+        service = temporal.workflow_service
+        await service.pause_activity(
+            PauseActivityRequest(namespace=temporal.namespace, execution=execution, id="1.1")
+        )
+        async with asyncio.timeout(60):
+            while not await is_paused(temporal, run.id):
+                await asyncio.sleep(0.1)
+        await service.unpause_activity(
+            UnpauseActivityRequest(namespace=temporal.namespace, execution=execution, id="1.1")
+        )
+        request = await pending(run)
+        assert request.question is not None
+        assert "did this call happen? transfer(account=a)" in request.question
+        await run.answer(request, "it happened")
+        await run.result()
+    assert made == ["a"]
+    assert '"happened":true' in str(model.prompts[-1].messages[-1]["content"])
+
+
+async def is_paused(temporal: Client, run_id: str) -> bool:
+    """Tell whether the attempt of the only activity has ended, and the next one is held back."""
+    described = await temporal.get_workflow_handle(run_id).describe()
+    (activity,) = described.raw_description.pending_activities
+    return activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED
