@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
@@ -99,10 +99,11 @@ class ChatClient:
             content_type = response.headers.get("content-type", "").lower()
             # Some servers do not name the type of a stream.
             is_single = "json" in content_type or "html" in content_type
-            if is_single and "event-stream" not in content_type:
-                yield self._single_chunk(response)
-            else:
-                yield self._chunks(response)
+            is_single = is_single and "event-stream" not in content_type
+            read = self._single_chunk if is_single else self._chunks
+            # Closed here: of an answer that ends early, the loop would close it at any later time.
+            async with contextlib.aclosing(read(response)) as chunks:
+                yield chunks
         finally:
             await response.aclose()
 
@@ -186,7 +187,7 @@ class ChatClient:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncIterator[object]:
+    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[object, None]:
         """Yield the chunks of a stream. Each of them is bounded in bytes."""
         content_type = response.headers.get("content-type", "")
         response.headers["content-type"] = EVENT_STREAM  # `EventSource` reads no other type
@@ -203,7 +204,7 @@ class ChatClient:
         if is_empty and EVENT_STREAM not in content_type:
             raise self._no_answer()
 
-    async def _single_chunk(self, response: httpx2.Response) -> AsyncIterator[object]:
+    async def _single_chunk(self, response: httpx2.Response) -> AsyncGenerator[object, None]:
         """Yield the answer of a server that does not stream as one chunk."""
         if "json" not in response.headers.get("content-type", "").lower():
             raise self._no_answer()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from outlast_activities.providers.chat_client import ChatClient
 from outlast_activities.providers.chat_completions import ChatCompletions
 
 from outlast.errors import ModelError, ModelFailure
@@ -562,3 +563,16 @@ async def test_a_stream_is_read_under_other_content_types(content_type: str) -> 
 
     assert isinstance(outcome, Completion), outcome
     assert outcome.text == ANSWER
+
+
+async def test_the_chunks_of_an_answer_that_is_left_early_are_closed_with_it() -> None:
+    """The loop would close them at any later time, in a task of its own."""
+    events = [event(chunk("a")), event(chunk("b"))]
+    body = head("text/event-stream") + "".join(events).encode()
+    async with raw_server(body) as server:
+        client = ChatClient(ServerOptions(server.url))
+        async with client.stream({}, {}) as chunks:
+            await anext(chunks)
+        with pytest.raises(StopAsyncIteration):
+            await anext(chunks)
+        await client.aclose()
