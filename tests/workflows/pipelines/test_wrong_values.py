@@ -25,6 +25,9 @@ def call_pay(arguments: Any) -> dict[str, Any]:
 
 OBJECT = {"schema": {"document": {"type": "object"}}}
 
+ERROR = {"type": "urn:a", "status": 400}
+FAILS = [{"fails": {"raise": {"error": ERROR}}}]
+
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     # document, place, part of the message
     (document({"t": {"wait": "${ -5 }"}}), "/do/0/t", "the duration -5 is not valid; give"),
@@ -39,6 +42,36 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         document({"t": {"call": "http", "with": {"method": "get", "endpoint": "${ 5 }"}}}),
         "/do/0/t",
         "the endpoint 5 is not a text",
+    ),
+    (
+        document({"t": {"for": {"in": '"abc"'}, "do": [{"a": {"set": {"x": 1}}}]}}),
+        "/do/0/t",
+        "'for.in' is string, not an array",
+    ),
+    (document({"t": {"set": {"x": "${ 1, 2 }"}}}), "/do/0/t", "has several values"),
+    (document({"t": {"set": {"x": "${ 1e308 * 10 }"}}}), "/do/0/t", "a number is too large"),
+    (document({"t": {"set": {"x": "${ 1 / 0 }"}}}), "/do/0/t", "cannot be divided by zero"),
+    (document({"a/b~ü": {"set": {"x": "${ 1 + {} }"}}}), "/do/0/a~1b~0ü", "cannot be added"),
+    (document({"t": {"wait": "PT1H", "timeout": {"after": "PT0S"}}}), "/do/0/t", "longer than 0 s"),
+    (
+        document({"t": {"raise": {"error": {**ERROR, "detail": "${ {a: [true]} }"}}}}),
+        "/do/0/t",
+        'an error was raised: {"a":[true]}',
+    ),
+    (
+        document({"t": {"try": FAILS, "catch": {"when": "$error.status + {}", "do": FAILS}}}),
+        "/do/0/t",
+        "number (400) and object of 0 cannot be added",
+    ),
+    (
+        document({"t": {"try": FAILS, "catch": {"do": FAILS}}}),
+        "/do/0/t/catch/do/0/fails",
+        "an error was raised",
+    ),
+    (
+        document({"t": {"fork": {"compete": True, "branches": FAILS}}}),
+        "/do/0/t/fork/branches/0/fails",
+        "an error was raised",
     ),
     (document({"t": {"set": {"a": 1}}}, input=OBJECT), "/input", "None is not of type 'object'"),
     (

@@ -19,6 +19,7 @@ from outlast.pipelines.tasks import (
     ToolCall,
     WaitBody,
 )
+from outlast.text.json_text import to_json
 from outlast_workflows.pipelines.a2a_calls import A2aCalls
 from outlast_workflows.pipelines.calls import Calls
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
@@ -104,7 +105,7 @@ class Leaves:
 
         def text(name: str, default: str = "") -> str:
             found = error.get(name, default)
-            return found if isinstance(found, str) else str(found)
+            return found if isinstance(found, str) else to_json(found)
 
         return TaskError(
             text("title", "an error was raised"),
