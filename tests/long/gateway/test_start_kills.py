@@ -20,7 +20,7 @@ from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
-from tests.long.attempts import model_attempts
+from tests.long.attempts import ModelCalls
 from tests.long.chaos.processes import Supervised, worker
 from tests.long.gateway.openai_callers import CompletionsCaller, PlainCaller, ResponsesCaller
 from tests.long.gateway.protocol_callers import (
@@ -158,26 +158,26 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
                 kills = await killing
             await is_up(url)
             client = await Client.connect(target_host=temporal.address)
-            attempts = 0
+            calls = ModelCalls()
             for kind, run_id in started:
-                await _check(client, kind, run_id)
-                history = await client.temporal.get_workflow_handle(run_id).fetch_history()
-                attempts += sum(model_attempts(history.events))
+                await _check(client, kind, run_id, calls)
             executions = await _executions(client.temporal)
             assert executions == Counter(run_id for _, run_id in started)
             assert set(executions.values()) == {1}
             assert len(executions) == STARTS
-            # A busy machine may repeat an attempt. Nothing else may ask the model again.
-            answers = sum(kind.roles.count("assistant") for kind, _ in started)
-            assert answers <= model.answered <= attempts
             cut = {kind.__name__: caller.cut for kind, caller in callers.items()}
             print(f"\n{STARTS} runs, {kills} kills, calls that a kill interrupted: {cut}")
             print(
-                f"{answers} answers in transcripts, {model.answered} of the model, {attempts} attempts"
+                f"{calls.recorded} recorded answers, {model.answered} of the model,"
+                f" {sum(calls.attempts)} attempts, {calls.unknown} calls without one;"
+                f" repeated after {dict(calls.causes)}"
             )
+            # A busy machine may repeat an attempt. Nothing else may ask the model again.
+            assert calls.recorded <= model.answered <= sum(calls.attempts) + calls.unknown
 
 
-async def _check(client: Client, kind: Kind, run_id: str) -> None:
+async def _check(client: Client, kind: Kind, run_id: str, calls: ModelCalls) -> None:
+    """Check a run that has ended, and that each answer in its transcript is one recorded model call."""
     run = client.get(run_id)
     place = (kind.caller.__name__, kind.name, run_id)
     if not kind.is_task and not kind.is_cancelled:
@@ -193,6 +193,11 @@ async def _check(client: Client, kind: Kind, run_id: str) -> None:
         assert (result.status, result.output_json) == ("completed", "done"), place
     else:
         assert result.stop_reason == "cancelled", place
+    before = calls.recorded
+    calls.add((await client.temporal.get_workflow_handle(run_id).fetch_history()).events)
+    recorded, answers = calls.recorded - before, roles.count("assistant")
+    # An answer that comes with the cancellation is recorded, and the run does not take it.
+    assert recorded == answers or (kind.is_cancelled and recorded > answers), place
 
 
 async def _executions(temporal: TemporalClient) -> Counter[str]:
