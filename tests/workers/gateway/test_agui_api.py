@@ -101,6 +101,11 @@ async def test_an_approval_is_an_interrupt_with_edited_arguments(temporal: Tempo
             "payload": {"approved": True, "editedArgs": {"order_id": "8"}},
             "metadata": {"arguments_hash": asked.metadata["arguments_hash"]},
         }
+        misspelled = {**entry, "payload": {"approved": True, "edited_args": {"order_id": "8"}}}
+        async with gateway.client() as client:
+            body = {"threadId": "pay", "runId": "r", "messages": [], "resume": [misspelled]}
+            reply = await client.post("/agui/desk", json=body)
+        assert (reply.status_code, "'edited_args'" in reply.text) == (400, True)
         events = await sent(gateway, "desk", threadId="pay", resume=[entry])
         assert events[-1].outcome.type == "success"
         assert "refunded 8" in str(events[-2].messages)

@@ -247,6 +247,15 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("guide", {"id": "c", "messages": [user("1", "x")], "messageId": "1"}, "messageId"),
     ("guide", {"id": "none", "messages": [assistant(approval("1.1_a"))]}, "no run"),
     ("nobody", {"id": "c", "messages": [user("1", "x")]}, "known agents"),
+    (
+        "guide",
+        {
+            "id": "c",
+            "messages": [assistant(approval("1.1_a"))],
+            "decisions": {"1.1_a": {"args": {}}},
+        },
+        "decisions.1.1_a.args",
+    ),
 ]
 
 

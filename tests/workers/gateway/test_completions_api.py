@@ -129,6 +129,10 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "system", "content": "x"}, user("b")]}, "messages.0.role: 'system'"),
     ({"messages": [user("a")], "tools": [{"type": "function"}]}, "tools"),
     ({"messages": [user("a")], "response_format": {"type": "json_object"}}, "response_format"),
+    ({"messages": [user("a")], "function_call": {"name": "pay"}}, "function_call"),
+    ({"messages": [user("a")], "web_search_options": {}}, "web_search_options"),
+    ({"messages": [user("a")], "modalities": ["text", "audio"]}, "modalities"),
+    ({"messages": [user("a")], "audio": {"voice": "a"}}, "audio"),
     ({"messages": [user("a")], "n": 2}, "n:"),
     ({"messages": [user("a")], "model": "nobody"}, "known agents"),
 ]

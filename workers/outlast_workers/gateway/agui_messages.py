@@ -204,6 +204,7 @@ _APPROVAL: dict[str, Any] = {
         "comment": {"type": "string"},
     },
     "required": ["approved"],
+    "additionalProperties": False,
 }
 
 
@@ -227,6 +228,12 @@ def decision_of(entry: ResumeEntry, pending: Sequence[PendingRequest]) -> HumanD
     if not isinstance(payload, dict) or not is_approval:
         raise BadRequest(
             f"resume: the payload of {identifier[:40]!r} needs approved: true or false"
+        )
+    unknown = sorted(payload.keys() - _APPROVAL["properties"].keys())
+    if unknown:  # such as edited arguments under another name: the call would run without them
+        raise BadRequest(
+            f"resume: the payload of {identifier[:40]!r} has the unknown field {unknown[0][:40]!r};"
+            f" it takes {', '.join(_APPROVAL['properties'])}"
         )
     fields["comment"] = str(payload.get("comment") or "")
     edited = payload.get("editedArgs")

@@ -22,13 +22,14 @@ from outlast_workers.gateway.message_media import file_of, image_of, is_blank
 APPROVAL_PREFIX = "mcpr_"
 """What the id of an approval request begins with; the id of the run's request follows."""
 
-_AGENTS_OWN = {
+AGENTS_OWN = {
     "instructions": "an agent has its own instructions",
     "tools": "an agent has its own tools",
     "tool_choice": "an agent chooses its tools",
     "conversation": "continue with previous_response_id",
     "prompt": "an agent has its own prompt",
 }
+"""Fields that would change the agent, and why they are rejected."""
 
 _NEUTRAL: tuple[JsonValue, ...] = (None, [], "", "auto")
 """Values of those fields that ask for nothing."""
@@ -64,7 +65,7 @@ def reject_fields(body: dict[str, Any], reasons: Mapping[str, str]) -> None:
 
 def read_body(body: dict[str, Any]) -> ResponseBody:
     """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
-    reject_fields(body, _AGENTS_OWN)
+    reject_fields(body, AGENTS_OWN)
     kind = (
         ((body.get("text") or {}).get("format") or {}).get("type", "text") if _is_text(body) else ""
     )

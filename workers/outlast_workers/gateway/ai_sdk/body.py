@@ -31,10 +31,19 @@ class UIMessage(BaseModel):
     parts: list[dict[str, Any]]
 
 
+class Change(BaseModel):
+    """What a page adds to an approval. An unknown field is an error: a call would run without its edits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    arguments: dict[str, Any] | None = None
+    signature: str | None = None
+
+
 class ChatBody(BaseModel):
     """The fields that a chat of the AI SDK sends.
 
-    `decisions` is no field of the SDK: `arguments` and `signature` of approvals, by the id of the approval.
+    `decisions` is no field of the SDK: what a page adds to approvals, by the id of the approval.
     A page gives it in the `body` of the options of `addToolApprovalResponse`.
     """
 
@@ -44,7 +53,7 @@ class ChatBody(BaseModel):
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     trigger: str = "submit-message"
     messageId: str | None = None  # noqa: N815 the protocol's name
-    decisions: dict[str, dict[str, Any]] = {}
+    decisions: dict[str, Change] = {}
 
 
 def new_message(body: ChatBody) -> UIMessage:
@@ -145,7 +154,7 @@ def _approval(approval: dict[str, Any], body: ChatBody) -> HumanDecision:
     if not isinstance(approved, bool):
         raise BadRequest(f"messages: approval {identifier[:40]!r} needs approved: true or false")
     request_id, _, seen = identifier.rpartition("_")
-    more = body.decisions.get(identifier, {})
+    more = body.decisions.get(identifier, Change())
     fields: dict[str, Any] = {
         "request_id": request_id,
         "decision": "approve" if approved else "deny",
@@ -153,8 +162,8 @@ def _approval(approval: dict[str, Any], body: ChatBody) -> HumanDecision:
     }
     if seen:
         fields["arguments_hash"] = seen
-    if approved and more.get("arguments") is not None:
-        fields |= {"decision": "edit", "arguments": more["arguments"]}
-    if more.get("signature") is not None:
-        fields["signature"] = more["signature"]
+    if approved and more.arguments is not None:
+        fields |= {"decision": "edit", "arguments": more.arguments}
+    if more.signature is not None:
+        fields["signature"] = more.signature
     return validated(HumanDecision, fields)

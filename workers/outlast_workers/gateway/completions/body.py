@@ -20,12 +20,20 @@ CONVERSATION_HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
 """Headers that name a conversation. The second is the one of Open WebUI
 (`ENABLE_FORWARD_USER_INFO_HEADERS`)."""
 
-_AGENTS_OWN = {
+AGENTS_OWN = {
     "tools": "an agent has its own tools",
     "functions": "an agent has its own tools",
     "tool_choice": "an agent chooses its tools",
+    "function_call": "an agent chooses its tools",
+    "web_search_options": "an agent has its own tools",
     "response_format": "an agent has its own type of answer",
+    "modalities": "an answer is text",
+    "audio": "an answer is text",
 }
+"""Fields that would change the agent or its answer, and why they are rejected."""
+
+_OF_TEXT = {"response_format": {"type": "text"}, "modalities": ["text"]}
+"""Values of those fields that ask for text, as each answer is."""
 
 
 class StreamOptions(BaseModel):
@@ -55,8 +63,8 @@ class CompletionBody(BaseModel):
 
 def read_completion(body: dict[str, Any]) -> CompletionBody:
     """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
-    is_text = body.get("response_format") == {"type": "text"}
-    reject_fields({**body, "response_format": None} if is_text else body, _AGENTS_OWN)
+    asked = {name: value for name, value in body.items() if value != _OF_TEXT.get(name)}
+    reject_fields(asked, AGENTS_OWN)
     return validated(CompletionBody, body)
 
 
