@@ -7,10 +7,9 @@
 """
 
 import functools
-import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -56,6 +55,10 @@ def _keyword_call(
     return f"{model.__name__}({values})"[:MAX_EXAMPLE_CHARACTERS]
 
 
+_MAX_LEVELS = 3
+"""Lists and tables in each other that hold numbers. No field has more; pydantic rejects deeper values."""
+
+
 class TypedNumbers(BaseModel):
     """Rejects booleans where people type numbers: pydantic reads `true` as 1.
 
@@ -65,29 +68,40 @@ class TypedNumbers(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_boolean(cls, value: object, info: ValidationInfo) -> object:
-        values = value.values() if isinstance(value, dict) else (value,)
-        odd = next((each for each in values if isinstance(each, bool)), None)
-        if odd is not None and _is_number(cls, info.field_name or ""):
-            raise ValueError(f"{str(odd).lower()} is a boolean; give a number")
+        if _has_numbers(cls, info.field_name or ""):
+            odd = next((each for each in _scalars_of(value) if isinstance(each, bool)), None)
+            if odd is not None:
+                raise ValueError(f"{str(odd).lower()} is a boolean; give a number")
         return value
 
 
 @functools.cache
-def _is_number(model: type[BaseModel], field: str) -> bool:
-    """Tell whether a field takes numbers, and no booleans."""
-    known = set(_types_of(model.model_fields[field].annotation))
+def _has_numbers(model: type[BaseModel], field: str) -> bool:
+    """Tell whether a field takes numbers, or lists or tables of them, and no booleans."""
+    known = {
+        each for each in _types_of(model.model_fields[field].annotation) if isinstance(each, type)
+    }
     return bool(known & {int, float, Decimal}) and bool not in known
 
 
-def _types_of(annotation: Any) -> list[Any]:
-    """Return the types of which a value can be, or the values of a dict."""
+def _types_of(annotation: Any) -> Iterator[Any]:
+    """Yield the types of the values in an annotation, also of those in its lists and tables."""
+    arguments = get_args(annotation)
     if get_origin(annotation) is Annotated:
-        return _types_of(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [each for part in get_args(annotation) for each in _types_of(part)]
-    if get_origin(annotation) in (dict, Mapping):
-        return _types_of(get_args(annotation)[1])
-    return [annotation]
+        arguments = arguments[:1]
+    if not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from _types_of(argument)
+
+
+def _scalars_of(value: object, levels: int = _MAX_LEVELS) -> Iterator[object]:
+    """Yield a value, or the values in a list or a table."""
+    if not isinstance(value, Mapping | list | tuple):
+        yield value
+    elif levels:
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _scalars_of(each, levels - 1)
 
 
 class InputModel(_KeywordModel, TypedNumbers):

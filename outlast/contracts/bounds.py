@@ -54,6 +54,10 @@ class MaxBytes(Bound):
         return value
 
 
+JOINERS = "\u200c\u200d"
+"""Invisible characters with which Persian, Indian languages and some emoji are written."""
+
+
 @dataclass(frozen=True)
 class Printable(Bound):
     """Text without control characters and invisible characters, so that it is what people see.
@@ -113,5 +117,5 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_INSTANT_S)]
 Identifier = Annotated[str, Field(max_length=MAX_ID_CHARACTERS)]
 """A name that a program makes."""
 
-Paragraphs = Printable(also="\n\r\t")
+Paragraphs = Printable(also="\n\r\t" + JOINERS)
 """Text of several lines."""

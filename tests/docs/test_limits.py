@@ -200,6 +200,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "actions.ACTIONS_PER_RUN",
         "actions.ACTIONS_PER_TURN",
         "break_even.BISECTIONS",
+        "break_even.RESOLUTION",
         "cold_claims.LOST_S",
         "cold_claims.SEED",
         "team_claims.TRANSITIONS_PER_STEP",

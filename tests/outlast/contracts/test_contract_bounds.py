@@ -179,9 +179,12 @@ def all_subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in number_fields()],
 )
 def test_a_boolean_is_not_a_number(model: type[BaseModel], name: str) -> None:
-    is_table = get_origin(model.model_fields[name].annotation) in (dict, Mapping)
+    origin = get_origin(model.model_fields[name].annotation)
+    value: Any = {"k": True} if origin in (dict, Mapping) else True
+    if origin in (list, tuple):
+        value = [[1, True]]
     with pytest.raises(ValidationError) as rejected:
-        model.model_validate({name: {"k": True} if is_table else True})
+        model.model_validate({name: value})
     messages = [each["msg"] for each in rejected.value.errors() if each["loc"] == (name,)]
     assert messages == ["Value error, true is a boolean; give a number"]
 
@@ -581,3 +584,12 @@ def test_decoding_takes_a_hundred_levels_and_no_more() -> None:
     from_json(nested(MAX_JSON_DEPTH))
     with pytest.raises(ValueError, match="nested too deep"):
         from_json(nested(MAX_JSON_DEPTH + 1))
+
+
+def test_a_comment_in_any_language_is_taken() -> None:
+    """Persian needs the zero width non-joiner, and some emoji are joined by the zero width joiner."""
+    comment = "\u0645\u06cc\u200c\u062e \U0001f469\u200d\U0001f4bb"
+    decision = {"request_id": "1.1", "decision": "deny", "comment": comment}
+    assert HumanDecision.model_validate(decision).comment == comment
+    with pytest.raises(ValidationError, match="invisible"):
+        HumanDecision.model_validate({**decision, "comment": "a\u202eb"})
