@@ -5,11 +5,18 @@ from datetime import date
 
 import pytest
 from outlast_workers.__main__ import main
+from outlast_workers.plan.break_even import break_evens
 from outlast_workers.plan.estimate import ROUGH, Effort, priced, simulated
 from outlast_workers.plan.planning import Plan, plan, plan_json, prices_for
 from outlast_workers.plan.price_list import shipped_prices
 from outlast_workers.plan.report import report
-from outlast_workers.plan.workload import ARCHITECTURES, Model, Workload, preset
+from outlast_workers.plan.workload import (
+    ARCHITECTURES,
+    ArchitectureName,
+    Model,
+    Workload,
+    preset,
+)
 
 TODAY = date(2026, 11, 27)
 SMALL = preset("spiky").model_copy(update={"concurrent_runs": 3.0, "turns": 4})
@@ -150,3 +157,19 @@ def test_wrong_options_are_named(
     with pytest.raises(SystemExit):
         main(["plan", *words])
     assert problem in capsys.readouterr().err
+
+
+def test_costs_that_only_touch_have_no_break_even() -> None:
+    """Two curves that meet at one load of the search, and keep their order beside it."""
+    workload = preset("spiky").model_copy(update={"concurrent_runs": 20.0})
+
+    def touching(name: ArchitectureName, concurrent_runs: float) -> float:
+        return 100 if name == "managed" else 100 + abs(concurrent_runs - 5) - 0.01
+
+    def crossing(name: ArchitectureName, concurrent_runs: float) -> float:
+        return 100 if name == "managed" else 80 + concurrent_runs
+
+    assert break_evens("managed", workload, touching, ["serverless"]) == []
+    (point,) = break_evens("managed", workload, crossing, ["serverless"])
+    assert point.concurrent_runs == pytest.approx(20, rel=0.1)
+    assert (point.cheaper, point.dearer) == ("managed", "serverless")

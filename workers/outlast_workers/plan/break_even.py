@@ -20,6 +20,9 @@ FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
 BISECTIONS = 3
 """Each halves the interval on a logarithmic scale: a point is known to about 10 %."""
 
+RESOLUTION = 1.2
+"""Two points whose loads have a smaller ratio are one: the costs touch there, and none becomes cheaper."""
+
 Costs = Callable[[ArchitectureName, float], float]
 
 Known = dict[tuple[ArchitectureName, float], Simulated]
@@ -65,15 +68,28 @@ def break_evens(
     others: Iterable[ArchitectureName] = ARCHITECTURES,
 ) -> list[BreakEven]:
     """Return where the chosen architecture and each other one cost the same, by rising load."""
-    loads = loads_of(workload)
-    found = [
-        _point(chosen, other, low, high, cost)
-        for other in others
-        if other != chosen
-        for low, high in pairwise(loads)
-        if (cost(chosen, low) < cost(other, low)) != (cost(chosen, high) < cost(other, high))
-    ]
+    found: list[BreakEven] = []
+    for other in others:
+        if other != chosen:
+            found += _crossings(chosen, other, loads_of(workload), cost)
     return sorted(found, key=lambda point: point.concurrent_runs)
+
+
+def _crossings(
+    chosen: ArchitectureName, other: ArchitectureName, loads: list[float], cost: Costs
+) -> list[BreakEven]:
+    """Return where two architectures cost the same, without the loads at which their costs only touch."""
+    points: list[BreakEven] = []
+    for low, high in pairwise(loads):
+        if (cost(chosen, low) < cost(other, low)) == (cost(chosen, high) < cost(other, high)):
+            continue
+        point = _point(chosen, other, low, high, cost)
+        # Crossings of two curves alternate, so two neighbours have opposite directions.
+        if points and point.concurrent_runs < points[-1].concurrent_runs * RESOLUTION:
+            points.pop()
+        else:
+            points.append(point)
+    return points
 
 
 def _point(
