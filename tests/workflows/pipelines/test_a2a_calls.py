@@ -33,7 +33,8 @@ async def staged(temporal: Client, opened_agent: Agent) -> AsyncIterator[Stage]:
         patch.setenv("AGENT_TOKEN", TOKEN)
         secret = HttpSecret(value="env:AGENT_TOKEN", hosts=(opened_agent.url,))
         http = HttpSettings(hosts=(opened_agent.url,), secrets={"agent": secret})
-        settings = staged_settings(cached=0).model_copy(update={"http": http})
+        # Not 0: then Temporal's SDK loses a task for 10 s if several runs work at the same time.
+        settings = staged_settings(cached=1).model_copy(update={"http": http})
         async with on_stage(temporal, ScriptedModel([]), settings=settings) as opened:
             yield opened
 
