@@ -207,6 +207,12 @@ async def test_a_task_is_decided_by_another_client(temporal: TemporalClient) -> 
             task = await until(later, task_id, "input_required")
             ((key, request),) = task["inputRequests"].items()
             assert request["method"] == "elicitation/create"
+            edited = {"decision": "approve", "order_id": "8"}
+            wrong = {key: {"action": "accept", "content": edited}}
+            with pytest.raises(MCPError, match="'order_id' is no field of the form"):
+                await send(
+                    later, "tasks/update", TaskUpdateParams(taskId=task_id, inputResponses=wrong)
+                )
             responses = {
                 key: {"action": "accept", "content": {"decision": "approve"}},
                 "unknown": {"action": "decline"},

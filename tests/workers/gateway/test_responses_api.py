@@ -202,6 +202,19 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"type": "function_call", "name": "refund"}]}, "not supported"),
     ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "must be an https"),
     ({"input": [{"type": "mcp_approval_response", "approve": True}]}, "approval_request_id"),
+    (
+        {
+            "input": [
+                {
+                    "type": "mcp_approval_response",
+                    "approval_request_id": "mcpr_1.1",
+                    "approve": True,
+                    "arguments": {},
+                }
+            ]
+        },
+        "no field 'arguments'",
+    ),
     ({"previous_response_id": "resp_7"}, "no response"),
     ({"metadata": {"a": 1}}, "metadata"),
 ]

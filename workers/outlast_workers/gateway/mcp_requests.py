@@ -131,6 +131,9 @@ def _decision(request: PendingRequest, result: ElicitResult) -> HumanDecision:
         )
     if content.get("decision") not in {"approve", "deny"}:
         raise BadRequest(f"{request.request_id}: decision: must be 'approve' or 'deny'")
+    unknown = sorted(content.keys() - _APPROVAL_FORM["properties"].keys())
+    if unknown:  # such as other arguments, which the call would not have
+        raise BadRequest(f"{request.request_id}: {unknown[0][:40]!r} is no field of the form")
     comment = content.get("comment") or ""
     return validated(HumanDecision, {**fields, "decision": content["decision"], "comment": comment})
 

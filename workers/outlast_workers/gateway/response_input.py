@@ -31,6 +31,8 @@ AGENTS_OWN = {
 }
 """Fields that would change the agent, and why they are rejected."""
 
+_APPROVAL_FIELDS = frozenset({"type", "id", "approval_request_id", "approve", "reason"})
+
 _NEUTRAL: tuple[JsonValue, ...] = (None, [], "", "auto")
 """Values of those fields that ask for nothing."""
 
@@ -147,6 +149,9 @@ def _approval(item: dict[str, Any], place: int) -> HumanDecision:
         raise BadRequest(f"input.{place}.approval_request_id: is not the id of an approval request")
     if not isinstance(approve, bool):
         raise BadRequest(f"input.{place}.approve: must be true or false")
+    unknown = sorted(item.keys() - _APPROVAL_FIELDS)
+    if unknown:  # such as other arguments, which the call would not have
+        raise BadRequest(f"input.{place}: an approval has no field {unknown[0][:40]!r}")
     request_id, _, seen = identifier.removeprefix(APPROVAL_PREFIX).partition("_")
     fields: dict[str, Any] = {
         "request_id": request_id,
