@@ -1,6 +1,7 @@
 """Ports of the loopback interface. Light imports: the embedded model's process uses it too."""
 
 import contextlib
+import itertools
 import random
 import socket
 
@@ -12,9 +13,13 @@ PORTS = range(20_000, 30_000)
 """Below the ephemeral ports, which the system gives to outgoing connections."""
 
 
+_PORTS_IN_TURN = itertools.cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
+"""All ports, in an order of this process. None comes twice before its server has had time to take it."""
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that is free right now."""
-    for port in random.sample(PORTS, len(PORTS)):
+    """Return a port of the loopback interface that is free right now, and another one each time."""
+    for port in itertools.islice(_PORTS_IN_TURN, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
