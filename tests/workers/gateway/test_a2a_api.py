@@ -250,6 +250,27 @@ async def test_a_task_is_followed_again_and_cancelled(temporal: TemporalClient) 
         assert cancelled.status.state == TaskState.TASK_STATE_CANCELED
 
 
+async def test_a_task_is_followed_while_people_decide(temporal: TemporalClient) -> None:
+    model = ScriptedModel([call("refund", order_id="7"), answer("Refunded.")])
+    async with (
+        doors(temporal, model, [desk]) as gateway,
+        client_of(gateway, "desk") as client,
+        client_of(gateway, "desk", streaming=False) as person,
+    ):
+        asked = await last(person, message("Refund 7"))
+        states = []
+        async with asyncio.timeout(30):
+            async for event in client.subscribe(SubscribeToTaskRequest(id=asked.id)):
+                if event.HasField("task"):  # the first event
+                    assert event.task.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
+                if event.HasField("status_update"):
+                    states.append(TaskState.Name(event.status_update.status.state))
+                    if states == ["TASK_STATE_WORKING", "TASK_STATE_INPUT_REQUIRED"]:
+                        decision = {"request_id": "1.1", "decision": "approve"}
+                        await last(person, message(data=decision, task_id=asked.id))
+    assert states[-2:] == ["TASK_STATE_WORKING", "TASK_STATE_COMPLETED"]
+
+
 async def test_tasks_of_others_do_not_exist(temporal: TemporalClient) -> None:
     model = ScriptedModel([answer("Hello.")])
     async with (

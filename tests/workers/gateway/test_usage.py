@@ -7,6 +7,7 @@ import openai
 from mcp.client.client import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from outlast_workers.gateway.token_usage import USAGE
+from pydantic.alias_generators import to_camel
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, Usage, tool
@@ -143,7 +144,10 @@ async def test_agents_and_tool_clients_have_the_usage_as_metadata(
             task = last.get("task") or last["statusUpdate"]
             assert task["status"]["state"] == "TASK_STATE_COMPLETED"
             total = (await usage_of(gateway, "acme/guide/agents"))[1]
-            assert Usage.model_validate(task["metadata"][USAGE]) == total
+            counts = {
+                to_camel(name): value for name, value in total.model_dump(mode="json").items()
+            }
+            assert task["metadata"][USAGE] == counts
         async with McpClient(
             streamable_http_client(f"{gateway.url}/mcp", http_client=ann)
         ) as client:

@@ -157,11 +157,12 @@ async def pending_of(run: Run) -> list[PendingRequest] | None:
 
 
 async def follow_turn(
-    front: Front, run: Run, since: int, *, beat_s: float
+    front: Front, run: Run, since: int, *, beat_s: float, stops_for_people: bool = True
 ) -> AsyncGenerator[RunEvent | None, None]:
     """Yield the events after the entry `since`: until the run has answered, ended, or waits for people.
 
-    Yields None after each `beat_s` without an event, and leaves out requests that are settled already.
+    Without `stops_for_people`, it goes on while people decide. Yields None after each `beat_s` without an
+    event, and leaves out requests that are settled already.
     """
     shown: set[str] = set()
     async with aclosing(front.feeds.follow(run, after=Place(since), beat_s=beat_s)) as events:
@@ -179,7 +180,7 @@ async def follow_turn(
                     continue
                 yield event
                 shown.add(identifier)
-                if open_ids is not None and open_ids <= shown:
+                if stops_for_people and open_ids is not None and open_ids <= shown:
                     return
             else:
                 yield event
@@ -189,14 +190,15 @@ async def follow_turn(
 
 
 async def answer_events(
-    front: Front, run: Run, since: int, *, beat_s: float
+    front: Front, run: Run, since: int, *, beat_s: float, stops_for_people: bool = True
 ) -> AsyncGenerator[RunEvent | None, None]:
     """Yield the events of the answer to the last message, which was sent before `since` was read.
 
     If nothing comes after the entry `since`, the message was sent again: yields its answer.
     """
     is_empty = True
-    async with aclosing(follow_turn(front, run, since, beat_s=beat_s)) as events:
+    turn = follow_turn(front, run, since, beat_s=beat_s, stops_for_people=stops_for_people)
+    async with aclosing(turn) as events:
         async for event in events:
             is_empty = is_empty and event is None
             yield event

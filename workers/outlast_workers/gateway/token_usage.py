@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ag_ui.core import TokenUsage
+from pydantic.alias_generators import to_camel
 
 from outlast.contracts.messages import Message
 from outlast.contracts.usage import Usage
@@ -27,6 +28,14 @@ class AnswerUsage:
 def usage_metadata(usage: Usage | None) -> dict[str, Any]:
     """Return the entry `USAGE` with the fields of a usage, or nothing if there is none."""
     return {} if usage is None else {USAGE: usage.model_dump(mode="json")}
+
+
+def a2a_usage(usage: Usage | None) -> dict[str, Any]:
+    """Return the metadata of A2A, with names in camel case. Source: A2A 1.0, section 5.5."""
+    return {
+        name: {to_camel(field): value for field, value in fields.items()}
+        for name, fields in usage_metadata(usage).items()
+    }
 
 
 def usage_of(entries: Sequence[Message]) -> Usage | None:

@@ -97,7 +97,7 @@ class Session:
         now = await self._read(run, task)
         if now["status"]["state"] in ENDED:
             raise unsupported(f"id: the task has ended: {now['status']['state']}")
-        return self._stream(run, task, now, None)
+        return self._stream(run, task, now, None, stops_for_people=False)
 
     async def cancel(self, params: dict[str, Any]) -> Json:
         """Cancel the run of a task, and return the task."""
@@ -256,24 +256,44 @@ class Session:
     async def _is_running(self, run: Run) -> bool:
         return await self._runs.status(run) is WorkflowExecutionStatus.RUNNING
 
-    def _events(self, run: Run, task: TaskId) -> AsyncGenerator[Any, None]:
-        return answer_events(self._front, run, task.since, beat_s=TASK_BEAT_S)
+    def _events(
+        self, run: Run, task: TaskId, *, stops_for_people: bool = True
+    ) -> AsyncGenerator[Any, None]:
+        return answer_events(
+            self._front,
+            run,
+            task.since,
+            beat_s=TASK_BEAT_S,
+            stops_for_people=stops_for_people,
+        )
 
     async def _stream(
-        self, run: Run, task: TaskId, now: Json, history_length: int | None
+        self,
+        run: Run,
+        task: TaskId,
+        now: Json,
+        history_length: int | None,
+        *,
+        stops_for_people: bool = True,
     ) -> AsyncGenerator[Json | None, None]:
-        """Yield a task, what changes, and its last status."""
+        """Yield a task, what changes, and its last status.
+
+        Without `stops_for_people`, the stream goes on while people decide, and ends with the task.
+        """
         yield {"task": shown(now, history_length)}
         if now["status"]["state"] in ENDED:
             return
         stream = TaskStream(task)
-        async with aclosing(self._events(run, task)) as events:
+        following = self._events(run, task, stops_for_people=stops_for_people)
+        async with aclosing(following) as events:
             async for event in events:
                 if event is None:
                     yield None
                     continue
                 for update in stream.read(event):
                     yield update
+                if event.type == "request_opened" and not stops_for_people:
+                    yield stream.waiting((await self._read(run, task))["status"])
         last = await self._read(run, task)
         yield stream.status(last["status"], last["metadata"])
 

@@ -6,6 +6,9 @@ from typing import Any
 from outlast_workers.gateway.a2a.tasks import ANSWER, Json, TaskId, artifact
 from outlast_workers.gateway.run_events import RunEvent
 
+_OF_WORK = frozenset({"message", "turn", "text", "tool_call", "request_settled"})
+"""Events after which a task works, until it waits or ends."""
+
 
 class TaskStream:
     """Turns the events of one task into updates. The text of an answer grows in one artifact."""
@@ -18,7 +21,7 @@ class TaskStream:
     def read(self, event: RunEvent) -> Iterator[Json]:
         """Yield the updates of one event."""
         data: dict[str, Any] = event.data
-        if not self._is_working and event.type in {"message", "turn", "text", "tool_call"}:
+        if not self._is_working and event.type in _OF_WORK:
             self._is_working = True
             yield self.status({"state": "TASK_STATE_WORKING"})
         if event.type == "text":
@@ -31,6 +34,11 @@ class TaskStream:
         elif event.type == "answer":
             # The whole answer replaces its pieces.
             yield self._artifact(artifact(data["answer"]), append=False, lastChunk=True)
+
+    def waiting(self, status: Json) -> Json:
+        """Return the status of a task that waits for people as an update. Later it works again."""
+        self._is_working = False
+        return self.status(status)
 
     def status(self, status: Json, metadata: Json | None = None) -> Json:
         """Return a status as an update."""

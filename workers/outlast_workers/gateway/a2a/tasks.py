@@ -18,7 +18,7 @@ from outlast.errors import RunFailed, Unavailable
 from outlast_workers.gateway.conversations import transcript_of
 from outlast_workers.gateway.response_ids import is_response_id, read_response_id, response_id
 from outlast_workers.gateway.run_events import EventReader, RunEvent
-from outlast_workers.gateway.token_usage import AnswerUsage, usage_metadata
+from outlast_workers.gateway.token_usage import AnswerUsage, a2a_usage
 
 ANSWER = "answer"
 """The id of the artifact of a task."""
@@ -70,7 +70,7 @@ async def read_task(run: Run, task: TaskId, *, is_running: bool) -> Json:
         "status": status,
         "artifacts": artifacts,
         "history": _history(events, task),
-        "metadata": usage_metadata(usage.total),
+        "metadata": a2a_usage(usage.total),
     }
 
 
