@@ -4,6 +4,7 @@ import { useRef, useState } from "react";
 
 export function Chat({ id, messages, api, headers }) {
   const edits = useRef({}); // the arguments that a person changed, by the id of the approval
+  const drafts = useRef({}); // what a person types: a stream that begins again replaces all messages
   const body = () => ({ decisions: edits.current });
   const chat = useChat({
     id,
@@ -24,7 +25,7 @@ export function Chat({ id, messages, api, headers }) {
     <>
       {chat.messages.map(({ id, role, parts }) => (
         <section key={id} className={role}>
-          {parts.map((part, at) => <Part key={at} part={part} decide={decide} />)}
+          {parts.map((part, at) => <Part key={at} part={part} decide={decide} drafts={drafts.current} />)}
         </section>
       ))}
       {chat.error && <p role="alert">{chat.error.message} <button onClick={reconnect}>Reconnect</button></p>}
@@ -36,22 +37,23 @@ export function Chat({ id, messages, api, headers }) {
   );
 }
 
-function Part({ part, decide }) {
+function Part({ part, decide, drafts }) {
   if (part.type === "text") return part.providerMetadata?.outlast?.isDiscarded ? null : <p>{part.text}</p>;
   if (!ai.isToolUIPart(part)) return null;
-  if (part.state === "approval-requested") return <Approval part={part} decide={decide} />;
+  if (part.state === "approval-requested") return <Approval part={part} decide={decide} drafts={drafts} />;
   return <code>{ai.getToolName(part)}: {JSON.stringify(part.output ?? part.errorText ?? part.state)}</code>;
 }
 
-function Approval({ part, decide }) {
-  const shown = JSON.stringify(part.input);
-  const [text, setText] = useState(shown);
-  const edited = text === shown ? null : parsed(text);
+function Approval({ part, decide, drafts }) {
   const id = part.approval.id;
+  const shown = JSON.stringify(part.input);
+  const [text, setText] = useState(drafts[id] ?? shown);
+  const edited = text === shown ? null : parsed(text);
+  const type = (event) => setText((drafts[id] = event.target.value));
   return (
     <fieldset>
       <legend>Approve {ai.getToolName(part)}?</legend>
-      <input aria-label="Arguments" value={text} onChange={(event) => setText(event.target.value)} />
+      <input aria-label="Arguments" value={text} onChange={type} />
       <button disabled={edited === undefined} onClick={() => decide(id, true, edited)}>Approve</button>{" "}
       <button onClick={() => decide(id, false)}>Deny</button>
     </fieldset>
