@@ -14,14 +14,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from outlast_workers.local.ports import free_port
-from outlast_workers.local.servers import TemporalServer
 from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step
 from outlast import Client
 from tests.long.attempts import ModelCalls
-from tests.long.chaos.processes import Supervised, worker
+from tests.long.chaos.processes import Supervised
+from tests.long.gateway.gateway_site import gateway_site
 from tests.long.gateway.openai_callers import CompletionsCaller, PlainCaller, ResponsesCaller
 from tests.long.gateway.protocol_callers import (
     A2aCaller,
@@ -30,7 +29,7 @@ from tests.long.gateway.protocol_callers import (
     Caller,
     McpCaller,
 )
-from tests.long.gateway.test_text_kills import gateway, is_up
+from tests.long.gateway.test_text_kills import is_up
 from tests.long.site import ANSWER, calling
 
 STARTS = int(os.environ.get("RUNS", "30"))
@@ -125,22 +124,13 @@ async def kill_until(done: asyncio.Event, door: Supervised, url: str, chance: ra
 
 @pytest.mark.timeout(300 + 3 * STARTS)
 async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    temporal = TemporalServer(log_dir=tmp_path, port=free_port(), log_level="error")
     chance, done = random.Random(SEED), asyncio.Event()
-    async with temporal, ScriptedModelServer(call_or_answer) as model:
-        door = gateway(port, temporal.address, tmp_path, agents=AGENTS)
-        served = worker(
-            "worker",
-            temporal=temporal.port,
-            model=model.port,
-            log_dir=tmp_path,
-            agents=AGENTS,
-            environment={},
-        )
-        async with door, served, httpx2.AsyncClient(base_url=url, timeout=30) as http:
-            await is_up(url)
+    async with (
+        ScriptedModelServer(call_or_answer) as model,
+        gateway_site(tmp_path, model, AGENTS) as site,
+    ):
+        url, client, door = site.url, site.client, site.door
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
             callers = {kind.caller: kind.caller(http) for kind in CHOSEN}
             turn = asyncio.Semaphore(AT_ONCE)
 
@@ -157,7 +147,6 @@ async def test_no_run_is_lost_or_started_twice(tmp_path: Path) -> None:
                 done.set()
                 kills = await killing
             await is_up(url)
-            client = await Client.connect(target_host=temporal.address)
             calls = ModelCalls()
             for kind, run_id in started:
                 await _check(client, kind, run_id, calls)

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outlast_workers.local.ports import free_port
-from outlast_workers.local.servers import TemporalServer
 
 from bench.scripted_model_server import ScriptedModelServer
 from outlast import Client, OutlastError
 from outlast.client.runs import Run
 from outlast.pipelines.errors import COMMUNICATION
-from tests.long.chaos.processes import Supervised, worker
+from tests.long.chaos.processes import Supervised
+from tests.long.gateway.gateway_site import gateway_site
 from tests.long.gateway.test_start_kills import kill_until
-from tests.long.gateway.test_text_kills import gateway, is_up
 from tests.long.kills.ledger import Ledger
 from tests.long.kills.test_kills import as_told
 from tests.long.site import calling
@@ -94,54 +92,44 @@ async def kill_worker(served: Supervised, chance: random.Random) -> None:
 
 @pytest.mark.timeout(240 + 20 * KILLS + 3 * RUNS)
 async def test_all_happens_once_although_worker_and_gateway_are_killed(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    temporal = TemporalServer(log_dir=tmp_path, port=free_port(), log_level="error")
     chance, done = random.Random(SEED), asyncio.Event()
-    async with temporal, ScriptedModelServer(as_told) as model, Ledger() as ledger:
-        door = gateway(port, temporal.address, tmp_path, agents=AGENTS)
-        served = worker(
-            "worker",
-            temporal=temporal.port,
-            model=model.port,
-            log_dir=tmp_path,
-            agents=AGENTS,
-            environment={"OUTLAST_HTTP__HOSTS": url},
-        )
-        async with door, served:
-            await is_up(url)
-            client = await Client.connect(target_host=temporal.address)
-            turn = asyncio.Semaphore(AT_ONCE)
+    async with (
+        ScriptedModelServer(as_told) as model,
+        Ledger() as ledger,
+        gateway_site(tmp_path, model, AGENTS) as site,
+    ):
+        url, client, door, served = site.url, site.client, site.door, site.served
+        turn = asyncio.Semaphore(AT_ONCE)
 
-            async def one(number: int) -> set[str]:
-                async with turn:
-                    await asyncio.sleep(chance.uniform(0, 5))
-                    handle = await client.temporal.start_workflow(
-                        "PipelineWorkflow",
-                        {"pipeline": payment(url, f"order-{number}", ledger.port)},
-                        id=f"payment-{number}",
-                        task_queue="agents",
-                    )
-                    end = cancelled if number in CANCELLED else answered
-                    return await end(client.get(handle.id))
+        async def one(number: int) -> set[str]:
+            async with turn:
+                await asyncio.sleep(chance.uniform(0, 5))
+                handle = await client.temporal.start_workflow(
+                    "PipelineWorkflow",
+                    {"pipeline": payment(url, f"order-{number}", ledger.port)},
+                    id=f"payment-{number}",
+                    task_queue="agents",
+                )
+                end = cancelled if number in CANCELLED else answered
+                return await end(client.get(handle.id))
 
-            door_kills = asyncio.create_task(kill_until(done, door, url, chance))
-            worker_kills = asyncio.create_task(kill_worker(served, chance))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    ends = [group.create_task(one(number)) for number in range(RUNS)]
-                await worker_kills
-            finally:
-                done.set()
-                worker_kills.cancel()
-                kills = await door_kills
-            assert [len(end.result()) for end in ends] == [1] * RUNS
-            assert Counter(name for name, _ in ledger.arrivals) == {
-                f"order-{number}": 1 for number in range(RUNS)
-            }
-            expected = {"answered": RUNS - len(CANCELLED), "cancelled": len(CANCELLED)}
-            assert await remote_ends(client) == Counter(expected)
-            print(f"\n{RUNS} pipelines, kills: {kills} of the gateway, {KILLS} of the worker")
+        door_kills = asyncio.create_task(kill_until(done, door, url, chance))
+        worker_kills = asyncio.create_task(kill_worker(served, chance))
+        try:
+            async with asyncio.TaskGroup() as group:
+                ends = [group.create_task(one(number)) for number in range(RUNS)]
+            await worker_kills
+        finally:
+            done.set()
+            worker_kills.cancel()
+            kills = await door_kills
+        assert [len(end.result()) for end in ends] == [1] * RUNS
+        assert Counter(name for name, _ in ledger.arrivals) == {
+            f"order-{number}": 1 for number in range(RUNS)
+        }
+        expected = {"answered": RUNS - len(CANCELLED), "cancelled": len(CANCELLED)}
+        assert await remote_ends(client) == Counter(expected)
+        print(f"\n{RUNS} pipelines, kills: {kills} of the gateway, {KILLS} of the worker")
 
 
 async def remote_ends(client: Client) -> Counter[str]:

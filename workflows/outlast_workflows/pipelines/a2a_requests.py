@@ -58,7 +58,7 @@ class A2aRequests:
         return await self.task("read", _request(remote, "GetTask", params, awaits_task=True))
 
     async def answer(self, remote: RemoteTask, text: str, effect: Effect) -> None:
-        """Send a text to a task that waits for input, again and again if the agent is not reached."""
+        """Send a text to a task that waits for input. Repeat it while the agent cannot be reached."""
         message_id = f"{remote.message_id}-{remote.answers}"
         params = text_parameters(text, message_id, remote.id, remote.context_id)
         request = _request(remote, "SendMessage", params, awaits_task=True)

@@ -52,7 +52,7 @@ MAX_QUESTIONS = 10
 """Questions that an agent may ask about one message."""
 
 SAME_QUESTION_FOR = timedelta(minutes=10)
-"""How long an agent may show a question as open after its answer. Then people are asked again."""
+"""How long an agent may show a question as open after its answer. Then people get it again."""
 
 
 class A2aWait:
@@ -158,7 +158,7 @@ class A2aWait:
         return ""
 
     async def _answer_of_people(self, task: AgentTask, question: str) -> str | None:
-        """Return the answer of a person, or None if the agent asks this no more."""
+        """Return the answer of a person, or None if the question is no longer open."""
         text = f"the agent of {self._name} asks: {question}"
         asking = asyncio.ensure_future(self._calls.answer_of(text, _ask(self._body.audience)))
         looking = asyncio.ensure_future(self._goes_on(task))
@@ -173,14 +173,14 @@ class A2aWait:
             await end_all([asking, looking])
 
     async def _goes_on(self, task: AgentTask) -> None:
-        """Return when the agent does not ask what it asked, because others have answered it."""
+        """Return when the question of a task is no longer open, because others have answered it."""
         while True:  # bounded by AGENT_TASK_WITHIN
             await self._pause(MAX_PEOPLE_POLL_S)
             if not await self._asks(task):
                 return
 
     async def _asks(self, task: AgentTask) -> bool:
-        """Return whether the agent asks what it asked in this state of its task."""
+        """Return whether the question in this state of a task is still open."""
         try:
             now = await self._requests.current(self._remote)
         except TaskError as error:

@@ -32,7 +32,7 @@ class UIMessage(BaseModel):
 
 
 class Change(BaseModel):
-    """What a page adds to an approval. An unknown field is an error: a call would run without its edits."""
+    """What a page adds to an approval. A call must not lose its edits to an unknown field."""
 
     model_config = ConfigDict(extra="forbid")
 

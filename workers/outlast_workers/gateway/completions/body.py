@@ -63,8 +63,8 @@ class CompletionBody(BaseModel):
 
 def read_completion(body: dict[str, Any]) -> CompletionBody:
     """Return the checked body. Raises `BadRequest` for fields that would change the agent."""
-    asked = {name: value for name, value in body.items() if value != _OF_TEXT.get(name)}
-    reject_fields(asked, AGENTS_OWN)
+    wanted = {name: value for name, value in body.items() if value != _OF_TEXT.get(name)}
+    reject_fields(wanted, AGENTS_OWN)
     return validated(CompletionBody, body)
 
 
