@@ -1,9 +1,11 @@
 """Ports of the loopback interface. Light imports: the embedded model's process uses it too."""
 
 import contextlib
+import functools
 import itertools
 import random
 import socket
+from collections.abc import Iterator
 
 from outlast.errors import NotReady
 
@@ -13,13 +15,18 @@ PORTS = range(20_000, 30_000)
 """Below the ephemeral ports, which the system gives to outgoing connections."""
 
 
-_PORTS_IN_TURN = itertools.cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
-"""All ports, in an order of this process. None comes twice before its server has had time to take it."""
+@functools.cache
+def _ports_in_turn() -> Iterator[int]:
+    """Return all ports, in an order of this process, again and again.
+
+    None comes twice before its server has had time to take it.
+    """
+    return itertools.cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def free_port() -> int:
     """Return a port of the loopback interface that is free right now, and another one each time."""
-    for port in itertools.islice(_PORTS_IN_TURN, len(PORTS)):
+    for port in itertools.islice(_ports_in_turn(), len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
