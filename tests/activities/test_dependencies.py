@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,70 +14,32 @@ from temporalio.client import Client
 
 from outlast import (
     Agent,
-    AgentRequest,
     DefinitionError,
-    Retry,
-    RunContext,
-    ToolContext,
     dependency,
     tool,
 )
 from outlast.agents.catalog import Catalog
 from outlast.errors import NotReady
 from outlast.testing import ScriptedModel, answer, call, calls
+from tests.activities.shop_agents import (
+    EVENTS,
+    KEEPER,
+    Shop,
+    context,
+    count,
+    desk,
+    greet,
+    greet_in_thread,
+    is_known,
+    is_known_in_thread,
+    look,
+)
 from tests.stage import catalog_of, on_stage, staged_settings
-
-EVENTS: list[str] = []
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     EVENTS.clear()
-
-
-@dataclass
-class Shop:
-    """What the tools of the tests need. It belongs to an event loop, as connections do."""
-
-    name: str = "shop"
-    loop: asyncio.AbstractEventLoop | None = None
-    tasks: list[int] = field(default_factory=list)
-
-
-@dependency
-async def shop() -> AsyncIterator[Shop]:
-    """Open a shop, in a task group, which must be closed by the task that opened it."""
-    EVENTS.append("open")
-    async with asyncio.TaskGroup() as group:
-        group.create_task(asyncio.sleep(0))
-        yield Shop(loop=asyncio.get_running_loop())
-    EVENTS.append("close")
-
-
-@tool(effect="read")
-async def look(context: ToolContext[Shop], item: str) -> str:
-    """Look an item up."""
-    assert context.deps.loop is asyncio.get_running_loop()
-    return f"{item} in {context.deps.name}"
-
-
-@tool(effect="read")
-def count(context: ToolContext[Shop]) -> str:
-    """Count, in a thread."""
-    return f"{context.deps.name} from {threading.current_thread().name}"
-
-
-@tool(effect="read")
-async def plain() -> str:
-    """Need nothing."""
-    return "plain"
-
-
-KEEPER = Agent(name="keeper", instructions="Keep.", tools=[look, count, plain], deps=shop)
-
-
-def context() -> ToolContext:
-    return ToolContext(call_id="1.1")
 
 
 async def test_a_worker_opens_a_dependency_once_and_closes_it_when_it_drains(
@@ -240,28 +201,6 @@ async def test_a_worker_without_the_role_tools_opens_nothing() -> None:
         assert EVENTS == []
 
 
-def test_an_agent_without_the_dependencies_of_its_tools_cannot_be_defined() -> None:
-    with pytest.raises(DefinitionError, match="'look' needs dependencies of the type Shop; give"):
-        Agent(name="keeper", instructions="Keep.", tools=[look])
-
-
-def test_dependencies_of_a_companion_are_needed_too() -> None:
-    @tool(effect="idempotent")
-    def undo(context: ToolContext[Shop]) -> str:
-        return context.deps.name
-
-    booking = tool(effect="write", compensate=undo, name="book")(lambda_with_hints)
-    with pytest.raises(DefinitionError, match="'undo' needs dependencies of the type Shop"):
-        Agent(name="keeper", instructions="Keep.", tools=[booking])
-    agent = Agent(name="keeper", instructions="Keep.", tools=[booking], deps=shop)
-    assert catalog_of([agent]).dependencies == {"undo": shop}
-
-
-def lambda_with_hints() -> str:
-    """Book."""
-    return ""
-
-
 def test_a_tool_has_one_dependency_in_all_agents() -> None:
     other = Agent(name="other", instructions="Keep.", tools=[look], deps=returned_shop)
     with pytest.raises(
@@ -270,87 +209,19 @@ def test_a_tool_has_one_dependency_in_all_agents() -> None:
         catalog_of([KEEPER, other])
 
 
-def test_two_dependencies_of_one_name_are_rejected() -> None:
-    def opened() -> Shop:
-        return Shop()
-
-    opened.__name__ = "shop"
-    twin = dependency(opened)
-    one = Agent(name="one", instructions="Keep.", tools=[count], deps=twin)
-    two = Agent(name="two", instructions="Keep.", tools=[look], deps=shop)
-    with pytest.raises(DefinitionError, match="two dependencies are named 'shop'"):
-        catalog_of([one, two])
-
-
 async def test_a_tool_without_an_agent_that_has_its_dependencies_is_one_line_at_start() -> None:
     with pytest.raises(NotReady, match="'look' needs dependencies of the type Shop, but no agent"):
         _runner(catalog_of([], [look]))
 
 
-def _needs(url: str) -> Shop:
-    return Shop(url)
-
-
 @pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        (_needs, "it has a parameter 'url', but the worker passes nothing"),
-        (Shop, "is not a function"),
-        (3, "is not a function"),
-    ],
-)
-def test_a_dependency_that_cannot_be_called_is_rejected(value: Any, why: str) -> None:
-    with pytest.raises(DefinitionError, match=why):
-        dependency(value)
-
-
-@pytest.mark.parametrize("value", [Shop(), Shop, shop.function])
-def test_deps_that_are_not_a_dependency_are_rejected(value: Any) -> None:
-    with pytest.raises(DefinitionError, match="is not a dependency; decorate its function"):
-        Agent(name="keeper", instructions="Keep.", deps=value)
-
-
-@dataclass
-class Order:
-    """An answer that names an order."""
-
-    order: str
-
-
-def _desk(check: Any, instructions: Any) -> Agent[Any, Any]:
-    agent = Agent(name="desk", instructions=instructions, output=Order, deps=shop)
-    agent.check(check)
-    return agent
-
-
-async def _greet(context: RunContext[Shop], request: AgentRequest) -> str:
-    assert context.deps.loop is asyncio.get_running_loop()
-    return f"You work at {context.deps.name} for {context.tenant}: {request.input}."
-
-
-def _greet_in_thread(context: RunContext[Shop], request: AgentRequest) -> str:
-    return f"You work at {context.deps.name} for {context.tenant}: {request.input}."
-
-
-async def _is_known(context: RunContext[Shop], answer: Order) -> None:
-    assert context.deps.loop is asyncio.get_running_loop()
-    if answer.order != f"{context.deps.name}-1":
-        raise Retry(f"{context.tenant} has no order {answer.order}")
-
-
-def _is_known_in_thread(context: RunContext[Shop], answer: Order) -> None:
-    if answer.order != f"{context.deps.name}-1":
-        raise Retry(f"{context.tenant} has no order {answer.order}")
-
-
-@pytest.mark.parametrize(
-    ("check", "instructions"), [(_is_known, _greet), (_is_known_in_thread, _greet_in_thread)]
+    ("check", "instructions"), [(is_known, greet), (is_known_in_thread, greet_in_thread)]
 )
 async def test_checks_and_instructions_get_the_dependencies_of_their_agent(
     temporal: Client, check: Any, instructions: Any
 ) -> None:
     model = ScriptedModel([answer({"order": "bank-1"}), answer({"order": "shop-1"})])
-    async with on_stage(temporal, model, [_desk(check, instructions)]) as stage:
+    async with on_stage(temporal, model, [desk(check, instructions)]) as stage:
         result = await stage.run("desk", "help", tenant="acme")
     assert result.output == {"order": "shop-1"}
     assert model.prompts[0].instructions == "You work at shop for acme: help."
@@ -359,7 +230,7 @@ async def test_checks_and_instructions_get_the_dependencies_of_their_agent(
 
 
 async def test_a_worker_without_tools_opens_what_its_checks_need() -> None:
-    catalog = catalog_of([_desk(_is_known, "Help.")])
+    catalog = catalog_of([desk(is_known, "Help.")])
     assert catalog.dependencies == {}
     settings = staged_settings(cached=1).model_copy(update={"roles": ("workflows",)})
     async with tool_runner(settings, catalog):
@@ -368,45 +239,3 @@ async def test_a_worker_without_tools_opens_what_its_checks_need() -> None:
     EVENTS.clear()
     async with tool_runner(others, catalog):
         assert EVENTS == []
-
-
-def _takes_tool_context(context: ToolContext[Shop], answer: Order) -> None: ...
-
-
-def _takes_three(context: RunContext[Shop], answer: Order, more: int) -> None: ...
-
-
-def _takes_nothing() -> None: ...
-
-
-def _takes_context_last(answer: Order, context: RunContext[Shop]) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("check", "reason"),
-    [
-        (
-            _takes_tool_context,
-            "takes a ToolContext, which only tools get: annotate it with RunContext",
-        ),
-        (_takes_three, "must take an answer, and may take a RunContext as its first parameter"),
-        (_takes_nothing, "must take an answer, and may take a RunContext as its first parameter"),
-        (_takes_context_last, "must take an answer, and may take a RunContext as its first"),
-    ],
-)
-def test_a_check_that_cannot_be_called_is_rejected(check: Any, reason: str) -> None:
-    with pytest.raises(DefinitionError) as refused:
-        _desk(check, "Help.")
-    assert str(refused.value).startswith(f"agent 'desk': its check {check.__name__!r} {reason}")
-
-
-def test_a_check_or_instructions_without_their_dependencies_are_rejected() -> None:
-    agent: Any = Agent("desk", "Help.", output=Order)
-    with pytest.raises(
-        DefinitionError, match="its check '_is_known' needs dependencies of the type Shop"
-    ):
-        agent.check(_is_known)
-    with pytest.raises(
-        DefinitionError, match="'_greet' of its instructions needs dependencies of the"
-    ):
-        Agent("desk", _greet)

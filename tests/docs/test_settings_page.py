@@ -5,7 +5,7 @@ import re
 from outlast_workers.settings import Settings
 
 from tests.docs.prose import ROOT
-from tests.workers.test_bad_starts import leaves
+from tests.workers.test_bad_settings import leaves
 
 PAGE = (ROOT / "docs" / "workers.md").read_text()
 

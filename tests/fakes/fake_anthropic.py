@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.fakes.anthropic_answer import AnswerWriter
 from tests.fakes.media_rules import MAX_BASE64, media_problem
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import (
@@ -26,7 +27,6 @@ from tests.fakes.service import (
     Play,
     Received,
     Refused,
-    pieces,
     required_tool,
 )
 
@@ -242,7 +242,7 @@ class FakeAnthropic(FakeService):
     # Answers
 
     def _stream(self, body: Any, play: Play) -> Answered:
-        writer = _Writer(body)
+        writer = AnswerWriter(body)
         if self._thinks(body) or play.thoughts:
             thoughts = play.thoughts or "I weigh what to do."
             model = MODELS[body["model"]]
@@ -264,7 +264,7 @@ class FakeAnthropic(FakeService):
         writer.end(play.finish or reason, details)
         return Answered(events=writer.events, headers={"request-id": "req_1"})
 
-    def _write(self, body: Any, play: Play, writer: "_Writer") -> str:
+    def _write(self, body: Any, play: Play, writer: "AnswerWriter") -> str:
         tools = {tool["name"]: tool for tool in body.get("tools", [])}
         choice = (body.get("tool_choice") or {"type": "auto"})["type"]
         output = (body.get("output_config") or {}).get("format")
@@ -297,78 +297,6 @@ class FakeAnthropic(FakeService):
         if choice in ("any", "tool"):  # [profile] a forced choice ends thinking
             return False
         return kind in ("adaptive", "enabled") or (kind is None and MODELS[body["model"]].thinks)
-
-
-class _Writer:
-    """Writes the events of one answer."""
-
-    def __init__(self, body: Any) -> None:
-        self._index = -1
-        self._calls = 0
-        self._body = body
-        self._output = 0
-        self._thoughts = 0
-        usage = {
-            "input_tokens": 50,
-            "cache_read_input_tokens": 30,
-            "cache_creation_input_tokens": 20,
-            "output_tokens": 1,
-        }
-        message = {
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": body["model"],
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-        self.events: list[tuple[str | None, Any]] = []
-        self._add("message_start", message=message)
-        self._add("ping")
-
-    def _add(self, kind: str, **fields: Any) -> None:
-        self.events.append((kind, {"type": kind, **fields}))
-
-    def _block(self, block: Any, deltas: list[Any]) -> None:
-        self._index += 1
-        self._output += 1 + len(deltas)
-        self._add("content_block_start", index=self._index, content_block=block)
-        for delta in deltas:
-            self._add("content_block_delta", index=self._index, delta=delta)
-        self._add("content_block_stop", index=self._index)
-
-    def think(self, thoughts: str, signature: str) -> None:
-        deltas: list[Any] = [
-            {"type": "thinking_delta", "thinking": piece} for piece in pieces(thoughts)
-        ]
-        deltas.append({"type": "signature_delta", "signature": signature})
-        self._thoughts += len(deltas)
-        self._block({"type": "thinking", "thinking": "", "signature": ""}, deltas)
-
-    def text(self, text: str) -> None:
-        deltas = [{"type": "text_delta", "text": piece} for piece in pieces(text)]
-        self._block({"type": "text", "text": ""}, deltas)
-
-    def call(self, name: str, arguments: Any) -> None:
-        self._calls += 1
-        own_id = f"toolu_{len(self._body['messages'])}_{self._calls}"
-        block = {"type": "tool_use", "id": own_id, "name": name, "input": {}}
-        deltas = [
-            {"type": "input_json_delta", "partial_json": piece}
-            for piece in ["", *pieces(json.dumps(arguments))]
-        ]
-        self._block(block, deltas)
-
-    def end(self, reason: str, details: Any) -> None:
-        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
-        usage = {
-            "output_tokens": self._output,
-            "output_tokens_details": {"thinking_tokens": self._thoughts},
-        }
-        self._add("message_delta", delta=delta, usage=usage)
-        self._add("message_stop")
 
 
 def _blocks(message: Any) -> list[Any]:

@@ -1,13 +1,10 @@
-"""A process that cannot start says why in one line: whatever a person typed, set or wrote."""
+"""A process that cannot start says why in one line: whatever a person typed or wrote."""
 
 import asyncio
-import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
 
 import httpx2
 import pytest
@@ -16,136 +13,11 @@ from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
 from outlast_workers.local import dev
 from outlast_workers.local.ports import free_port
-from outlast_workers.settings import Settings, load_settings
-from outlast_workers.settings_sections.workers import RoutesSettings, SpecsSettings
-from outlast_workers.start_warnings import unused_routes, warn_at_start
-from pydantic import BaseModel
-from structlog.testing import capture_logs
+from outlast_workers.settings import Settings
 
-from outlast import Agent, Approval, Escalation, Leg, Route, tool
 from outlast.errors import NotReady
-from tests.stage import catalog_of
 
-
-@pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Remove the variables and the working directory of the person who runs the tests."""
-    for name in list(os.environ):
-        if name.startswith(("OUTLAST_", "TEMPORAL_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, set[Any]]]:
-    """Yield the path of each setting that is not a table, and the types in its annotation."""
-    for name, field in model.model_fields.items():
-        types = set(_types(field.annotation))
-        sections = [
-            kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
-        for section in sections:
-            if get_origin(field.annotation) not in (dict, tuple):
-                yield from leaves(section, f"{prefix}{name}__")
-        if not sections and get_origin(field.annotation) not in (dict, tuple):
-            yield f"{prefix}{name}".upper(), types
-
-
-def _types(annotation: Any) -> Iterator[Any]:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    yield annotation
-    for argument in get_args(annotation):
-        yield from _types(argument)
-
-
-LEAVES = dict(leaves(Settings))
-NUMBERS = [name for name, types in LEAVES.items() if types & {int, float}]
-URLS = [name for name in LEAVES if name.endswith("URL")]
-HOSTS = [name for name in LEAVES if name.endswith("HOST")]
-
-NEEDED = {
-    "GATEWAY__OIDC": {"issuer": "https://login.example.com", "audience": "agents", "jwks_file": "x"}
-}
-"""Settings without which a table is rejected as a whole."""
-
-
-def needed_beside(name: str) -> dict[str, str]:
-    """Return what the table of a setting needs besides it."""
-    section, _, key = name.rpartition("__")
-    taken = {"jwks_file"} if key == "JWKS_URL" else set()
-    return {other: value for other, value in NEEDED.get(section, {}).items() if other not in taken}
-
-
-def test_the_settings_are_found() -> None:
-    assert {"DRAIN_S", "MODEL__TIMEOUT_S", "HEALTH__PORT", "CONCURRENCY__TOOLS"} <= set(NUMBERS)
-    assert {"MODEL__URL", "UI_URL", "CALLBACK__URL"} <= set(URLS)
-    assert {"HEALTH__HOST", "CALLBACK__HOST", "DEMAND__HOST"} <= set(HOSTS)
-
-
-@pytest.mark.parametrize(
-    "value", ["inf", "-inf", "nan", "1e308", "1" + "0" * 30, "-1", "ten", "0x10", "1,5", "{}"]
-)
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_without_sense_is_refused_by_name(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for other, given in needed_beside(name).items():
-        monkeypatch.setenv(f"OUTLAST_{name.rpartition('__')[0]}__{other.upper()}", given)
-    monkeypatch.setenv(f"OUTLAST_{name}", value)
-    with pytest.raises(NotReady, match=f"OUTLAST_{name}") as refused:
-        load_settings()
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("http://127.0.0.1:99999/v1", "http://127.0.0.1:-1", "http://127.0.0.1:x", "http://:80"),
-        *("http://[::1", "http://a b", "http://a\nb", "ftp://a", "http://", "http://user:pw@a/"),
-        *("http://a:0", "http://\x00", "http:/a", "127.0.0.1:80", "http://a?b@c"),
-    ],
-)
-@pytest.mark.parametrize("name", URLS)
-def test_a_url_without_sense_is_refused_by_name(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    section, _, key = name.lower().rpartition("__")
-    settings = {**needed_beside(name), key: value}
-    lines = "\n".join(f"{each} = {json.dumps(given)}" for each, given in settings.items())
-    table = f"[{section.replace('__', '.')}]\n" if section else ""
-    (tmp_path / "outlast.toml").write_text(table + lines)
-    with pytest.raises(NotReady, match="must ") as refused:
-        load_settings()
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("value", ["a b", "http://a", "a/b", "[::1", "a@b", "x" * 300, "..", "a?b"])
-@pytest.mark.parametrize("name", HOSTS)
-def test_a_host_without_sense_is_refused_by_name(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"OUTLAST_{name}", value)
-    with pytest.raises(NotReady, match=f"OUTLAST_{name}: must be a host name"):
-        load_settings()
-
-
-@pytest.mark.parametrize("value", ["127.0.0.1", "10.0.0.1", "::1", "localhost", "a.example", "a_b"])
-def test_a_host_is_accepted(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OUTLAST_HEALTH__HOST", value)
-    assert load_settings().health.host == value
-
-
-@pytest.mark.parametrize(
-    "port", ["99999", "0", "-1", "x", "1.5", "65536", "1" * 5_000, "", "\u0661"]
-)
-@pytest.mark.parametrize("option", ["--port", "--ui-port", "--model-port", "--gateway-port"])
-def test_a_port_without_sense_is_refused(
-    option: str, port: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["dev", f"{option}={port}"])
-    assert ended.value.code == 2
-    assert "is not a port from 1 to 65535" in capsys.readouterr().err
+pytestmark = pytest.mark.usefixtures("isolated")
 
 
 @pytest.mark.parametrize(
@@ -306,74 +178,6 @@ def test_a_module_that_does_not_exist_says_where_it_was_looked_for(
 def test_a_module_that_hides_ones_own_is_shown_with_its_file(name: str) -> None:
     with pytest.raises(NotReady, match=r"defines no Agent and no @tool \(.*\.py\)"):
         load_catalog([name])
-
-
-@tool(effect="read", tool_class="gpu")
-def find_hotel(city: str) -> str:
-    """Find a hotel."""
-    return city
-
-
-CATALOG = catalog_of([Agent(name="trip", instructions="Plan.", tools=[find_hotel], model="small")])
-ROUTE = Route(legs=(Leg(task_queue="q"),))
-
-
-def test_a_route_that_nothing_uses_is_named() -> None:
-    routes = RoutesSettings(
-        tool={"find_hotl": ROUTE, "find_hotel": ROUTE},
-        tool_class={"gpus": ROUTE, "gpu": ROUTE},
-        model={"smal": ROUTE, "small": ROUTE},
-    )
-    assert list(unused_routes(Settings(routes=routes), CATALOG)) == [
-        ("routes.tool.find_hotl", "did you mean 'find_hotel'?"),
-        ("routes.tool_class.gpus", "did you mean 'gpu'?"),
-        ("routes.model.smal", "did you mean 'small'?"),
-    ]
-    assert list(unused_routes(Settings(routes=routes, roles=("tools",)), CATALOG)) == []
-
-
-@tool(
-    effect="write",
-    approval=Approval(audience="leads", escalate=(Escalation(audience="finance", after_s=9),)),
-)
-def refund(order_id: str) -> str:
-    """Refund."""
-    return order_id
-
-
-def test_a_name_of_specs_that_matches_nothing_is_a_warning() -> None:
-    catalog = catalog_of([Agent(name="desk", instructions="x", tools=[refund, find_hotel])])
-    specs = SpecsSettings(
-        tools=("refund", "find_hotl"), models=("any",), audiences=("leads", "finanse", "finance")
-    )
-    with capture_logs() as lines:
-        warn_at_start(Settings(specs=specs), catalog)
-    assert [(line["event"], line["setting"], line["name"], line["reason"]) for line in lines] == [
-        (
-            "specs.unknown_name",
-            "specs.tools",
-            "find_hotl",
-            "is unknown here; did you mean 'find_hotel'?",
-        ),
-        (
-            "specs.unknown_name",
-            "specs.audiences",
-            "finanse",
-            "is unknown here; did you mean 'finance'?",
-        ),
-    ]
-    disabled = specs.model_copy(update={"enabled": False})
-    for quiet in (Settings(specs=disabled), Settings(specs=specs, roles=("tools",)), Settings()):
-        with capture_logs() as lines:
-            warn_at_start(quiet, catalog)
-        assert lines == []
-
-
-def test_a_worker_without_agents_warns() -> None:
-    for roles, is_warned in ((("workflows",), True), (("generate",), False)):
-        with capture_logs() as lines:
-            warn_at_start(Settings.model_validate({"roles": roles}), catalog_of([]))
-        assert [line["event"] for line in lines] == ["agents.missing"] * is_warned
 
 
 async def test_dev_serves_its_gateway_while_the_model_server_is_down(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +11,8 @@ from outlast_workers.settings_sections.workers import RoutesSettings
 
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
+
+pytestmark = pytest.mark.usefixtures("isolated")
 
 EXAMPLE = """
 agents = ["outlast_examples.refund_desk", "mine"]
@@ -34,15 +35,6 @@ price = { prompt_usd = 1 }
 [routes.tool.refund]
 legs = [{ task_queue = "payments" }]
 """
-
-
-@pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Remove the variables and the working directory of the person who runs the tests."""
-    for name in list(os.environ):
-        if name.startswith(("OUTLAST_", "TEMPORAL_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def write(text: str, name: str = "outlast.toml") -> Path:

@@ -10,13 +10,12 @@ from jsonschema import Draft202012Validator
 from outlast_activities.constraints.constraints import Constraint, constraint_for
 from outlast_activities.constraints.engines import MAX_ITEMS, MAX_LENGTH, Engine
 from outlast_activities.constraints.portable_formats import PATTERNS
-from outlast_activities.constraints.portable_patterns import portable_pattern, rust_pattern
 from pydantic import BaseModel, Field
 
 from outlast import Agent, tool
 from outlast.contracts.agents import Leg, PinnedAgent, Route
 from outlast.jsonschema.decision_schema import decision_schema
-from outlast.jsonschema.patterns import pattern_of
+from tests.activities.constraints.schema_strategies import SCHEMAS, VALUES
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 LOCAL: tuple[Engine, ...] = ("auto", "xgrammar", "llama.cpp")
@@ -305,72 +304,6 @@ def test_what_an_engine_does_not_know_is_left_to_the_check(
         assert (engine, constraint.checked_after) == (engine, checked_after)
 
 
-NAMES = st.sampled_from("ab")
-VALUES = st.recursive(
-    st.none() | st.integers(-3, 6) | st.sampled_from([0.5, 1.5, "", "a", "ab", "b"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=2),
-    max_leaves=3,
-)
-
-
-def some(kind: Any, **keywords: Any) -> st.SearchStrategy[Any]:
-    return st.fixed_dictionaries({"type": st.just(kind)}, optional=keywords)
-
-
-NUMBERS = {
-    "minimum": st.integers(-2, 3),
-    "exclusiveMaximum": st.sampled_from([2, 4.5]),
-    "multipleOf": st.sampled_from([0.5, 2]),
-}
-TEXTS = {
-    "minLength": st.integers(0, 2),
-    "pattern": st.sampled_from(["^a", "^ab?$", "b", "^(?!b)", "^[^b]*$"]),
-}
-LEAVES = st.one_of(
-    some("integer", **NUMBERS),
-    some("number", **NUMBERS),
-    some("string", **TEXTS),
-    some(["string", "integer"], enum=st.lists(VALUES, min_size=1, max_size=3), **NUMBERS),
-    st.sampled_from([{}, {"type": "null"}, {"minLength": 1}, {"$ref": "#/$defs/A"}]),
-)
-
-
-def _wider(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    branches = st.lists(inner, min_size=1, max_size=2)
-    objects = some(
-        "object",
-        properties=st.dictionaries(NAMES, inner | st.booleans(), max_size=2),
-        patternProperties=st.dictionaries(st.sampled_from(["^a", "b"]), inner, min_size=1),
-        additionalProperties=st.booleans() | inner,
-        required=st.lists(NAMES, max_size=1),
-        minProperties=st.integers(0, 1),
-        anyOf=branches,
-        allOf=branches,
-    )
-    arrays = some(
-        "array",
-        items=inner | st.booleans(),
-        prefixItems=branches,
-        maxItems=st.integers(0, 2),
-        uniqueItems=st.just(True),
-        oneOf=branches,
-    )
-    combined = st.builds(
-        lambda keyword, parts, beside: {keyword: parts, **beside},
-        st.sampled_from(["anyOf", "oneOf", "allOf"]),
-        branches,
-        st.sampled_from([{}, {"minLength": 1}, {"$ref": "#/$defs/A"}, {"not": {"const": "a"}}]),
-    )
-    return objects | arrays | combined
-
-
-SCHEMAS = st.builds(
-    lambda schema, definition: {**schema, "$defs": {"A": definition}},
-    st.recursive(LEAVES, _wider, max_leaves=4),
-    some("string", **TEXTS),
-)
-
-
 @settings(
     max_examples=200,
     deadline=None,
@@ -439,58 +372,3 @@ def test_a_schema_for_vllm_is_not_nested_too_deep(engine: Engine) -> None:
 def json_levels(value: Any) -> int:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(json_levels, parts), default=0)
-
-
-PIECES = st.sampled_from(
-    [
-        *(
-            "a",
-            ".",
-            "[ab]",
-            "[^a]",
-            r"\d",
-            r"\w",
-            r"\s",
-            "(a|b)",
-            "(?:ab)",
-            r"\.",
-            "-",
-            "é",
-            "[a-c-]",
-        ),
-        *(
-            "x{2}",
-            "a{1,2}",
-            "b*",
-            "a+?",
-            "(a|)",
-            r"[\d.]",
-            "[]]",
-            "[[^]",
-            r"\[",
-            r"[\w\-\.]",
-            "/",
-            r"\^",
-        ),
-    ]
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    parts=st.lists(PIECES, min_size=1, max_size=5).map("".join),
-    texts=st.lists(st.text('abx1.-é[]^/ "', max_size=5), min_size=1, max_size=8),
-)
-def test_a_rewritten_pattern_means_the_same(parts: str, texts: list[str]) -> None:
-    pattern = f"^(?:{parts})$"
-    for rewritten in (portable_pattern(pattern), rust_pattern(pattern)):
-        for text in texts:
-            assert (
-                rewritten is None
-                or matches(rewritten, text) == matches(pattern, text)
-                or ("w" in parts and "é" in text)
-            )
-
-
-def matches(pattern: str, text: str) -> bool:
-    return pattern_of(pattern).compiled().matches(text)

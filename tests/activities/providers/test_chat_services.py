@@ -18,7 +18,8 @@ from outlast.contracts.agents import Effort, Way
 from outlast.errors import ModelError, ModelFailure
 from outlast.model_server import Completion, Decoding, Prompt, ServerOptions
 from outlast.turns import RejectedText
-from tests.fakes.fake_chat_services import SERVICES, FakeChatService
+from tests.fakes.chat_service_rules import SERVICES
+from tests.fakes.fake_chat_services import FakeChatService
 from tests.fakes.prompts import GO, open_file, prompt_for, search, step
 from tests.fakes.service import Play, serving
 

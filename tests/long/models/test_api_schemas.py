@@ -25,7 +25,7 @@ from outlast.errors import ModelError
 from outlast.jsonschema.schema_checks import check_schema
 from outlast.model_server import Prompt, ServerOptions
 from outlast.text.json_text import to_json
-from tests.activities.constraints.test_constraints import SCHEMAS
+from tests.activities.constraints.schema_strategies import SCHEMAS
 from tests.fakes.fake_anthropic import FakeAnthropic
 from tests.fakes.fake_gemini import FakeGemini
 from tests.fakes.fake_openai_chat import FakeOpenAIChat

@@ -6,7 +6,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,9 +18,8 @@ import grpc
 import httpx2
 import pytest
 from grpc_tools import protoc
-from outlast_workers.demand.demand_query import Target
 from outlast_workers.demand.keda_protocol import file_descriptor
-from outlast_workers.demand.temporal_source import ONLY_RUNNING, ReadingFailed, TemporalSource
+from outlast_workers.demand.temporal_source import ONLY_RUNNING
 from outlast_workers.local.ports import HOST, free_port
 from outlast_workers.local.servers import ChildProcess, TemporalServer
 from temporalio.api.workflowservice.v1 import (
@@ -377,35 +375,3 @@ async def test_invalid_queries_and_many_callers(tmp_path: Path, keda: Any) -> No
         assert not (await stream.read()).result
         os.kill(on.demand.pid, signal.SIGTERM)
         assert "demand.stopped" in await asyncio.wait_for(on.demand.ended(), 10)
-
-
-@pytest.mark.parametrize("key", ["port", "grpc_port"])
-async def test_a_taken_port_gives_one_line(key: str, tmp_path: Path) -> None:
-    with socket.create_server((HOST, 0)) as taken:
-        ports = {"port": free_port(), "grpc_port": free_port(), key: taken.getsockname()[1]}
-        config = tmp_path / "demand.toml"
-        config.write_text(
-            "[demand]\n" + "".join(f"{name} = {port}\n" for name, port in ports.items())
-        )
-        async with TemporalServer(log_dir=tmp_path, port=free_port()) as temporal:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "outlast_workers", "demand", "--config", str(config)),
-                env={**os.environ, "TEMPORAL_ADDRESS": temporal.address},
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 1
-    assert (
-        f"demand.{key} (OUTLAST_DEMAND__{key.upper()}) to a free port"
-        in errors.decode().splitlines()[-1]
-    )
-
-
-async def test_a_namespace_without_heartbeats_of_workers_has_an_error_and_no_demand(
-    tmp_path: Path,
-) -> None:
-    off = ("frontend.WorkerHeartbeatsEnabled=false",)
-    async with TemporalServer(log_dir=tmp_path, port=free_port(), dynamic_config=off) as temporal:
-        source = TemporalSource(await Client.connect(temporal.address))
-        with pytest.raises(ReadingFailed, match="takes no heartbeats of workers"):
-            await source.read(Target(TASK_QUEUE))

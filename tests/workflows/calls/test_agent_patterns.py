@@ -1,128 +1,38 @@
 """Patterns of agents as tools: `race`, `quorum`, `hedge` and `map_over`, on a real server."""
 
 import asyncio
-import inspect
 import json
-from collections.abc import Callable, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
-from outlast_workflows.calls import agent_patterns
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from outlast import (
-    Agent,
     BadRequest,
-    Leg,
     Limits,
     RunFailed,
-    Usage,
     hedge,
     map_over,
     quorum,
     race,
-    tool,
 )
-from outlast.client.runs import Run
-from outlast.contracts.agents import Price
-from outlast.model_server import Completion, OnTokens, Prompt
+from outlast.model_server import Prompt
 from outlast.start_requests import request_json
-from outlast.testing import ScriptedModel, answer, call
-from tests.stage import Flag, Stage, on_stage, pending, staged_settings
-
-PRICE = Price(prompt_usd=Decimal(2), completion_usd=Decimal(8))
-
-
-class TeamModel(ScriptedModel):
-    """A scripted model with a script for each agent, which it knows by the instructions."""
-
-    def __init__(self, scripts: Mapping[str, Any]) -> None:
-        super().__init__([self._step], repeat_last=True)
-        self._scripts = scripts
-        self._lead = iter(scripts["lead"])
-        self.asked: list[str] = []
-
-    async def _step(self, prompt: Prompt) -> Any:
-        instructions = str(prompt.messages[0]["content"])
-        name = instructions.removeprefix("I am ").partition(".")[0]
-        self.asked.append(name)
-        step = next(self._lead) if name == "lead" else self._scripts[name]
-        value = step(prompt) if callable(step) else step
-        return await value if inspect.isawaitable(value) else value
-
-
-def agent_of(name: str, tools: Any = (), **options: Any) -> Agent[Any, Any]:
-    return Agent(name, f"I am {name}.", tools, **options)
-
-
-def lead_of(*tools: Any) -> Agent[Any, Any]:
-    return agent_of("lead", tools)
-
-
-async def never(_: Prompt) -> Any:
-    await asyncio.sleep(600)
-
-
-def priced() -> Any:
-    return staged_settings(cached=1000, generate=[Leg(task_queue="generate-{own}", price=PRICE)])
-
-
-async def children_of(stage: Stage, run: Run) -> list[str]:
-    """Return the ids of the children that a run has started, in the order of their numbers."""
-    handle = stage.client.temporal.get_workflow_handle(run.id)
-    return sorted(
-        event.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id
-        for event in (await handle.fetch_history()).events
-        if event.HasField("child_workflow_execution_started_event_attributes")
-    )
-
-
-async def until(condition: Callable[[], Any], within_s: float = 30) -> None:
-    """Wait until a condition holds, which may be async."""
-    async with asyncio.timeout(within_s):
-        while True:
-            value = condition()
-            if await value if inspect.isawaitable(value) else value:
-                return
-            await asyncio.sleep(0.05)
-
-
-async def children_usage(stage: Stage, run: Run) -> tuple[Usage, list[str | None]]:
-    """Return what all children of a run used, and why they stopped."""
-    results = [await stage.client.get(child).result() for child in await children_of(stage, run)]
-    return sum((result.usage for result in results), Usage()), [
-        result.stop_reason for result in results
-    ]
-
-
-def told(model: ScriptedModel) -> str:
-    """Return the last message that the lead read."""
-    return str(model.prompts[-1].messages[-1]["content"])
-
-
-class MeteredModel(TeamModel):
-    """Counts what it serves, also of calls that are cancelled after the first tokens of their answer."""
-
-    def __init__(self, scripts: Mapping[str, Any]) -> None:
-        super().__init__(scripts)
-        self.served = Usage()
-        self.stuck = 0
-
-    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
-        if len(prompt.turns) > 1 and "I am slow" in str(prompt.messages[0]["content"]):
-            assert on_tokens is not None
-            on_tokens(7)
-            prompt_tokens = await self.count_prompt_tokens(prompt)
-            self.served += Usage(prompt_tokens=prompt_tokens, completion_tokens=7)
-            self.stuck += 1
-            await never(prompt)
-        done = await super().complete(prompt, on_tokens=on_tokens)
-        self.served += Usage(
-            prompt_tokens=done.prompt_tokens, completion_tokens=done.completion_tokens
-        )
-        return done
+from outlast.testing import answer, call
+from tests.stage import on_stage, staged_settings
+from tests.workflows.calls.teams import (
+    PRICE,
+    MeteredModel,
+    TeamModel,
+    agent_of,
+    children_usage,
+    lead_of,
+    never,
+    priced,
+    told,
+    until,
+)
 
 
 async def test_a_race_costs_what_it_says(temporal: Client) -> None:
@@ -331,115 +241,6 @@ async def test_a_map_stops_when_its_answers_are_too_large_to_read(temporal: Clie
     assert mapped["errors"] == [
         {"index": 2, "error": "all answers together have over 256,000 bytes"}
     ]
-
-
-@pytest.mark.parametrize("kind", ["race", "map"])
-async def test_a_cancelled_parent_leaves_no_child_running(temporal: Client, kind: str) -> None:
-    made = call("race_a_b", input="go") if kind == "race" else call("map_a", inputs=["1", "2", "3"])
-    model = TeamModel({"lead": [made], "a": never, "b": never})
-    member = agent_of("a")
-    lead = lead_of(race(member, agent_of("b")), map_over(member, concurrency=2))
-    async with on_stage(temporal, model, [lead]) as stage:
-        run = await stage.start("lead")
-        await until(lambda: len(model.asked) == 3)
-        await run.cancel()
-        result = await run.result()
-        assert result.stop_reason == "cancelled"
-        children = await children_of(stage, run)
-        assert len(children) == 2
-        for child in children:
-            described = await temporal.get_workflow_handle(child).describe()
-            assert described.status == WorkflowExecutionStatus.COMPLETED
-
-
-async def test_agents_of_patterns_share_what_is_left_of_the_budget(temporal: Client) -> None:
-    model = TeamModel(
-        {"lead": [call("race_a_b", input="go"), answer("done")], "a": answer("a"), "b": never}
-    )
-    lead = lead_of(race(agent_of("a"), agent_of("b")))
-    async with on_stage(temporal, model, [lead]) as stage:
-        run = await stage.start("lead", limits=Limits(max_tokens=10_000, deadline_s=3_600))
-        result = await run.result()
-        (history,) = await stage.chain(run)
-        used, _ = await children_usage(stage, run)
-    limits = [
-        json.loads(
-            event.start_child_workflow_execution_initiated_event_attributes.input.payloads[0].data
-        )["limits"]
-        for event in history.events
-        if event.HasField("start_child_workflow_execution_initiated_event_attributes")
-    ]
-    assert sum(each["max_tokens"] for each in limits) < 10_000
-    assert all(0 < each["deadline_s"] <= 3_600 for each in limits)
-    assert 0 < used.tokens < result.usage.tokens < 10_000
-
-
-async def test_a_child_of_a_race_waits_for_its_own_approval(temporal: Client) -> None:
-    @tool(effect="irreversible")
-    def pay() -> str:
-        """Pay."""
-        return "paid"
-
-    model = TeamModel(
-        {
-            "lead": [call("race_payer_b", input="go"), answer("done")],
-            "payer": lambda prompt: (
-                answer("paid") if "paid" in str(prompt.messages[-1]["content"]) else call("pay")
-            ),
-            "b": never,
-        }
-    )
-    lead = lead_of(race(agent_of("payer", [pay]), agent_of("b")))
-    async with on_stage(temporal, model, [lead]) as stage:
-        run = await stage.start("lead")
-
-        async def has_children() -> bool:
-            return len(await children_of(stage, run)) == 2
-
-        await until(has_children)
-        payer = stage.client.get((await children_of(stage, run))[0])
-        await payer.approve(await pending(payer))
-        await run.result()
-    assert '"agents":["payer"]' in told(model)
-
-
-async def test_a_race_waits_for_its_losers_only_so_long(
-    temporal: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A loser ends after a call that changes something. Its usage counts if the run is still open then."""
-    monkeypatch.setattr(agent_patterns, "END_WAIT_S", 0.2)
-    is_writing, may_end = Flag(), Flag()
-
-    @tool(effect="write")
-    async def write() -> str:
-        """Write."""
-        is_writing.set()
-        async with asyncio.timeout(30):
-            await may_end.wait()
-        return "written"
-
-    async def win(_: Prompt) -> Any:
-        await until(is_writing.is_set)
-        return answer("a")
-
-    async def last(_: Prompt) -> Any:
-        may_end.set()
-        await until(has_ended)
-        return answer("done")
-
-    async def has_ended() -> bool:
-        history = await temporal.get_workflow_handle(run.id).fetch_history()
-        field = "child_workflow_execution_completed_event_attributes"
-        return sum(event.HasField(field) for event in history.events) == 2  # type: ignore[arg-type]
-
-    lead_steps = iter([call("race_a_b", input="go"), last])
-    model = MeteredModel({"lead": lead_steps, "a": win, "b": call("write")})
-    lead = lead_of(race(agent_of("a"), agent_of("b", [write])))
-    async with on_stage(temporal, model, [lead]) as stage:
-        run = await stage.start("lead")
-        result = await run.result()
-    assert "agent_pattern.agents_not_ended" in caplog.text
-    assert result.usage.prompt_tokens == model.served.prompt_tokens
 
 
 async def test_a_spec_has_patterns_over_registered_agents(temporal: Client) -> None:
