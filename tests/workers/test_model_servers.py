@@ -3,6 +3,7 @@ import time
 
 import pytest
 from outlast_activities.generation.endpoint import Endpoint
+from outlast_activities.providers.registry import connected
 from outlast_workers import model_servers
 from outlast_workers.local.ports import free_port
 from outlast_workers.model_servers import open_model_servers
@@ -12,7 +13,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bench.scripted_model_server import ScriptedModelServer, turns
-from outlast.errors import ModelError, NotReady
+from outlast.errors import ModelError, ModelFailure, NotReady
+from outlast.model_server import ModelServer, ServerFacts, ServerOptions
+from outlast.testing import ScriptedModel
 from tests.fakes.fake_gemini import FakeGemini
 from tests.fakes.service import serving
 
@@ -178,3 +181,60 @@ async def test_another_model_of_a_server_has_its_own_ways() -> None:
             with pytest.raises(ModelError, match=r"which ends in /v1beta, and the model's name"):
                 await endpoint.for_model("gemini-unknown")
         assert sum("gemini-2.5-flash" in request.path for request in fake.received) == 1
+
+
+class BrokenServer(ScriptedModel):
+    """An adapter of another package, with bugs: the first probe fails as it should."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.probes = 0
+
+    async def probe(self) -> ServerFacts:
+        self.probes += 1
+        if self.probes == 1:
+            raise ModelError("it is loading", kind=ModelFailure.CONNECTION)
+        raise KeyError("facts")
+
+    async def is_reachable(self) -> bool:
+        raise KeyError("answer")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> BrokenServer:
+    """Connect the server `broken` with an adapter that has bugs, and the others as always."""
+    server = BrokenServer()
+
+    def connect(options: ServerOptions, facts: ServerFacts | None) -> ModelServer:
+        return server if "broken" in options.url else connected(options, facts)
+
+    monkeypatch.setattr(model_servers, "connected", connect)
+    return server
+
+
+async def test_a_bug_of_an_adapter_in_a_late_probe_is_logged(broken: BrokenServer) -> None:
+    async with ScriptedModelServer(turns(1)) as server:
+        settings = Settings(
+            servers={
+                "near": ModelSettings(url=server.url),
+                "far": ModelSettings(url="http://broken/v1", start_within_s=0),
+            }
+        )
+        with capture_logs() as lines:
+            async with open_model_servers(settings) as servers, asyncio.timeout(30):
+                assert servers is not None
+                await servers.endpoints(asyncio.Event())
+                while broken.probes < 2:
+                    await asyncio.sleep(0.01)
+    failed = [line for line in lines if line["event"] == "model.probe_failed"]
+    assert [(line["server"], line["log_level"]) for line in failed] == [("far", "error")]
+
+
+async def test_a_server_whose_check_has_a_bug_is_not_reachable(broken: BrokenServer) -> None:
+    settings = Settings(servers={"far": ModelSettings(url="http://broken/v1")})
+    with capture_logs() as lines:
+        async with open_model_servers(settings) as servers:
+            assert servers is not None
+            assert not await servers.are_reachable()
+    assert [line["event"] for line in lines] == ["model.check_failed"]
+    assert broken.probes == 0

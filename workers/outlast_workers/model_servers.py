@@ -141,9 +141,7 @@ class ModelServers:
 
     async def are_reachable(self) -> bool:
         """Return whether any server answers."""
-        answers = await asyncio.gather(
-            *(server.is_reachable() for server in self._servers.values())
-        )
+        answers = await asyncio.gather(*(_is_reachable(*each) for each in self._servers.items()))
         return any(answers)
 
     async def aclose(self) -> None:
@@ -179,13 +177,15 @@ class ModelServers:
     ) -> None:
         """Probe a server until it answers, and replace its stand-in."""
         report = self._wait_report(name)
-        while isinstance(facts := await self._probe(name), ModelError):  # ends with the process
-            report.add(facts)
-            await _pause(stop)
         try:
+            while isinstance(facts := await self._probe(name), ModelError):  # ends with the process
+                report.add(facts)
+                await _pause(stop)
             endpoints[name] = self._endpoint(name, facts)
         except NotReady as refusal:
             log.error("model.refused", server=name or None, reason=str(refusal))
+        except Exception:  # an adapter can be of another package, and nobody awaits this task
+            log.exception("model.probe_failed", server=name or None)
 
     async def _probe(self, name: str) -> ServerFacts | ModelError:
         if name in self._known:
@@ -240,6 +240,14 @@ class ModelServers:
             return Endpoint(UnavailableServer(facts), settings.max_tokens)
         endpoint = _endpoint_of(name, self._servers[name], settings, facts)
         return replace(endpoint, for_model=partial(self._for_model, name))
+
+
+async def _is_reachable(name: str, server: ModelServer) -> bool:
+    try:
+        return await server.is_reachable()
+    except Exception:  # an adapter can be of another package, and health must not stay as it was
+        log.exception("model.check_failed", server=name or None)
+        return False
 
 
 def _new_lock(_name: str, _model: str) -> asyncio.Lock:

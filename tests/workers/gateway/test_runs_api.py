@@ -241,6 +241,8 @@ async def test_without_tokens_only_this_machine_is_served(temporal: TemporalClie
             ("outlast.example", None, 403),
             ("127.0.0.1", "https://evil.example", 403),
             ("127.0.0.1", "null", 403),
+            ("[", None, 403),
+            ("127.0.0.1", "http://[", 403),
         ):
             headers = {"host": host, **({"origin": origin} if origin else {})}
             async with gateway.client("", **headers) as client:

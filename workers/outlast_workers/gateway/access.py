@@ -32,11 +32,18 @@ def is_local(headers: Mapping[str, str], origins: Collection[str]) -> bool:
 
     A browser would otherwise let any page that a developer visits start runs.
     """
-    host = urlsplit(f"//{headers.get('host', '')}").hostname
     origin = headers.get("origin")
-    if host not in LOOPBACK:
+    if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
         return False
-    return origin is None or origin in origins or urlsplit(origin).hostname in LOOPBACK
+    return origin is None or origin in origins or _host_of(origin) in LOOPBACK
+
+
+def _host_of(url: str) -> str | None:
+    """Return the host in a URL of a stranger, or None without one that can be read."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 @dataclass

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Self
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,8 +27,6 @@ OPEN_PATHS = frozenset({"/healthz", "/hub/answers"})
 
 PRINCIPAL = "outlast.principal"
 """The key of the principal in the scope of a request."""
-
-log = structlog.get_logger("outlast.gateway")
 
 
 @dataclass(frozen=True)

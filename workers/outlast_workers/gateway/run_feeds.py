@@ -16,7 +16,7 @@ from outlast.client.run_connection import RunConnection
 from outlast.client.runs import Run
 from outlast.client.streams import POLL_INTERVAL, stream_entries
 from outlast.client.text_deltas import WRITES_WITHIN_S
-from outlast.errors import OutlastError, RunFailed, Unavailable
+from outlast.errors import InternalError, OutlastError, RunFailed, Unavailable
 from outlast_workers.gateway.answer_cursor import AnswerCursor, Place
 from outlast_workers.gateway.answer_hub import AnswerHub, HubAnswer
 from outlast_workers.gateway.run_events import EventReader, RunEvent
@@ -73,6 +73,9 @@ class RunFeed:
                 self._add(reader.ended(failed))
         except OutlastError as error:
             self.error = error
+        except Exception as error:  # without an error, clients would take the run for ended
+            log.exception("feed.failed", workflow_id=run.id)
+            self.error = InternalError(f"outlast has a bug: {type(error).__name__}; see the log")
         finally:
             self.has_ended = True
             self._wake()

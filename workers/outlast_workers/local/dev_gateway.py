@@ -88,7 +88,8 @@ def _saved_token(file: Path) -> str:
     if len(token) < MIN_TOKEN:
         token = _new_token()
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
+        file.unlink(missing_ok=True)  # others may read a file that something else has made
+        file.touch(mode=0o600, exist_ok=False)
         file.write_text(token + "\n", encoding="ascii")
     return token
 
