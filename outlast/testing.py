@@ -166,14 +166,15 @@ class RecordedModel(ScriptedModel):
                 raise FileNotFoundError(
                     f"{file}: there is no recording; pass server= once to record it"
                 )
-            self._recorded = json.loads(file.read_text())
+            self._recorded = json.loads(file.read_text(encoding="utf-8"))
 
     async def _next(self, prompt: Prompt) -> Any:
         position, key = len(self.prompts) - 1, _tail(prompt)
         if self._server is not None:
             completion = await self._server.complete(prompt)
             self._recorded.append({"prompt": key, "answer": from_json(completion.text)})
-            self._file.write_text(json.dumps(self._recorded, indent=2, ensure_ascii=False) + "\n")
+            recorded = json.dumps(self._recorded, indent=2, ensure_ascii=False)
+            self._file.write_text(recorded + "\n", encoding="utf-8")
             return from_json(completion.text)
         if position >= len(self._recorded):
             raise ScriptExhausted(

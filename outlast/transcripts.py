@@ -49,8 +49,9 @@ def extended(digest: str, message: Message) -> str:
     return hashlib.sha256(entry.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def digest_of(messages: Iterable[Message], digest: str = EMPTY_DIGEST) -> str:
-    """Return the digest of a transcript whose earlier entries have `digest`."""
+def digest_of(messages: Iterable[Message]) -> str:
+    """Return the digest of a transcript."""
+    digest = EMPTY_DIGEST
     for message in messages:
         digest = extended(digest, message)
     return digest

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -104,12 +103,6 @@ class Unique(Bound):
             seen.add(entry)
         return value
 
-
-UPPER_BOUNDS = (Le, MaxLen, MaxBytes, JsonBounds)
-"""Annotations that bound a field from above."""
-
-LOWER_BOUNDS = (Ge, Gt)
-"""Annotations that bound a number from below."""
 
 Seconds = Annotated[float, Field(gt=0, le=MAX_INSTANT_S)]
 """A duration above zero."""

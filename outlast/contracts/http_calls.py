@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from outlast.contracts.base import WireModel
 from outlast.contracts.effects import Effect
+from outlast.errors import HttpCallFailed
 
 CALL_TIMEOUT_S = 60.0
 """Seconds of one attempt of an HTTP call of a pipeline."""
@@ -71,6 +72,11 @@ class HttpProblem(WireModel):
 
     type: str
     status: int
+
+
+def call_failed(text: str, kind: str, status: int) -> HttpCallFailed:
+    """Return the failure of a call with the type and the status that the pipeline sees."""
+    return HttpCallFailed(text, HttpProblem(type=kind, status=status).model_dump())
 
 
 def call_activity(effect: Effect) -> str:

@@ -6,7 +6,6 @@ and reference of version 1.0.3). What is not supported is a problem too.
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from pydantic import JsonValue
 
@@ -32,6 +31,7 @@ from outlast.pipelines.tasks import (
     ToolCall,
 )
 from outlast.pipelines.templates import Template
+from outlast.text.hints import nearest
 from outlast.text.json_text import MAX_JSON_DEPTH, checked_json
 
 VERSIONS = re.compile(r"1\.0\.\d{1,4}(?:-[0-9A-Za-z.-]{1,40})?")
@@ -316,7 +316,7 @@ class _DocumentCheck:
 
 def _nearest_kind(value: Mapping[str, JsonValue]) -> str:
     for name in value:
-        near = get_close_matches(name, list(KINDS), n=1)
-        if near:
-            return f"; did you mean {near[0]!r} instead of {name!r}?"
+        near = nearest(name, KINDS)
+        if near is not None:
+            return f"; did you mean {near!r} instead of {name!r}?"
     return ""

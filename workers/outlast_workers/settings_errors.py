@@ -3,7 +3,6 @@
 A message names the file or the variable, the key within it, and the nearest known name of a misspelt key.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from outlast import model_requests
 from outlast.client import gateway
 from outlast.contracts.agents import Leg, Price, Route
 from outlast.errors import NotReady
+from outlast.text.hints import nearest
 from outlast_workers.settings_sections.people import AudienceSettings
 
 PREFIX = "OUTLAST_"
@@ -141,5 +141,5 @@ def _nearest_variable(variable: str, settings: type[BaseModel]) -> str:
 
 
 def _nearest(word: str, known: set[str]) -> str:
-    matches = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    near = nearest(word, sorted(known))
+    return "" if near is None else f"; did you mean {near!r}?"

@@ -5,9 +5,9 @@ from http import HTTPStatus
 from pydantic import JsonValue
 
 from outlast.contracts.a2a_calls import AgentInterface
+from outlast.contracts.http_calls import call_failed
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import CONFIGURATION
-from outlast_activities.a2a.failures import call_failed
 
 PROTOCOL_VERSION = "1.0"
 BINDING = "JSONRPC"

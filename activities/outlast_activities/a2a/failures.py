@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from pydantic import JsonValue, ValidationError
 
-from outlast.contracts.http_calls import HttpProblem
+from outlast.contracts.http_calls import HttpProblem, call_failed
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHENTICATION, AUTHORIZATION, COMMUNICATION, RUNTIME
 from outlast.text.texts import cut
@@ -31,11 +31,6 @@ _STATUSES = {
     -32009: HTTPStatus.BAD_REQUEST,
 }
 """The status of HTTP for each code of JSON-RPC. Source: A2A 1.0, section 5.4."""
-
-
-def call_failed(text: str, kind: str, status: int) -> HttpCallFailed:
-    """Return the failure of a call with the type and the status that the pipeline sees."""
-    return HttpCallFailed(text, HttpProblem(type=kind, status=status).model_dump())
 
 
 def unreadable(reason: str) -> HttpCallFailed:

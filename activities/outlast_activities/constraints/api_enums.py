@@ -9,9 +9,10 @@ from pydantic import JsonValue
 from outlast.jsonschema.contradictions import types_of
 from outlast.jsonschema.schemas import Schema
 from outlast_activities.constraints.api_dialects import SchemaDialect
-from outlast_activities.constraints.api_nodes import declared_types, described
+from outlast_activities.constraints.api_nodes import described
 from outlast_activities.constraints.api_parts import Impossible, Part, either
 from outlast_activities.constraints.api_values import Restore, from_enum, unchanged
+from outlast_activities.constraints.nodes import types_of_node
 
 
 def enum_part(
@@ -21,7 +22,7 @@ def enum_part(
     values: Any = node["enum"] if "enum" in node else [node["const"]]
     if "enum" in node and "const" in node:
         values = [value for value in values if value == node["const"]]
-    kinds = declared_types(node)
+    kinds = types_of_node(node)
     values = [value for value in values if not kinds or kinds & set(types_of(value))]
     parts: list[Part] = []
     texts = _texts(values)

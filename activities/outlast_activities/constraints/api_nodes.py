@@ -5,6 +5,7 @@ from typing import Any
 
 from outlast.jsonschema.keywords import ANNOTATIONS, children
 from outlast.jsonschema.schemas import Schema
+from outlast_activities.constraints.nodes import types_of_node
 
 MAX_DESCRIPTION = 1_000
 """Characters of a description that the conversion completes."""
@@ -65,12 +66,6 @@ def redescribed(schema: Schema, node: Schema) -> Schema:
     return {**schema, "description": f"{description} {own}".strip()[:MAX_DESCRIPTION]}
 
 
-def declared_types(node: Schema) -> set[str]:
-    """Return the types that a schema names."""
-    kinds: Any = node.get("type", [])
-    return {kinds} if isinstance(kinds, str) else set(kinds)
-
-
 def implied_types(node: Schema) -> set[str]:
     """Return the types that a schema without `type` is about. Numbers and integers are one."""
     return {
@@ -89,7 +84,7 @@ def kinds_of(node: Any, target: Any, depth: int = 0) -> set[str]:
     listed: Any = node.get("anyOf") or node.get("oneOf")
     if listed:
         return set().union(*(kinds_of(branch, target, depth + 1) for branch in listed))
-    kinds = declared_types(node) or implied_types(node) or {"string"}
+    kinds = types_of_node(node) or implied_types(node) or {"string"}
     # A map is a list, and a tuple an object.
     swapped = {"array", "object"} if kinds & {"array", "object"} else set()
     return kinds | swapped | ({"integer"} if "number" in kinds else set())

@@ -22,7 +22,6 @@ from outlast_activities.constraints.api_nodes import (
     KEYWORDS_OF,
     MAX_MERGES,
     SHAPES,
-    declared_types,
     described,
     description_of,
     has_shape,
@@ -40,7 +39,12 @@ from outlast_activities.constraints.api_parts import (
 )
 from outlast_activities.constraints.api_references import SchemaReferences
 from outlast_activities.constraints.api_values import VALUE, Restore, unwrapped
-from outlast_activities.constraints.nodes import is_decimal, is_number, merged_nodes
+from outlast_activities.constraints.nodes import (
+    is_decimal,
+    is_number,
+    merged_nodes,
+    types_of_node,
+)
 from outlast_activities.policies.schema_evaluation import CheckTooLarge, Evaluation
 
 
@@ -241,7 +245,7 @@ class _Conversion:
             return False
 
     def _typed(self, node: Schema, path: str) -> Part:
-        kinds = declared_types(node) or implied_types(node)
+        kinds = types_of_node(node) or implied_types(node)
         if not kinds:
             return json_text_part(node)
         parts: list[Part] = []

@@ -22,10 +22,10 @@ from outlast.contracts.http_calls import (
     FoundOperation,
     HttpAuthentication,
     HttpCallRequest,
-    HttpProblem,
     OpenApiQuery,
+    call_failed,
 )
-from outlast.errors import DefinitionError, Failure, HttpCallFailed, ToolError
+from outlast.errors import DefinitionError, Failure, ToolError
 from outlast.pipelines.errors import AUTHORIZATION, COMMUNICATION, CONFIGURATION, VALIDATION
 from outlast.text.error_text import error_text
 from outlast.text.json_text import to_json
@@ -96,7 +96,9 @@ class PipelineClient:
             document = read_document(answer.text().strip() or "{}")
             operation = operation_of(document, query.operation_id, query.url)
         except DefinitionError as error:
-            raise _failed(f"{query.url}: {error}", CONFIGURATION, HTTPStatus.BAD_REQUEST) from None
+            raise call_failed(
+                f"{query.url}: {error}", CONFIGURATION, HTTPStatus.BAD_REQUEST
+            ) from None
         value = _OPERATION.dump_python(operation, mode="json")
         found = FoundOperation(effect=HTTP_EFFECTS[operation.method], operation=value)
         dumped: dict[str, JsonValue] = found.model_dump(mode="json")
@@ -109,12 +111,12 @@ class PipelineClient:
             request = request_of(call, credentials=credentials, idempotency_key=idempotency_key)
             origin = self._allowlist.origin(request.url)
         except NotAllowed as error:
-            raise _failed(str(error), AUTHORIZATION, HTTPStatus.FORBIDDEN) from None
+            raise call_failed(str(error), AUTHORIZATION, HTTPStatus.FORBIDDEN) from None
         except ToolError as error:
-            raise _failed(str(error.message), VALIDATION, HTTPStatus.BAD_REQUEST) from None
+            raise call_failed(str(error.message), VALIDATION, HTTPStatus.BAD_REQUEST) from None
         except ValueError as error:
             what = "" if type(error) is not ValueError else f"{self._cleaner.clean(call.url)!r} "
-            raise _failed(
+            raise call_failed(
                 f"{what}{error_text(error)}", VALIDATION, HTTPStatus.BAD_REQUEST
             ) from None
         self._check_secret(call.authentication, origin)
@@ -124,7 +126,7 @@ class PipelineClient:
         if authentication is None:
             return None
         if authentication.secret not in self._values:
-            raise _failed(
+            raise call_failed(
                 f"there is no secret {authentication.secret!r}: add it to http.secrets in the settings of"
                 " the workers",
                 CONFIGURATION,
@@ -136,7 +138,7 @@ class PipelineClient:
         if authentication is None or origin in self._secrets[authentication.secret].origins:
             return
         name = authentication.secret
-        raise _failed(
+        raise call_failed(
             f"the secret {name!r} may not go to {str(origin)!r}: add it to http.secrets.{name}.hosts in the"
             " settings of the workers",
             AUTHORIZATION,
@@ -151,21 +153,17 @@ class PipelineClient:
                 request, failures, within_s=within(CALL_TIMEOUT_S), follows=follows
             )
         except NotAllowed as error:
-            raise _failed(str(error), AUTHORIZATION, HTTPStatus.FORBIDDEN) from None
+            raise call_failed(str(error), AUTHORIZATION, HTTPStatus.FORBIDDEN) from None
 
 
 class _Failures(CallFailures):
     """The failures of one attempt of a call, with the status that the pipeline sees."""
 
     def _final(self, text: str, status: int) -> Failure:
-        return _failed(text, COMMUNICATION, status)
+        return call_failed(text, COMMUNICATION, status)
 
     def _unknown(self, text: str, status: int) -> Failure:
-        return _failed(text, COMMUNICATION, status)
-
-
-def _failed(text: str, kind: str, status: int) -> HttpCallFailed:
-    return HttpCallFailed(text, HttpProblem(type=kind, status=status).model_dump())
+        return call_failed(text, COMMUNICATION, status)
 
 
 def _shown(request: HttpRequest) -> str:

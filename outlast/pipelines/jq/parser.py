@@ -11,7 +11,7 @@ from outlast.pipelines.jq.tokens import (
     SyntaxProblem,
     number_of,
 )
-from outlast.text.hints import hint
+from outlast.text.hints import hint, nearest
 from outlast.text.texts import cut
 
 MAX_EXPRESSION_BYTES = 10_000
@@ -279,11 +279,9 @@ class _Parser(TextLiterals):
         counts = sorted(count for known, count in FUNCTIONS if known == name)
         self._start = start
         if not counts:
-            names = {known for known, _ in FUNCTIONS}
-            near = hint(name, names)
-            raise self._problem(
-                f"there is no function {name!r}{'; ' + near if near.startswith('did') else ''}"
-            )
+            near = nearest(name, {known for known, _ in FUNCTIONS})
+            advice = "" if near is None else f"; did you mean {near!r}?"
+            raise self._problem(f"there is no function {name!r}{advice}")
         if len(arguments) not in counts:
             expected = " or ".join(map(str, counts))
             raise self._problem(

@@ -1,8 +1,9 @@
 """The errors of A2A calls by HTTP status: each number that a server can send has an error of the DSL."""
 
 import pytest
-from outlast_activities.a2a.failures import call_failed, named_by_status
+from outlast_activities.a2a.failures import named_by_status
 
+from outlast.contracts.http_calls import call_failed
 from outlast.errors import HttpCallFailed
 from outlast.pipelines.errors import AUTHENTICATION, AUTHORIZATION, COMMUNICATION
 

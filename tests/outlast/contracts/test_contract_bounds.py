@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
-from annotated_types import MaxLen
+from annotated_types import Ge, Gt, Le, MaxLen
 from outlast_workers.plan.workload import Workload
 from outlast_workers.settings import Settings
 from pydantic import BaseModel, ValidationError
@@ -17,11 +17,17 @@ from pydantic.fields import FieldInfo
 from outlast.contracts import agents, human, proofs, requests
 from outlast.contracts.agents import Price, Resolved, ResolveInput
 from outlast.contracts.base import InputModel, TypedNumbers
-from outlast.contracts.bounds import LOWER_BOUNDS, UPPER_BOUNDS, JsonBounds
+from outlast.contracts.bounds import JsonBounds, MaxBytes
 from outlast.contracts.conditions import MAX_CONDITION_PARTS, Condition, arguments
 from outlast.contracts.limits import Limits
 from outlast.contracts.names import NAME_PATTERN
 from tests.outlast.contracts.typed_values import nested
+
+UPPER_BOUNDS = (Le, MaxLen, MaxBytes, JsonBounds)
+"""Annotations that bound a field from above."""
+
+LOWER_BOUNDS = (Ge, Gt)
+"""Annotations that bound a number from below."""
 
 MODULES = (requests, human, proofs, agents)
 """Modules whose input models people fill."""

@@ -1,11 +1,12 @@
 """Demand of a task queue: what callers query, and the arithmetic on a reading that answers them."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
+
+from outlast.text.hints import nearest
 
 TaskType = Literal["workflow", "activity"]
 
@@ -112,9 +113,9 @@ def parse_query(
     known = set(vars(names).values())
     for key in parameters:
         if key not in known:
-            matches = difflib.get_close_matches(key, sorted(known), n=1)
-            hint = f"; did you mean {matches[0]!r}?" if matches else ""
-            raise ValueError(f"{key!r} is not a parameter{hint}")
+            near = nearest(key, sorted(known))
+            advice = "" if near is None else f"; did you mean {near!r}?"
+            raise ValueError(f"{key!r} is not a parameter{advice}")
     target = Target(
         *(_name(parameters, key) for key in (names.task_queue, names.deployment, names.build_id))
     )

@@ -26,11 +26,11 @@ class Place:
     characters: int = 0
 
 
-def read_place(text: str, name: str = "after") -> Place:
+def read_place(text: str) -> Place:
     """Return the place that the id of an event names. Raises `BadRequest`."""
     match = _PLACE.fullmatch(text)
     if match is None:
-        raise BadRequest(f"{name}: {text[:40]!r} is not the id of an event")
+        raise BadRequest(f"after: {text[:40]!r} is not the id of an event")
     entries, attempt, characters = match.groups(default="0")
     return Place(int(entries), int(attempt), int(characters))
 

@@ -28,9 +28,6 @@ context."""
 CONTEXT_PER_SLOT = 8_192
 """Tokens, as many as the model was trained with."""
 
-# Half of the cores, and no spinning. With all cores, each step waits for its slowest thread if anything
-# else runs: on two cores beside a busy process, one thread takes 8 s and two take 15 s.
-
 GGUF_MAGIC = b"GGUF"
 PARENT_POLL_S = 1.0
 
@@ -95,6 +92,8 @@ def _start_server(file: Path, options: ServeOptions) -> Any:
     parameters.n_ctx = options.parallel * options.context
     parameters.cache_ram_mib = CACHED_PROMPTS_MIB
     parameters.verbosity = 3 if options.verbose else 0
+    # Half of the cores, and no spinning. With all cores, each step waits for its slowest thread if anything
+    # else runs: on two cores beside a busy process, one thread takes 8 s and two take 15 s.
     for cores in (parameters.cpuparams, parameters.cpuparams_batch):
         cores.n_threads = max(1, (os.cpu_count() or 1) // 2)
         cores.poll = 0

@@ -112,16 +112,10 @@ def simulated_all(workload: Workload, effort: Effort) -> dict[ArchitectureName, 
     return found
 
 
-def simulated(
-    name: ArchitectureName,
-    workload: Workload,
-    *,
-    effort: Effort = FULL,
-    warm_share: float | None = None,
-) -> Simulated:
+def simulated(name: ArchitectureName, workload: Workload, *, effort: Effort = FULL) -> Simulated:
     """Simulate an architecture with the smallest warm minimum that lets runs start in time.
 
-    If none does, it is the largest. With a `warm_share`, that minimum alone is tried.
+    If none does, it is the largest.
     """
     begin, end = measured_window(workload, effort)
     steps = end * workload.runs_per_s * (2 * workload.turns - 1)
@@ -131,10 +125,9 @@ def simulated(
     load = workload.model_copy(update={"concurrent_runs": workload.concurrent_runs * part})
     runs = sample_runs(load, end)
     measured = [number for number, run in enumerate(runs) if run.arrives_at >= begin]
-    shares = WARM_SHARES if warm_share is None else (warm_share,)
     tried: list[Mapping[str, PricedPool]] = []
     best: Simulated | None = None
-    for share in shares:
+    for share in WARM_SHARES:
         simulated_part = architecture(name, workload, warm_share=share, part=part)
         if simulated_part.pools in tried:
             continue

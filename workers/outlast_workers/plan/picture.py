@@ -16,8 +16,6 @@ COLOURS: dict[ArchitectureName, str] = {
     "hybrid": "#7e22ce",
 }
 
-Point = tuple[float, float]
-
 
 def picture(made: Plan) -> str:
     """Return the SVG of a plan. Both axes are logarithmic."""

@@ -135,7 +135,6 @@ class Pool:
         self._free: deque[Worker] = deque()
         self._spare: list[float] = []
         self._places = 0
-        self._last_death = 0.0
         for _ in range(max(plan.min_workers, plan.initial_workers)):
             self.start(is_warm=not plan.measured_starts_s)
 
