@@ -100,8 +100,9 @@ class ToolContext(RunContext[Deps_co]):
 
         Pass it to the system that a `write` changes, so that the system can recognise a repetition. A
         `compensate` or `verify` tool gets the key of the call that it belongs to. The key is also the same
-        after the run continued as new or was reset. Raises `AttemptLost` if the worker was frozen for so
-        long that another one may make the call.
+        after the run continued as new or was reset. If the caller of an agent is reset, the agent's calls
+        have the same keys, except those with a `compensate` tool. Raises `AttemptLost` if the worker was
+        frozen for so long that another one may make the call.
         """
         self._check_lease()
         return self._key

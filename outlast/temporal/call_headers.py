@@ -21,6 +21,12 @@ CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
 CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
 """The answers of people to the questions of an MCP server about the current call, as JSON."""
 
+CHILD_KEY_BASE: ContextVar[str] = ContextVar("child_key_base", default="")
+"""What begins the idempotency keys of the agent that a run is about to start as a child."""
+
+CHILD_KEY_HEADER = "outlast-key-base"
+"""The header of a child with that text. It is no field of the input, which an older worker would reject."""
+
 CALL_HOOKS: ContextVar[str] = ContextVar("run_hooks", default="")
 """The names of the hooks of the run, with commas between them: a worker without one rejects the call."""
 

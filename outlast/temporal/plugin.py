@@ -36,6 +36,7 @@ from temporalio.worker import (
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
+    StartChildWorkflowInput,
     StartLocalActivityInput,
     UnsandboxedWorkflowRunner,
     WorkerConfig,
@@ -45,12 +46,18 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
-from temporalio.workflow import ActivityHandle
+from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 
 from outlast.contracts.names import WORKFLOWS
 from outlast.contracts.proofs import CALL_HEADER, CallProof
 from outlast.errors import BadRequest, Failure, OutlastError
-from outlast.temporal.call_headers import TEXT_HEADERS, text_of, text_payload
+from outlast.temporal.call_headers import (
+    CHILD_KEY_BASE,
+    CHILD_KEY_HEADER,
+    TEXT_HEADERS,
+    text_of,
+    text_payload,
+)
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.temporal.local_attempts import MAY_BE_REPEATED, REPEATED_HEADER
 from outlast.temporal.query_guard import QueryGuard
@@ -108,6 +115,7 @@ class SingleInput(Interceptor):
 class _CallHeaderOutbound(WorkflowOutboundInterceptor):
     """Sends the proof, the idempotency key and the tenant of a call in headers of its activity.
 
+    A child gets what begins its keys in a header too.
     Headers of local activities are not in the history, so they may differ in a replay.
     """
 
@@ -124,6 +132,15 @@ class _CallHeaderOutbound(WorkflowOutboundInterceptor):
         if self._may_be_repeated():
             input.headers = {**input.headers, REPEATED_HEADER: text_payload("yes")}
         return super().start_local_activity(input)
+
+    async def start_child_workflow(
+        self,
+        input: StartChildWorkflowInput,  # noqa: A002
+    ) -> ChildWorkflowHandle[Any, Any]:
+        key_base = CHILD_KEY_BASE.get()
+        if key_base:
+            input.headers = {**input.headers, CHILD_KEY_HEADER: text_payload(key_base)}
+        return await super().start_child_workflow(input)
 
     def _may_be_repeated(self) -> bool:
         """Tell whether this may be the first workflow task after a replay."""

@@ -65,6 +65,7 @@ STATE = RunState(
     has_waiting_since_attribute=True,
     is_spec=True,
     key_base="chat/r1",
+    inherited_key_base="lead/r1/1.1-desk",
     warnings=["spec.output: 'tpye' is unknown"],
     started_at=NOON,
     status="paused",

@@ -14,6 +14,7 @@ from outlast.errors import ContinuedAsNew, RunTooLarge
 from outlast.start_requests import tenant_priority
 from outlast.transcripts import decision_message, user_message
 from outlast_workflows.budget import StopRun, TakeTurn, plan_turn, share_of
+from outlast_workflows.calls.call_keys import CallKeys
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import Compensation
 from outlast_workflows.calls.handoffs import Handoffs
@@ -63,6 +64,7 @@ class AgentRun:
         """Make the parts that depend on the agent of the run, anew after a handoff."""
         state, inbound, legs = self.state, self._inbound, self._legs
         priority = tenant_priority(state.tenant)
+        keys = CallKeys(state.key_base, state.inherited_key_base)
         notifications = Notifications(state.agent.channels)
         requests = HumanRequests(inbound, self.display, notifications, state.agent.keys)
         activities = ToolActivities(
@@ -72,7 +74,7 @@ class AgentRun:
             priority,
             requests,
             spending=state.spending,
-            key_base=state.key_base,
+            keys=keys,
             tenant=state.tenant,
             not_local=state.not_local,
             hooks=state.agent.hooks,
@@ -90,6 +92,7 @@ class AgentRun:
             children=ChildAgents(
                 self._share_of_limits,
                 state.spending,
+                keys=keys,
                 tenant=state.tenant,
                 priority=priority,
             ),

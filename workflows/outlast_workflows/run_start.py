@@ -17,6 +17,7 @@ from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast.validation import explain
 from outlast.weighed_cache import WeighedCache
 from outlast_workflows.budget import tighter
+from outlast_workflows.calls.call_keys import inherited_key_base, own_key_base
 from outlast_workflows.lookups import LOOKUP_WAIT, Lookup, look_up
 from outlast_workflows.packing import unpack
 from outlast_workflows.payloads import json_of, result_of
@@ -102,7 +103,8 @@ async def open_run(request: RawValue) -> RunState:
         has_audience_attribute=resolved.has_audience_attribute,
         has_waiting_since_attribute=resolved.has_waiting_since_attribute,
         cold=resolved.cold,
-        key_base=key_base(),
+        key_base=own_key_base(),
+        inherited_key_base=inherited_key_base(),
         handoff_targets=_shared_targets(
             {name: pinned(name, target) for name, target in resolved.handoffs.items()}
         ),
@@ -115,18 +117,6 @@ async def open_run(request: RawValue) -> RunState:
         prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
         state.transcript.add(user_message(wanted.input, prompt))
     return state
-
-
-def key_base() -> str:
-    """Return what begins the idempotency keys of a run: the same after a reset, and in the whole chain.
-
-    The runs of a cron schedule and the attempts of a retried run are one chain for the server. Each of them
-    makes its calls anew.
-    """
-    info = workflow.info()
-    is_repeated = info.cron_schedule or info.attempt > 1
-    run_id = workflow.uuid4().hex if is_repeated else info.first_execution_run_id
-    return f"{info.workflow_id}/{run_id}"
 
 
 def check_run_id() -> None:

@@ -61,6 +61,8 @@ class UndoStep(BaseModel):
     audience: str
     nonce: str = ""
     """The nonce of the call's request, which is part of its idempotency key."""
+    key: str = ""
+    """The idempotency key of the call; empty in a state of an older build."""
 
 
 class RunState(BaseModel):
@@ -77,7 +79,9 @@ class RunState(BaseModel):
     has_audience_attribute: bool = False
     has_waiting_since_attribute: bool = False
     key_base: str = ""
-    """Begins the idempotency keys of this run's calls; empty in a state of an older build."""
+    """Begins the idempotency keys of this run alone; empty in a state of an older build."""
+    inherited_key_base: str = ""
+    """Begins those that another run of the agent repeats, if its caller is reset. See `CallKeys`."""
     warnings: list[str] = []
     """Probable mistakes in the request, which the run shows to the person who started it."""
     started_at: datetime

@@ -90,6 +90,7 @@ class AgentPatterns:
             run.limits.model_copy(update={"deadline_s": self._children.share(run.call).deadline_s}),
             f"agent {agent} (call {call_id})",
             call_summary(ToolCall(tool=agent, arguments={"input": value})),
+            self._children.keys.of_child(call_id, agent),
         )
         suffix = f"/{call_id}-{agent}-{workflow.uuid4().hex[:12]}"
         try:

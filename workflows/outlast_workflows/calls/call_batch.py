@@ -38,6 +38,10 @@ class PlannedCall:
     """The answers of people to the questions of an MCP server about the call, as JSON."""
     proof: CallProof | None = None
     """The nonce and the signed votes of its approval, if its audience decides by signature."""
+    place: str = ""
+    """Its place in the run, if that is not its id. It ends its idempotency key."""
+    key: str = ""
+    """The idempotency key of the call that a companion's call belongs to."""
 
     @property
     def arguments(self) -> dict[str, JsonValue]:

@@ -15,9 +15,11 @@ from outlast.contracts.limits import RunLimits
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import ToolFailed
+from outlast.temporal.call_headers import CHILD_KEY_BASE
 from outlast.text.json_text import to_json
 from outlast_workflows.budget import Spending, usage_problem
 from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.call_keys import CallKeys
 from outlast_workflows.display_text import call_summary
 from outlast_workflows.payloads import result_of
 from outlast_workflows.step_failures import cause_of, usage_of
@@ -37,19 +39,26 @@ class ChildRun:
     limits: RunLimits
     place: str
     summary: str
+    key_base: str
+    """Begins the idempotency keys of its calls."""
 
 
 class ChildAgents:
-    """Runs the agents that one run calls; `share` returns the limits of each, if so many are called."""
+    """Runs the agents that one run calls; `share` returns the limits of each, if so many are called.
+
+    `keys` are the idempotency keys of the run.
+    """
 
     def __init__(
         self,
         share: Callable[[int], RunLimits],
         spending: Spending,
         *,
+        keys: CallKeys,
         tenant: str,
         priority: Priority,
     ) -> None:
+        self.keys = keys
         self._share = share
         self._spending = spending
         self._tenant = tenant
@@ -64,6 +73,7 @@ class ChildAgents:
             self._share(call.batch.agent_calls),
             f"agent {name} (call {call.id})",
             call_summary(call.call),
+            self.keys.of_child(call.id, name),
         )
         result = await self.result_of(child, lambda: self._child_id(call))
         if result.status == "completed":
@@ -79,18 +89,16 @@ class ChildAgents:
         try:
             # Other calls of the batch and all handlers run meanwhile. The usage is added after the await,
             # in one step.
-            returned: RawValue = await workflow.execute_child_workflow(
-                AGENT_WORKFLOW,
+            returned = await run_agent(
                 {
                     "agent": child.agent,
                     "input": child.input,
                     "tenant": self._tenant,
                     "limits": child.limits.model_dump(mode="json"),
                 },
-                id=child_id(),
-                result_type=RawValue,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=child.summary,
+                workflow_id=child_id(),
+                key_base=child.key_base,
+                summary=child.summary,
                 priority=self._priority,
             )
             result = result_of(AgentResult, returned)
@@ -114,6 +122,29 @@ class ChildAgents:
         if not workflow.patched(CHILD_ID_PATCH):
             return f"{run_id}{suffix}"
         return child_id(run_id, f"{suffix}-{workflow.uuid4().hex[:12]}")
+
+
+async def run_agent(
+    request: dict[str, JsonValue],
+    *,
+    workflow_id: str,
+    key_base: str,
+    summary: str,
+    priority: Priority,
+) -> RawValue:
+    """Return what an agent returns that runs as a child; `key_base` begins the keys of its calls."""
+    # The plugin reads it before the first await. Each start of a child sets it, so none resets it.
+    CHILD_KEY_BASE.set(key_base)
+    returned: RawValue = await workflow.execute_child_workflow(
+        AGENT_WORKFLOW,
+        request,
+        id=workflow_id,
+        result_type=RawValue,
+        parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+        static_summary=summary,
+        priority=priority,
+    )
+    return returned
 
 
 def child_id(run_id: str, suffix: str) -> str:

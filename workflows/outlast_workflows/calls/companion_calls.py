@@ -19,8 +19,10 @@ def arguments_for(
     return {name: arguments[name] for name in companion.takes if name in arguments}
 
 
-def verify_call(call: PlannedCall, companion: CompanionTool, route: Route) -> PlannedCall:
-    """Return the call that finds out whether `call` happened."""
+def verify_call(
+    call: PlannedCall, companion: CompanionTool, route: Route, *, key: str
+) -> PlannedCall:
+    """Return the call that finds out whether `call` happened; `key` is that of `call`."""
     given = arguments_for(companion, call.arguments)
     return PlannedCall(
         id=f"{call.id}{VERIFY_SUFFIX}",
@@ -28,6 +30,7 @@ def verify_call(call: PlannedCall, companion: CompanionTool, route: Route) -> Pl
         call=ToolCall(tool=companion.tool, arguments=given),
         batch=call.batch,
         proof=call.proof and CallProof(nonce=call.proof.nonce),
+        key=key,
     )
 
 
@@ -39,6 +42,7 @@ def undo_call(step: UndoStep) -> PlannedCall:
         call=ToolCall(tool=step.companion.tool, arguments=step.arguments),
         batch=CallBatch(),
         proof=CallProof(nonce=step.nonce) if step.nonce else None,
+        key=step.key,
     )
 
 

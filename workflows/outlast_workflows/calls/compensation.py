@@ -65,6 +65,7 @@ class Compensation:
                 route=self._activities.route_of(call.tool),
                 audience=audience_of(call.tool),
                 nonce=call.proof.nonce if call.proof else "",
+                key=self._activities.keys.key_of(call),
             )
         )
 

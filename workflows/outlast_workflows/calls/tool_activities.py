@@ -18,7 +18,6 @@ from outlast.temporal.call_headers import (
     CALL_KEY,
     CALL_PIN,
     CALL_TENANT,
-    root_call_id,
 )
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.json_text import MAX_JSON_DEPTH, NestedTooDeep, to_json
@@ -33,6 +32,7 @@ from outlast_workflows.activity_options import (
 )
 from outlast_workflows.budget import Spending
 from outlast_workflows.calls.call_batch import PlannedCall
+from outlast_workflows.calls.call_keys import CallKeys
 from outlast_workflows.calls.local_calls import LocalCalls
 from outlast_workflows.calls.server_input import MAX_ROUNDS, questions_of, with_input
 from outlast_workflows.display_text import call_summary
@@ -64,7 +64,10 @@ class UnreadableResult(ToolFailed):
 
 
 class ToolActivities:
-    """Runs the tool calls of one run as activities; tools without a route use the agent's."""
+    """Runs the tool calls of one run as activities; tools without a route use the agent's.
+
+    `keys` are the idempotency keys of the run.
+    """
 
     def __init__(  # noqa: PLR0913 parts of one run, each by name
         self,
@@ -75,14 +78,14 @@ class ToolActivities:
         requests: HumanRequests,
         *,
         spending: Spending,
-        key_base: str,
+        keys: CallKeys,
         tenant: str,
         not_local: list[str],
         hooks: Sequence[str],
     ) -> None:
         self._local = LocalCalls(not_local)
         self._spending = spending
-        self._key_base = key_base
+        self.keys = keys
         self._requests = requests
         self._tenant = tenant
         self._hooks = ",".join(hooks)
@@ -174,7 +177,7 @@ class ToolActivities:
     async def _run_local(self, call: PlannedCall) -> RawValue | None:
         """Return the result of a local call, or None if it must run as an ordinary activity."""
         self._set_headers(call)
-        token = CALL_KEY.set(self._key_of(call))
+        token = CALL_KEY.set(self.keys.key_of(call))
         try:
             # See `LocalCalls` for what runs meanwhile.
             result = await self._local.attempt(call)
@@ -195,7 +198,7 @@ class ToolActivities:
             # A call that is cancelled may have happened. The run waits for its outcome, to undo it.
             options["cancellation_type"] = WAIT_CANCELLATION_COMPLETED
         self._set_headers(call)
-        token = CALL_KEY.set(self._key_of(call))
+        token = CALL_KEY.set(self.keys.key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(
                 tool.name, call.arguments, result_type=RawValue, **options
@@ -215,10 +218,6 @@ class ToolActivities:
         CALL_PIN.set(call.tool.pin)
         CALL_HOOKS.set(self._hooks)
         CALL_INPUT.set(call.input)
-
-    def _key_of(self, call: PlannedCall) -> str:
-        """Return the idempotency key of a call, which its companions share."""
-        return f"{self._key_base}/{root_call_id(call.id)}" if self._key_base else ""
 
 
 def _waited_s(result: RawValue | None) -> float:

@@ -64,8 +64,8 @@ class UnknownOutcomes:
         return await self._ask(call, failure, attempt)
 
     async def _verify(self, call: PlannedCall, companion: CompanionTool) -> str | None:
-        route = self._activities.route_of(call.tool)
-        result = await self._activities.execute(verify_call(call, companion, route))
+        route, key = self._activities.route_of(call.tool), self._activities.keys.key_of(call)
+        result = await self._activities.execute(verify_call(call, companion, route, key=key))
         return None if result in NOT_HAPPENED else result
 
     async def _ask(self, call: PlannedCall, failure: str, attempt: int) -> str | None:

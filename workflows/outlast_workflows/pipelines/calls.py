@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 from temporalio import workflow
-from temporalio.common import Priority, RawValue
+from temporalio.common import Priority
 from temporalio.exceptions import FailureError, is_cancelled_exception
-from temporalio.workflow import ParentClosePolicy
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.messages import ToolCall as ToolCallMessage
-from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import BadRequest, Failure
 from outlast.pipelines.calls import approval_of
@@ -24,7 +22,8 @@ from outlast.text.json_text import to_json
 from outlast.text.safe_text import summary_line, visible_line
 from outlast_workflows.budget import usage_problem
 from outlast_workflows.calls.call_batch import CallBatch, PlannedCall
-from outlast_workflows.calls.child_agents import child_id
+from outlast_workflows.calls.call_keys import CallKeys
+from outlast_workflows.calls.child_agents import child_id, run_agent
 from outlast_workflows.calls.tool_calls import ToolCalls
 from outlast_workflows.display_text import MAX_SUMMARY_BYTES
 from outlast_workflows.payloads import result_of
@@ -50,6 +49,7 @@ class Calls:
         tools: Mapping[str, ToolSpec],
         tool_calls: ToolCalls,
         requests: HumanRequests,
+        keys: CallKeys,
         priority: Priority,
     ) -> None:
         self._state = state
@@ -58,6 +58,7 @@ class Calls:
         self._tools = tools
         self._tool_calls = tool_calls
         self._requests = requests
+        self._keys = keys
         self._priority = priority
 
     def _new_id(self) -> str:
@@ -78,18 +79,17 @@ class Calls:
                 status=400,
                 detail=str(error.message),
             ) from None
-        suffix = f"/{self._new_id()}-{body.name}-{workflow.uuid4().hex[:12]}"
+        call_id = self._new_id()
+        suffix = f"/{call_id}-{body.name}-{workflow.uuid4().hex[:12]}"
         self._state.agent_runs += 1
         await self._gate.start(len(encoded))
         try:
             # Other tasks and all handlers run meanwhile. The usage is added after the await, in one step.
-            returned: RawValue = await workflow.execute_child_workflow(
-                AGENT_WORKFLOW,
+            returned = await run_agent(
                 json.loads(encoded),
-                id=child_id(workflow.info().workflow_id, suffix),
-                result_type=RawValue,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=_summary(data),
+                workflow_id=child_id(workflow.info().workflow_id, suffix),
+                key_base=self._keys.of_child(call_id, body.name),
+                summary=_summary(data),
                 priority=self._priority,
             )
             result = result_of(AgentResult, returned)

@@ -12,6 +12,7 @@ from outlast.errors import RunTooLarge
 from outlast.pipelines.errors import TIMEOUT
 from outlast.pipelines.tasks import Pipeline
 from outlast.start_requests import tenant_priority
+from outlast_workflows.calls.call_keys import CallKeys
 from outlast_workflows.calls.child_agents import ChildAgents
 from outlast_workflows.calls.compensation import Compensation
 from outlast_workflows.calls.handoffs import Handoffs
@@ -47,6 +48,7 @@ class PipelineRun:
         run, running = state.run, dict[str, str]()
         self.display = PipelineDisplay(state, inbound, running, workflow.info().workflow_id)
         priority, legs = tenant_priority(run.tenant), Legs(run.cold, run.legs)
+        keys = CallKeys(run.key_base)
         notifications = Notifications(run.agent.channels)
         requests = HumanRequests(inbound, self.display, notifications, run.agent.keys)
         activities = ToolActivities(
@@ -56,7 +58,7 @@ class PipelineRun:
             priority,
             requests,
             spending=run.spending,
-            key_base=run.key_base,
+            keys=keys,
             tenant=run.tenant,
             not_local=run.not_local,
             hooks=run.agent.hooks,
@@ -71,7 +73,7 @@ class PipelineRun:
             activities=activities,
             compensation=self._compensation,
             children=ChildAgents(
-                lambda _: RunLimits(), run.spending, tenant=run.tenant, priority=priority
+                lambda _: RunLimits(), run.spending, keys=keys, tenant=run.tenant, priority=priority
             ),
             handoffs=Handoffs(run),
         )
@@ -83,6 +85,7 @@ class PipelineRun:
             tools=tools,
             tool_calls=tool_calls,
             requests=requests,
+            keys=keys,
             priority=priority,
         )
         http_calls = HttpCalls(state, self._gate, evaluator, tools=tools, activities=activities)

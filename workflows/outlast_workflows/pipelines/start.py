@@ -13,10 +13,11 @@ from outlast.pipelines.jq.evaluation import LANGUAGE_VERSION
 from outlast.pipelines.requests import parse_pipeline_request
 from outlast.pipelines.tasks import Pipeline
 from outlast.validation import explain
+from outlast_workflows.calls.call_keys import own_key_base
 from outlast_workflows.lookups import Lookup, look_up
 from outlast_workflows.payloads import json_of, result_of
 from outlast_workflows.pipelines.state import CarriedPipeline, PipelineState
-from outlast_workflows.run_start import check_run_id, key_base
+from outlast_workflows.run_start import check_run_id
 from outlast_workflows.state import InboundState, RunState
 
 
@@ -73,7 +74,7 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
         has_audience_attribute=resolved.has_audience_attribute,
         has_waiting_since_attribute=resolved.has_waiting_since_attribute,
         cold=resolved.cold,
-        key_base=key_base(),
+        key_base=own_key_base(),
         started_at=workflow.info().start_time,
         status="acting",
     )
