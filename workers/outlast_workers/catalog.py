@@ -21,7 +21,8 @@ from outlast.text.texts import cut
 from outlast.validation import explain
 
 _UNKNOWN_ARGUMENT = re.compile(
-    r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'"
+    r"((\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)')"
+    r"(?:\. Did you mean '\w+'\?)?"  # since Python 3.13
 )
 
 
@@ -94,7 +95,7 @@ def _explained(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return f"{error.title}: {explain(error)}"
     unknown = _UNKNOWN_ARGUMENT.fullmatch(str(error))
-    if unknown and unknown[1] in outlast.__all__:
-        known = inspect.signature(getattr(outlast, unknown[1])).parameters
-        return f"{error}; {hint(unknown[2], known)}"
+    if unknown and unknown[2] in outlast.__all__:
+        known = inspect.signature(getattr(outlast, unknown[2])).parameters
+        return f"{unknown[1]}; {hint(unknown[3], known)}"
     return str(error)

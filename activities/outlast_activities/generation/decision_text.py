@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any
 
+from outlast.text.json_text import MAX_JSON_DEPTH, checked_json
+
 _DECODER = json.JSONDecoder()
 
 MAX_OBJECTS = 100
@@ -65,7 +67,8 @@ def _loads(text: str) -> Any:
         value = json.loads(text)
         encoded = json.dumps(value, ensure_ascii=False, allow_nan=False)
         complete = well_formed(encoded)
-        return value if complete is encoded else json.loads(complete)
+        value = value if complete is encoded else json.loads(complete)
+        return checked_json(value, max_depth=MAX_JSON_DEPTH)
     except RecursionError:
         raise ValueError("nested too deep") from None
 

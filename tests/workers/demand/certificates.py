@@ -23,16 +23,33 @@ class Files:
 
 
 class Authority:
-    """A CA that signs certificates for this host."""
+    """A CA that signs certificates for this host, with or without key identifiers.
 
-    def __init__(self, folder: Path) -> None:
+    The CAs of EKS and of other clusters have none, and Go then writes none into what they sign. Python
+    3.13 rejects both by default (urllib3 issue 3614).
+    """
+
+    def __init__(self, folder: Path, *, key_identifiers: bool = True) -> None:
         self._folder = folder
+        self._key_identifiers = key_identifiers
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("a test's CA")
         self.cert = folder / "ca.crt"
         is_ca = (x509.BasicConstraints(ca=True, path_length=None), True)
-        certificate = self._signed(self._name, self._key.public_key(), [is_ca])
+        signs = x509.KeyUsage(
+            key_cert_sign=True,
+            crl_sign=True,
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        extensions = [is_ca, (signs, True)] if key_identifiers else [is_ca]
+        certificate = self._signed(self._name, self._key.public_key(), extensions)
         self.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str) -> Files:
@@ -67,6 +84,10 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
         )
+        if self._key_identifiers:
+            own = x509.SubjectKeyIdentifier.from_public_key(key)
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            extensions = [*extensions, (own, False), (issuer, False)]
         for extension, is_critical in extensions:
             builder = builder.add_extension(extension, is_critical)
         return builder.sign(self._key, hashes.SHA256())

@@ -1,19 +1,14 @@
 """A fake of Kubernetes' API server: it has pods by name, and accepts merge patches of their annotations.
 
-It uses real TLS with its own CA. The folder of the service account is as Kubernetes mounts it.
+It uses real TLS with its own CA, which has no key identifiers, as that of EKS. The folder of the service
+account is as Kubernetes mounts it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from outlast_workers.local.ports import HOST, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.loopback import listening
+from tests.workers.demand.certificates import Authority
 
 NAMESPACE = "agents"
 
@@ -81,39 +77,11 @@ def _status(code: int, message: str) -> Response:
 @asynccontextmanager
 async def serving(fake: FakeKubernetes, account: Path) -> AsyncIterator[FakeKubernetes]:
     """Serve a fake while the block runs, and fill the folder of an account."""
-    key_file = _write_certificate(account)
+    server = Authority(account, key_identifiers=False).issue("server")
     (account / "namespace").write_text(NAMESPACE)
     fake.write_token(account)
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{{pod}}"
     app = Starlette(routes=[Route(path, fake.patch, methods=["PATCH"])])
-    tls = {"ssl_certfile": account / "ca.crt", "ssl_keyfile": key_file}
+    tls = {"ssl_certfile": server.cert, "ssl_keyfile": server.key}
     async with listening(app, fake.port, timeout_graceful_shutdown=1, **tls):
         yield fake
-
-
-def _write_certificate(account: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake-kubernetes")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    (account / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file = account / "server.key"
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return key_file

@@ -1,9 +1,11 @@
 """The deletion costs of pods, and their patches to a fake API server."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outlast_workers.demand import deletion_costs
@@ -22,6 +24,19 @@ from structlog.testing import capture_logs
 
 from outlast.errors import NotReady
 from tests.workers.demand.fake_kubernetes import NAMESPACE, FakeKubernetes, serving
+
+
+@pytest.fixture(autouse=True)
+def _strict_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Python's default context be as strict as that of Python 3.13."""
+    made = ssl.create_default_context
+
+    def strict(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        context = made(*arguments, **options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
 
 
 def reading(*workers: tuple[str, str, int]) -> Reading:

@@ -10,9 +10,10 @@ from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, ask_human, tool
 from outlast.testing import ScriptedModel, Step, answer, call
+from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
 from tests.workers.gateway.doors import Doors, doors
-from tests.workers.gateway.writing import PIECES, STORY, writing
+from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
@@ -35,8 +36,12 @@ async def sent(gateway: Doors, agent: str = "guide", name: str = "ann", **fields
     async with gateway.client(name) as client:
         reply = await client.post(f"/agui/{agent}", json=body)
     assert reply.status_code == 200, reply.text
-    lines = [line for line in reply.text.splitlines() if line.startswith("data: ")]
-    return [EVENT.validate_python(json.loads(line.removeprefix("data: "))) for line in lines]
+    return read(reply.text.splitlines())
+
+
+def read(lines: list[str]) -> list[Any]:
+    given = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    return [EVENT.validate_python(json.loads(each)) for each in given]
 
 
 def types(events: list[Any]) -> list[str]:
@@ -188,12 +193,22 @@ async def test_bad_input_is_an_error_in_one_line(temporal: TemporalClient) -> No
 
 
 async def test_a_text_comes_while_the_model_writes_it(temporal: TemporalClient) -> None:
+    more = Flag()
     steps: list[Step] = [
         writing(["Let me ", "look."], call("look", place="Mars")),
-        writing(PIECES),
+        writing(PIECES, gates=gate_after(1, more)),
     ]
-    async with doors(temporal, ScriptedModel(steps), [guide]) as gateway:
-        events = await sent(gateway, threadId="text", messages=[user("u1", "How is Mars?")])
+    body = {"threadId": "text", "runId": "r1", "messages": [user("u1", "How is Mars?")]}
+    events: list[Any] = []
+    async with (
+        doors(temporal, ScriptedModel(steps), [guide]) as gateway,
+        gateway.client("ann") as client,
+        client.stream("POST", "/agui/guide", json=body) as reply,
+    ):
+        async for line in reply.aiter_lines():
+            events += read([line])
+            if PIECES[0] in line:
+                more.set()
     shown: dict[str, str] = {}
     for event in events:
         kind = event.type.value

@@ -12,9 +12,10 @@ from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, tool
 from outlast.testing import ScriptedModel, Step, answer, call
+from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
 from tests.workers.gateway.doors import Doors, doors
-from tests.workers.gateway.writing import PIECES, STORY, writing
+from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 
 @tool(effect="read")
@@ -73,14 +74,17 @@ async def test_a_conversation_keeps_its_history(temporal: TemporalClient) -> Non
 
 
 async def test_an_answer_is_streamed(temporal: TemporalClient) -> None:
-    async with (
-        doors(temporal, ScriptedModel([writing(PIECES)]), [guide]) as gateway,
-        client_of(gateway) as client,
-    ):
+    more = Flag()
+    model = ScriptedModel([writing(PIECES, gates=gate_after(1, more))])
+    async with doors(temporal, model, [guide]) as gateway, client_of(gateway) as client:
         stream = await client.chat.completions.create(
             model="guide", messages=[user("Tell")], stream=True
         )
-        chunks = [chunk async for chunk in stream]
+        chunks: list[Any] = []
+        async for chunk in stream:
+            chunks.append(chunk)
+            if chunk.choices[0].delta.content:
+                more.set()
         texts = [chunk.choices[0].delta.content or "" for chunk in chunks]
         assert "".join(texts) == STORY
         assert len([text for text in texts if text]) > 1
