@@ -7,7 +7,7 @@ CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 NPM_INSTALL := npm install --no-package-lock --no-audit --no-fund --silent --prefix
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install test-versions check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,18 @@ pictures: setup ## take the pictures of docs/images anew, in headless Chromium; 
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser tests/npm/test_chat_pages.py \
 		-o norecursedirs="node_modules .*" \
 		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept or its_tasks or use_chat" $(ARGS)
+
+# A version is on the path, or installed by pyenv. The tests of each run in an environment of their own.
+VERSIONS ?= 3.12 3.13
+
+test-versions: ## run the tests with other versions of Python; VERSIONS="3.13"
+	@for version in $(VERSIONS); do \
+		for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+			"$$python" -c '' 2>/dev/null && break; python=; \
+		done; \
+		if [ -z "$$python" ]; then echo "Python $$version is not installed: not tested" >&2; continue; fi; \
+		$(MAKE) test VENV=$(VENV)/versions/$$version PYTHON="$$python" || exit 1; \
+	done
 
 test-install: setup ## install the wheel in fresh environments, and run a worker outside of the tree
 	$(BIN)/python -m pytest tests/install -o norecursedirs=".*" $(ARGS)

@@ -232,18 +232,23 @@ async def _answered_in_s(runner: ToolRunner) -> float:
 
 
 async def test_a_blocking_subtask_has_the_name_of_its_tool(runner: ToolRunner) -> None:
+    seen = threading.Event()
+
     @tool(effect="read")
     async def gather() -> int:
         """Gather."""
 
         async def part() -> int:
-            time.sleep(1.8 * BLOCKED_AFTER_S)  # noqa: ASYNC251
+            seen.wait(60)
             return 1
 
         return sum(await asyncio.gather(part(), asyncio.sleep(0, 2)))
 
     with capture_logs() as logs:
-        assert await runner.run(gather, b"{}") == b"3"
+        gathering = asyncio.create_task(runner.run(gather, b"{}"))
+        await until(lambda: any("tool" in entry for entry in logs))
+        seen.set()
+        assert await gathering == b"3"
     assert {entry["tool"] for entry in logs if "tool" in entry} == {"gather"}
 
 
