@@ -48,18 +48,17 @@ class Webhook:
             **trace_headers(self._url),
             **self._signature(notice.key, body),
         }
-        async with asyncio.timeout(TIMEOUT_S), httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
-            response = await client.post(self._url, content=body, headers=headers)
-        if response.status_code >= 300:
-            # The message leaves out the body: it may repeat the notice, whose link grants a decision.
-            is_final = response.status_code < 500 and response.status_code not in (
-                408,
-                409,
-                425,
-                429,
-            )
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            httpx2.AsyncClient(timeout=TIMEOUT_S) as client,
+            client.stream("POST", self._url, content=body, headers=headers) as response,
+        ):
+            # Nobody reads the body. It has no bound, and may repeat the notice with its link.
+            status = response.status_code
+        if status >= 300:
+            is_final = status < 500 and status not in (408, 409, 425, 429)
             raise ApplicationError(
-                f"the webhook answered {response.status_code}",
+                f"the webhook answered {status}",
                 type="NotifyFailed",
                 non_retryable=is_final,
             )
