@@ -53,7 +53,7 @@ class HeldDependency:
                 self._opened.exception()  # or asyncio logs that nobody read it
             else:
                 log.warning(
-                    "dependency.close_failed",
+                    "dependency.close_failed" if self._closing.is_set() else "dependency.lost",
                     dependency=self._dependency.name,
                     error=f"{type_name(error)}: {error_text(error)}",
                 )
@@ -66,26 +66,41 @@ class OpenDependencies:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, asyncio.AbstractEventLoop], HeldDependency] = {}
-        self._shared: dict[str, Any] = {}
+        self._shared: dict[str, tuple[HeldDependency, Any]] = {}
+        self._is_closing = False
 
     async def value(self, dependency: Dependency[Any]) -> Any:
-        """Return the value for the running loop, and open it if it is not open there."""
-        if dependency.name in self._shared and not dependency.is_async:
-            return self._shared[dependency.name]
+        """Return the value for the running loop, and open it if it is not open there.
+
+        One that has ended by itself is opened again: its connection is lost, or it could not be opened.
+        """
+        if not dependency.is_async and self.is_shared(dependency):
+            return self.shared(dependency)
         key = (dependency.name, asyncio.get_running_loop())
         held = self._held.get(key)
-        if held is None:
+        if held is None or self._has_ended(held):
             held = self._held[key] = HeldDependency(dependency)
         value = await held.value()
-        self._shared.setdefault(dependency.name, value)
+        if not self.is_shared(dependency):
+            self._shared[dependency.name] = (held, value)
         return value
+
+    def is_shared(self, dependency: Dependency[Any]) -> bool:
+        """Return whether a value is open on any loop, so that `shared` returns it."""
+        known = self._shared.get(dependency.name)
+        return known is not None and not self._has_ended(known[0])
 
     def shared(self, dependency: Dependency[Any]) -> Any:
         """Return the value that was opened first, for a plain function in a thread."""
-        return self._shared[dependency.name]
+        return self._shared[dependency.name][1]
+
+    def _has_ended(self, held: HeldDependency) -> bool:
+        """Return whether a dependency has ended by itself. What the worker closes stays closed."""
+        return held.ended.done() and not self._is_closing
 
     async def close(self, *, within_s: float) -> None:
         """Close all of them, on their own loops. One that takes longer is abandoned."""
+        self._is_closing = True
         held = dict(self._held)
         for each in held.values():
             each.close()

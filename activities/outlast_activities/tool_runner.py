@@ -89,7 +89,7 @@ class ToolRunner:
                 await self._on_loop(tool, lambda: self._invoke_async(tool, arguments, context))
             )
         if context is not None and dependency is not None:
-            context = context.with_deps(self._open.shared(dependency))
+            context = context.with_deps(await self._shared(dependency))
         result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments, context))
         if isinstance(result, bytes):
             return result
@@ -125,6 +125,12 @@ class ToolRunner:
         raise NotReady(
             f"the dependency {dependency.name!r} ({dependency.place}) cannot be opened: {reason}"
         )
+
+    async def _shared(self, dependency: Dependency[Any]) -> Any:
+        """Return the value for a plain function. It is opened again if it has ended by itself."""
+        if not self._open.is_shared(dependency):
+            await self.call("open", lambda: self._open.value(dependency))
+        return self._open.shared(dependency)
 
     async def _invoke_async(
         self, tool: Tool[Any, ..., Any], arguments: bytes, context: ToolContext[Any] | None
@@ -168,7 +174,7 @@ class ToolRunner:
 
             return await self._on_loop(as_tool(effect="read", name=name)(_nothing), call_on_loop)
         if dependency is not None:
-            context = context.with_deps(self._open.shared(dependency))
+            context = context.with_deps(await self._shared(dependency))
         arguments = function.arguments(context, value)
         return await self.call(name, partial(function.function, *arguments))
 
@@ -187,13 +193,14 @@ class ToolRunner:
             )
         number, context = next(self._numbers), contextvars.copy_context()
         ended, end = outcome_future()
+        # On this loop, as below: its thread may end at the moment in which the call is abandoned.
+        ended.add_done_callback(lambda _: self._hung.pop(number, None))
 
         def contained() -> None:
             try:
                 outcome = Outcome(context.run(call))
             except BaseException as error:  # noqa: BLE001 nothing that a tool raises may pass
                 outcome = Outcome(error=error)
-            self._hung.pop(number, None)
             end(outcome)
 
         threading.Thread(target=contained, name=f"tool {tool.name}", daemon=True).start()

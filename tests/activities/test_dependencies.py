@@ -10,7 +10,9 @@ import pytest
 from outlast_activities import tool_runner as runner_module
 from outlast_activities.tool_runner import ToolRunner
 from outlast_workers.task_queues import tool_runner
+from structlog.testing import capture_logs
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 
 from outlast import (
     Agent,
@@ -34,6 +36,7 @@ from tests.activities.shop_agents import (
     is_known_in_thread,
     look,
 )
+from tests.conditions import until
 from tests.stage import catalog_of, on_stage, staged_settings
 
 
@@ -239,3 +242,62 @@ async def test_a_worker_without_tools_opens_what_its_checks_need() -> None:
     EVENTS.clear()
     async with tool_runner(others, catalog):
         assert EVENTS == []
+
+
+@pytest.mark.parametrize("called", [look, count])
+async def test_a_dependency_that_ends_by_itself_is_opened_again(called: Any) -> None:
+    breaks = threading.Event()
+
+    async def background() -> None:
+        while not breaks.is_set():
+            await asyncio.sleep(0.01)
+        breaks.clear()
+        raise ConnectionResetError("by peer")
+
+    @dependency
+    async def fragile() -> AsyncIterator[Shop]:
+        async with asyncio.TaskGroup() as group:
+            EVENTS.append("open")
+            watching = group.create_task(background())
+            yield Shop(loop=asyncio.get_running_loop())
+            watching.cancel()
+        EVENTS.append("close")
+
+    agent = Agent(name="keeper", instructions="Keep.", tools=[called], deps=fragile)
+    arguments = b'{"item":"lamp"}' if called is look else b"{}"
+    async with _runner(catalog_of([agent])) as runner:
+        first = await runner.run(called, arguments, context())
+        with capture_logs() as lines:
+            breaks.set()
+            await until(lambda: any(line["event"] == "dependency.lost" for line in lines))
+        assert await runner.run(called, arguments, context()) == first
+        assert EVENTS == ["open", "open"]
+    assert EVENTS == ["open", "open", "close"]
+
+
+async def test_a_dependency_that_could_not_be_opened_is_opened_by_the_next_call() -> None:
+    refuses = [False, True, False]
+
+    @dependency
+    async def database() -> AsyncIterator[Shop]:
+        if refuses.pop(0):
+            raise ConnectionRefusedError("port 5432")
+        yield Shop(loop=asyncio.get_running_loop())
+
+    blocked, go_on = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        """Block the event loop, so that other calls move to a spare loop."""
+        blocked.set()
+        go_on.wait(20)
+
+    blocker = tool(effect="read")(block)
+    agent = Agent(name="keeper", instructions="Keep.", tools=[look], deps=database)
+    async with _runner(catalog_of([agent], [blocker])) as runner:
+        blocking = asyncio.create_task(runner.run(blocker, b"{}"))
+        await asyncio.to_thread(blocked.wait, 20)
+        with pytest.raises(ApplicationError, match="port 5432"):
+            await runner.run(look, b'{"item":"lamp"}', context())
+        assert await runner.run(look, b'{"item":"lamp"}', context()) == b'"lamp in shop"'
+        go_on.set()
+        await blocking

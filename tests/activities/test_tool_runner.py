@@ -6,9 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from outlast_activities.tool_code import Outcome, outcome_future
 from outlast_activities.tool_loop import BLOCKED_AFTER_S
 from outlast_activities.tool_runner import ToolRunner
 from structlog.testing import capture_logs
@@ -325,6 +327,31 @@ async def test_plain_calls_that_hang_are_bounded_and_named(
     with pytest.raises(ApplicationError, match="2 calls hang on this worker.*: hang; restart it"):
         await runner.run(_answering(is_async=False), b"{}")
     release.set()
+    async with asyncio.timeout(WITHIN_S):
+        while await _is_refused(runner):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_whose_thread_ends_as_it_is_abandoned_does_not_count_as_hanging(
+    runner: ToolRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[Callable[[], None]] = []
+
+    def held_future() -> tuple[asyncio.Future[Outcome], Callable[[Outcome], None]]:
+        """Return a future whose loop is too busy to learn that the thread has ended."""
+        future, end = outcome_future()
+        return future, lambda outcome: ends.append(partial(end, outcome))
+
+    monkeypatch.setattr("outlast_activities.tool_runner.MAX_HUNG_CALLS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("outlast_activities.tool_runner.outcome_future", held_future)
+        abandoned = asyncio.create_task(runner.run(_answering(is_async=False), b"{}"))
+        await until(lambda: bool(ends))
+        abandoned.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+    assert await _is_refused(runner)
+    ends[0]()
     async with asyncio.timeout(WITHIN_S):
         while await _is_refused(runner):
             await asyncio.sleep(0.01)
