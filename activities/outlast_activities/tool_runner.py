@@ -76,7 +76,7 @@ class ToolRunner:
         try:
             return await self._run(tool, arguments, context)
         except ApplicationError as error:
-            log.warning("tool.failed", tool=tool.name, error=error.message)
+            log.warning("tool.failed", tool=tool.name, error=error.message, error_type=error.type)
             raise
 
     async def _run(

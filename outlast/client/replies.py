@@ -106,7 +106,7 @@ async def _no_answer(run: "RunConnection", within: timedelta) -> NoAnswer:
     waiting: list[Waiting] = []
     with contextlib.suppress(TimeoutError, OutlastError):
         async with asyncio.timeout(LAST_LOOK_S):
-            waiting = await run.waiting()
+            waiting = await run.waiting(with_steps=True)
     reason = "; ".join(entry.content for entry in waiting) or "the agent is still at work"
     return NoAnswer(
         f"reply: no answer within {within.total_seconds():g} s: {reason}; call reply() again to"

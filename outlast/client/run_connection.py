@@ -7,6 +7,7 @@ from pydantic import JsonValue, TypeAdapter
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
+from outlast.client.pending_steps import pending_steps
 from outlast.client.waiting import Waiting, waiting_entries
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.messages import Message, TranscriptPage
@@ -61,9 +62,11 @@ class RunConnection:
             return _of_pipeline(progress)
         return Progress.model_validate(progress)
 
-    async def waiting(self) -> list[Waiting]:
-        """Return what the run waits for now."""
-        return waiting_entries(await self.progress(), self.id)
+    async def waiting(self, *, with_steps: bool = False) -> list[Waiting]:
+        """Return what the run waits for now; `with_steps` also if only its steps wait."""
+        entries = waiting_entries(await self.progress(), self.id)
+        steps = await pending_steps(self._handle) if with_steps and not entries else []
+        return entries + [Waiting(content=text, called_run=called) for text, called in steps]
 
     async def pending_requests(self) -> list[PendingRequest]:
         """Return the human requests without an outcome."""

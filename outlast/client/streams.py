@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from outlast.client.pending_steps import QUIET_BEFORE_STEPS_S
 from outlast.client.waiting import Waiting
 from outlast.contracts.messages import Message
 from outlast.errors import BadRequest, RunFailed, Unavailable
@@ -58,7 +59,7 @@ async def stream_entries(
     """
     seen, idle_polls, failures = 0, 1, 0
     failing_since: float | None = None
-    news_at, is_slow = time.monotonic(), False
+    news_at, quiet_s, is_slow = time.monotonic(), 0.0, False
     shown: list[Waiting] = []
     ended = asyncio.create_task(_ended(run))
     try:
@@ -67,7 +68,7 @@ async def stream_entries(
             try:
                 # What the run waits for is read first: its call is then in the transcript.
                 is_due = not has_ended and (idle_polls % IDLE_POLLS == 1 or is_slow)
-                waiting = await run.waiting() if is_due else shown
+                waiting = await _waiting(run, quiet_s) if is_due else shown
                 messages = await run.new_entries(seen)
                 failing_since = None
             except Unavailable as error:
@@ -121,6 +122,10 @@ async def _ended(run: "RunConnection") -> None:
             await asyncio.sleep(RESULT_RETRY_S)
         else:
             return
+
+
+async def _waiting(run: "RunConnection", quiet_s: float) -> list[Waiting]:
+    return await run.waiting(with_steps=quiet_s >= QUIET_BEFORE_STEPS_S)
 
 
 def _wait_s(interval: timedelta, quiet_s: float) -> float:

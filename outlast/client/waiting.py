@@ -21,12 +21,14 @@ MAX_ASKED_BYTES = 200
 class Waiting(OutputModel):
     """An entry of `Run.stream` that says what a run waits for; it is not part of the transcript.
 
-    `content` is one line for people. `request` is the pending request if the run waits for a person.
+    `content` is one line for people. `request` is the pending request if the run waits for a person, and
+    `called_run` the id of the run of an agent that it has called.
     """
 
     role: Literal["waiting"] = "waiting"
     content: str
     request: PendingRequest | None = None
+    called_run: str | None = None
 
 
 def waiting_entries(progress: "Progress", run_id: str) -> list[Waiting]:

@@ -11,7 +11,7 @@ from outlast.contracts.requests import AgentSpec
 from outlast.pipelines.a2a_tasks import read_a2a
 from outlast.pipelines.fields import NAME, Fields, quoted
 from outlast.pipelines.http_tasks import read_http, read_openapi
-from outlast.pipelines.places import below
+from outlast.pipelines.places import Problems, below
 from outlast.pipelines.task_context import TaskContext
 from outlast.pipelines.tasks import A2aCall, AgentCall, AskCall, HttpCall, OpenApiCall, ToolCall
 from outlast.pipelines.templates import Template
@@ -90,8 +90,8 @@ def _validate(fields: Fields, name: str, model: type[BaseModel]) -> None:
 
 
 def _compiled(fields: Fields, value: dict[str, JsonValue], variables: Variables) -> Template:
-    """Compile some of the fields, whose problems are known already."""
-    whole = Fields(fields.problems, {"with": value}, fields.place, "the input")
+    """Compile some of the fields, whose problems are known already: they are not added again."""
+    whole = Fields(Problems(), {"with": value}, fields.place, "the input")
     fixed: dict[str, JsonValue] = {key: value[key] for key in ("spec", "limits") if key in value}
     compiled = whole.template("with", variables)
     if any("${" in str(each) for each in fixed.values()):
@@ -122,7 +122,8 @@ def read_agent_run(run: Fields, variables: Variables) -> AgentCall | None:
         )
     name = fields.matching("name", NAME, NAME_RULE)
     fields.text("version", required=True)
-    value = fields.raw("input", required=True)
+    fields.template("input", variables, required=True)
+    value = fields.value.get("input")
     fields.close()
     request: dict[str, JsonValue] = {"agent": name, "input": value}
     return AgentCall(name, _compiled(fields, request, variables))

@@ -279,6 +279,13 @@ class _DocumentCheck:
                 fields.raw(name)
             return SetBody(Template({}, {}))
         kind = kinds[0]
+        if kind == "do" and (misspelt := _misspelt_for(fields.value)):
+            self._problems.unknown(fields.at(misspelt), "field", misspelt, ["for"])
+            for name in fields.value:
+                fields.raw(name)
+            return SetBody(
+                Template({}, {})
+            )  # its tasks use the item of the loop, which has no name
         others = [each for each in kinds[1:] if (kind, each) != ("for", "do")]
         for other in others:
             fields.reject(other, f"a task is of one kind, and this one is {kind!r} already")
@@ -312,6 +319,13 @@ class _DocumentCheck:
                     self._audiences.setdefault(body.audience, below(options, "audience"))
             case _:
                 pass
+
+
+def _misspelt_for(value: Mapping[str, JsonValue]) -> str | None:
+    """Return the field of a `do` that was meant as a `for`: the two stand together in a loop."""
+    return next(
+        (name for name in value if get_close_matches(name, ["for"]) and name not in KINDS), None
+    )
 
 
 def _nearest_kind(value: Mapping[str, JsonValue]) -> str:

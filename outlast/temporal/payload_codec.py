@@ -3,9 +3,10 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from outlast.errors import NotReady
@@ -41,9 +42,32 @@ def load_codec(reference: str) -> PayloadCodec:
 
 
 def codec_of_environment() -> PayloadCodec | None:
-    """Return the codec of `CODEC_VARIABLE`, or None if it is not set. Raises `NotReady`."""
+    """Return the codec of `CODEC_VARIABLE` for a client, or None if it is not set. Raises `NotReady`."""
     reference = os.environ.get(CODEC_VARIABLE)
-    return load_codec(reference) if reference else None
+    return _ClientCodec(reference, load_codec(reference)) if reference else None
+
+
+class _ClientCodec(PayloadCodec):
+    """The codec of a client: each error of it becomes one line, as all errors of a client are."""
+
+    def __init__(self, reference: str, codec: PayloadCodec) -> None:
+        self._reference = reference
+        self._codec = codec
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self._called("encrypt", self._codec.encode(payloads))
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self._called("decrypt", self._codec.decode(payloads))
+
+    async def _called(self, verb: str, work: Awaitable[list[Payload]]) -> list[Payload]:
+        try:
+            return await work
+        except Exception as error:
+            raise NotReady(
+                f"the payload codec {self._reference!r} cannot {verb} a payload ({_reason(error)}):"
+                " give this client the codec and the keys of the workers"
+            ) from error
 
 
 def _module(name: str) -> Any:
@@ -56,5 +80,10 @@ def _called(reference: str, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except (Exception, SystemExit) as error:
-        reason = cut(f"{type(error).__name__}: {error_text(error)}", MAX_REASON_BYTES)
+        reason = _reason(error)
         raise NotReady(f"the payload codec {reference!r} cannot be loaded: {reason}") from error
+
+
+def _reason(error: BaseException) -> str:
+    named = f"{type(error).__name__}: {error_text(error)}".removesuffix(": ")
+    return cut(named, MAX_REASON_BYTES)

@@ -4,16 +4,19 @@ import argparse
 import asyncio
 import json
 import shlex
+import time
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
 
+from outlast.client.pending_steps import QUIET_BEFORE_STEPS_S, described_steps
 from outlast.client.waiting import Waiting, request_text
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.pipeline_results import PipelineProgress, PipelineResult
+from outlast.errors import BadRequest, Unavailable
+from outlast.temporal.server_errors import QueryRejected, outlast_errors
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
     connection_options,
@@ -27,6 +30,9 @@ EXIT_STOPPED = 3
 
 LOOK_EVERY_S = 0.5
 """How often the command asks a pipeline for its progress. Each query costs a worker a moment."""
+
+STEP = "step "
+"""How the key of a line begins that is shown only if it stays true for `QUIET_BEFORE_STEPS_S`."""
 
 LOOK_TIMEOUT = timedelta(seconds=10)
 """A worker answers a query in milliseconds. It replays a long run in seconds."""
@@ -65,13 +71,17 @@ async def _print_to_end(handle: PipelineHandle, connection: str) -> PipelineResu
     """Print the tasks and agents that run and the requests that wait, until the pipeline ends."""
     ending = asyncio.ensure_future(handle.result())
     seen: set[str] = set()
+    since: dict[str, float] = {}
     try:
         while not (await asyncio.wait([ending], timeout=LOOK_EVERY_S))[0]:
             found = await _found(handle, connection)
+            now = time.monotonic()
+            since = {key: since.get(key, now) for key in found}
             for key, lines in found.items():
-                if key not in seen:
+                quiet_s = QUIET_BEFORE_STEPS_S if key.startswith(STEP) else 0
+                if key not in seen and now - since[key] >= quiet_s:
                     print_lines(*lines, to_error=True)
-            seen.update(found)
+                    seen.add(key)
         return ending.result()
     finally:
         ending.cancel()
@@ -80,12 +90,18 @@ async def _print_to_end(handle: PipelineHandle, connection: str) -> PipelineResu
 async def _found(handle: PipelineHandle, connection: str) -> dict[str, list[str]]:
     """Return the lines of each task, agent and request of now, by a key of its own."""
     try:
-        progress: PipelineProgress = await handle.query(
-            "progress", result_type=PipelineProgress, rpc_timeout=LOOK_TIMEOUT
-        )
-        described = await handle.describe(rpc_timeout=LOOK_TIMEOUT)
-    except (RPCError, WorkflowQueryFailedError):
-        return {}  # no worker answers, or the pipeline is not open: the result tells more
+        with outlast_errors("progress", handle.id):
+            progress: PipelineProgress = await handle.query(
+                "progress", result_type=PipelineProgress, rpc_timeout=LOOK_TIMEOUT
+            )
+            described = await handle.describe(rpc_timeout=LOOK_TIMEOUT)
+            steps = [step.text for step in await described_steps(described) if not step.called_run]
+    except QueryRejected:
+        return {}  # the pipeline is not open: the result tells more
+    except Unavailable as error:
+        return _step_lines([str(error)])
+    except BadRequest:
+        return {}  # it has ended, and is not kept: the result tells more
     children = [each.workflow_id for each in described.raw_description.pending_children]
     return {
         **{f"task {task.place}": [_labelled("task", task.place)] for task in progress.running},
@@ -101,7 +117,13 @@ async def _found(handle: PipelineHandle, connection: str) -> dict[str, list[str]
             )
             for each in progress.pending
         },
+        **_step_lines(steps),
     }
+
+
+def _step_lines(texts: list[str]) -> dict[str, list[str]]:
+    """Return what the steps wait for, each by a key of its own."""
+    return {f"{STEP}{text}": [_labelled("waits", text.removeprefix("waits "))] for text in texts}
 
 
 def _labelled(label: str, text: str) -> str:

@@ -46,7 +46,8 @@ class RunView:
         """Return what the run waits for, and the commands that decide it, each on a line."""
         request = entry.request
         if request is None:
-            return [entry.content.removeprefix("waits ")]
+            connection = self._connection if entry.called_run else ""
+            return [entry.content.removeprefix("waits ") + connection]
         left = duration_text(request.expires_at - datetime.now(UTC))
         verbs = ("answer", "deny") if request.kind == "question" else ("approve", "deny")
         commands = [

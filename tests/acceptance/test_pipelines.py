@@ -13,11 +13,12 @@ import pytest
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, tool
+from outlast.contracts.agents import Leg
 from outlast.testing import ScriptedModel, answer
 from tests.acceptance.command_server import CommandServer
-from tests.acceptance.terminal import Terminal, interrupt, until_shown
+from tests.acceptance.terminal import WITHIN_S, Terminal, interrupt, until_shown
 from tests.conftest import binary
-from tests.stage import on_stage, pending
+from tests.stage import on_stage, pending, staged_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -70,6 +71,24 @@ async def test_a_person_runs_a_pipeline_and_answers_its_question(
         await other.terminate()
         assert watched.err.startswith("outlast: the run 'other-1' has the type 'Other';")
         assert (watched.status, watched.err.count("\n")) == (1, 1)
+
+
+async def test_a_pipeline_whose_task_has_no_worker_says_so(
+    temporal: TemporalClient, commands: CommandServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "tour.yaml"
+    file.write_text(ASKS)
+    settings = staged_settings(cached=1000, tools=[Leg(task_queue="nobody-{own}")])
+    async with on_stage(temporal, ScriptedModel([]), tools=[look], settings=settings) as stage:
+        terminal = Terminal(temporal, commands)
+        run_id = f"tour-{stage.task_queue}"
+        words = ("pipeline", "run", str(file), "--task-queue", stage.task_queue, "--id", run_id)
+        process = await terminal.start(*words, "--input", '{"place": "Mars"}')
+        queue = settings.route("tools").legs[0].task_queue
+        line = f"waits     for a worker that takes look from the task queue {queue!r}\n"
+        assert line in await until_shown(process, f"{queue!r}\n")
+        await stage.started(run_id).cancel()
+        assert await asyncio.wait_for(process.wait(), WITHIN_S) == 3
 
 
 async def test_the_example_of_the_page_about_pipelines_runs(

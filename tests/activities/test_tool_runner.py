@@ -92,7 +92,8 @@ async def test_an_exception_is_the_failure_of_its_call(
     if not (is_async and kind in ("StopIteration", "StopAsyncIteration")):
         assert raised.value.type == kind  # Python itself makes a RuntimeError of these two
         assert message in raised.value.message
-    assert [entry["tool"] for entry in logs if entry["event"] == "tool.failed"] == ["act"]
+    failed = [entry for entry in logs if entry["event"] == "tool.failed"]
+    assert [(each["tool"], each["error_type"]) for each in failed] == [("act", raised.value.type)]
     assert await runner.run(_answering(is_async=is_async), b"{}") == b'"yes"'
     await _crosses_the_wire(raised.value)
 

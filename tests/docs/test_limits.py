@@ -124,6 +124,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "schema_checks.MAX_UNKNOWN_KEYWORDS",
         "servers.MAX_TAIL_BYTES",
         "settings_errors.MAX_SHOWN_CHARS",
+        "settings_errors.MAX_PLACES",
         "step_failures.MAX_CAUSE",
         "streams.MAX_QUOTED_CHARACTERS",
         "texts.MAX_VALUE_BYTES",

@@ -13,7 +13,8 @@ from outlast_workers.catalog import load_catalog
 from outlast_workers.connection import connect
 from outlast_workers.local import dev
 from outlast_workers.local.ports import free_port
-from outlast_workers.settings import Settings
+from outlast_workers.settings import Settings, load_settings
+from outlast_workers.worker_process import run_process
 
 from outlast.errors import NotReady
 
@@ -178,6 +179,14 @@ def test_a_module_that_does_not_exist_says_where_it_was_looked_for(
 def test_a_module_that_hides_ones_own_is_shown_with_its_file(name: str) -> None:
     with pytest.raises(NotReady, match=r"defines no Agent and no @tool \(.*\.py\)"):
         load_catalog([name])
+
+
+async def test_a_worker_needs_the_build_of_its_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", "shop")
+    settings = load_settings()  # `outlast worker builds` needs no more
+    assert settings.versioning.deployment_name == "shop"
+    with pytest.raises(NotReady, match="workers of the deployment 'shop' need a build id too"):
+        await run_process(settings, stop=asyncio.Event())
 
 
 async def test_dev_serves_its_gateway_while_the_model_server_is_down(tmp_path: Path) -> None:

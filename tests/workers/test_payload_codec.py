@@ -68,6 +68,7 @@ async def _canaries(folder: Path, settings: PayloadsSettings) -> set[str]:
         assert (first, second) == ("CANARY-ANSWER", "CANARY-REPLY")
         if settings.codec is not None:
             await _reads_nothing_without_the_codec(temporal.address)
+            await _reads_nothing_with_another_key(temporal.address)
         stop.set()
         await process
     stored = b"".join(path.read_bytes() for path in folder.glob("temporal.db*"))
@@ -80,6 +81,15 @@ async def _reads_nothing_without_the_codec(address: str) -> None:
         run = (await Client.connect(target_host=address)).get("pays")
     for read in (run.progress, run.transcript, run.pending_requests, run.finish, run.result):
         with pytest.raises(NotReady, match=f"binary/encrypted.*{CODEC_VARIABLE}"):
+            await read()
+
+
+async def _reads_nothing_with_another_key(address: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOP_KEY", base64.b64encode(os.urandom(32)).decode())
+        run = (await Client.connect(target_host=address)).get("pays")
+    for read in (run.progress, run.pending_requests, run.result):
+        with pytest.raises(NotReady, match=f"{CODEC}' cannot decrypt a payload .InvalidTag"):
             await read()
 
 

@@ -134,6 +134,23 @@ BAD_FILES = {
     "[model.price]\nprompt_eur = 1": (
         "model.price.prompt_eur: unknown key; did you mean 'prompt_usd'?"
     ),
+    "[model]\nui_url = 'http://a'": (
+        "model.ui_url: unknown key; 'ui_url' is outside of all tables:"
+        " in a file it stands above the first [table]"
+    ),
+    "public_url = 'http://a'": "public_url: unknown key; did you mean gateway.public_url?",
+    "[media]\nport = 1": (
+        "media.port: unknown key; did you mean callback.port or demand.port or gateway.port?"
+    ),
+    "[servers.big]\nmax_token = 3": (
+        "servers.big.max_token: unknown key; did you mean 'max_tokens'?"
+    ),
+    "[audiences.leads]\nwebhok = 'http://a'": (
+        "audiences.leads.webhok: unknown key; did you mean 'webhook'?"
+    ),
+    "[gateway.tokens.ann]\ntokn = 'a'": (
+        "gateway.tokens.ann.tokn: unknown key; did you mean 'token'? (and 2 more)"
+    ),
     "[routes.tool.refund]\nlegs = []": (
         "routes.tool.refund.legs: tuple should have at least 1 item after validation, not 0"
     ),
@@ -152,8 +169,8 @@ BAD_FILES = {
     ),
     "roles = ['tools', 'tools']": "roles: has a value twice",
     "[versioning]\nbuild_id = 'b1'": (
-        "versioning: give deployment_name and build_id, or neither"
-        " (TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID set them too)"
+        "versioning: a build_id needs a deployment_name too"
+        " (TEMPORAL_WORKER_BUILD_ID and TEMPORAL_DEPLOYMENT_NAME set them)"
     ),
     "agents = [": "is not TOML: Invalid value (at end of document)",
 }
@@ -223,8 +240,8 @@ BAD_VARIABLES = {
     ),
     ("OUTLAST_CONFIG", "gone.toml"): "gone.toml: cannot be read: No such file or directory",
     ("TEMPORAL_WORKER_BUILD_ID", "b1"): (
-        "settings: versioning: give deployment_name and build_id, or neither"
-        " (TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID set them too)"
+        "settings: versioning: a build_id needs a deployment_name too"
+        " (TEMPORAL_WORKER_BUILD_ID and TEMPORAL_DEPLOYMENT_NAME set them)"
     ),
 }
 

@@ -32,6 +32,7 @@ from outlast_workers.telemetry import (
 )
 from temporalio.client import Client
 from temporalio.runtime import LoggingFormat
+from temporalio.testing import ActivityEnvironment
 
 from outlast.errors import NotReady
 from tests.acceptance.processes import ROOT
@@ -179,6 +180,19 @@ def test_lines_are_json_with_level_logger_and_time() -> None:
         "event": "worker.started", "level": "info", "logger": "here", "queue": "agents"
     }  # fmt: skip
     assert (theirs["event"], theirs["level"], theirs["logger"]) == ("1 of 2", "warning", "there")
+
+
+def test_a_line_of_an_activity_names_its_run_whoever_writes_it() -> None:
+    stream = io.StringIO()
+    start_telemetry(Settings(), stream=stream)
+    log = structlog.get_logger("outlast.tools")
+    info = ActivityEnvironment.default_info()
+    log.warning("tool.failed")
+    ActivityEnvironment().run(lambda: log.warning("tool.failed", attempt="mine"))
+    outside, inside = lines(stream.getvalue())
+    assert "workflow_id" not in outside
+    assert (inside["workflow_id"], inside["run_id"]) == (info.workflow_id, info.workflow_run_id)
+    assert (inside["activity_type"], inside["attempt"]) == (info.activity_type, "mine")
 
 
 def test_an_exception_is_one_json_line() -> None:

@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
@@ -32,6 +33,9 @@ NO_SETTINGS = (
 
 MAX_SHOWN_CHARS = 60
 """Characters of an invalid value that an error shows, so that the error stays one line."""
+
+MAX_PLACES = 3
+"""Tables that an error names, if each of them has a key. More would not be read."""
 
 Location = tuple[int | str, ...]
 """The keys and list indexes that lead to a value, as pydantic reports them."""
@@ -111,7 +115,7 @@ def _dotted(location: Location) -> str:
 
 def _reason(location: Location, details: dict[str, Any], settings: type[BaseModel]) -> str:
     if details["type"] == "extra_forbidden":
-        return f"unknown key{_nearest_key(str(location[-1]), settings)}"
+        return f"unknown key{_known_key(location, settings)}"
     if details["type"] in _REASONS:
         return _REASONS[details["type"]]
     message, value = str(details["msg"]), details["input"]
@@ -127,10 +131,40 @@ def _sections(settings: type[BaseModel]) -> dict[str, type[BaseModel]]:
     return {name: type(value) for name, value in defaults.items() if isinstance(value, BaseModel)}
 
 
-def _nearest_key(key: str, settings: type[BaseModel]) -> str:
+def _known_key(location: Location, settings: type[BaseModel]) -> str:
+    """Return which key an unknown one may be: the same one of another place, or one of its own table."""
+    key = str(location[-1])
+    if key in settings.model_fields:
+        return f"; {key!r} is outside of all tables: in a file it stands above the first [table]"
+    tables = _sections(settings).items()
+    places = [f"{name}.{key}" for name, section in tables if key in section.model_fields]
+    if places:
+        return f"; did you mean {' or '.join(sorted(places)[:MAX_PLACES])}?"
+    table = _model_at(location[:-1], settings)
+    if table is not None and (nearest := _nearest(key, set(table.model_fields))):
+        return nearest
     nested: list[type[BaseModel]] = [Route, Leg, Price, AudienceSettings]
     models = [settings, *nested, *_sections(settings).values()]
-    return _nearest(key, {name for model in models for name in model.model_fields} - {key})
+    return _nearest(key, {name for model in models for name in model.model_fields})
+
+
+def _model_at(location: Location, settings: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the model of the table at a place, or None if it is of no model."""
+    kind: Any = settings
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = None if field is None else field.annotation
+        else:  # a table by names, or a list
+            kind = next(iter(get_args(kind)[-1 if isinstance(part, str) else 0 :]), None)
+        kind = _without_none(kind)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _without_none(kind: Any) -> Any:
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kind = get_args(kind)[0]
+    return kind
 
 
 def _nearest_variable(variable: str, settings: type[BaseModel]) -> str:

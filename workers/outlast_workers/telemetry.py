@@ -53,6 +53,10 @@ _CORE_LEVELS = {"debug": "DEBUG", "info": "WARN", "warning": "WARN", "error": "E
 
 # temporalio's loggers pass these keys as `extra`.
 _TEMPORAL_KEYS = ("temporal_workflow", "temporal_activity")
+_ACTIVITY_KEYS = (
+    *("activity_id", "activity_type", "attempt", "namespace", "task_queue"),
+    *("workflow_id", "workflow_run_id", "workflow_type"),
+)
 _RENAMED_KEYS = {"workflow_run_id": "run_id"}
 _HIDDEN_ON_CONSOLE = ("activity_id", "logger", "namespace", "run_id", "task_queue", "workflow_type")
 
@@ -223,6 +227,7 @@ def _common(*, as_json: bool) -> list[Processor]:
             fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="timestamp"
         ),
         _flatten_temporal_details,
+        _add_activity,
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
     ]
 
@@ -245,6 +250,16 @@ def _flatten_temporal_details(_logger: Any, _method: str, event: EventDict) -> E
         details |= event.pop(source, None) or {}
     for name, value in details.items():
         event.setdefault(_RENAMED_KEYS.get(name, name), value)
+    return event
+
+
+def _add_activity(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Add the ids of the activity in which a line is written, as temporalio's own loggers do."""
+    if not activity.in_activity():
+        return event
+    info = activity.info()
+    for name in _ACTIVITY_KEYS:
+        event.setdefault(_RENAMED_KEYS.get(name, name), getattr(info, name))
     return event
 
 

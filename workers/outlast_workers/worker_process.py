@@ -49,6 +49,7 @@ async def run_process(
     `address` is the address of a Temporal server that this process started itself. The user's Temporal
     profile does not apply to that server. `ready` is called when the workers start to poll.
     """
+    settings.versioning.require_build_id()
     telemetry = start_telemetry(settings)
     try:
         catalog = load_catalog(settings.agents)

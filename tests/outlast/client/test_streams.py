@@ -17,7 +17,7 @@ class FakeRun:
     def __init__(self) -> None:
         self.queries = 0
 
-    async def waiting(self) -> list[Waiting]:
+    async def waiting(self, *, with_steps: bool = False) -> list[Waiting]:
         return []
 
     async def new_entries(self, since: int) -> list[Message]:

@@ -152,6 +152,29 @@ def test_a_valid_document_is_compiled() -> None:
     assert (list(pipeline.agents), list(pipeline.tools)) == (["classifier"], ["look"])
 
 
+IN_LOOP = {"do": [{"a": {"set": {"x": "${ $city }"}}}]}
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        (
+            {"call": "agent", "with": {"agent": "a", "input": "${ $x }"}},
+            "/do/0/t0/with/input: the expression is not valid",
+        ),
+        (
+            {"run": {"workflow": {"namespace": "agents", "name": "a", "version": "1", "input": "${ $x }"}}},
+            "/do/0/t0/run/workflow/input: the expression is not valid",
+        ),
+        ({"fore": {"each": "city", "in": ".c"}, **IN_LOOP}, "/do/0/t0/fore: unknown field 'fore'; did"),
+        ({"For": {"each": "city", "in": ".c"}, **IN_LOOP}, "/do/0/t0/For: unknown field 'For'; did"),
+    ],
+)
+def test_one_mistake_is_one_problem(task: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of(pipeline(task))
+    assert found.startswith(problem)
+
+
 @pytest.mark.parametrize(
     ("document", "place", "reason"), BAD, ids=[f"{n}" for n in range(len(BAD))]
 )

@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from outlast.contracts.base import InputModel
 from outlast.contracts.names import Name
+from outlast.errors import NotReady
 from outlast_workers.settings_sections.setting_types import (
     MAX_CONCURRENCY,
     Host,
@@ -100,11 +101,19 @@ class VersioningSettings(InputModel):
     build_id: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if (self.deployment_name is None) != (self.build_id is None):
+    def _build_of_a_deployment(self) -> Self:
+        if self.deployment_name is None and self.build_id is not None:
             raise PydanticCustomError(
                 "half",
-                "give deployment_name and build_id, or neither ({variables} set them too)",
-                {"variables": " and ".join(VERSION_VARIABLES.values())},
+                "a build_id needs a deployment_name too ({build_id} and {deployment_name} set them)",
+                VERSION_VARIABLES,
             )
         return self
+
+    def require_build_id(self) -> None:
+        """Raise `NotReady` if there is only a deployment: a command about all builds needs no more."""
+        if self.deployment_name is not None and self.build_id is None:
+            raise NotReady(
+                f"versioning: workers of the deployment {self.deployment_name!r} need a build id too: set"
+                f" {VERSION_VARIABLES['build_id']}, or the key versioning.build_id"
+            )
