@@ -323,9 +323,7 @@ class _DocumentCheck:
 
 def _misspelt_for(value: Mapping[str, JsonValue]) -> str | None:
     """Return the field of a `do` that was meant as a `for`: the two stand together in a loop."""
-    return next(
-        (name for name in value if get_close_matches(name, ["for"]) and name not in KINDS), None
-    )
+    return next((name for name in value if nearest(name, ["for"]) and name not in KINDS), None)
 
 
 def _nearest_kind(value: Mapping[str, JsonValue]) -> str:

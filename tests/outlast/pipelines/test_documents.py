@@ -163,11 +163,26 @@ IN_LOOP = {"do": [{"a": {"set": {"x": "${ $city }"}}}]}
             "/do/0/t0/with/input: the expression is not valid",
         ),
         (
-            {"run": {"workflow": {"namespace": "agents", "name": "a", "version": "1", "input": "${ $x }"}}},
+            {
+                "run": {
+                    "workflow": {
+                        "namespace": "agents",
+                        "name": "a",
+                        "version": "1",
+                        "input": "${ $x }",
+                    }
+                }
+            },
             "/do/0/t0/run/workflow/input: the expression is not valid",
         ),
-        ({"fore": {"each": "city", "in": ".c"}, **IN_LOOP}, "/do/0/t0/fore: unknown field 'fore'; did"),
-        ({"For": {"each": "city", "in": ".c"}, **IN_LOOP}, "/do/0/t0/For: unknown field 'For'; did"),
+        (
+            {"fore": {"each": "city", "in": ".c"}, **IN_LOOP},
+            "/do/0/t0/fore: unknown field 'fore'; did",
+        ),
+        (
+            {"For": {"each": "city", "in": ".c"}, **IN_LOOP},
+            "/do/0/t0/For: unknown field 'For'; did",
+        ),
     ],
 )
 def test_one_mistake_is_one_problem(task: dict[str, Any], problem: str) -> None:
