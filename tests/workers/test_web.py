@@ -15,7 +15,10 @@ from outlast_workers.callback import page as callback_page
 from outlast_workers.callback.form import MAX_FORM_BYTES
 from outlast_workers.callback.links import Link, Links
 from outlast_workers.web import open_listener, serve_in_background
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
 
 LINKS = Links("a secret of many letters")
 _REQUEST: Any = SimpleNamespace(id="1.1", request_id="1.1")
@@ -172,6 +175,47 @@ async def test_a_drip_of_bytes_does_not_keep_a_connection_open(
                     break
         writer.close()
         assert time.monotonic() - began < SLOW_S
+
+
+@pytest.mark.parametrize("path", ["/small", "/stream"])
+async def test_a_client_that_reads_nothing_is_closed(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "READ_TIMEOUT_S", 0.5)
+    closed, ended = asyncio.Event(), asyncio.Event()
+    lost = web.BoundedConnection.connection_lost
+
+    def connection_lost(self: web.BoundedConnection, exc: Exception | None) -> None:
+        lost(self, exc)
+        closed.set()
+
+    async def endless() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 10_000
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def small(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("x" * 3_000)
+
+    async def stream(_: Request) -> StreamingResponse:
+        return StreamingResponse(endless())
+
+    monkeypatch.setattr(web.BoundedConnection, "connection_lost", connection_lost)
+    app = Starlette(routes=[Route("/small", small), Route("/stream", stream)])
+    listener = open_listener("127.0.0.1", 0, name="the page", key="callback.port")
+    with socket.socket() as client:
+        async with asyncio.timeout(SLOW_S), serve_in_background(app, listener):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(listener.getsockname())
+            # Many requests at once: the answers to small ones also fill the buffers.
+            client.setblocking(False)
+            client.send(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode() * 2_000)
+            await closed.wait()
+            if path == "/stream":
+                await ended.wait()
 
 
 async def test_many_half_requests_do_not_lock_others_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """HTTP servers for Starlette applications: the health endpoint, the demand service, the decision page.
 
 Anybody who reaches a port can open connections and send half a request. So each server bounds the number of
-connections, the size of a request's head, and the time that a connection may take for a request.
+connections, the size of a request's head, and the time that a connection may take for a request. A client
+can also read nothing, or send requests without reading the answers. So that time has a bound, too.
 """
 
 import asyncio
@@ -26,10 +27,13 @@ MAX_HEAD_BYTES = 16_384
 """Bytes of the line and the headers of a request."""
 
 REQUEST_TIMEOUT_S = 10.0
-"""How long a connection may take to send a whole request, and to read an answer."""
+"""How long a connection may take to send a whole request."""
 
 IDLE_TIMEOUT_S = 5
 """How long a connection may stay open without a request."""
+
+READ_TIMEOUT_S = 30.0
+"""How long a client may leave its answer unread, once the buffers between it and the server are full."""
 
 
 class JsonLine(JSONResponse):
@@ -41,10 +45,11 @@ class JsonLine(JSONResponse):
 
 
 class BoundedConnection(H11Protocol):
-    """A connection of uvicorn that ends if it does not send a whole request in time."""
+    """A connection of uvicorn that ends if it does not send a whole request, or read its answer, in time."""
 
     max_connections = MAX_CONNECTIONS
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start the time for the first request, or close the connection if there are too many."""
@@ -58,7 +63,24 @@ class BoundedConnection(H11Protocol):
         """Stop the time."""
         if self._timer is not None:
             self._timer.cancel()
+        self._stop_unread()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the time in which the client must read: the buffers are full."""
+        super().pause_writing()
+        self._stop_unread()
+        self._unread = self.loop.call_later(READ_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop that time: the client has read."""
+        super().resume_writing()
+        self._stop_unread()
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def on_response_complete(self) -> None:
         """Start the time for the next request."""
