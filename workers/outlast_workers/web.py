@@ -45,7 +45,7 @@ class JsonLine(JSONResponse):
 
 
 class BoundedConnection(H11Protocol):
-    """A connection of uvicorn that ends if it does not send a whole request, or read its answer, in time."""
+    """A connection of uvicorn that ends if its client does not send a request, or read, in time."""
 
     max_connections = MAX_CONNECTIONS
     _timer: asyncio.TimerHandle | None = None

@@ -39,10 +39,13 @@ from outlast_activities.mcp.transports import NOT_SENT, SESSION_ENDED, http_clie
 from outlast_activities.providers.redaction import Redactor, clean_api_key
 
 OPEN_WITHIN_S = 30.0
-"""Seconds in which a server must answer and list its tools when a worker starts."""
+"""Seconds in which a server must answer and list its tools, when a worker starts or connects again."""
 
 MAX_SERVER_TOOLS = 1_000
 """Tools of one server that a worker reads."""
+
+MAX_LIST_BYTES = 8_000_000
+"""Bytes of the tools of one server that a worker reads, as JSON."""
 
 LISTED_FOR_S = 60.0
 """Seconds after which a worker lists the tools again before a call."""
@@ -151,7 +154,8 @@ class McpConnection:
 
         async def refreshed(client: Client) -> list[Tool]:
             if self._loop.time() > self._listed_until:
-                await self._list(client)
+                async with asyncio.timeout(OPEN_WITHIN_S):
+                    await self._list(client)
             return self._tools
 
         return await self._with_client(refreshed)
@@ -159,11 +163,16 @@ class McpConnection:
     async def _list(self, client: Client) -> None:
         tools: list[Tool] = []
         cursor: str | None = None
-        while True:  # bounded: a page without tools ends it, and there is a limit of tools
+        size = 0
+        while (
+            True
+        ):  # bounded: a page without tools ends it, and there are limits of tools and of bytes
             page = await client.list_tools(cursor=cursor)
             tools += page.tools
+            size += sum(len(tool.model_dump_json()) for tool in page.tools)
             cursor = page.next_cursor
-            if cursor is None or not page.tools or len(tools) > MAX_SERVER_TOOLS:
+            is_full = len(tools) > MAX_SERVER_TOOLS or size > MAX_LIST_BYTES
+            if cursor is None or not page.tools or is_full:
                 break
         self._tools = tools
         self._pins = {tool.name: pin_of(tool) for tool in tools}
@@ -200,6 +209,8 @@ class McpConnection:
 
     def _reason(self, error: BaseException) -> str:
         """Return the reason of an error in one line: of the first one in a group."""
+        if isinstance(error, TimeoutError):
+            return f"no answer in {OPEN_WITHIN_S:g} s"
         text = " ".join(error_text(next(leaves(error), error)).split())
         return cut(self.clean(text), MAX_REASON_BYTES)
 
@@ -212,7 +223,11 @@ class McpConnection:
                 self._task = asyncio.create_task(
                     self._serve(ready, self._stop), context=contextvars.Context()
                 )
-                self._client = await ready
+                try:
+                    self._client = await ready
+                except asyncio.CancelledError:
+                    self._task.cancel()  # the call has timed out; nobody would close the connection
+                    raise
             return self._client
 
     async def _serve(self, ready: asyncio.Future[Client], stop: asyncio.Event) -> None:
@@ -220,9 +235,11 @@ class McpConnection:
         client: Client | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
-                client = await stack.enter_async_context(await self._client_of(stack))
-                # A client knows which arguments are also headers from a list of its own.
-                await self._list(client)
+                # A server can keep a connection alive, and never answer.
+                async with asyncio.timeout(OPEN_WITHIN_S):
+                    client = await stack.enter_async_context(await self._client_of(stack))
+                    # A client knows which arguments are also headers from a list of its own.
+                    await self._list(client)
                 ready.set_result(client)
                 await stop.wait()
         except BaseException as error:

@@ -15,10 +15,9 @@ from typing import Any, Self
 import httpx2
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, JSONRPCRequest, JSONRPCResponse
 
+from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
+from outlast_activities.providers.streams import AnswerAborted
 from outlast_activities.telemetry.requests import TRACE_HOSTS, trace_fields, trace_request
-
-MAX_RESPONSE_BYTES = 8_000_000
-"""Bytes of a response of a server over HTTP."""
 
 KEPT_FOR_S = 2.0
 """Seconds that an unused HTTP connection is kept: fewer than servers do, which often close it after 5 s. A
@@ -45,7 +44,8 @@ in the middle of a call, and no run can answer them there."""
 def http_client(secret: str | None, read_s: float) -> httpx2.AsyncClient:
     """Return the HTTP client of one server. `secret` is its bearer token."""
     return httpx2.AsyncClient(
-        headers={"authorization": f"Bearer {secret}"} if secret else {},
+        headers={"accept-encoding": ACCEPT_ENCODING}
+        | ({"authorization": f"Bearer {secret}"} if secret else {}),
         timeout=httpx2.Timeout(10, read=read_s),
         limits=httpx2.Limits(keepalive_expiry=KEPT_FOR_S),
         event_hooks={"request": [trace_request], "response": [_read_response]},
@@ -137,22 +137,15 @@ class _Answers(_Stream):
         return item
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    """The bytes of a response, at most `MAX_RESPONSE_BYTES`."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+class _Bounded(BoundedBody):
+    """The bytes of a response. The SDK expects errors of `httpx2`."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for data in self._stream:
-            size += len(data)
-            if size > MAX_RESPONSE_BYTES:
-                raise httpx2.ReadError(f"the server sent more than {MAX_RESPONSE_BYTES:,} bytes")
-            yield data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+        try:
+            async for piece in super().__aiter__():
+                yield piece
+        except AnswerAborted as error:
+            raise httpx2.ReadError(f"the server {error}") from None
 
 
 async def _read_response(response: httpx2.Response) -> None:
@@ -166,7 +159,7 @@ async def _read_response(response: httpx2.Response) -> None:
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_json:
         await _replace(response, -32_603, f"HTTP {status}")
     else:
-        response.stream = _Bounded(response.stream)
+        bound_body(response, _Bounded)
 
 
 async def _replace(response: httpx2.Response, code: int, message: str) -> None:

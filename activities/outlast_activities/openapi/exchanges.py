@@ -15,7 +15,7 @@ from outlast.version import __version__
 from outlast_activities.openapi.answers import Answer
 from outlast_activities.openapi.failures import CallFailures
 from outlast_activities.openapi.requests import HttpRequest
-from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, bound_body
+from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, bound_answer
 from outlast_activities.providers.streams import AnswerAborted
 from outlast_activities.telemetry.requests import request_span, trace_fields, trace_headers
 
@@ -46,7 +46,7 @@ async def open_http(
         headers={"user-agent": f"outlast/{__version__}", "accept-encoding": ACCEPT_ENCODING},
         timeout=httpx2.Timeout(timeout_s, connect=CONNECT_WITHIN_S),
         limits=LIMITS,
-        event_hooks={"response": [bound_body]},
+        event_hooks={"response": [bound_answer]},
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # runs share no session
         transport=transport,

@@ -82,8 +82,13 @@ def _pieces(decompressor: Any, data: bytes) -> Iterator[bytes]:
         data = decompressor.unconsumed_tail
 
 
-async def bound_body(response: httpx2.Response) -> None:
-    """Bound the body of an answer: a hook for responses of the HTTP client."""
+def bound_body(response: httpx2.Response, kind: type[BoundedBody] = BoundedBody) -> None:
+    """Bound the body of an answer, which `kind` reads."""
     encoding = response.headers.pop("content-encoding", "").strip().lower()
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 an asynchronous client
-    response.stream = BoundedBody(response.stream, encoding)
+    response.stream = kind(response.stream, encoding)
+
+
+async def bound_answer(response: httpx2.Response) -> None:
+    """Bound the body of an answer: a hook for responses of the HTTP client."""
+    bound_body(response)

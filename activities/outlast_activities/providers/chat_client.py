@@ -17,7 +17,7 @@ from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerOptions
 from outlast.text.texts import cut
 from outlast.version import __version__
-from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
+from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_answer
 from outlast_activities.providers.error_classes import MAX_MESSAGE
 from outlast_activities.providers.http_errors import QUERY_ERRORS, URL_END, ErrorStatus
 from outlast_activities.providers.redaction import clean_api_key
@@ -294,7 +294,7 @@ def _http_client(options: ServerOptions, key_header: str) -> httpx2.AsyncClient:
             trust_env=trust_env,
             event_hooks={
                 "request": [_SameServer(options.url), trace_request],
-                "response": [bound_body],
+                "response": [bound_answer],
             },
         )
     except ImportError:
