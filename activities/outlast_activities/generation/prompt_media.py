@@ -1,13 +1,13 @@
 """The images and files of prompts: found in the turns, and loaded from the media store."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from temporalio import activity
 
 from outlast.contracts.media import MediaReference, references_in
 from outlast.errors import ModelError, ModelFailure, Unavailable
 from outlast.media.store import MediaStore
+from outlast.text.urls import host_of
 from outlast.turns import MediaPart, ResultsTurn, Turn, UserTurn
 from outlast.weighed_cache import WeighedCache
 
@@ -50,7 +50,7 @@ class PromptMedia:
     async def _part(self, reference: MediaReference, tenant: str) -> MediaPart | None:
         text, media_type, name = reference.text, reference.media_type, reference.name
         if reference.url:
-            host = urlsplit(reference.url).hostname or ""
+            host = host_of(reference.url)
             if host in self._url_hosts and reference.url.startswith("https://"):
                 return MediaPart(text, media_type, url=reference.url, name=name)
             _warn(text, f"the host {host!r} is not in media.url_hosts")

@@ -5,8 +5,8 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from outlast.text.urls import host_of
 from outlast_workers.gateway.principals import LOCAL, Principal, Unauthorized
 from outlast_workers.settings_sections.gateway import GatewaySettings, OidcSettings
 
@@ -33,17 +33,9 @@ def is_local(headers: Mapping[str, str], origins: Collection[str]) -> bool:
     A browser would otherwise let any page that a developer visits start runs.
     """
     origin = headers.get("origin")
-    if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
+    if host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
         return False
-    return origin is None or origin in origins or _host_of(origin) in LOOPBACK
-
-
-def _host_of(url: str) -> str | None:
-    """Return the host in a URL of a stranger, or None without one that can be read."""
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+    return origin is None or origin in origins or host_of(origin) in LOOPBACK
 
 
 @dataclass

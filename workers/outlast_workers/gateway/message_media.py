@@ -5,12 +5,12 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from outlast.client.media import ClientMedia
 from outlast.errors import BadRequest
 from outlast.media.media import File, Image, Media
 from outlast.text.texts import cut
+from outlast.text.urls import host_of
 from outlast_workers.gateway.http_messages import MAX_BODY_BYTES
 
 MAX_MEDIA_BODY_BYTES = 28_000_000
@@ -69,8 +69,10 @@ class GatewayMedia:
         return str(await self.store.stored(list(parts), tenant))
 
     def _check_host(self, media: Media) -> None:
-        host = urlsplit(media.url or "").hostname
-        if host is not None and host not in self.url_hosts:
+        if media.url is None:
+            return
+        host = host_of(media.url)
+        if host not in self.url_hosts:
             raise BadRequest(
                 f"the host {cut(host, 100)!r} of an image or a file is not in media.url_hosts: send the"
                 " bytes instead"
