@@ -1,20 +1,18 @@
 """Idempotency keys of called agents after a reset of their caller, on a real server."""
 
 import asyncio
-import uuid
 from collections import defaultdict
 from typing import Any
 
 import pytest
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
 from outlast import Agent, RunFailed, ToolContext, map_over, tool
-from outlast.client.runs import Run
 from outlast.model_server import Prompt
 from outlast.testing import ScriptedModel, answer, call, calls
-from tests.stage import Flag, Stage, on_stage
+from tests.stage import Flag, on_stage
 from tests.workflows.pipelines.staging import document, start
+from tests.workflows.resets import CHILD, end_of, reset
 
 BOUGHT: dict[str, list[str]] = defaultdict(list)
 """The idempotency keys of the calls, by what they are about."""
@@ -93,30 +91,6 @@ def model_of(*steps: Any) -> ScriptedModel:
     return ScriptedModel([decide], repeat_last=True)
 
 
-async def reset(stage: Stage, run: Run) -> None:
-    """Reset a run to the workflow task that starts its first child."""
-    temporal = stage.client.temporal
-    handle = temporal.get_workflow_handle(run.id)
-    request = ResetWorkflowExecutionRequest(
-        namespace=temporal.namespace, reason="test", request_id=uuid.uuid4().hex
-    )
-    request.workflow_execution.workflow_id = run.id
-    request.workflow_execution.run_id = (await handle.describe()).run_id
-    request.workflow_task_finish_event_id = next(
-        started.workflow_task_completed_event_id
-        for event in (await handle.fetch_history()).events
-        if (
-            started := event.start_child_workflow_execution_initiated_event_attributes
-        ).workflow_task_completed_event_id
-    )
-    await temporal.workflow_service.reset_workflow_execution(request)
-
-
-async def end_of(stage: Stage, run: Run) -> Any:
-    """Return the result of the newest run with this workflow id."""
-    return await asyncio.wait_for(stage.client.temporal.get_workflow_handle(run.id).result(), 60)
-
-
 @pytest.mark.parametrize(
     ("step", "refs"),
     [
@@ -133,7 +107,7 @@ async def test_called_agents_have_the_same_keys_after_a_reset(
     async with on_stage(temporal, model_of(step), AGENTS, cached=cached) as stage:
         run = await stage.start("boss")
         await run.result()
-        await reset(stage, run)
+        await reset(stage, run, before=CHILD)
         await end_of(stage, run)
     assert set(BOUGHT) == set(refs)
     for keys in BOUGHT.values():
@@ -167,7 +141,7 @@ async def test_a_called_agent_that_still_runs_has_the_keys_of_the_next_one(
     ) as stage:
         run = await stage.start("boss")
         await bought("chair", 1)
-        await reset(stage, run)
+        await reset(stage, run, before=CHILD)
         await bought("chair", 2)
         HOLDS.set()
         await end_of(stage, run)
@@ -182,7 +156,7 @@ async def test_a_call_that_can_be_undone_has_a_new_key_in_the_next_run_of_its_ag
     ) as stage:
         run = await stage.start("boss")
         await run.result()
-        await reset(stage, run)
+        await reset(stage, run, before=CHILD)
         await end_of(stage, run)
     assert len(set(BOUGHT["reserve seat"])) == 2
 
@@ -205,7 +179,7 @@ async def test_an_agent_that_a_pipeline_calls_has_the_same_keys_after_a_reset(
     async with on_stage(temporal, model_of(), AGENTS, cached=cached) as stage:
         run = await start(stage, pipeline)
         await end_of(stage, run)
-        await reset(stage, run)
+        await reset(stage, run, before=CHILD)
         await end_of(stage, run)
     assert len(BOUGHT["chair"]) == 2
     assert len(set(BOUGHT["chair"])) == 1

@@ -16,6 +16,7 @@ from outlast.testing import ScriptedModel
 from tests.stage import Stage, on_stage, pending, staged_settings
 from tests.workflows.pipelines.a2a_agent import TOKEN, Agent
 from tests.workflows.pipelines.staging import document, output_of, result_of, start
+from tests.workflows.resets import ACTIVITY, reset
 
 ERRORS = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 WITHIN_S = 60
@@ -197,7 +198,24 @@ async def test_people_answer_what_an_agent_asks(stage: Stage, agent: Agent) -> N
     assert [each["outcome"] for each in result["decisions"]] == ["answered"]
     first, second = agent.messages
     assert second.task_id == result["output"]["task"]["id"]
-    assert second.message_id == f"{first.message_id}-1"
+    assert second.message_id.endswith("-1")
+    assert not second.message_id.startswith(first.message_id)  # it is another one after a reset
+
+
+async def test_a_message_has_the_same_id_after_a_reset(stage: Stage, agent: Agent) -> None:
+    agent.goes_on.set()
+    run = await start(stage, document({"ask": send(agent, "work long")}))
+    await result_of(stage, run)
+    await reset(stage, run, before=ACTIVITY)
+    await result_of(stage, run)
+    assert len(agent.messages) == 2
+    assert len({message.message_id for message in agent.messages}) == 1
+
+
+async def test_each_call_sends_a_message_of_its_own(stage: Stage, agent: Agent) -> None:
+    calls = [{"ask": send(agent, "say hello")}, {"again": send(agent, "say hello")}]
+    await output_of(stage, document(*calls))
+    assert len({message.message_id for message in agent.messages}) == 2
 
 
 async def test_a_question_is_withdrawn_when_others_answer_it(stage: Stage, agent: Agent) -> None:

@@ -5,6 +5,7 @@ task. A call that ends before its task cancels the task.
 """
 
 import asyncio
+import uuid
 from datetime import datetime
 
 from pydantic import JsonValue, ValidationError
@@ -24,6 +25,7 @@ from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.gate import Gate
 from outlast_workflows.pipelines.http_calls import HttpCalls
 from outlast_workflows.pipelines.state import PipelineState, RemoteTask
+from outlast_workflows.pipelines.strands import begin_strands, in_strand, strand_place
 from outlast_workflows.pipelines.task_errors import TaskError
 
 SENT_WITHIN_S = 90.0
@@ -57,22 +59,37 @@ class A2aCalls:
         self._requests = A2aRequests(http, gate)
 
     async def call(self, data: TaskData, body: A2aCall, address: str) -> JsonValue:
-        """Return the output of `call: a2a`. That of a message is its task, when that has ended."""
+        """Return the output of `call: a2a`. That of a message is its task, when that has ended.
+
+        The call is a strand of its own: how often it asks for the state of the task depends on the time.
+        """
+        is_sent = address in self._state.remote_tasks
+        strands = "" if is_sent else begin_strands(self._state)
+        with in_strand(self._state, address, strands and f"{strands}0"):
+            return await self._call(data, body, address)
+
+    async def _call(self, data: TaskData, body: A2aCall, address: str) -> JsonValue:
         remote = self._state.remote_tasks.get(address)
         if remote is not None:  # the run before has sent the message
             return await self._end_of(data, body, remote, None, address)
-        request, message_id = await self._request(data, body)
+        request, further_ids = await self._request(data, body)
         if not request.awaits_task:
             return await self._requests.run(body.effect, request)
         began_at = workflow.now()
         task = await self._sent(body.effect, request)
-        remote = _remote(request, task, message_id, began_at)
+        remote = _remote(request, task, further_ids, began_at)
         return await self._end_of(data, body, remote, task, address)
 
     async def _request(self, data: TaskData, body: A2aCall) -> tuple[AgentCall, str]:
-        """Return the request of a call, and the id of its message."""
+        """Return the request of a call, and what begins the ids of further messages.
+
+        After a reset, the message has the same id, so an agent that knows its messages begins no second
+        task. Answers have other ids, because the agent may ask something else then.
+        """
         value = self._evaluator.value(data, body.parameters)
-        message_id = str(workflow.uuid4())
+        further_ids, place = str(workflow.uuid4()), strand_place(self._state)
+        key = f"{self._state.run.key_base}/{place}message"
+        message_id = str(uuid.uuid5(uuid.NAMESPACE_URL, key)) if place else further_ids
         try:
             params = wire_parameters(body.method, value, message_id)
         except InvalidParameters as error:
@@ -91,7 +108,7 @@ class A2aCalls:
         )
         message = params.get("message")
         given = message.get("messageId") if isinstance(message, dict) else None
-        return request, str(given or message_id)
+        return request, further_ids if given == message_id else str(given or further_ids)
 
     async def _agent(self, data: TaskData, body: A2aCall) -> AgentInterface:
         """Return where the agent takes calls, from its card if the document names one."""

@@ -31,6 +31,7 @@ from outlast_workflows.people.human_requests import HumanRequests
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.gate import Gate
 from outlast_workflows.pipelines.state import PipelineState
+from outlast_workflows.pipelines.strands import next_place
 from outlast_workflows.pipelines.task_errors import TaskError
 from outlast_workflows.step_failures import cause_of, usage_of
 
@@ -61,10 +62,6 @@ class Calls:
         self._keys = keys
         self._priority = priority
 
-    def _new_id(self) -> str:
-        self._state.call_count += 1
-        return f"{self._state.call_count}.1"
-
     async def agent(self, data: TaskData, body: AgentCall) -> JsonValue:
         """Return the answer of an agent, which runs as a child."""
         request = self._evaluator.value(data, body.request)
@@ -79,7 +76,7 @@ class Calls:
                 status=400,
                 detail=str(error.message),
             ) from None
-        call_id = self._new_id()
+        call_id, place = next_place(self._state)
         suffix = f"/{call_id}-{body.name}-{workflow.uuid4().hex[:12]}"
         self._state.agent_runs += 1
         await self._gate.start(len(encoded))
@@ -88,7 +85,7 @@ class Calls:
             returned = await run_agent(
                 json.loads(encoded),
                 workflow_id=child_id(workflow.info().workflow_id, suffix),
-                key_base=self._keys.of_child(call_id, body.name),
+                key_base=self._keys.of_child(place, body.name),
                 summary=_summary(data),
                 priority=self._priority,
             )
@@ -131,7 +128,8 @@ class Calls:
         await self._gate.start(len(to_json(arguments)))
         # Failures are retried three times in a row for each turn: here, each call is a turn.
         self._state.run.spending.turns = self._state.call_count + 1
-        planned = PlannedCall(self._new_id(), tool, call, CallBatch())
+        call_id, place = next_place(self._state)
+        planned = PlannedCall(call_id, tool, call, CallBatch(), place=place)
         try:
             message = await self._tool_calls.run_one(planned)
         except Failure as error:
@@ -170,7 +168,8 @@ class Calls:
                 "the question is not valid", type=VALIDATION, detail=str(error)
             ) from None
         call = ToolCallMessage(tool="ask", arguments={"question": text})
-        planned = PlannedCall(self._new_id(), tool, call, CallBatch())
+        call_id, _ = next_place(self._state)
+        planned = PlannedCall(call_id, tool, call, CallBatch())
         settled, answer = await self._requests.ask(planned)
         if settled is not None and settled.outcome == "answered":
             return answer

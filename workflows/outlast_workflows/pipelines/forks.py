@@ -10,6 +10,7 @@ from outlast_workflows.pipelines.evaluation import TaskData
 from outlast_workflows.pipelines.loops import end_all
 from outlast_workflows.pipelines.scopes import Scopes
 from outlast_workflows.pipelines.state import Cursor
+from outlast_workflows.pipelines.strands import begin_strands, in_strand
 from outlast_workflows.pipelines.task_errors import TaskError
 
 
@@ -20,7 +21,9 @@ async def run_fork(scopes: Scopes, data: TaskData, body: ForkBody, address: str)
     fails loses, and the error is raised if all fail.
     """
     key = f"{address}.fork"
-    cursor = scopes.state.cursors.setdefault(key, Cursor())
+    cursor = scopes.state.cursors.get(key)
+    if cursor is None:
+        cursor = scopes.state.cursors[key] = Cursor(strands=begin_strands(scopes.state))
     branches = [
         asyncio.ensure_future(_branch(scopes, data, body, f"{address}.{number}", number, cursor))
         for number in range(len(body.branches.tasks))
@@ -40,7 +43,8 @@ async def _branch(
 ) -> None:
     if number not in cursor.outputs:
         branch = TaskList((body.branches.tasks[number],))
-        output = await scopes.tasks(branch, data.input, data.variables, address)
+        with in_strand(scopes.state, address, cursor.strands and f"{cursor.strands}{number}"):
+            output = await scopes.tasks(branch, data.input, data.variables, address)
         cursor.outputs[number] = output
 
 

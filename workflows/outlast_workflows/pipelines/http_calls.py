@@ -32,6 +32,7 @@ from outlast_workflows.calls.tool_activities import ToolActivities
 from outlast_workflows.pipelines.evaluation import Evaluator, TaskData
 from outlast_workflows.pipelines.gate import Gate
 from outlast_workflows.pipelines.state import PipelineState
+from outlast_workflows.pipelines.strands import next_place
 from outlast_workflows.pipelines.task_errors import TaskError
 from outlast_workflows.step_failures import cause_of
 
@@ -100,13 +101,9 @@ class HttpCalls:
             )
         arguments = value.model_dump(mode="json", exclude_defaults=True)
         self._state.run.spending.add_tool_call(activity)
-        self._state.call_count += 1
-        call = PlannedCall(
-            f"{self._state.call_count}.1",
-            tool,
-            ToolCall(tool=activity, arguments=arguments),
-            CallBatch(),
-        )
+        call_id, place = next_place(self._state)
+        made = ToolCall(tool=activity, arguments=arguments)
+        call = PlannedCall(call_id, tool, made, CallBatch(), place=place)
         await self._gate.start(len(to_json(arguments)))
         try:
             result: JsonValue = json.loads(await self._activities.execute(call))

@@ -13,6 +13,7 @@ from outlast.pipelines.tasks import ForBody, MapOptions
 from outlast_workflows.pipelines.evaluation import TaskData
 from outlast_workflows.pipelines.scopes import Scopes
 from outlast_workflows.pipelines.state import Cursor
+from outlast_workflows.pipelines.strands import begin_strands, in_strand
 from outlast_workflows.pipelines.task_errors import TaskError
 
 
@@ -24,6 +25,8 @@ async def run_for(scopes: Scopes, data: TaskData, body: ForBody, address: str) -
         cursor = scopes.state.cursors[key] = Cursor(
             data=data.input, items=_items(scopes, data, body)
         )
+        if body.map is not None:
+            cursor.strands = begin_strands(scopes.state)
     try:
         if body.map is not None:
             return await _Map(scopes, data, body, body.map, address, cursor).run()
@@ -121,10 +124,12 @@ class _Map:
             self._body.at: index,
         }
         variables = {**self._data.variables, **loop}
+        address, strands = f"{self._address}.{index}", self._cursor.strands
         try:
-            output = await self._scopes.tasks(
-                self._body.tasks, self._data.input, variables, f"{self._address}.{index}"
-            )
+            with in_strand(self._scopes.state, address, strands and f"{strands}{index}"):
+                output = await self._scopes.tasks(
+                    self._body.tasks, self._data.input, variables, address
+                )
         except TaskError as error:
             if not self._options.is_tolerant:
                 raise

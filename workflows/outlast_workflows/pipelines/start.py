@@ -20,6 +20,8 @@ from outlast_workflows.pipelines.state import CarriedPipeline, PipelineState
 from outlast_workflows.run_start import check_run_id
 from outlast_workflows.state import InboundState, RunState
 
+STRANDS_PATCH = "branches-number-their-calls"
+
 
 def restored_pipeline(request: RawValue) -> tuple[PipelineState, InboundState] | None:
     """Return the state that the run before handed over, or None in the first run of a chain."""
@@ -53,6 +55,9 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
     if data is None:
         raise BadRequest('input: is required, such as {"pipeline": {…}, "input": {…}}')
     wanted, pipeline = parse_pipeline_request(data)
+    # Before the lookup: if a query repeats the task of a local activity, the SDK takes what follows for a
+    # replay, and `patched` would return False.
+    has_strands = workflow.patched(STRANDS_PATCH)
     # The handlers of `decide` and `event` run meanwhile. They change what is not read here.
     resolved = await _resolve(pipeline)
     agent = PinnedAgent(
@@ -79,7 +84,11 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
         status="acting",
     )
     state = PipelineState(
-        run=run, document=wanted.pipeline, language=LANGUAGE_VERSION, raw_input=wanted.input
+        run=run,
+        document=wanted.pipeline,
+        language=LANGUAGE_VERSION,
+        raw_input=wanted.input,
+        has_strands=has_strands,
     )
     return state, pipeline
 

@@ -33,6 +33,17 @@ class Cursor(BaseModel):
     errors: dict[int, JsonValue] = {}
     error: JsonValue = None
     began_at: datetime | None = None
+    strands: str = ""
+    """Begins the places of the branches, or of the items that run at the same time."""
+
+
+class Strand(BaseModel):
+    """A branch or an item that runs beside others: how many calls and forks it has begun itself."""
+
+    place: str = ""
+    """Begins the places of its calls."""
+    calls: int = 0
+    forks: int = 0
 
 
 class RemoteTask(BaseModel):
@@ -43,7 +54,7 @@ class RemoteTask(BaseModel):
     id: str
     context_id: str
     message_id: str
-    """The id of the message that began the task. It begins those of further messages."""
+    """Begins the ids of further messages. It is the id of the first, if the document names that."""
     began_at: datetime
     authentication: HttpAuthentication | None = None
     history_length: int | None = None
@@ -68,6 +79,10 @@ class PipelineState(BaseModel):
     cursors: dict[str, Cursor] = {}
     task_runs: int = 0
     call_count: int = 0
+    has_strands: bool = False
+    """Whether branches number their calls apart; false in a run that an older build began."""
+    strands: dict[str, Strand] = {}
+    """The branches under way, by address."""
     agent_runs: int = 0
     timers: dict[str, datetime] = {}
     """When the timers under way end, by the address of their task."""
