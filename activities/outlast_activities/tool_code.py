@@ -1,11 +1,11 @@
-"""One call of a tool's code in a thread or on a loop: how it ends, also if it is cancelled."""
+"""One call of a user's code in a thread or on a loop: how it ends, also if it is cancelled."""
 
 import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from temporalio import activity
 
@@ -28,6 +28,20 @@ repeated."""
 
 
 @dataclass(frozen=True)
+class Code:
+    """Code of a user: of a tool, or such as a hook or a check, which are plain code without an effect."""
+
+    name: str
+    is_async: bool = False
+    must_end: bool = False
+
+    @classmethod
+    def of(cls, tool: Tool[Any, ..., Any]) -> Self:
+        """Return the code of a tool."""
+        return cls(tool.name, tool.is_async, tool.spec.must_end)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How code of a tool ended. As a value it passes through futures that could not hold the exception."""
 
@@ -44,12 +58,12 @@ class LoopCall:
 
     def __init__(
         self,
-        tool: Tool[Any, ..., Any],
+        code: Code,
         loop: ToolLoop,
         make: Callable[[], Awaitable[Any]],
         end: Callable[[Outcome], None],
     ) -> None:
-        self._tool = tool
+        self._code = code
         self._loop = loop
         self._make = make
         self._end = end
@@ -68,8 +82,8 @@ class LoopCall:
             return
         if self._take_token():
             raise Withdrawn
-        is_late = loop.blocked_s > RESTART_AFTER_S and loop.blocker != self._tool.name
-        if is_late and not self._tool.spec.must_end:
+        is_late = loop.blocked_s > RESTART_AFTER_S and loop.blocker != self._code.name
+        if is_late and not self._code.must_end:
             self.cancel()
             raise Withdrawn
 
@@ -109,7 +123,7 @@ def outcome_future() -> tuple[asyncio.Future[Outcome], Callable[[Outcome], None]
 
 
 async def value_of(
-    tool: Tool[Any, ..., Any],
+    code: Code,
     ended: asyncio.Future[Outcome],
     *,
     check: Callable[[], None] = lambda: None,
@@ -122,10 +136,10 @@ async def value_of(
             if not ended.done():
                 check()
         except asyncio.CancelledError:
-            if _is_waited_for(tool):
+            if _is_waited_for(code):
                 continue
             cancel()
-            await asyncio.wait([ended], timeout=_time_to_end(tool))
+            await asyncio.wait([ended], timeout=_time_to_end(code))
             if not ended.done() or isinstance(ended.result().error, asyncio.CancelledError):
                 raise
     outcome = ended.result()
@@ -134,12 +148,12 @@ async def value_of(
     raise as_failure(outcome.error)
 
 
-def _is_waited_for(tool: Tool[Any, ..., Any]) -> bool:
+def _is_waited_for(code: Code) -> bool:
     """Tell whether the run was cancelled during a call with an effect, which then ends by itself.
 
     To cancel it would leave unknown whether it happened. Its timeout bounds the wait.
     """
-    if not tool.spec.must_end or not activity.in_activity():
+    if not code.must_end or not activity.in_activity():
         return False
     details = activity.cancellation_details()
     return (
@@ -149,10 +163,10 @@ def _is_waited_for(tool: Tool[Any, ..., Any]) -> bool:
     )
 
 
-def _time_to_end(tool: Tool[Any, ..., Any]) -> float:
+def _time_to_end(code: Code) -> float:
     """Return how long a cancelled call may take to end."""
     if not activity.in_activity() or activity.cancellation_details() is None:
         return LATE_ENDS_WITHIN_S  # it exceeded its timeout
-    if tool.is_async or activity.is_worker_shutdown():
+    if code.is_async or activity.is_worker_shutdown():
         return ENDS_WITHIN_S
     return LATE_ENDS_WITHIN_S

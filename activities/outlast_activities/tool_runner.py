@@ -21,12 +21,18 @@ from temporalio.exceptions import ApplicationError
 from outlast.agents.dependencies import Dependency
 from outlast.agents.run_functions import RunFunction
 from outlast.agents.tool_context import RunContext, ToolContext
-from outlast.agents.tool_decorator import tool as as_tool
 from outlast.agents.tool_parameters import is_async
 from outlast.agents.tools import Tool
 from outlast.errors import Failure, NotReady, ToolFailed
 from outlast_activities.open_dependencies import OpenDependencies
-from outlast_activities.tool_code import LoopCall, Outcome, Withdrawn, outcome_future, value_of
+from outlast_activities.tool_code import (
+    Code,
+    LoopCall,
+    Outcome,
+    Withdrawn,
+    outcome_future,
+    value_of,
+)
 from outlast_activities.tool_loop import CURRENT_TOOL, ToolLoop
 
 MAX_TOOL_LOOPS = 8
@@ -83,18 +89,18 @@ class ToolRunner:
         self, tool: Tool[Any, ..., Any], arguments: bytes, context: ToolContext[Any] | None
     ) -> bytes:
         CURRENT_TOOL.set(tool.name)
-        dependency = self._dependencies.get(tool.name)
+        code, dependency = Code.of(tool), self._dependencies.get(tool.name)
         if tool.is_async:
             return bytes(
-                await self._on_loop(tool, lambda: self._invoke_async(tool, arguments, context))
+                await self._on_loop(code, lambda: self._invoke_async(tool, arguments, context))
             )
         if context is not None and dependency is not None:
             context = context.with_deps(await self._shared(dependency))
-        result = await self._in_thread(tool, lambda: tool.invoke_plain(arguments, context))
+        result = await self._in_thread(code, lambda: tool.invoke_plain(arguments, context))
         if isinstance(result, bytes):
             return result
         # A plain function that returns an awaitable, such as an async one in a plain decorator.
-        return bytes(await self._on_loop(tool, lambda: _encoded(tool, result)))
+        return bytes(await self._on_loop(code, lambda: _encoded(tool, result)))
 
     async def __aenter__(self) -> Self:
         """Open the dependencies. Raises `NotReady` if one cannot be opened."""
@@ -145,19 +151,13 @@ class ToolRunner:
 
         If the function returns an awaitable, it is awaited on the event loop of the async tools.
         """
-        values: list[Any] = []
-
-        async def keep_result(result: Awaitable[Any]) -> None:
-            values.append(await result)
-
-        def contained() -> None:
-            result = function()
-            if inspect.isawaitable(result):
-                return keep_result(result)  # type: ignore[return-value]  # the runner awaits it
-            return values.append(result)
-
-        await self._run(as_tool(effect="read", name=name)(contained), b"{}", None)
-        return values[0]
+        CURRENT_TOOL.set(name)
+        result = await self._in_thread(Code(name), function)
+        return (
+            await self._on_loop(Code(name), lambda: result)
+            if inspect.isawaitable(result)
+            else result
+        )
 
     async def call_for_agent(
         self, agent: str, name: str, function: RunFunction, context: RunContext[Any], value: object
@@ -172,7 +172,7 @@ class ToolRunner:
                 opened = context.with_deps(await self._open.value(dependency))
                 return await function.function(opened, value)
 
-            return await self._on_loop(as_tool(effect="read", name=name)(_nothing), call_on_loop)
+            return await self._on_loop(Code(name), call_on_loop)
         if dependency is not None:
             context = context.with_deps(await self._shared(dependency))
         arguments = function.arguments(context, value)
@@ -182,7 +182,7 @@ class ToolRunner:
         """Return which tool blocks an event loop now, in words, or nothing."""
         return "; ".join(loop.blocked_by for loop in self._loops if loop.check())
 
-    async def _in_thread(self, tool: Tool[Any, ..., Any], call: Callable[[], Any]) -> Any:
+    async def _in_thread(self, code: Code, call: Callable[[], Any]) -> Any:
         """Call plain code in a daemon thread. It cannot be stopped, but a process can end before it."""
         if len(self._hung) >= MAX_HUNG_CALLS:
             raise Failure(
@@ -203,33 +203,33 @@ class ToolRunner:
                 outcome = Outcome(error=error)
             end(outcome)
 
-        threading.Thread(target=contained, name=f"tool {tool.name}", daemon=True).start()
+        threading.Thread(target=contained, name=f"tool {code.name}", daemon=True).start()
         try:
-            return await value_of(tool, ended)
+            return await value_of(code, ended)
         finally:
             if not ended.done():
-                self._hung[number] = tool.name
-                log.warning("tool.abandoned", tool=tool.name, reason="its thread does not end")
+                self._hung[number] = code.name
+                log.warning("tool.abandoned", tool=code.name, reason="its thread does not end")
 
-    async def _on_loop(self, tool: Tool[Any, ..., Any], make: Callable[[], Awaitable[Any]]) -> Any:
+    async def _on_loop(self, code: Code, make: Callable[[], Awaitable[Any]]) -> Any:
         """Run async code on the first loop that is not blocked."""
         while True:  # bounded: each pass takes another loop, and there is a limit of loops
-            loop, number = self._free_loop(tool), next(self._numbers)
+            loop, number = self._free_loop(code.name), next(self._numbers)
             ended, end = outcome_future()
-            call = LoopCall(tool, loop, make, end)
-            loop.calls[number] = tool.name
+            call = LoopCall(code, loop, make, end)
+            loop.calls[number] = code.name
             loop.run(call.begin, contextvars.copy_context())
             try:
-                return await value_of(tool, ended, check=call.check, cancel=call.cancel)
+                return await value_of(code, ended, check=call.check, cancel=call.cancel)
             except Withdrawn:
                 self._blockers.add(loop.blocker)
-                log.info("tool.moved", tool=tool.name, reason=loop.blocked_by)
+                log.info("tool.moved", tool=code.name, reason=loop.blocked_by)
             finally:
                 loop.calls.pop(number, None)
 
-    def _free_loop(self, tool: Tool[Any, ..., Any]) -> ToolLoop:
+    def _free_loop(self, name: str) -> ToolLoop:
         """Return a loop that is not blocked; a tool that has blocked others gets loops of its own."""
-        owner = tool.name if tool.name in self._blockers else ""
+        owner = name if name in self._blockers else ""
         for loop in self._loops:
             if not loop.check() and self._owners.get(loop, "") == owner:
                 return loop
@@ -244,10 +244,6 @@ class ToolRunner:
         self._loops.append(loop)
         self._owners[loop] = owner
         return loop
-
-
-def _nothing() -> None:
-    """Do nothing: the call of a function that is not a tool has its code elsewhere."""
 
 
 async def _encoded(tool: Tool[Any, ..., Any], result: Awaitable[Any]) -> bytes:
