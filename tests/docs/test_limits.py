@@ -159,6 +159,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "transcript_cache.MAX_AGENT_BYTES",
         "activity.MAX_SCHEMA_BYTES",
     ),
+    "weighs what counts under a bound on the page": ("answers.ENTRY_CHARACTERS",),
     "estimates tokens or prices": (
         "server.MESSAGE_TOKENS",
         "prompt_memory.TEMPLATE_TOKENS",

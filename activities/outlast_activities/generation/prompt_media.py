@@ -14,6 +14,9 @@ from outlast.weighed_cache import WeighedCache
 MAX_PROMPT_MEDIA = 100
 """Images and files of one prompt. Further references stay text."""
 
+MAX_PROMPT_MEDIA_BYTES = 50_000_000
+"""Bytes of the images and files of one prompt: as many as any API takes."""
+
 MAX_CACHED_MEDIA_BYTES = 100_000_000
 """Bytes of images and files that a worker keeps for the next model calls."""
 
@@ -35,16 +38,24 @@ class PromptMedia:
     async def of(self, turns: Sequence[Turn], tenant: str) -> dict[str, MediaPart]:
         """Return the images and files of a tenant that turns name, by their references.
 
-        Raises `ModelError` if the store cannot be read. A reference whose bytes are not in the store stays
-        text.
+        Raises `ModelError` if the store cannot be read, or if they are too large. A reference whose bytes
+        are not in the store stays text.
         """
         parts: dict[str, MediaPart] = {}
+        size = 0
         for reference in _named(turns):
             if reference.text in parts or len(parts) >= MAX_PROMPT_MEDIA:
                 continue
             part = await self._part(reference, tenant)
             if part is not None:
                 parts[reference.text] = part
+                size += len(part.data)
+            if size > MAX_PROMPT_MEDIA_BYTES:
+                raise ModelError(
+                    "the images and files of the prompt have more than"
+                    f" {MAX_PROMPT_MEDIA_BYTES:,} bytes: send fewer, or smaller ones",
+                    kind=ModelFailure.BAD_REQUEST,
+                )
         return parts
 
     async def _part(self, reference: MediaReference, tenant: str) -> MediaPart | None:

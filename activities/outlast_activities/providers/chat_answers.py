@@ -54,7 +54,7 @@ class ChatAnswer(HostedAnswer):
         if not isinstance(delta, Mapping):
             return ""
         self._add_thoughts(delta)
-        self.refusal += text_in(delta.get("refusal"))
+        self.note_refusal(text_in(delta.get("refusal")))
         text = text_in(delta.get("content"))
         if text:
             self.texts.append(text)
@@ -98,6 +98,7 @@ class ChatAnswer(HostedAnswer):
         """Add a piece of an opaque item. Pieces of one item have the same index and type."""
         if not isinstance(detail, Mapping):
             return
+        self.note_kept(detail)
         last = self._details[-1] if self._details else {}
         place = (last.get("type"), last.get("index"))
         if not last or place != (detail.get("type"), detail.get("index")) or place[1] is None:
@@ -141,6 +142,7 @@ class ChatAnswer(HostedAnswer):
             call.call_id = call.call_id or call_id
             if name and name != call.name and not call.arguments:
                 call.name += name
+                self.note_kept(name)
             return call
         if len(self.calls) >= MAX_CALLS_READ:
             return None

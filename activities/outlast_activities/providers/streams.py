@@ -34,6 +34,9 @@ MAX_ANSWER_CHARACTERS = 4_000_000
 
 MAX_QUOTED_CHARACTERS = 300
 
+MAX_REFUSAL = 1_000
+"""Characters of the reason of a refusal that are kept."""
+
 MAX_MODEL_NAME = 200
 """Characters of the name of the model that answered."""
 
@@ -73,6 +76,8 @@ class StreamedAnswer(Protocol):
     is_alive: bool
     """Whether the last chunk only showed that the server still works."""
     reasoning_characters: int
+    kept_characters: int
+    """The characters of what the API needs back besides texts, arguments and thoughts."""
 
     @property
     def has_begun(self) -> bool:
@@ -111,6 +116,7 @@ class Answer:
     is_alive: bool = False
     reasoning_pieces: int = 0
     reasoning_characters: int = 0
+    kept_characters: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
     _read_pieces: int = 0
     is_prose = False
@@ -150,7 +156,7 @@ class Answer:
         self.is_reasoning = bool(thoughts)
         self.reasoning_pieces += self.is_reasoning
         self.reasoning_characters += len(thoughts)
-        self.refusal += text_in(delta.get("refusal"))
+        self.refusal = (self.refusal + text_in(delta.get("refusal")))[:MAX_REFUSAL]
         piece = text_in(content)
         if piece:
             self.pieces.append(piece)
@@ -331,7 +337,7 @@ async def read_answer(
                     text = shown.add(answer.new_answer_text()) if shown else ""
                     if text or answer.is_reasoning:
                         on_text(text)
-                _abort_loop(watch.add(piece), answer, size + answer.reasoning_characters)
+                _abort_loop(watch.add(piece), answer, size + _kept(answer))
     except TimeoutError:
         is_first = not answer.has_begun
         waited_s = timeouts.first_s if is_first else timeouts.next_s
@@ -344,6 +350,10 @@ async def read_answer(
 def _begun(answer: StreamedAnswer) -> AnswerText | None:
     """Return a reader of the final answer, once it is known whether it is JSON."""
     return AnswerText(is_prose=answer.is_prose) if answer.has_begun else None
+
+
+def _kept(answer: StreamedAnswer) -> int:
+    return answer.reasoning_characters + answer.kept_characters
 
 
 def _abort_loop(loop: ModelFailure | None, answer: StreamedAnswer, size: int) -> None:

@@ -216,5 +216,8 @@ async def test_the_target_of_keda_leaves_room_for_the_tolerance_of_the_hpa(serve
         for more, target in (({}, 8.0), ({"targetUtilization": "90"}, 7.2)):
             answer = await call(keda.ScaledObjectRef(scalerMetadata={**metadata, **more}))
             assert answer.metricSpecs[0].targetSizeFloat == pytest.approx(target)
-        with pytest.raises(grpc.aio.AioRpcError, match="from 1 to 100, not '0'"):
-            await call(keda.ScaledObjectRef(scalerMetadata={**metadata, "targetUtilization": "0"}))
+        for wrong in ("0", "101", "00019999", "0001" + "9" * 5_000):
+            with pytest.raises(grpc.aio.AioRpcError, match="from 1 to 100, not '"):
+                await call(
+                    keda.ScaledObjectRef(scalerMetadata={**metadata, "targetUtilization": wrong})
+                )

@@ -97,7 +97,8 @@ class DemandScaler:
 
     async def _utilization(self, request: Any, context: keda.Context) -> float:
         text = request.scalerMetadata.get(UTILIZATION_KEY, "100")
-        if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:4]) <= 100:
+        is_number = text.isascii() and text.isdigit() and len(text) <= 3
+        if not is_number or not 1 <= int(text) <= 100:
             reason = f"{UTILIZATION_KEY} must be a whole number from 1 to 100, not {text[:40]!r}"
             await _abort(context, StatusCode.INVALID_ARGUMENT, reason)
         return int(text) / 100

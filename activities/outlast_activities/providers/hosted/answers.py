@@ -15,9 +15,14 @@ from outlast_activities.generation.decision_text import well_formed
 from outlast_activities.providers.streams import (
     BYTES_PER_TOKEN,
     IN_FLIGHT_TOKENS,
+    MAX_MODEL_NAME,
+    MAX_REFUSAL,
     completion_of,
     failure_of_end,
 )
+
+ENTRY_CHARACTERS = 100
+"""What a call, or an entry that the API needs back, counts besides its text: it takes memory, too."""
 
 
 @dataclass
@@ -61,6 +66,7 @@ class HostedAnswer(ABC):
     is_alive: bool = False
     reasoning_pieces: int = 0
     reasoning_characters: int = 0
+    kept_characters: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     _characters: int = 0
     _read_texts: int = 0
@@ -89,6 +95,14 @@ class HostedAnswer(ABC):
         self.pieces += bool(text)
         self._characters += len(text)
         return text
+
+    def note_kept(self, entry: object) -> None:
+        """Count an entry that is kept: a broken server sends them without an end."""
+        self.kept_characters += ENTRY_CHARACTERS + len(json.dumps(entry))
+
+    def note_refusal(self, text: str) -> None:
+        """Add to the reason of a refusal."""
+        self.refusal = (self.refusal + text)[:MAX_REFUSAL]
 
     def note_thoughts(self, text: str) -> None:
         """Count a piece of thoughts."""
@@ -165,7 +179,9 @@ class HostedAnswer(ABC):
         )
         content = self.opaque_content() if self.calls and failure is None else None
         opaque = None if content is None else Opaque(issuer=issuer, content=content)
-        return completion_of(self.text, self.tokens(), failure, self.model or model, opaque)
+        return completion_of(
+            self.text, self.tokens(), failure, (self.model or model)[:MAX_MODEL_NAME], opaque
+        )
 
 
 def _restored(text: str, restore: Callable[[JsonValue], JsonValue]) -> str:

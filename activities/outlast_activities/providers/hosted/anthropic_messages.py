@@ -14,6 +14,7 @@ from outlast_activities.constraints.api_dialects import ANTHROPIC, ANTHROPIC_LIM
 from outlast_activities.constraints.api_limits import optional_properties, unions
 from outlast_activities.constraints.api_schemas import ApiSchema
 from outlast_activities.providers.error_bodies import error_in
+from outlast_activities.providers.finish_reasons import finish_reason_in
 from outlast_activities.providers.hosted.answers import (
     HostedAnswer,
     StreamedCall,
@@ -233,6 +234,7 @@ class MessagesAnswer(HostedAnswer):
         elif kind != "text":
             return ""
         self.blocks.append(block)
+        self.note_kept(block)
         text = block.get("text") if kind == "text" else ""
         if text:
             self.texts.append(text)
@@ -255,15 +257,17 @@ class MessagesAnswer(HostedAnswer):
             block["thinking"] = block.get("thinking", "") + text
             self.note_thoughts(text)
         elif kind == "signature_delta":
-            block["signature"] = block.get("signature", "") + str(delta.get("signature") or "")
+            signature = str(delta.get("signature") or "")
+            block["signature"] = block.get("signature", "") + signature
+            self.note_kept(signature)
             self.is_alive = True
         return ""
 
     def _end(self, delta: Mapping[str, Any]) -> None:
-        reason = delta.get("stop_reason")
-        if not reason:
+        reason = finish_reason_in(delta.get("stop_reason"))
+        if reason is None:
             return
-        self.finish_reason = str(reason)
+        self.finish_reason = reason
         if reason == "refusal":
             details = delta.get("stop_details") or {}
             category = details.get("category") or "no category"

@@ -323,11 +323,14 @@ class GeminiAnswer(HostedAnswer):
                 StreamedCall(str(call.get("id") or ""), str(call.get("name")), arguments)
             )
             self.parts.append(part)
+            self.note_kept(part)
             return self.note_piece(arguments)
         text = str(part.get("text") or "")
-        self.texts.append(text)
+        if text:
+            self.texts.append(text)
         if text or part.get("thoughtSignature"):
             self.parts.append(part)
+            self.note_kept(part)
         return self.note_piece(text)
 
     def _end(self, candidate: Mapping[str, Any]) -> None:
@@ -337,7 +340,7 @@ class GeminiAnswer(HostedAnswer):
         self.finish_reason = reason
         if reason in _WRONG_CALLS:
             raise AnswerAborted(
-                f"ended its answer with {candidate['finishReason']}", ModelFailure.SCHEMA_INVALID
+                f"ended its answer with {reason.upper()}", ModelFailure.SCHEMA_INVALID
             )
 
     def _count(self, usage: object) -> None:

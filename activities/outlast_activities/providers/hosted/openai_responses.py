@@ -16,6 +16,7 @@ from outlast.contracts.agents import Effort
 from outlast.model_server import Prompt, ServerFacts, ServerOptions
 from outlast.turns import AnswerTurn, CallsTurn, MediaPart, Turn, UserTurn
 from outlast_activities.constraints.api_dialects import OPENAI
+from outlast_activities.providers.finish_reasons import finish_reason_in
 from outlast_activities.providers.hosted.answers import (
     HostedAnswer,
     StreamedCall,
@@ -297,7 +298,7 @@ class ResponsesAnswer(HostedAnswer):
         elif kind in THOUGHTS:
             self.note_thoughts(str(chunk.get("delta") or ""))
         elif kind == "response.refusal.delta":
-            self.refusal += str(chunk.get("delta") or "")
+            self.note_refusal(str(chunk.get("delta") or ""))
         elif kind == "response.output_item.done":
             self._done(dict(chunk.get("item") or {}))
         elif kind in ENDS:
@@ -325,6 +326,7 @@ class ResponsesAnswer(HostedAnswer):
         if item.get("type") == "function_call":
             call = StreamedCall(str(item.get("call_id")), str(item.get("name")))
             self.calls.append(call)
+            self.note_kept(call.name)
             self._by_index[index] = call
 
     def _text(self, chunk: Mapping[str, Any], piece: str) -> str:
@@ -340,6 +342,7 @@ class ResponsesAnswer(HostedAnswer):
             self.reasoning_pieces += 1
         if kind in ("reasoning", "function_call", "message"):
             self.items.append(item)
+            self.note_kept(item)
         if kind == "message" and item.get("phase") == "commentary":
             self.texts.clear()  # a preamble is no part of the answer
 
@@ -349,7 +352,8 @@ class ResponsesAnswer(HostedAnswer):
         if response.get("error"):
             raise_error(response["error"])
         details = response.get("incomplete_details") or {}
-        self.finish_reason = str(details.get("reason") or response.get("status") or "completed")
+        reason = details.get("reason") or response.get("status")
+        self.finish_reason = finish_reason_in(reason) or "completed"
 
     def _count(self, usage: object) -> None:
         if not isinstance(usage, Mapping):
