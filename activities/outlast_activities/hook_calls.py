@@ -10,10 +10,15 @@ from pydantic import JsonValue
 from temporalio.exceptions import ApplicationError
 
 from outlast.agents.hooks import Hooks, ToolRequest, overrides
+from outlast.agents.tools import MAX_RESULT_BYTES
 from outlast.contracts.messages import Decision
 from outlast.errors import ModelError, ModelFailure, Retry, ToolError, ToolFailed
 from outlast.model_server import Prompt
+from outlast.text.error_text import error_text
+from outlast.text.json_text import to_json
+from outlast.text.json_values import carried
 from outlast.text.texts import cut
+from outlast.transcripts import decision_json
 from outlast_activities.tool_runner import ToolRunner
 
 HOOK_S = 10.0
@@ -64,10 +69,10 @@ class HookCalls:
     async def before_model(self, prompt: Prompt) -> Prompt:
         """Return the prompt to send. Raises `ModelError`."""
         for hooks in self._with("before_model"):
-            value = await self._model_call(
-                hooks, "before_model", partial(hooks.before_model, prompt)
-            )
-            prompt = self._checked_prompt(hooks, value)
+            call = partial(hooks.before_model, prompt)
+            value = await self._model_call(hooks, "before_model", call)
+            if value is not prompt:
+                prompt = self._checked_prompt(hooks, value)
         return prompt
 
     async def after_model(self, prompt: Prompt, decision: Decision) -> Decision:
@@ -75,25 +80,36 @@ class HookCalls:
         for hooks in reversed(self._with("after_model")):
             call = partial(hooks.after_model, prompt, decision)
             value = await self._model_call(hooks, "after_model", call)
-            if not isinstance(value, Decision):
-                raise _rejection(hooks, "after_model", _wrong(value, "a Decision"))
-            decision = value
+            decision = self._checked_decision(hooks, value)
         return decision
 
-    async def before_tool(self, request: ToolRequest) -> dict[str, JsonValue]:
-        """Return the arguments of a call. Raises `ToolError`, `Retry` and `ToolFailed`."""
+    async def before_tool(
+        self, request: ToolRequest, *, ends_at: float | None = None
+    ) -> dict[str, JsonValue]:
+        """Return the arguments of a call. Raises `ToolError`, `Retry` and `ToolFailed`.
+
+        `ends_at` is the time of the event loop when the hooks must have ended, if there is one.
+        """
         for hooks in self._with("before_tool"):
-            value = await self._tool_call(hooks, "before_tool", partial(hooks.before_tool, request))
+            call = partial(hooks.before_tool, request)
+            value = await self._tool_call(hooks, "before_tool", call, ends_at)
             if not isinstance(value, dict):
                 raise _failure(hooks, "before_tool", _wrong(value, "a dict"))
-            request = replace(request, arguments=value)
+            request = replace(request, arguments=_checked_json(hooks, "before_tool", value))
         return request.arguments
 
-    async def after_tool(self, request: ToolRequest, result: JsonValue) -> JsonValue:
-        """Return the result of a call. Raises `ToolError`, `Retry` and `ToolFailed`."""
+    async def after_tool(
+        self, request: ToolRequest, result: JsonValue, *, ends_at: float | None = None
+    ) -> JsonValue:
+        """Return the result of a call. The rest is as in `before_tool`."""
         for hooks in reversed(self._with("after_tool")):
             call = partial(hooks.after_tool, request, result)
-            result = await self._tool_call(hooks, "after_tool", call)
+            value = await self._tool_call(hooks, "after_tool", call, ends_at)
+            result = _checked_json(hooks, "after_tool", value)
+            size = len(to_json(result).encode())
+            if size > MAX_RESULT_BYTES:
+                reason = f"it returned {size:,} bytes; at most {MAX_RESULT_BYTES:,} are allowed"
+                raise _failure(hooks, "after_tool", reason)
         return result
 
     def _with(self, method: str) -> list[Hooks]:
@@ -103,11 +119,27 @@ class HookCalls:
     def _checked_prompt(hooks: Hooks, value: Any) -> Prompt:
         if not isinstance(value, Prompt):
             raise _rejection(hooks, "before_model", _wrong(value, "a Prompt"))
+        try:
+            _ = value.messages
+        except Exception as error:  # noqa: BLE001 code of other people may put anything into it
+            reason = f"it returned a Prompt that cannot be sent: {error_text(error)}"
+            raise _rejection(hooks, "before_model", reason) from None
+        return value
+
+    @staticmethod
+    def _checked_decision(hooks: Hooks, value: Any) -> Decision:
+        if not isinstance(value, Decision):
+            raise _rejection(hooks, "after_model", _wrong(value, "a Decision"))
+        try:
+            to_json(decision_json(value))
+        except Exception as error:  # noqa: BLE001 code of other people may put anything into it
+            reason = f"it returned a Decision that is not JSON: {error_text(error)}"
+            raise _rejection(hooks, "after_model", reason) from None
         return value
 
     async def _model_call(self, hooks: Hooks, method: str, call: Callable[[], Any]) -> Any:
         try:
-            return await self._call(call)
+            return await self._call(call, HOOK_S)
         except ApplicationError as error:
             if error.type == Retry.__name__ and method == "after_model":
                 raise Retry(error.message) from None
@@ -115,24 +147,40 @@ class HookCalls:
         except TimeoutError:
             raise _rejection(hooks, method, f"it took longer than {HOOK_S:g} s") from None
 
-    async def _tool_call(self, hooks: Hooks, method: str, call: Callable[[], Any]) -> Any:
+    async def _tool_call(
+        self, hooks: Hooks, method: str, call: Callable[[], Any], ends_at: float | None
+    ) -> Any:
+        now = asyncio.get_running_loop().time()
+        within_s = HOOK_S if ends_at is None else max(0.0, min(HOOK_S, ends_at - now))
         try:
-            return await self._call(call)
+            return await self._call(call, within_s)
         except ApplicationError as error:
             if error.type in _FOR_THE_MODEL:
                 raise
             raise _failure(hooks, method, _words(error)) from None
         except TimeoutError:
-            raise _failure(hooks, method, f"it took longer than {HOOK_S:g} s") from None
+            left = "" if within_s == HOOK_S else ", which the timeout of the tool left"
+            reason = f"it took longer than {within_s:.3g} s{left}"
+            raise _failure(hooks, method, reason) from None
 
-    async def _call(self, call: Callable[[], Any]) -> Any:
+    async def _call(self, call: Callable[[], Any], within_s: float) -> Any:
         assert self._runner is not None  # noqa: S101 a worker with hooks has one
-        async with asyncio.timeout(HOOK_S):
+        async with asyncio.timeout(within_s):
             return await self._runner.call("hook", call)
 
 
 def _words(error: ApplicationError) -> str:
     return f"{error.type}: {error.message}"
+
+
+def _checked_json(hooks: Hooks, method: str, value: Any) -> Any:
+    """Return a value that the next hooks, the tool and the model can read. Raises `ToolFailed`."""
+    try:
+        checked: JsonValue = carried(value)
+        to_json(checked)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _failure(hooks, method, f"it returned no JSON: {error_text(error)}") from None
+    return checked
 
 
 def _wrong(value: object, wanted: str) -> str:

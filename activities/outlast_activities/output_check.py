@@ -24,7 +24,11 @@ OUTPUT_CHECK_S = 20.0
 """How long the validators of one answer may take. It is less than the timeout of the activity."""
 
 CHECK_S = 20.0
-"""How long one check of an answer may take. The timeout of the activity bounds all of them together."""
+"""How long one check of an answer may take."""
+
+ALL_CHECKS_S = 28.0
+"""How long the validators and checks of an answer may take together. It is less than the timeout of the
+activity, so that the failure names the check that was running."""
 
 MAX_RETURNED_BYTES = 60
 """The value that a check returned, in the failure."""
@@ -44,6 +48,7 @@ class OutputActivities:
         if agent is None:
             # Another worker may know it.
             raise ApplicationError(f"agent {input.agent!r} is not registered with this worker")
+        ends_at = asyncio.get_running_loop().time() + ALL_CHECKS_S
         try:
             async with asyncio.timeout(OUTPUT_CHECK_S):
                 problem, value = await self._validate(agent, input.answer)
@@ -51,7 +56,7 @@ class OutputActivities:
             problem, value = f"its validators took longer than {OUTPUT_CHECK_S:g} s", None
         if problem is not None:
             return CheckedOutput(problem=problem)
-        return await self._check(agent, value, _context(input.tenant))
+        return await self._check(agent, value, _context(input.tenant), ends_at)
 
     async def _validate(self, agent: Agent[Any, Any], answer: JsonValue) -> tuple[str | None, Any]:
         """Return what is wrong with an answer, or the value of the output type."""
@@ -69,20 +74,25 @@ class OutputActivities:
         return result
 
     async def _check(
-        self, agent: Agent[Any, Any], value: Any, context: RunContext
+        self, agent: Agent[Any, Any], value: Any, context: RunContext, ends_at: float
     ) -> CheckedOutput:
+        """Call the checks of an answer, which must have ended at `ends_at` of the event loop."""
         for check in agent.checks:
             name = check.name
             what = f"the check {name!r} of agent {agent.name!r}"
+            left_s = ends_at - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(CHECK_S):
+                async with asyncio.timeout(min(CHECK_S, left_s)):
                     returned = await self._runner.call_for_agent(
                         agent.name, "check", check, context, value
                     )
             except TimeoutError:
-                raise AgentFailed(
-                    f"{what} took longer than {CHECK_S:g} s", retryable=True
-                ) from None
+                took = f"took longer than {CHECK_S:g} s"
+                if left_s < CHECK_S:
+                    took = (
+                        f"had not ended after the {ALL_CHECKS_S:g} s that all checks have together"
+                    )
+                raise AgentFailed(f"{what} {took}", retryable=True) from None
             except ApplicationError as error:
                 if error.type == Retry.__name__:
                     return CheckedOutput(problem=error.message, check=name)
@@ -90,11 +100,18 @@ class OutputActivities:
                     f"{what} failed: {error.type}: {error.message}", retryable=True
                 ) from error.__cause__
             if returned is not None:
-                shown = cut(repr(returned), MAX_RETURNED_BYTES)
+                shown = _shown(returned)
                 raise AgentFailed(
                     f"{what} returned {shown}; return nothing, and raise Retry to reject an answer"
                 )
         return CheckedOutput()
+
+
+def _shown(value: object) -> str:
+    """Return a value in words: of other people's classes only the name, because a `repr` may fail."""
+    if isinstance(value, bool | int | float | str):
+        return cut(repr(value), MAX_RETURNED_BYTES)
+    return f"a value of the type {type(value).__name__}"
 
 
 def _context(tenant: str) -> RunContext:

@@ -35,6 +35,10 @@ TIMEOUT_MARGIN_S = 0.5
 """How much earlier than Temporal the worker ends a slow attempt, so that its failure still arrives."""
 
 
+HOOKS_MARGIN_S = 2 * TIMEOUT_MARGIN_S
+"""How much earlier the hooks of a call must have ended, so that the failure names them."""
+
+
 class ResultCache(Protocol):
     """Keeps tool results for the model call that follows."""
 
@@ -97,15 +101,17 @@ async def _run_attempt(
             raise ConnectionLost(lost) if tool.spec.must_end else ToolError(lost)
         state = CallState(attempt.previous.checkpoint, attempt.lease)
         attempt.progress = lambda: ToolProgress(checkpoint=state.checkpoint)
-        context = _context(attempt.number, state)
+        context, ends_at = _context(attempt.number, state), _end_of_hooks()
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
-                arguments = await guard.arguments(arguments, context)
+                arguments = await guard.arguments(arguments, context, ends_at=ends_at)
                 return await media.run(
                     tool,
                     arguments,
                     context.tenant,
-                    lambda: guard.result(arguments, context, runner.run(tool, arguments, context)),
+                    lambda: guard.result(
+                        arguments, context, runner.run(tool, arguments, context), ends_at=ends_at
+                    ),
                 )
         except ApplicationError as error:
             if attempt.left == 0:
@@ -172,6 +178,18 @@ def _check_caller(tool: Tool[Any, ..., Any], data: bytes, keys: Keys) -> None:
     )
     if refusal is not None:
         raise ToolError(f"{tool.name}: {refusal}")
+
+
+def _end_of_hooks() -> float | None:
+    """Return when the hooks of an attempt that begins now must have ended, in the time of the event loop.
+
+    A local call has no such end: after its short attempt, it runs again as an ordinary activity.
+    """
+    info = activity.info()
+    if info.is_local or info.start_to_close_timeout is None:
+        return None
+    timeout_s = info.start_to_close_timeout.total_seconds()
+    return asyncio.get_running_loop().time() + timeout_s - min(HOOKS_MARGIN_S, timeout_s / 5)
 
 
 @asynccontextmanager

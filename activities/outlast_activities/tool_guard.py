@@ -8,12 +8,11 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.agents.hooks import ToolRequest
 from outlast.agents.tool_context import ToolContext
-from outlast.agents.tools import MAX_RESULT_BYTES, Tool
+from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
 from outlast.errors import ToolError, ToolFailed
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json, to_json
-from outlast.text.json_values import carried
 from outlast_activities.hook_calls import HookCalls
 
 
@@ -30,14 +29,23 @@ class ToolGuard:
         if missing is not None:
             raise ToolFailed(f"{self._tool.name}: {missing}")
 
-    async def arguments(self, arguments: bytes, context: ToolContext) -> bytes:
-        """Return the arguments after the hooks."""
+    async def arguments(
+        self, arguments: bytes, context: ToolContext, *, ends_at: float | None = None
+    ) -> bytes:
+        """Return the arguments after the hooks, which must end at `ends_at` of the event loop."""
         if not self._hooks.guards_tools:
             return arguments
-        changed = await self._hooks.before_tool(self._request(arguments, context))
-        return to_json(changed).encode()
+        request = self._request(arguments, context)
+        return to_json(await self._hooks.before_tool(request, ends_at=ends_at)).encode()
 
-    async def result(self, arguments: bytes, context: ToolContext, call: Awaitable[bytes]) -> bytes:
+    async def result(
+        self,
+        arguments: bytes,
+        context: ToolContext,
+        call: Awaitable[bytes],
+        *,
+        ends_at: float | None = None,
+    ) -> bytes:
         """Return the result of a call after the hooks, which also see the text of an error."""
         if not self._hooks.guards_tools:
             return await call
@@ -45,10 +53,10 @@ class ToolGuard:
         try:
             encoded = await call
         except ApplicationError as error:
-            raise await self._error(request, error) from None
+            raise await self._error(request, error, ends_at) from None
         try:
-            result = await self._hooks.after_tool(request, from_json(encoded))
-            return self._encoded(result)
+            result = await self._hooks.after_tool(request, from_json(encoded), ends_at=ends_at)
+            return to_json(result).encode()
         except ApplicationError as error:
             if self._tool.spec.effect not in EFFECTFUL:
                 raise
@@ -70,9 +78,12 @@ class ToolGuard:
             tenant=context.tenant,
         )
 
-    async def _error(self, request: ToolRequest, error: ApplicationError) -> ApplicationError:
+    async def _error(
+        self, request: ToolRequest, error: ApplicationError, ends_at: float | None
+    ) -> ApplicationError:
         """Return an error with the text that the hooks leave of it."""
-        shown = await self._hooks.after_tool(request, {"error": error.message})
+        told: JsonValue = {"error": error.message}
+        shown = await self._hooks.after_tool(request, told, ends_at=ends_at)
         text = shown.get("error") if isinstance(shown, dict) else None
         if text == error.message:
             return error
@@ -83,17 +94,3 @@ class ToolGuard:
             next_retry_delay=error.next_retry_delay,
             category=error.category,
         )
-
-    def _encoded(self, result: JsonValue) -> bytes:
-        try:
-            encoded = to_json(carried(result)).encode()
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ToolFailed(
-                f"the hooks of the tool returned no JSON: {error_text(error)}"
-            ) from None
-        if len(encoded) > MAX_RESULT_BYTES:
-            raise ToolFailed(
-                f"the hooks of the tool returned {len(encoded):,} bytes; at most"
-                f" {MAX_RESULT_BYTES:,} are allowed"
-            )
-        return encoded

@@ -11,6 +11,7 @@ from outlast.contracts.human import (
     PendingRequest,
     SettledRequest,
     is_repeated,
+    outcome_text,
 )
 from outlast.decide_commands import decide_update_id
 from outlast.errors import BadRequest, NotReady, RunFailed, RunNotFound
@@ -135,6 +136,9 @@ async def _send(run: "Run", decision: HumanDecision, request: PendingRequest | N
                 settled = await _recorded_outcome(run, decision)
                 if settled is None:
                     raise
+                if not is_repeated(decision, settled):
+                    # Somebody else was faster, and the run has ended since then.
+                    raise BadRequest(outcome_text(settled)) from None
                 return f"{settled.outcome} {settled.request_id}"
     except TimeoutError:
         raise BadRequest(
@@ -144,9 +148,11 @@ async def _send(run: "Run", decision: HumanDecision, request: PendingRequest | N
 
 
 async def _recorded_outcome(run: "Run", decision: HumanDecision) -> SettledRequest | None:
-    """Return what an ended run recorded about a decision that is repeated, or None."""
+    """Return what an ended run recorded about the request of a decision, or None."""
     try:
         settled = (await run.result()).decisions
     except RunFailed:
         return None
-    return next((each for each in settled if is_repeated(decision, each)), None)
+    same = [each for each in settled if each.request_id == decision.request_id]
+    repeated = (each for each in same if is_repeated(decision, each))
+    return next(repeated, same[-1] if same else None)

@@ -16,6 +16,9 @@ MAX_GROUP_DEPTH = 20
 
 UNREADABLE = "its message cannot be read"
 
+NO_MESSAGE = "no message"
+"""Stands for an empty message, such as that of a failed `assert`. The SDK would invent one."""
+
 
 def clean_text(text: str) -> str:
     """Join the halves of surrogate pairs; each half that is left alone becomes U+FFFD."""
@@ -54,6 +57,6 @@ def _message(error: BaseException) -> str:
         # The text of a `FailureError` begins with its type. A subclass may have skipped its `__init__`.
         is_failure = isinstance(error, FailureError) and "_message" in vars(error)
         text = vars(error)["_message"] if is_failure else error
-        return clean_text(str(text)[: MAX_ERROR_TEXT + 1])
+        return clean_text(str(text)[: MAX_ERROR_TEXT + 1]).strip() or NO_MESSAGE
     except BaseException:  # noqa: BLE001 a `__str__` of other people may raise anything
         return UNREADABLE

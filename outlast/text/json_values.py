@@ -34,8 +34,14 @@ def carried(value: JsonValue, depth: int = 0) -> JsonValue:
     if depth >= MAX_RESULT_DEPTH:
         raise ValueError(f"JSON that is nested deeper than {MAX_RESULT_DEPTH} levels")
     if isinstance(value, dict):
-        return {clean_text(name): carried(item, depth + 1) for name, item in value.items()}
+        return {_key(name): carried(item, depth + 1) for name, item in value.items()}
     return [carried(item, depth + 1) for item in value]
+
+
+def _key(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"a key that is {type(name).__name__}, and not text")
+    return clean_text(name)
 
 
 def with_clean_text(value: Any) -> Any:

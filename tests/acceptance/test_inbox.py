@@ -100,6 +100,11 @@ async def test_what_waits_is_listed_shown_and_approved(
         contrary = await terminal.run("deny", run.id, "1.1")
         assert (contrary.status, contrary.err) == (
             1,
+            "outlast: request '1.1' is already approved by 'osuser'\n",
+        )
+        unknown = await terminal.run("deny", run.id, "9.9")
+        assert (unknown.status, unknown.err) == (
+            1,
             f"outlast: the run {run.id!r} has ended, or does not exist\n",
         )
         nothing = await terminal.run("inbox", "--audience", team)

@@ -3,12 +3,10 @@
 import asyncio
 import json
 import re
-import time
 import types
 from typing import Any
 
 import pytest
-from outlast_activities import hook_calls
 from outlast_activities.hook_calls import HookCalls
 from pydantic import JsonValue
 from temporalio.client import Client
@@ -213,23 +211,6 @@ async def test_a_call_that_happened_does_not_look_like_one_that_failed(temporal:
     assert '"happened":true' in model.prompts[1].messages[-1]["content"]
 
 
-WRONG: dict[str, tuple[Any, str]] = {
-    "before_model": (lambda _: "text", "it returned str, not a Prompt"),
-    "after_model": (lambda _: None, "it returned NoneType, not a Decision"),
-    "before_tool": (lambda _: [], "it returned list, not a dict"),
-    "after_tool": (lambda _: {1, 2}, "returned no JSON"),
-}
-
-
-@pytest.mark.parametrize("step", WRONG)
-async def test_a_wrong_value_fails_the_run_by_name(temporal: Client, step: str) -> None:
-    wrong, words = WRONG[step]
-    model = ScriptedModel([call("lookup", card="one"), answer("Done.")])
-    async with on_stage(temporal, model, [clerk], hooks=[Guard("g", **{step: wrong})]) as stage:
-        with pytest.raises(RunFailed, match=words):
-            await stage.run(clerk, "Go.")
-
-
 async def test_a_decision_of_a_hook_must_match_the_schema(temporal: Client) -> None:
     def invented(_decision: Decision) -> Decision:
         return Decision(tool_calls=(ToolCall(tool="unknown"),))
@@ -239,21 +220,6 @@ async def test_a_decision_of_a_hook_must_match_the_schema(temporal: Client) -> N
         temporal, model, [clerk], hooks=[Guard("g", after_model=invented)]
     ) as stage:
         with pytest.raises(RunFailed, match="returned a decision that is not valid"):
-            await stage.run(clerk, "Go.")
-
-
-async def test_a_hook_that_hangs_fails_the_run_by_name(
-    temporal: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hook_calls, "HOOK_S", 0.2)
-
-    def slow(prompt: Prompt) -> Prompt:
-        time.sleep(1)
-        return prompt
-
-    guard = Guard("slow", before_model=slow)
-    async with on_stage(temporal, ScriptedModel([]), [clerk], hooks=[guard]) as stage:
-        with pytest.raises(RunFailed, match=r"'slow' stopped the call .* longer than 0\.2 s"):
             await stage.run(clerk, "Go.")
 
 

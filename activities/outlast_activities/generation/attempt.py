@@ -148,14 +148,18 @@ class GenerationAttempt:
         """Return an outcome after the hooks. They may change a decision, and reject it with `Retry`."""
         if not isinstance(outcome, Generation) or outcome.decision is None:
             return outcome
+        if not self._hooks.changes_decisions:
+            return outcome
+        # As text, because a hook can change the values in a decision in place.
+        text = to_json(decision_json(outcome.decision))
         try:
             decision = await self._hooks.after_model(prompt, outcome.decision)
         except Retry as retry:
-            text = to_json(decision_json(outcome.decision))
             return RejectedAnswer(ModelFailure.SCHEMA_INVALID, str(retry.message), text)
-        if decision == outcome.decision:
+        changed = to_json(decision_json(decision))
+        if changed == text:
             return outcome
-        checked = self._parsed(to_json(decision_json(decision)))
+        checked = self._parsed(changed)
         if isinstance(checked, RejectedAnswer):
             raise ModelError(
                 f"the hooks of the model returned a decision that is not valid: {checked.problem}",

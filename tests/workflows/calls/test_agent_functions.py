@@ -172,7 +172,18 @@ def _says_no(refund: Refund) -> Any:
     return False
 
 
+def _says_much(refund: Refund) -> Any:
+    nested: Any = []
+    for _ in range(5_000):
+        nested = [nested]
+    return nested
+
+
 def _sleeps(refund: Refund) -> None:
+    time.sleep(1)
+
+
+def _sleeps_again(refund: Refund) -> None:
     time.sleep(1)
 
 
@@ -182,6 +193,11 @@ def _sleeps(refund: Refund) -> None:
         (_always, "AnswerRejected", "3 answers were rejected; the last one by the check '_always'"),
         (_broken, "AgentFailed", "the check '_broken' of agent 'desk' failed: KeyError: 'order'"),
         (_says_no, "AgentFailed", "the check '_says_no' of agent 'desk' returned False; return"),
+        (
+            _says_much,
+            "AgentFailed",
+            "agent 'desk' returned a value of the type list; return nothing",
+        ),
         (_sleeps, "AgentFailed", "the check '_sleeps' of agent 'desk' took longer than 0.1 s"),
     ],
 )
@@ -199,6 +215,21 @@ async def test_a_check_that_never_accepts_or_is_broken_ends_the_run_by_name(
     assert caught.value.cause_type == cause
     assert reason in str(caught.value)
     assert len(model.prompts) == (3 if check is _always else 1)
+
+
+async def test_checks_that_take_too_long_together_end_the_run_by_name(
+    skips: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_check, "ALL_CHECKS_S", 1.5)
+    agent = desk_of()
+    for check in (_sleeps, _sleeps_again):
+        agent.check(check)
+    model = ScriptedModel([answer(BAD)])
+    async with on_stage(skips, model, [agent], has_search_attributes=False) as stage:
+        with pytest.raises(
+            RunFailed, match="'_sleeps_again' .* had not ended after the 1.5 s that"
+        ):
+            await stage.run("desk")
 
 
 def test_a_check_that_is_not_a_function_is_rejected() -> None:
