@@ -143,7 +143,7 @@ class Calls:
         try:
             self._evaluator.check(arguments, tool.parameters, f"call of {tool.name}")
         except TaskError:
-            # Patched here, so that only a run with such a call has the marker.
+            # A run of an older build takes the patch here, and a new one when it opens.
             if workflow.patched(CHECK_ARGUMENTS_PATCH):
                 raise
 

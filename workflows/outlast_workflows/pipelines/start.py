@@ -14,8 +14,10 @@ from outlast.pipelines.requests import parse_pipeline_request
 from outlast.pipelines.tasks import Pipeline
 from outlast.validation import explain
 from outlast_workflows.calls.call_keys import own_key_base
+from outlast_workflows.calls.effect_calls import OUTLIVES_PATCH
 from outlast_workflows.lookups import Lookup, look_up
 from outlast_workflows.payloads import json_of, result_of
+from outlast_workflows.pipelines.calls import CHECK_ARGUMENTS_PATCH
 from outlast_workflows.pipelines.state import CarriedPipeline, PipelineState
 from outlast_workflows.run_start import check_run_id
 from outlast_workflows.state import InboundState, RunState
@@ -55,9 +57,7 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
     if data is None:
         raise BadRequest('input: is required, such as {"pipeline": {…}, "input": {…}}')
     wanted, pipeline = parse_pipeline_request(data)
-    # Before the lookup: if a query repeats the task of a local activity, the SDK takes what follows for a
-    # replay, and `patched` would return False.
-    has_strands = workflow.patched(STRANDS_PATCH)
+    has_strands = _take_patches(pipeline)
     # The handlers of `decide` and `event` run meanwhile. They change what is not read here.
     resolved = await _resolve(pipeline)
     agent = PinnedAgent(
@@ -91,6 +91,19 @@ async def open_pipeline(request: RawValue) -> tuple[PipelineState, Pipeline]:
         has_strands=has_strands,
     )
     return state, pipeline
+
+
+def _take_patches(pipeline: Pipeline) -> bool:
+    """Return whether branches number their calls apart, and take the patches that the first task may need.
+
+    This is before the lookup. If a query repeats the workflow task of a local activity, the SDK takes what
+    follows the activity for a replay. Then `patched` returns False, also in a new run.
+    """
+    has_strands = workflow.patched(STRANDS_PATCH)
+    if has_strands and pipeline.tools:
+        workflow.patched(OUTLIVES_PATCH)
+        workflow.patched(CHECK_ARGUMENTS_PATCH)
+    return has_strands
 
 
 async def _resolve(pipeline: Pipeline) -> Resolved:
