@@ -11,7 +11,7 @@ the run gets the first step of the script, the next call the next step, and so o
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -28,7 +28,7 @@ from outlast.contracts.results import AgentResult, Answer
 from outlast.jsonschema.plausible_values import plausible_value
 from outlast.model_requests import VARIABLE
 from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
-from outlast.text.json_text import from_json, to_json
+from outlast.text.json_text import JsonInput, from_json, plain_json, to_json
 from outlast.turns import CallsTurn
 
 Step: TypeAlias = "dict[str, JsonValue] | str | Exception | Callable[[Prompt], Any]"
@@ -245,7 +245,7 @@ class AgentEnvironment:
         *,
         model: ModelServer,
         deps: Mapping[Dependency[Any], Any] | None = None,
-        decide: Callable[[PendingRequest], JsonValue] | None = None,
+        decide: Callable[[PendingRequest], "JsonInput | Awaitable[JsonInput]"] | None = None,
         tenant: str = "default",
         limits: Limits | None = None,
         hooks: Sequence[Hooks] = (),
@@ -276,9 +276,9 @@ def _tokens_of(prompt: Prompt) -> int:
     return len(json.dumps(prompt.messages)) // CHARACTERS_PER_TOKEN
 
 
-def call(tool: str, **arguments: JsonValue) -> dict[str, JsonValue]:
+def call(tool: str, **arguments: JsonInput) -> dict[str, JsonValue]:
     """Return the decision to call one tool."""
-    return {"tool_calls": [{"tool": tool, "arguments": arguments}]}
+    return {"tool_calls": [{"tool": tool, "arguments": plain_json(arguments)}]}
 
 
 def calls(*decisions: dict[str, Any]) -> dict[str, JsonValue]:
@@ -288,6 +288,6 @@ def calls(*decisions: dict[str, Any]) -> dict[str, JsonValue]:
     }
 
 
-def answer(value: JsonValue) -> dict[str, JsonValue]:
+def answer(value: JsonInput) -> dict[str, JsonValue]:
     """Return the decision to end with an answer."""
-    return {"answer": value}
+    return {"answer": plain_json(value)}

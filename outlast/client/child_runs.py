@@ -13,6 +13,7 @@ from outlast.contracts.names import AGENT_WORKFLOW, AGENTS_QUEUE, run_id_problem
 from outlast.contracts.results import AgentResult, Answer
 from outlast.errors import RunFailed
 from outlast.start_requests import checked_run_id, request_json
+from outlast.text.json_text import JsonInput, plain_json
 
 if TYPE_CHECKING:
     from outlast.agents.agent import Agent
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 async def run_agent(
     agent: "Agent[Any, Answer] | str | None" = None,
-    input: JsonValue = None,  # noqa: A002 the contract's word
+    input: JsonInput = None,  # noqa: A002 the contract's word
     *,
     spec: Mapping[str, Any] | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
@@ -36,7 +37,9 @@ async def run_agent(
     invalid, `RunFailed` if the run fails, and `OutputMismatch` if the answer is not of the output type.
     """
     name = agent if agent is None or isinstance(agent, str) else agent.name
-    request = request_json(agent=name, spec=spec, input=input, tenant=tenant, limits=limits)
+    request = request_json(
+        agent=name, spec=spec, input=plain_json(input), tenant=tenant, limits=limits
+    )
     try:
         result: dict[str, JsonValue] = await workflow.execute_child_workflow(
             AGENT_WORKFLOW,

@@ -16,7 +16,9 @@ from outlast.text.texts import cut
 Text: TypeAlias = str | Media | Sequence[str | Media]
 """A message: text, an image or a file, or several of them."""
 
-RunInput: TypeAlias = JsonValue | Text | Mapping[str, JsonValue | Text]
+RunInput: TypeAlias = (
+    "str | int | float | bool | Media | Sequence[RunInput] | Mapping[str, RunInput] | None"
+)
 """An input: JSON, in which images and files may be."""
 
 

@@ -4,7 +4,7 @@ All payloads are plain JSON, so the Temporal client can have any data converter.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, Literal
 
@@ -25,6 +25,7 @@ from outlast.contracts.proofs import Signer
 from outlast.contracts.results import AgentResult, Answer, Progress
 from outlast.errors import BadRequest
 from outlast.output_types import parsed_output
+from outlast.text.json_text import JsonInput, NestedTooDeep, plain_json
 from outlast.validation import validated
 
 
@@ -127,14 +128,18 @@ class Run(Generic[Answer]):
     async def edit(
         self,
         request: str | PendingRequest,
-        arguments: dict[str, JsonValue],
+        arguments: Mapping[str, JsonInput],
         *,
         by: str = "",
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
         """Approve a pending call with other arguments, which must be valid for the tool."""
-        fields: dict[str, JsonValue] = {"by": by, "comment": comment, "arguments": arguments}
+        fields: dict[str, JsonValue] = {
+            "by": by,
+            "comment": comment,
+            "arguments": _plain(arguments),
+        }
         return await self._decide("edit", request, signer=signer, **fields)
 
     async def deny(
@@ -151,14 +156,14 @@ class Run(Generic[Answer]):
     async def answer(
         self,
         request: str | PendingRequest,
-        answer: JsonValue,
+        answer: JsonInput,
         *,
         by: str = "",
         comment: str = "",
         signer: Signer | None = None,
     ) -> str:
         """Answer a question. Raises `BadRequest` if the answer does not match the type of the question."""
-        fields: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": answer}
+        fields: dict[str, JsonValue] = {"by": by, "comment": comment, "answer": _plain(answer)}
         return await self._decide("answer", request, signer=signer, **fields)
 
     async def decide(self, decision: HumanDecision, *, update_id: str | None = None) -> str:
@@ -253,3 +258,10 @@ class Run(Generic[Answer]):
         self, name: str, *, update_id: str | None = None, **payload: JsonValue
     ) -> str:
         return await self._connection.update(name, payload, update_id=update_id)
+
+
+def _plain(value: JsonInput) -> JsonValue:
+    try:
+        return plain_json(value)
+    except NestedTooDeep as error:
+        raise BadRequest(str(error)) from None

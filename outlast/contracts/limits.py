@@ -1,6 +1,7 @@
 """The limits of a run."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field
 
@@ -43,3 +44,15 @@ class Limits(RunLimits, TypedNumbers):
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    if TYPE_CHECKING:  # pydantic also takes a float for dollars
+
+        def __init__(
+            self,
+            *,
+            max_turns: int | None = None,
+            max_tokens: int | None = None,
+            max_cost_usd: Decimal | float | None = None,
+            deadline_s: float | None = None,
+            idle_s: float | None = None,
+        ) -> None: ...

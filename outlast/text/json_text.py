@@ -6,9 +6,15 @@ decoded everywhere else.
 
 import json
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from pydantic import JsonValue
+
+JsonInput: TypeAlias = (
+    "str | int | float | bool | Sequence[JsonInput] | Mapping[str, JsonInput] | None"
+)
+"""JSON as a caller has it: type checkers take a `list[str]` too, which is no `list[JsonValue]`."""
 
 MAX_JSON_DEPTH = 100
 """Nesting of JSON that people type. Later parsers allow 200 levels, with what is around it."""
@@ -42,6 +48,25 @@ def from_json(text: str | bytes) -> JsonValue:
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
     return checked_json(value, max_depth=MAX_JSON_DEPTH)
+
+
+def plain_json(value: JsonInput) -> JsonValue:
+    """Return a value with lists and dicts for its sequences and mappings. Raises `NestedTooDeep`."""
+    try:
+        plain: JsonValue = _plain(value)
+    except RecursionError:
+        raise NestedTooDeep(
+            f"nested too deep: at most {MAX_JSON_DEPTH} levels are allowed"
+        ) from None
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return value  # whoever sends it checks it
 
 
 def checked_json(value: JsonValue, *, max_depth: int) -> JsonValue:

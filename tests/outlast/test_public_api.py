@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,19 @@ def test_the_page_lists_every_public_name() -> None:
     assert all(f"## `{module}`" in page for module in NAMES)
     missing = {name for names in NAMES.values() for name in names if f"`{name}`" not in page}
     assert not missing
+
+
+@pytest.mark.parametrize("kind", [outlast.Client, outlast.Run])
+def test_the_page_about_steering_lists_every_method(kind: type) -> None:
+    page = (PAGE.parent / "steering.md").read_text()
+    header = f"| method of `{kind.__name__}` | does |"
+    table = page.partition(header)[2].partition("\n\n")[0]
+    listed = set(
+        re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.split("\n")[2:]))
+    )
+    functions = {name for name, value in vars(kind).items() if callable(value) or name == "connect"}
+    of_people = {name for name in functions if not name.startswith("_")}
+    assert listed == of_people - {"decide"}  # its argument has no public name
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -25,6 +25,8 @@ from outlast import (
     run_agent,
     tool,
 )
+from outlast.testing import ScriptedModel, answer
+from outlast.testing import call as call_tool
 
 
 class Refund(BaseModel):
@@ -100,6 +102,18 @@ async def call(client: Client) -> None:
     assert_type(await client.chat("chat-1", "go", agent=listing), list[Refund])
     assert_type(await pay(ToolContext(call_id="1.1"), "A-1", 3.5), str)
     assert_type(order_status("A-1"), str)
+    await json_of_the_caller(client, run, ["A-1"], {"A-1": 2})
+
+
+async def json_of_the_caller(
+    client: Client, run: Run[Any], orders: list[str], sizes: dict[str, int]
+) -> None:
+    """Pass lists and dicts of narrow types as JSON."""
+    await client.start("desk", orders, limits=Limits(max_cost_usd=0.5))
+    await client.start("desk", {"orders": orders, "sizes": [sizes], "numbers": [1, 2]})
+    await run.edit("2.1", sizes)
+    await run.answer("2.1", orders)
+    ScriptedModel([call_tool("look", orders=orders), answer({"sizes": sizes})])
 
 
 @workflow.defn
@@ -109,7 +123,7 @@ class Order:
     @workflow.run
     async def run(self, order_id: str) -> float:
         """Run an agent as a child."""
-        result = await run_agent(desk, order_id)
+        result = await run_agent(desk, {"orders": order_id.split()})
         assert_type(result.output, Refund | Rejection)
         assert_type((await run_agent("desk", order_id)).output, JsonValue)
         return result.output.amount_usd if isinstance(result.output, Refund) else 0.0
