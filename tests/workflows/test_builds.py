@@ -6,19 +6,31 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from outlast_workers.builds.gate_runs import run_gate
+from outlast_workers.builds.plan import Gate
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.workers import VersioningSettings
-from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion as RecordedVersion
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
 
-from outlast import Agent
+from outlast import Agent, tool
 from outlast.model_server import Prompt
-from outlast.testing import ScriptedModel, answer
+from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Stage, on_stage, staged_settings
 
 desk = Agent(name="desk", instructions="Chat.")
+
+
+@tool(effect="write", approval="leads")
+def refund(order_id: str) -> str:
+    """Refund an order."""
+    return order_id
+
+
+careful = Agent(name="careful", instructions="Refund.", tools=[refund])
 
 
 class Builds:
@@ -27,20 +39,22 @@ class Builds:
     def __init__(self, client: Client, stack: AsyncExitStack) -> None:
         self._client = client
         self._stack = stack
-        self._name = f"outlast-{uuid.uuid4().hex[:8]}"
+        self.name = f"outlast-{uuid.uuid4().hex[:8]}"
         self._settings = staged_settings(cached=1000)
 
     async def serve(self, build_id: str) -> Stage:
         """Start workers of a build, whose model answers with its name."""
 
         def says(prompt: Prompt) -> Any:
+            if prompt.agent == "careful" and len(prompt.turns) == 1:
+                return call("refund", order_id="A-1")
             return answer(f"{build_id}: {prompt.messages[-1]['content']}")
 
-        versioning = VersioningSettings(deployment_name=self._name, build_id=build_id)
+        versioning = VersioningSettings(deployment_name=self.name, build_id=build_id)
         settings: Settings = self._settings.model_copy(update={"versioning": versioning})
         model = ScriptedModel([says], repeat_last=True)
         stage = await self._stack.enter_async_context(
-            on_stage(self._client, model, [desk], settings=settings)
+            on_stage(self._client, model, [desk, careful], settings=settings)
         )
         await self._promote(build_id)
         return stage
@@ -48,7 +62,7 @@ class Builds:
     async def _promote(self, build_id: str) -> None:
         request = SetWorkerDeploymentCurrentVersionRequest(
             namespace=self._client.namespace,
-            deployment_name=self._name,
+            deployment_name=self.name,
             build_id=build_id,
             identity="test",
         )
@@ -72,7 +86,7 @@ async def builds(client: Client) -> AsyncIterator[Builds]:
 
 async def version_of(stage: Stage, run_id: str) -> str:
     described = await stage.client.temporal.get_workflow_handle(run_id).describe()
-    version: WorkerDeploymentVersion = (
+    version: RecordedVersion = (
         described.raw_description.workflow_execution_info.versioning_info.deployment_version
     )
     return version.build_id
@@ -104,3 +118,25 @@ async def test_a_conversation_goes_on_with_the_current_build_and_all_that_was_sa
         entries = [entry.content for entry in await new.client.get(chat).transcript()]
         assert entries[:2] == ["hello", '{"answer":"v1: hello"}']
         await new.client.get(chat).finish()
+
+
+async def test_a_gate_run_that_waits_says_for_what(temporal: Client) -> None:
+    said = asyncio.Queue[str]()
+    async with asyncio.timeout(90), builds(temporal) as of:
+        stage = await of.serve("v1")
+        gate = Gate(agent="careful", input="Refund A-1.")
+        run_id = gate.run_id(of.name, "v1")
+        gated = asyncio.create_task(
+            run_gate(
+                temporal,
+                gate,
+                WorkerDeploymentVersion(of.name, "v1"),
+                task_queue=stage.task_queue,
+                timeout_s=60,
+                report=said.put_nowait,
+            )
+        )
+        line = await said.get()
+        assert line.startswith("gate careful: leads must approve refund(order_id=A-1): outlast")
+        await stage.started(run_id).approve("1.1")
+        assert await gated is None

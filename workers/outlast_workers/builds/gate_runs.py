@@ -1,6 +1,8 @@
 """Gate runs: runs of agents on a new build, which must complete before other runs start on it."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
@@ -12,6 +14,7 @@ from temporalio.common import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from outlast.client.client import Client
+from outlast.client.runs import Run
 from outlast.contracts.names import AGENT_WORKFLOW
 from outlast.contracts.results import AgentResult
 from outlast.errors import RunFailed
@@ -31,10 +34,12 @@ async def run_gate(
     *,
     task_queue: str,
     timeout_s: float,
+    report: Callable[[str], None],
 ) -> str | None:
     """Run a gate on a build, and return why it did not complete, or None if it did.
 
-    A run that a killed command started is awaited, and one that has completed is not repeated.
+    A run that a killed command started is awaited, and one that has completed is not repeated. `report` is
+    called with what the run waits for.
     """
     run_id = gate.run_id(version.deployment_name, version.build_id)
     run = Client(client).get(run_id)
@@ -50,13 +55,24 @@ async def run_gate(
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             versioning_override=PinnedVersioningOverride(version),
         )
-        async with asyncio.timeout(timeout_s):
-            return _problem(await run.result())
+        waits = asyncio.create_task(_report_waits(run, gate, report))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return _problem(await run.result())
+        finally:
+            waits.cancel()
+            await asyncio.gather(waits, return_exceptions=True)
     except RunFailed as error:
         return cut(str(error), MAX_REASON_BYTES)
     except TimeoutError:
         await client.get_workflow_handle(run_id).cancel(rpc_timeout=CALL_TIMEOUT)
         return f"run {run_id!r} has not ended in {timeout_s:g} s, and was cancelled"
+
+
+async def _report_waits(run: Run[Any], gate: Gate, report: Callable[[str], None]) -> None:
+    async for entry in run.stream():
+        if entry.role == "waiting":
+            report(f"gate {gate.agent}: {entry.content}")
 
 
 def _problem(result: AgentResult) -> str | None:

@@ -157,6 +157,7 @@ class Promotion:
                 version,
                 task_queue=self._plan.workflow_queue,
                 timeout_s=self._plan.gate_timeout_s,
+                report=self._report,
             )
             if problem is not None:
                 raise PromotionStopped(StopCause.GATE, f"gate {gate.agent!r}: {problem}")

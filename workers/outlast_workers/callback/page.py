@@ -181,10 +181,12 @@ class CallbackPage:
 
     async def _show_closed(self, link: Link) -> Response:
         """Show the outcome of a request that is no longer pending, if the run knows it."""
-        handle = self._client.get_workflow_handle(link.workflow_id, run_id=link.run_id)
-        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-        has_ended = description.close_time is not None
-        outcome = await (self._outcome_from_result(link) if has_ended else self._outcome(link))
+        try:
+            outcome = await self._outcome(link)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            outcome = await self._outcome_from_result(link)  # the run has ended, maybe just now
         return self._page(HTTPStatus.GONE, f"{outcome[:1].upper()}{outcome[1:]}", link=link)
 
     async def _outcome(self, link: Link) -> str:
