@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
+from temporalio.common import QueryRejectCondition
 
 EARLY_EVENTS = "the run is about to go on: repeat the query"
 """Why a query fails that brought events of a workflow task that has not started: see `query_guard`."""
@@ -22,13 +23,18 @@ async def query(
     *,
     rpc_timeout: timedelta,
     result_type: Any = None,
+    reject_condition: QueryRejectCondition | None = None,
 ) -> Any:
     """Return the result of a query. Raises the errors of the SDK."""
     attempt = 1
     while True:  # bounded by EARLY_QUERY_TRIES
         try:
             return await handle.query(
-                name, args=arguments, result_type=result_type, rpc_timeout=rpc_timeout
+                name,
+                args=arguments,
+                result_type=result_type,
+                rpc_timeout=rpc_timeout,
+                reject_condition=reject_condition,
             )
         except WorkflowQueryFailedError as error:
             if error.message != EARLY_EVENTS or attempt >= EARLY_QUERY_TRIES:

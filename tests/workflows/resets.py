@@ -5,18 +5,16 @@ import uuid
 from typing import Any
 
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-
-from outlast.client.runs import Run
-from tests.stage import Stage
+from temporalio.client import Client
 
 CHILD = "start_child_workflow_execution_initiated_event_attributes"
+TIMER = "timer_started_event_attributes"
 ACTIVITY = "activity_task_scheduled_event_attributes"
 
 
-async def reset(stage: Stage, run: Run, *, before: str, activity: str = "") -> None:
+async def reset(temporal: Client, run_id: str, *, before: str, activity: str = "") -> None:
     """Reset a run to the workflow task that starts its first child, or its first activity of a type."""
-    temporal = stage.client.temporal
-    handle = temporal.get_workflow_handle(run.id)
+    handle = temporal.get_workflow_handle(run_id)
     started = [
         getattr(event, before)
         for event in (await handle.fetch_history()).events
@@ -25,7 +23,7 @@ async def reset(stage: Stage, run: Run, *, before: str, activity: str = "") -> N
     request = ResetWorkflowExecutionRequest(
         namespace=temporal.namespace, reason="test", request_id=uuid.uuid4().hex
     )
-    request.workflow_execution.workflow_id = run.id
+    request.workflow_execution.workflow_id = run_id
     request.workflow_execution.run_id = (await handle.describe()).run_id
     request.workflow_task_finish_event_id = next(
         each.workflow_task_completed_event_id
@@ -35,6 +33,6 @@ async def reset(stage: Stage, run: Run, *, before: str, activity: str = "") -> N
     await temporal.workflow_service.reset_workflow_execution(request)
 
 
-async def end_of(stage: Stage, run: Run) -> Any:
+async def end_of(temporal: Client, run_id: str) -> Any:
     """Return the result of the newest run with this workflow id."""
-    return await asyncio.wait_for(stage.client.temporal.get_workflow_handle(run.id).result(), 60)
+    return await asyncio.wait_for(temporal.get_workflow_handle(run_id).result(), 60)

@@ -107,8 +107,8 @@ async def test_called_agents_have_the_same_keys_after_a_reset(
     async with on_stage(temporal, model_of(step), AGENTS, cached=cached) as stage:
         run = await stage.start("boss")
         await run.result()
-        await reset(stage, run, before=CHILD)
-        await end_of(stage, run)
+        await reset(temporal, run.id, before=CHILD)
+        await end_of(temporal, run.id)
     assert set(BOUGHT) == set(refs)
     for keys in BOUGHT.values():
         assert len(keys) == 2
@@ -141,10 +141,10 @@ async def test_a_called_agent_that_still_runs_has_the_keys_of_the_next_one(
     ) as stage:
         run = await stage.start("boss")
         await bought("chair", 1)
-        await reset(stage, run, before=CHILD)
+        await reset(temporal, run.id, before=CHILD)
         await bought("chair", 2)
         HOLDS.set()
-        await end_of(stage, run)
+        await end_of(temporal, run.id)
     assert len(set(BOUGHT["chair"])) == 1
 
 
@@ -156,8 +156,8 @@ async def test_a_call_that_can_be_undone_has_a_new_key_in_the_next_run_of_its_ag
     ) as stage:
         run = await stage.start("boss")
         await run.result()
-        await reset(stage, run, before=CHILD)
-        await end_of(stage, run)
+        await reset(temporal, run.id, before=CHILD)
+        await end_of(temporal, run.id)
     assert len(set(BOUGHT["reserve seat"])) == 2
 
 
@@ -178,9 +178,9 @@ async def test_an_agent_that_a_pipeline_calls_has_the_same_keys_after_a_reset(
     pipeline = document({"order": {"call": "agent", "with": {"agent": "middle", "input": "chair"}}})
     async with on_stage(temporal, model_of(), AGENTS, cached=cached) as stage:
         run = await start(stage, pipeline)
-        await end_of(stage, run)
-        await reset(stage, run, before=CHILD)
-        await end_of(stage, run)
+        await end_of(temporal, run.id)
+        await reset(temporal, run.id, before=CHILD)
+        await end_of(temporal, run.id)
     assert len(BOUGHT["chair"]) == 2
     assert len(set(BOUGHT["chair"])) == 1
 

@@ -19,6 +19,7 @@ from outlast.contracts.human import PendingRequest
 from outlast.signing import SigningKey
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import on_stage, pending, staged_settings
+from tests.workflows.resets import TIMER, reset
 
 LINKS = Links("a secret of many letters")
 paid: list[float] = []
@@ -174,4 +175,27 @@ async def test_links_that_were_not_made_here_are_worth_nothing(temporal: Client)
         assert (await browser.post(link, data=large)).status_code == 413
         await run.deny(request)
         await run.result()
+    assert paid == []
+
+
+@pytest.mark.parametrize("end", ["terminated", "reset"])
+async def test_a_link_to_a_run_that_was_ended_shows_no_form(temporal: Client, end: str) -> None:
+    async with waiting(temporal) as (run, request, browser, link):
+        handle = temporal.get_workflow_handle(run.id)
+        if end == "reset":
+            await reset(temporal, run.id, before=TIMER)
+        else:
+            await handle.terminate()
+        for page in (
+            await browser.get(link),
+            await browser.post(link, data=form(request, "approve")),
+        ):
+            assert page.status_code == 410
+            assert "its run has ended or was reset" in page.text
+            assert "<form" not in page.text
+        if end == "reset":
+            again = await pending(run)
+            assert again.request_id == request.request_id
+            assert again.expires_at > request.expires_at
+            await handle.terminate()
     assert paid == []

@@ -206,7 +206,7 @@ async def test_a_message_has_the_same_id_after_a_reset(stage: Stage, agent: Agen
     agent.goes_on.set()
     run = await start(stage, document({"ask": send(agent, "work long")}))
     await result_of(stage, run)
-    await reset(stage, run, before=ACTIVITY)
+    await reset(stage.client.temporal, run.id, before=ACTIVITY)
     await result_of(stage, run)
     assert len(agent.messages) == 2
     assert len({message.message_id for message in agent.messages}) == 1

@@ -75,12 +75,12 @@ async def test_branches_keep_their_keys_in_another_order(
     async with on_stage(temporal, ScriptedModel([]), tools=[hold, buy], cached=cached) as stage:
         run = await start(stage, pipeline)
         await run_through("ab")
-        await end_of(stage, run)
+        await end_of(temporal, run.id)
         for gate in GATES.values():
             gate.clear()
-        await reset(stage, run, before=ACTIVITY, activity="hold")
+        await reset(temporal, run.id, before=ACTIVITY, activity="hold")
         await run_through("ba")
-        await end_of(stage, run)
+        await end_of(temporal, run.id)
     assert {"a", "b", "last"} <= set(BOUGHT)
     for keys in BOUGHT.values():
         assert len(keys) == 2
@@ -92,5 +92,6 @@ async def test_a_fork_that_runs_again_has_other_keys(temporal: Client, cached: i
     for gate in GATES.values():
         gate.set()
     async with on_stage(temporal, ScriptedModel([]), tools=[hold, buy], cached=cached) as stage:
-        await end_of(stage, await start(stage, document({"twice": LOOP})))
+        run = await start(stage, document({"twice": LOOP}))
+        await end_of(temporal, run.id)
     assert len({*BOUGHT["a"], *BOUGHT["b"]}) == 4

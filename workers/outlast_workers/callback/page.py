@@ -25,9 +25,11 @@ from temporalio.client import (
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.common import QueryRejectCondition
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -58,7 +60,7 @@ HEADERS = {
     ),
 }
 
-CLOSED = "This request is already decided, or its run has ended."
+CLOSED = "This request is already decided, or its run has ended or was reset."
 INVALID_LINK = "This link is not valid."
 UNAVAILABLE = "The run cannot be reached right now. Try again in a moment."
 UNCERTAIN = (
@@ -174,8 +176,10 @@ class CallbackPage:
                 "pending_requests",
                 result_type=list[PendingRequest],
                 rpc_timeout=RPC_TIMEOUT,
+                # A run that was terminated or reset still has its requests, and takes no decision.
+                reject_condition=QueryRejectCondition.NOT_OPEN,
             )
-        except WorkflowQueryFailedError:
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError):
             return None
         return next((entry for entry in requests if entry.request_id == link.request_id), None)
 
