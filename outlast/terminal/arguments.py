@@ -259,7 +259,13 @@ def _limits(text: str) -> dict[str, JsonValue]:
             raise argparse.ArgumentTypeError(
                 f"{cut(pair, MAX_QUOTED_BYTES)!r} is not NAME=NUMBER, such as max_turns=3"
             )
-        limits[name.strip()] = _json(value)
+        name = name.strip()
+        if name in limits:
+            raise argparse.ArgumentTypeError(f"{name} is given twice")
+        try:
+            limits[name] = _json(value)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{name}: {error}") from None
     return limits
 
 

@@ -18,7 +18,7 @@ from outlast.contracts.names import PIPELINE_WORKFLOW, WORKFLOWS
 from outlast.contracts.pipeline_results import PipelineResult
 from outlast.contracts.requests import MAX_INPUT_BYTES
 from outlast.contracts.results import AgentResult
-from outlast.errors import BadRequest, RunFailed, Unavailable
+from outlast.errors import BadRequest, RunFailed, RunNotFound, Unavailable
 from outlast.temporal.server_errors import outlast_errors
 from outlast.terminal.console import (
     EXIT_INTERRUPTED,
@@ -109,7 +109,13 @@ def cancel_run(options: argparse.Namespace, runner: asyncio.Runner) -> int:
     """Cancel a run."""
 
     async def cancel() -> None:
-        await (await options.connect()).get(options.run).cancel()
+        client: Client = await options.connect()
+        run, handle = client.get(options.run), client.temporal.get_workflow_handle(options.run)
+        with outlast_errors("cancel", options.run):
+            # The server accepts the cancellation of a run that has ended, and ignores it.
+            if (await handle.describe()).close_time is not None:
+                raise RunNotFound(f"the run {options.run!r} has ended already")
+        await run.cancel()
 
     runner.run(cancel())
     name = shlex.quote(options.run) + connection_options(options)

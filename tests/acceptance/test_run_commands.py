@@ -128,6 +128,8 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell) -> None
     watched = await shell.run("watch", run_id)
     assert (watched.out, watched.status) == ("", 3)
     assert watched.err.splitlines()[-1].startswith("stopped (cancelled) after 1 turn")
+    ended = await shell.run("cancel", run_id)
+    assert ended == ("", f"outlast: the run {run_id!r} has ended already\n", 1)
     unknown = await shell.run("cancel", "nothing")
     assert unknown == ("", "outlast: the run 'nothing' has ended, or does not exist\n", 1)
 
@@ -139,6 +141,8 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell) -> None
         ([call("look", place="hell")], ["scout", "x"], 1, "too hot"),
         ([], ["scout", "x", "--limits", "max_turn=1"], 1, "did you mean 'max_turns'?"),
         ([], ["scout", "x", "--limits", '{"max_turns":-1}'], 1, "limits.max_turns"),
+        ([], ["scout", "x", "--limits", "max_turns=3,max_turns=4"], 2, "max_turns is given twice"),
+        ([], ["scout", "x", "--limits", "max_turns=nan"], 2, "max_turns: 'nan' is not JSON"),
         ([], ["scout", "x", "--tenant", "t" * 65], 1, "tenant: "),
         ([], ["scout", "x", "--id", "i" * 2_000], 1, "outlast: "),
         ([], ["scout", "--input", "{}", "--tenant", ""], 1, "tenant"),

@@ -23,7 +23,7 @@ from outlast_workflows.payloads import NO_INPUT, parse_payload
 from outlast_workflows.people.commands import CommandTarget, takes_commands
 from outlast_workflows.people.conversation import Answer, Replies
 from outlast_workflows.run import AgentRun
-from outlast_workflows.run_start import check_restored, open_run, restored
+from outlast_workflows.run_start import check_restored, mode_of, open_run, restored
 from outlast_workflows.state import InboundState, RunState
 
 
@@ -52,7 +52,10 @@ class AgentWorkflow:
             self._restored_state, inbound = restored(request) or (None, inbound)
         except Exception as error:  # noqa: BLE001 `run` raises it; here it would block the run
             self._rejection = failure_of(error)
-        self.target = CommandTarget(inbound, Replies())
+        carried = self._restored_state
+        self.target = CommandTarget(
+            inbound, Replies(), early_mode=lambda: carried.mode if carried else mode_of(request)
+        )
 
     @workflow.run
     async def run(self, request: RawValue = NO_INPUT) -> AgentResult:

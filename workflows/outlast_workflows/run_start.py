@@ -13,6 +13,7 @@ from outlast.contracts.names import run_id_problem
 from outlast.contracts.requests import AgentRequest
 from outlast.errors import BadRequest, NoWorker
 from outlast.start_requests import parse_request
+from outlast.text.json_text import from_json
 from outlast.transcripts import agent_digest, digest_of, user_message
 from outlast.validation import explain
 from outlast.weighed_cache import WeighedCache
@@ -56,6 +57,15 @@ def restored(request: RawValue) -> tuple[RunState, InboundState] | None:
     except (ArithmeticError, RecursionError, UnicodeError) as error:
         raise BadRequest(f"input: is not the state of a run: {error}") from None
     return state, carried.inbound
+
+
+def mode_of(request: RawValue) -> str:
+    """Return the mode that a request asks for, before it is checked: it may be any text."""
+    try:
+        value = from_json(request.payload.data)
+    except ValueError:
+        return ""
+    return str(value.get("mode", "task")) if isinstance(value, dict) else ""
 
 
 async def check_restored(state: RunState) -> None:

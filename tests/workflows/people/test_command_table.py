@@ -7,7 +7,7 @@ import pytest
 from outlast_workflows.agent import AgentWorkflow
 from outlast_workflows.people.commands import COMMANDS
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
 
 from outlast import Agent
 from outlast.testing import ScriptedModel, answer
@@ -63,3 +63,29 @@ async def doing_of(stage: Any, workflow_id: str) -> str:
         return str((await stage.client.get(workflow_id).progress()).doing)
     except Exception:  # noqa: BLE001 the run is not open yet
         return ""
+
+
+@pytest.mark.parametrize("mode", ["task", "conversation"])
+async def test_finish_before_a_run_is_open_ends_a_conversation_only(
+    temporal: Client, mode: str
+) -> None:
+    settings = staged_settings(cached=1000)
+    handle = await temporal.start_workflow(
+        "AgentWorkflow",
+        {"agent": "desk", "input": "go", "mode": mode},
+        id=f"finish-{mode}-{settings.queue('workflows')}",
+        task_queue=settings.queue("workflows"),
+    )
+    finishing = asyncio.create_task(handle.execute_update("finish", {}))
+    await asyncio.sleep(0.5)  # it waits for the first workflow task
+    async with on_stage(
+        temporal, ScriptedModel([answer("done")]), [desk], settings=settings
+    ) as stage:
+        run = stage.started(handle.id)
+        if mode == "task":
+            with pytest.raises(WorkflowUpdateFailedError) as raised:
+                await finishing
+            assert "finish ends a conversation; this run is a task" in str(raised.value.cause)
+        else:
+            assert await finishing == "ends after this turn"
+        assert (await run.result()).output == "done"

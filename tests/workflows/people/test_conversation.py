@@ -297,4 +297,7 @@ async def test_what_is_said_while_a_run_ends_is_refused(temporal: Client) -> Non
         await undoing.wait()
         with pytest.raises(BadRequest, match="the run is ending: it takes no more messages"):
             await run.say("wait!")
+        for steer in (run.pause, run.resume, run.finish):
+            with pytest.raises(BadRequest, match="the run is ending: it takes no more turns"):
+                await steer()
         assert (await run.result()).stop_reason == "cancelled"

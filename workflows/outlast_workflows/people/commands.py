@@ -48,16 +48,25 @@ _Class = TypeVar("_Class", bound=type)
 
 @dataclass
 class CommandTarget:
-    """The run that commands act on; `run` is None until it is open, because people may be early."""
+    """The run that commands act on; `run` is None until it is open, because people may be early.
+
+    `early_mode` returns the mode of the run until then, or another text if its request is wrong.
+    """
 
     inbound: InboundState
     replies: Replies
     run: AgentRun | None = None
+    early_mode: Callable[[], str] = str
 
     @property
     def agent(self) -> PinnedAgent | None:
         """The tools of the run and the keys of its people, or None before it is open."""
         return self.run.state.agent if self.run else None
+
+    @property
+    def is_task(self) -> bool:
+        """Whether the run is a task, and not a conversation."""
+        return (self.run.state.mode if self.run else self.early_mode()) == "task"
 
 
 @dataclass(frozen=True)
@@ -147,10 +156,9 @@ def _resume(payload: CommandPayload, target: CommandTarget) -> str:
 
 
 def _validate_finish(payload: CommandPayload, target: CommandTarget) -> str | None:
-    del payload
-    if target.run is None or target.run.state.mode == "conversation":
-        return None
-    return "finish ends a conversation; this run is a task, and ends with its answer"
+    if target.is_task:
+        return "finish ends a conversation; this run is a task, and ends with its answer"
+    return _validate_steering(payload, target)
 
 
 def _finish(payload: CommandPayload, target: CommandTarget) -> str:
@@ -159,8 +167,9 @@ def _finish(payload: CommandPayload, target: CommandTarget) -> str:
     return "ends after this turn"
 
 
-def _always_valid(payload: InputModel, target: CommandTarget) -> None:
-    del payload, target
+def _validate_steering(payload: CommandPayload, target: CommandTarget) -> str | None:
+    del payload
+    return "the run is ending: it takes no more turns" if target.replies.is_ending else None
 
 
 COMMANDS: tuple[Command[Any], ...] = (
@@ -182,10 +191,10 @@ COMMANDS: tuple[Command[Any], ...] = (
         "pause",
         CommandPayload,
         'Pauses before the next turn: {"by": "you", "reason": "…"}.',
-        _always_valid,
+        _validate_steering,
         _pause,
     ),
-    Command("resume", CommandPayload, "Resumes after a pause.", _always_valid, _resume),
+    Command("resume", CommandPayload, "Resumes after a pause.", _validate_steering, _resume),
     Command(
         "finish",
         CommandPayload,
