@@ -314,6 +314,16 @@ BAD_CALLS: list[tuple[str, Any, str | None, str]] = [
 ]
 
 
+async def test_no_stream_without_a_call_keeps_the_gateway_open(temporal: TemporalClient) -> None:
+    """A client of older versions opens one with GET, which the gateway could not end when it stops."""
+    async with (
+        doors(temporal, ScriptedModel([]), [desk]) as gateway,
+        gateway.client(accept="text/event-stream") as client,
+    ):
+        answered = await client.get("/mcp")
+    assert (answered.status_code, answered.headers["allow"]) == (405, "POST")
+
+
 async def test_bad_input_is_an_error_that_the_model_reads(temporal: TemporalClient) -> None:
     async with doors(temporal, ScriptedModel([]), [desk]) as gateway, client_of(gateway) as client:
         for name, arguments, state, message in BAD_CALLS:

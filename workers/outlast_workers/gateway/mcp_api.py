@@ -33,7 +33,7 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field, JsonValue
-from starlette.applications import Starlette
+from starlette.routing import Route
 from temporalio.client import WorkflowExecutionStatus
 
 from outlast.agents.agent_specs import AGENT_PARAMETERS
@@ -100,11 +100,17 @@ class McpApi:
         self.server.add_request_handler("tasks/update", TaskUpdateParams, self.update_task)
         self.server.add_request_handler("tasks/cancel", TaskParams, self.cancel_task)
 
-    def app(self) -> Starlette:
-        """Return the application for the path `/mcp`."""
-        return self.server.streamable_http_app(
+    def routes(self) -> list[Route]:
+        """Return the routes of the interface.
+
+        A GET would open a stream of messages that answer no request. There are none, the stream has no end,
+        and the process could not stop before its clients leave. So the answer is 405, as the protocol allows.
+        """
+        app = self.server.streamable_http_app(
             json_response=True, stateless_http=True, max_request_body_size=MAX_BODY_BYTES, host=""
         )
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        return [Route(route.path, route.endpoint, methods=["POST"]) for route in routes]
 
     async def list_tools(self, _: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         """List the agents, and the tool that returns the status of a run. The list has one page."""

@@ -125,7 +125,7 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             *AguiApi(front).routes(),
             *AiSdkApi(front).routes(),
             *A2aApi(front).routes(),
-            *mcp.app().routes,
+            *mcp.routes(),
         ],
         exception_handlers={HTTPException: _http_error, OutlastError: _error},
         middleware=[
