@@ -17,7 +17,8 @@ from outlast_workers.gateway.answer_hub import AnswerHub
 from outlast_workers.gateway.http_messages import error_at
 from outlast_workers.gateway.message_media import GatewayMedia
 from outlast_workers.gateway.principals import LOCAL, Principal, Unauthorized
-from outlast_workers.gateway.run_feeds import RunFeeds
+from outlast_workers.gateway.run_feeds import MAX_FEEDS, RunFeeds
+from outlast_workers.gateway.shares import Shares, tenant_share
 from outlast_workers.gateway.tenant_runs import TenantRuns
 from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.gateway import GatewaySettings
@@ -45,7 +46,8 @@ class Front:
 
     def __post_init__(self) -> None:
         """Read the text of answers from the hub."""
-        object.__setattr__(self, "feeds", RunFeeds(self.client, self.hub))
+        most = int(tenant_share(self.settings) * MAX_FEEDS)
+        object.__setattr__(self, "feeds", RunFeeds(self.client, self.hub, most))
 
     @classmethod
     def of(cls, client: Client, settings: Settings, agents: Mapping[str, str]) -> Self:
@@ -72,6 +74,7 @@ class Authenticated:
         self._app = app
         self._tokens = Tokens(settings)
         self._rate = RateLimit(settings.requests_per_minute)
+        self._shares = Shares.of(settings)
         self._origins = frozenset(settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,8 +107,18 @@ class Authenticated:
                 f"too many requests: at most {self._rate.per_minute:,} in a minute",
                 {"retry-after": str(wait_s)},
             )
+        elif (opened := self._shares.open(principal.tenant)) is None:
+            response = error_at(
+                path,
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"the tenant has {self._shares.max_requests:,} open requests: end some, such as streams",
+                {"retry-after": "1"},
+            )
         else:
             scope[PRINCIPAL] = principal
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, opened.receive(receive), opened.send(send))
+            finally:
+                opened.close()
             return
         await response(scope, receive, send)

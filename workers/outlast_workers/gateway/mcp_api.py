@@ -103,8 +103,9 @@ class McpApi:
     def routes(self) -> list[Route]:
         """Return the routes of the interface.
 
-        A GET would open a stream of messages that answer no request. There are none, the stream has no end,
-        and the process could not stop before its clients leave. So the answer is 405, as the protocol allows.
+        A GET would open a stream of messages that answer no request. There are none, the stream has no
+        end, and the process could not stop before its clients leave. So the answer is 405, which the
+        protocol allows.
         """
         app = self.server.streamable_http_app(
             json_response=True, stateless_http=True, max_request_body_size=MAX_BODY_BYTES, host=""

@@ -142,11 +142,15 @@ def _release(waiter: "asyncio.Future[None]") -> None:
 
 
 class RunFeeds:
-    """The feeds of a process, by workflow id. The hub has the answers that models write now."""
+    """The feeds of a process, by workflow id. The hub has the answers that models write now.
 
-    def __init__(self, client: Client, hub: AnswerHub) -> None:
+    A tenant follows at most `max_tenant_feeds` runs.
+    """
+
+    def __init__(self, client: Client, hub: AnswerHub, max_tenant_feeds: int = MAX_FEEDS) -> None:
         self._client = client
         self._hub = hub
+        self._max_tenant_feeds = max_tenant_feeds
         self._feeds: dict[str, RunFeed] = {}
 
     @property
@@ -212,15 +216,21 @@ class RunFeeds:
     def _feed(self, run: Run) -> RunFeed:
         feed = self._feeds.get(run.id)
         if feed is None or feed.has_ended:
-            if len(self._feeds) >= MAX_FEEDS:
-                raise TooManyFeeds(
-                    f"{MAX_FEEDS:,} runs are followed already; repeat the call later"
-                )
+            self._check_room(run.id)
             handle = self._client.temporal.get_workflow_handle(run.id)
             feed = self._feeds[run.id] = RunFeed(RunConnection(handle), self._hub)
         else:
             feed.look()  # the client may have sent something just now
         return feed
+
+    def _check_room(self, run_id: str) -> None:
+        if len(self._feeds) >= MAX_FEEDS:
+            raise TooManyFeeds(f"{MAX_FEEDS:,} runs are followed already; repeat the call later")
+        tenant = f"{run_id.partition('/')[0]}/"
+        if sum(each.startswith(tenant) for each in self._feeds) >= self._max_tenant_feeds:
+            raise TooManyFeeds(
+                f"the tenant follows {self._max_tenant_feeds:,} runs already; repeat the call later"
+            )
 
     async def _drop(self, run_id: str, feed: RunFeed) -> None:
         if self._feeds.get(run_id) is feed:

@@ -27,7 +27,7 @@ from outlast_workers.gateway.a2a.card import PROTOCOL_VERSION, agent_card
 from outlast_workers.gateway.a2a.errors import (
     A2aError,
     error_json,
-    is_forbidden,
+    is_of_http,
     unsupported,
 )
 from outlast_workers.gateway.a2a.session import Session
@@ -100,7 +100,7 @@ class A2aApi:
         except Forbidden:
             raise
         except HTTPException as error:
-            if is_forbidden(error):
+            if is_of_http(error):
                 raise
             return JsonLine(error_json(identifier, error))
         except OutlastError as error:

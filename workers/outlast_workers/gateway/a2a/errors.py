@@ -56,6 +56,10 @@ def error_json(identifier: Any, error: OutlastError | HTTPException) -> dict[str
     return {"jsonrpc": "2.0", "id": identifier, "error": fields}
 
 
-def is_forbidden(error: HTTPException) -> bool:
+def is_of_http(error: HTTPException) -> bool:
     """Return whether an error concerns HTTP alone."""
-    return error.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    return error.status_code in {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }
