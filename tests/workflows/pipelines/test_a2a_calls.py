@@ -90,7 +90,7 @@ async def test_the_output_is_the_task_when_it_has_ended(stage: Stage, agent: Age
     assert [request["method"] for request in agent.requests[:2]] == [None, "SendMessage"]
     assert agent.requests[1]["headers"]["a2a-version"] == "1.0"
     assert len(agent.messages) == 1
-    assert len(agent.messages[0].message_id) == 36
+    assert len(agent.messages[0].message_id) == 32
 
 
 async def test_a_reply_without_a_task_is_the_output(stage: Stage, agent: Agent) -> None:

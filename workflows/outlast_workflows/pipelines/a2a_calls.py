@@ -5,7 +5,7 @@ task. A call that ends before its task cancels the task.
 """
 
 import asyncio
-import uuid
+import hashlib
 from datetime import datetime
 
 from pydantic import JsonValue, ValidationError
@@ -88,8 +88,8 @@ class A2aCalls:
         """
         value = self._evaluator.value(data, body.parameters)
         further_ids, place = str(workflow.uuid4()), strand_place(self._state)
-        key = f"{self._state.run.key_base}/{place}message"
-        message_id = str(uuid.uuid5(uuid.NAMESPACE_URL, key)) if place else further_ids
+        key = hashlib.sha256(f"{self._state.run.key_base}/{place}message".encode())
+        message_id = key.hexdigest()[:32] if place else further_ids
         try:
             params = wire_parameters(body.method, value, message_id)
         except InvalidParameters as error:
