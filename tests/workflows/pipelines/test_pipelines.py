@@ -1,5 +1,6 @@
 """Pipelines: agents, tools and people as tasks; each run is replayed with and without a cache."""
 
+import asyncio
 from typing import Any
 
 from temporalio.client import Client
@@ -92,6 +93,34 @@ async def test_people_answer_and_approve(temporal: Client, cached: int) -> None:
         result = await result_of(stage, run)
     assert result["output"] == "paid 30"
     assert [each["outcome"] for each in result["decisions"]] == ["answered", "approved"]
+
+
+async def test_a_task_of_several_items_runs_until_the_last_item_ends(
+    temporal: Client, cached: int
+) -> None:
+    ask = {"call": "ask", "with": {"question": "${ $n }", "audience": "sales"}}
+    pipeline = document(
+        {
+            "each": {
+                "for": {"each": "n", "in": "${ . }"},
+                "metadata": {"outlast": {"concurrency": 2}},
+                "do": [{"ask": ask}],
+            }
+        }
+    )
+    async with on_stage(temporal, NO_MODEL, cached=cached) as stage:
+        run = await start(stage, pipeline, ["first", "second"])
+        await pending(run)
+        while len(requests := await run.pending_requests()) < 2:
+            await asyncio.sleep(0.05)
+        ids = {request.question: request.request_id for request in requests}
+        await run.answer(ids["first"], "1", by="ann")
+        progress = await stage.client.temporal.get_workflow_handle(run.id).query("progress")
+        places = [task["place"] for task in progress["running"]]
+        assert places == ["/do/0/each", "/do/0/each/do/0/ask"]
+        await run.answer(ids["second"], "2", by="ann")
+        result = await result_of(stage, run)
+    assert result["output"]["outputs"] == ["1", "2"]
 
 
 async def test_errors_are_caught_retried_and_named(temporal: Client, cached: int) -> None:

@@ -1,8 +1,10 @@
 """What the Temporal UI and the queries show of a pipeline."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 from outlast.contracts.pipeline_results import PipelineProgress, TaskProgress
+from outlast.pipelines.tasks import Task
 from outlast.text.safe_text import code_span, visible_line
 from outlast_workflows.display_text import request_lines
 from outlast_workflows.pipelines.state import PipelineState
@@ -20,7 +22,7 @@ class PipelineDisplay(RunDisplay):
         self,
         state: PipelineState,
         inbound: InboundState,
-        running: Mapping[str, str],
+        running: Mapping[str, Task],
         workflow_id: str,
     ) -> None:
         super().__init__(state.run, inbound)
@@ -38,20 +40,24 @@ class PipelineDisplay(RunDisplay):
             "",
             f"pipeline {code_span(visible_line(progress.pipeline))}",
         ]
-        lines += [f"- {code_span(visible_line(f'{task.place}'))}" for task in progress.running]
+        lines += [f"- {code_span(visible_line(task.place))}" for task in progress.running]
         for request in progress.pending:
             lines += ["", *request_lines(request, self._workflow_id)]
         return "\n".join(lines)
 
     def pipeline_progress(self) -> PipelineProgress:
         """Return the result of the query `progress`."""
-        running = list(self._running.items())[:MAX_RUNNING]
+        # The items of a loop run the same task of the document.
+        running = {task.place: task.name for task in self._running.values()}
         return PipelineProgress(
             pipeline=self._pipeline.run.agent.name,
             status=self._pipeline.run.status,
             tasks=self._pipeline.task_runs,
             tool_calls=self._pipeline.run.spending.tool_calls,
-            running=[TaskProgress(place=place, name=name) for place, name in running],
+            running=[
+                TaskProgress(place=place, name=name)
+                for place, name in islice(running.items(), MAX_RUNNING)
+            ],
             usage=self._pipeline.run.spending.usage,
             pending=list(self._pending.values()),
         )

@@ -63,7 +63,7 @@ def _placed(place: str) -> Iterator[None]:
 
 
 class Interpreter:
-    """Runs the tasks of one pipeline. `running` gets the names of those that run, by their places."""
+    """Runs the tasks of one pipeline. `running` gets those that run, by their addresses."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Interpreter:
         gate: Gate,
         leaves: Leaves,
         evaluator: Evaluator,
-        running: dict[str, str],
+        running: dict[str, Task],
     ) -> None:
         self.state = state
         self.gate = gate
@@ -139,13 +139,13 @@ class Interpreter:
         self, task: Task, cursor: Cursor, variables: Variables, address: str
     ) -> tuple[JsonValue, str]:
         """Run one task; return its output, and what comes next."""
-        self._running[task.place] = task.name
+        self._running[address] = task
         try:
             return await self._transformed(task, cursor, variables, address)
         except TaskError as error:
             raise error.at(task.place) from None
         finally:
-            self._running.pop(task.place, None)
+            del self._running[address]
 
     async def _transformed(
         self, task: Task, cursor: Cursor, variables: Variables, address: str

@@ -10,7 +10,7 @@ from outlast.contracts.pipeline_results import PipelineResult
 from outlast.contracts.results import CompensationOutcome, StopReason
 from outlast.errors import RunTooLarge
 from outlast.pipelines.errors import TIMEOUT
-from outlast.pipelines.tasks import Pipeline
+from outlast.pipelines.tasks import Pipeline, Task
 from outlast.start_requests import tenant_priority
 from outlast_workflows.calls.call_keys import CallKeys
 from outlast_workflows.calls.child_agents import ChildAgents
@@ -45,7 +45,7 @@ class PipelineRun:
         self._pipeline = pipeline
         self._inbound = inbound
         self._gate = Gate()
-        run, running = state.run, dict[str, str]()
+        run, running = state.run, dict[str, Task]()
         self.display = PipelineDisplay(state, inbound, running, workflow.info().workflow_id)
         priority, legs = tenant_priority(run.tenant), Legs(run.cold, run.legs)
         keys = CallKeys(run.key_base)
