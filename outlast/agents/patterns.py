@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from outlast.agents.agent import Agent
 from outlast.agents.agent_specs import AGENT_PARAMETERS
 from outlast.agents.pattern_tools import PatternTool
-from outlast.agents.tool_options import checked_name, seconds, shown
+from outlast.agents.tool_options import checked_name, seconds
 from outlast.contracts.agent_patterns import (
     MAX_MAP_CONCURRENCY,
     MAX_MAP_ITEMS,
@@ -21,6 +21,7 @@ from outlast.contracts.agent_patterns import (
 from outlast.contracts.agents import ToolSpec
 from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
+from outlast.text.texts import shown
 from outlast.validation import explain
 
 DEFAULT_CONCURRENCY = 4

@@ -13,7 +13,7 @@ from outlast.errors import DefinitionError
 from outlast.jsonschema.schemas import Schema
 from outlast.text.error_text import error_text
 from outlast.text.hints import hint
-from outlast.text.texts import cut
+from outlast.text.texts import shown
 
 DEFAULT_AUDIENCE = "operators"
 """The audience that approves an irreversible call of a tool without `approval=`."""
@@ -27,18 +27,6 @@ RESERVED = frozenset(
     }
 )
 """Activity types of outlast itself."""
-
-
-MAX_SHOWN_BYTES = 80
-"""Bytes of a value in a message."""
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, cut to one line."""
-    try:
-        return cut(repr(value), MAX_SHOWN_BYTES)
-    except (ValueError, RecursionError):  # a number with too many digits
-        return f"a value of the type {type(value).__name__}"
 
 
 @contextmanager

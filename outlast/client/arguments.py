@@ -4,13 +4,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from outlast.errors import BadRequest
-from outlast.text.texts import cut
+from outlast.text.texts import shown
 
 if TYPE_CHECKING:
     from outlast.agents.agent import Agent
-
-MAX_SHOWN_BYTES = 80
-"""A value in a message."""
 
 
 def agent_name(agent: "Agent[Any, Any] | str") -> str:
@@ -37,11 +34,3 @@ def checked_duration(name: str, value: object) -> timedelta:
             f"{name}: {shown(value)} is not a duration; give a timedelta, such as timedelta(minutes=5)"
         )
     return value
-
-
-def shown(value: object) -> str:
-    """Return a value for a message."""
-    try:
-        return cut(repr(value), MAX_SHOWN_BYTES)
-    except Exception:  # noqa: BLE001 the class of the value is not ours
-        return f"a value of the type {type(value).__name__}"

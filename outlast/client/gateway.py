@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from outlast.errors import BadRequest, NotReady
 from outlast.text.texts import cut
+from outlast.text.urls import host_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -50,8 +51,7 @@ class Gateway:
     """The address of a gateway, and the bearer token of the principal that uses it."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not url.lower().startswith(("http://", "https://")) or not host_of(url):
             raise BadRequest(
                 f"gateway: {cut(repr(url), 80)} is not the URL of a gateway: give http://HOST:PORT"
             )

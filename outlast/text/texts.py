@@ -11,6 +11,9 @@ from outlast.text.safe_text import cut_line, escaped, json_text, visible_line
 MAX_VALUE_BYTES = 40
 """A value in a line of text."""
 
+MAX_SHOWN_BYTES = 80
+"""A wrong value in a message."""
+
 
 def toml_key(name: str) -> str:
     """Return a name as a TOML key, quoted if necessary."""
@@ -26,6 +29,14 @@ def cut(text: str, most_bytes: int) -> str:
     """
     line = " ".join(text.split())
     return cut_line(escaped(line[: most_bytes + 1]), most_bytes)
+
+
+def shown(value: object) -> str:
+    """Return a wrong value for a message, as one line."""
+    try:
+        return cut(repr(value), MAX_SHOWN_BYTES)
+    except Exception:  # noqa: BLE001 the class of the value is not ours
+        return f"a value of the type {type(value).__name__}"
 
 
 def call_text(tool: str, arguments: Mapping[str, object], most_bytes: int) -> str:

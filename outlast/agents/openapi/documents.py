@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from outlast.agents.tool_options import shown
 from outlast.errors import DefinitionError
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json
-from outlast.text.texts import cut
+from outlast.text.texts import cut, shown
 
 MAX_DOCUMENT_BYTES = 32_000_000
 """Bytes of a document. The largest public ones have 12 MB."""
@@ -61,7 +60,7 @@ class Document:
             step = part.replace("~1", "/").replace("~0", "~")
             if isinstance(node, Mapping) and step in node:
                 node = node[step]
-            elif isinstance(node, list) and step.isdecimal() and int(step[:9]) < len(node):
+            elif isinstance(node, list) and step in map(str, range(len(node))):
                 node = node[int(step)]
             else:
                 raise Unusable(f"{path}: $ref {shown(reference)} names nothing in the document")

@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from outlast.agents.openapi.documents import Document, Unusable
 from outlast.agents.openapi.operations import Body, Parameter, Place, Style
 from outlast.agents.openapi.schemas import SchemaReader
-from outlast.agents.tool_options import shown
 from outlast.jsonschema.schemas import Schema
+from outlast.text.texts import shown
 
 MAX_PARAMETERS = 200
 """Parameters of one operation."""

@@ -15,7 +15,7 @@ from outlast.agents.openapi.operations import Api, Operation
 from outlast.agents.openapi.selection import EFFECTS, Found, chosen, operations_of
 from outlast.agents.openapi.servers import Credentials, allowed_servers, own_server, server_of
 from outlast.agents.tool_context import ToolContext
-from outlast.agents.tool_options import RESERVED, checked_approval, checked_effect, seconds, shown
+from outlast.agents.tool_options import RESERVED, checked_approval, checked_effect, seconds
 from outlast.agents.tools import Tool
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.effects import Effect
@@ -26,7 +26,7 @@ from outlast.jsonschema.schema_checks import check_schema
 from outlast.text.error_text import error_text
 from outlast.text.hints import hint
 from outlast.text.json_text import from_json
-from outlast.text.texts import cut
+from outlast.text.texts import cut, shown
 
 MAX_DESCRIPTION_BYTES = 4_000
 """Bytes of the description of a tool: it is part of every prompt."""

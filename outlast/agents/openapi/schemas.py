@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from outlast.agents.openapi.documents import Document, Unusable
-from outlast.agents.tool_options import shown
 from outlast.jsonschema.keywords import BRANCHES, GROUPS, SCHEMA_KEYWORDS
 from outlast.jsonschema.schemas import Schema
+from outlast.text.texts import shown
 
 MAX_DEPTH = 64
 """Levels of nesting of one schema."""

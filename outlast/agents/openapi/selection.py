@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from outlast.agents.openapi.documents import Document, Unusable
-from outlast.agents.tool_options import shown
 from outlast.contracts.effects import Effect
 from outlast.contracts.names import MAX_TOOLS
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
+from outlast.text.texts import shown
 
 MAX_OPERATIONS = 20_000
 """Operations of one document."""

@@ -8,9 +8,9 @@ from urllib.parse import urljoin, urlsplit
 from outlast.agents.mcp_servers import CREDENTIALS
 from outlast.agents.openapi.documents import Document, Unusable
 from outlast.agents.openapi.operations import Credential
-from outlast.agents.tool_options import shown
 from outlast.errors import DefinitionError
 from outlast.text.hints import hint
+from outlast.text.texts import shown
 
 MAX_SERVERS = 20
 """Servers that a document names in one place."""

@@ -144,7 +144,7 @@ async def test_a_client_that_the_gateway_rejects_gets_one_warning(
     assert "\n" not in record.getMessage()
 
 
-@pytest.mark.parametrize("url", ["gateway:8060", "ftp://gateway", "http://", "x"])
+@pytest.mark.parametrize("url", ["gateway:8060", "ftp://gateway", "http://", "http://[", "x"])
 def test_a_gateway_needs_a_url(url: str) -> None:
     with pytest.raises(BadRequest, match="gateway: .* is not the URL of a gateway"):
         Gateway(url, None)

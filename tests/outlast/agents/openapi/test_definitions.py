@@ -229,6 +229,9 @@ def parameter(**fields: Any) -> dict[str, Any]:
     [
         (body_of({"$ref": "https://evil.example/a.json"}), "other documents are not read"),
         (body_of({"$ref": "#/components/schemas/Nothing"}), "names nothing"),
+        (body_of({"$ref": "#/components/schemas/Many/anyOf/1"}), "names nothing"),
+        (body_of({"$ref": "#/components/schemas/Many/anyOf/0000000001"}), "names nothing"),
+        (body_of({"$ref": "#/components/schemas/Many/anyOf/0"}), None),
         (body_of({"$ref": "#/components/schemas/Loop"}), "Loop"),
         (body_of({"$dynamicRef": "#x"}), "not supported"),
         (body_of({"type": "strin"}), "'strin'"),
@@ -261,7 +264,10 @@ def parameter(**fields: Any) -> dict[str, Any]:
 def test_an_operation_that_cannot_work_is_named(operation: Any, message: str | None) -> None:
     components = {
         "securitySchemes": SCHEMES,
-        "schemas": {"Loop": {"$ref": "#/components/schemas/Loop"}},
+        "schemas": {
+            "Loop": {"$ref": "#/components/schemas/Loop"},
+            "Many": {"anyOf": [{"type": "string"}]},
+        },
         "requestBodies": {"Loop": {"$ref": "#/components/requestBodies/Loop"}},
     }
     document = with_operation({"operationId": "make", **operation}, components=components)
