@@ -303,10 +303,11 @@ class Client:
         handle = self.temporal.get_workflow_handle(checked_run_id(id))
         return Run(handle, _output_type_of(agent), self._media, self.gateway)
 
-    async def download(self, media: Media, *, tenant: str = "default") -> bytes:
+    async def download(self, media: Media | str, *, tenant: str = "default") -> bytes:
         """Return the bytes of an image or a file in an answer or a transcript of a run of the tenant.
 
-        Raises `BadRequest` if the store does not have them, or if they are at a URL.
+        In JSON, an image is the text of its reference, which is accepted too. Raises `BadRequest` if the
+        store does not have them, or if they are at a URL.
         """
         return await self._media.bytes_of(media, tenant)
 

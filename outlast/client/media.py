@@ -7,6 +7,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from temporalio.client import Client as TemporalClient
 
+from outlast.contracts.media import MediaReference
 from outlast.errors import BadRequest, NotReady
 from outlast.media.media import Media, collected_uploads, with_references
 from outlast.media.store import STORE_VARIABLE, MediaStore, media_store
@@ -47,12 +48,19 @@ class ClientMedia:
             await self._opened().save(uploads.pending.values(), tenant)
         return plain
 
-    async def bytes_of(self, media: Media, tenant: str) -> bytes:
+    async def bytes_of(self, media: Media | str, tenant: str) -> bytes:
         """Return the bytes of an image or a file. Raises `BadRequest` if the tenant does not have them."""
-        data = await self._opened().load(media.id, tenant) if media.id else None
+        text = media.reference if isinstance(media, Media) else media
+        reference = MediaReference.parse(text) if isinstance(text, str) else None
+        if reference is None:
+            raise BadRequest(
+                f"media: {cut(repr(text), 100)} is not an image, a file or the reference of one, which"
+                " begins with 'media:'"
+            )
+        data = await self._opened().load(reference.id, tenant) if reference.id else None
         if data is None:
             raise BadRequest(
-                f"{media.reference} is not in the media store of the tenant {cut(tenant, 100)!r}"
+                f"{reference.text} is not in the media store of the tenant {cut(tenant, 100)!r}"
             )
         return data
 

@@ -126,6 +126,13 @@ async def test_a_run_reads_only_the_images_of_its_tenant(
         with pytest.raises(BadRequest, match="not in the media store of the tenant 'zeta'"):
             await stage.client.download(image, tenant="zeta")
         assert await stage.client.download(image, tenant="acme") == SMALL
+        assert await stage.client.download(image.reference, tenant="acme") == SMALL
+        wrong: Any = 5
+        for value in (wrong, "a.png", "media:image/png;bytes=1;id=0"):
+            with pytest.raises(
+                BadRequest, match="media: .* is not an image, a file or the reference"
+            ):
+                await stage.client.download(value, tenant="acme")
 
 
 async def test_a_message_to_a_run_of_another_tenant_is_stored_for_it(
