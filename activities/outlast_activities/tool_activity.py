@@ -15,7 +15,14 @@ from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import WAITED_HEADER, WORKFLOWS
-from outlast.errors import ConnectionLost, ToolError, ToolFailed, TooSlow
+from outlast.errors import (
+    NOT_BEGUN,
+    ConnectionLost,
+    ToolError,
+    ToolFailed,
+    TooSlow,
+    WorkerShutdown,
+)
 from outlast.temporal.call_headers import CALL_HOOKS, CALL_KEY, CALL_TENANT, root_call_id
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.error_text import error_text
@@ -104,7 +111,7 @@ async def _run_attempt(
         context, ends_at = _context(attempt.number, state), _end_of_hooks()
         try:
             async with _attempt_timeout(tool, runner, is_last=attempt.left == 0):
-                arguments = await guard.arguments(arguments, context, ends_at=ends_at)
+                arguments = await _guarded(tool, guard, arguments, context, ends_at)
                 return await media.run(
                     tool,
                     arguments,
@@ -117,6 +124,22 @@ async def _run_attempt(
             if attempt.left == 0:
                 raise _final(error) from error.__cause__
             raise
+
+
+async def _guarded(
+    tool: Tool[Any, ..., Any],
+    guard: ToolGuard,
+    arguments: bytes,
+    context: ToolContext,
+    ends_at: float | None,
+) -> bytes:
+    """Return the arguments after the hooks. An interruption says that nothing happened yet."""
+    try:
+        return await guard.arguments(arguments, context, ends_at=ends_at)
+    except asyncio.CancelledError:
+        if tool.spec.effect not in EFFECTFUL:
+            raise
+        raise WorkerShutdown(f"{tool.name}: the call had not begun", NOT_BEGUN) from None
 
 
 def _context(attempt: int, state: CallState) -> ToolContext:

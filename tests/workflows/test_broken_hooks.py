@@ -1,5 +1,6 @@
 """Hooks that hang, or return what nobody can read: the failure names them, and nothing is done twice."""
 
+import asyncio
 import math
 import time
 from dataclasses import replace
@@ -16,8 +17,11 @@ from outlast.contracts.messages import Opaque
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.testing import ScriptedModel, answer, call
 from outlast.turns import CallsTurn
-from tests.stage import on_stage
+from tests.stage import Flag, on_stage, staged_settings
 from tests.workflows.test_hooks import FAILURES, Guard, called, clerk
+
+WITHIN_S = 40
+"""What a test waits for comes within this time on a busy machine."""
 
 
 def cyclic(_value: object) -> dict[str, Any]:
@@ -185,3 +189,47 @@ async def test_a_call_that_happened_is_known_though_its_hook_hangs(temporal: Cli
     assert called == ["one"]
     assert '"happened":true' in model.prompts[1].messages[-1]["content"]
     assert "charged" not in model.prompts[1].messages[-1]["content"]
+
+
+class Gate:
+    """Guards calls until the test lets them through."""
+
+    def __init__(self) -> None:
+        self.reached, self.may_go_on = Flag(), Flag()
+
+    async def __call__(self, arguments: Any) -> Any:
+        self.reached.set()
+        await self.may_go_on.wait()
+        return arguments
+
+
+async def test_a_call_whose_guard_a_shutdown_interrupts_is_made_by_the_next_worker(
+    temporal: Client,
+) -> None:
+    called.clear()
+    gate, own = Gate(), staged_settings(cached=1000)
+    model = ScriptedModel([call("charge", card="one"), answer("Done.")])
+    hooks = [Guard("gate", before_tool=gate)]
+    async with on_stage(temporal, model, [clerk], settings=own, hooks=hooks) as stage:
+        run = await stage.start(clerk, "Go.")
+        await asyncio.wait_for(gate.reached.wait(), WITHIN_S)
+    gate.may_go_on.set()
+    async with on_stage(temporal, model, [clerk], settings=own, hooks=hooks):
+        result = await asyncio.wait_for(run.result(), WITHIN_S)
+    await stage.replay()
+    assert (result.output, result.decisions) == ("Done.", [])  # nobody was asked what happened
+    assert called == ["one"]
+
+
+async def test_a_call_whose_guard_a_cancellation_interrupts_had_no_effect(temporal: Client) -> None:
+    called.clear()
+    gate = Gate()
+    model = ScriptedModel([call("charge", card="one")])
+    hooks = [Guard("gate", before_tool=gate)]
+    async with on_stage(temporal, model, [clerk], hooks=hooks) as stage:
+        run = await stage.start(clerk, "Go.")
+        await asyncio.wait_for(gate.reached.wait(), WITHIN_S)
+        await run.cancel()
+        result = await asyncio.wait_for(run.result(), WITHIN_S)
+    assert (result.stop_reason, result.compensations) == ("cancelled", [])
+    assert called == []

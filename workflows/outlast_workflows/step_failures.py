@@ -20,6 +20,7 @@ from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.results import FailedRun
 from outlast.contracts.usage import Usage
 from outlast.errors import (
+    NOT_BEGUN,
     BadRequest,
     ConnectionLost,
     Failure,
@@ -157,6 +158,16 @@ def error_of_result(content: str) -> str:
 def was_never_begun(error: ActivityError) -> bool:
     """Tell whether a call was cancelled before a worker took it."""
     return is_cancelled_exception(error) and not error.started_event_id
+
+
+def was_guarded_only(error: ActivityError) -> bool:
+    """Tell whether a call ended from outside while the hooks before it ran: the tool did not run."""
+    cause = error.cause
+    return (
+        isinstance(cause, ApplicationError)
+        and cause.type == WorkerShutdown.__name__
+        and tuple(cause.details) == (NOT_BEGUN,)
+    )
 
 
 def is_unknown(error: ActivityError, tool: ToolSpec) -> bool:

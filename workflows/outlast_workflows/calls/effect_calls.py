@@ -13,7 +13,12 @@ from outlast_workflows.calls.call_batch import PlannedCall
 from outlast_workflows.calls.compensation import Compensation
 from outlast_workflows.calls.tool_activities import ToolActivities, UnreadableResult
 from outlast_workflows.calls.unknown_outcomes import UnknownOutcomes
-from outlast_workflows.step_failures import error_result, is_unknown, was_never_begun
+from outlast_workflows.step_failures import (
+    error_result,
+    is_unknown,
+    was_guarded_only,
+    was_never_begun,
+)
 
 MAX_REPEATS = 3
 """How often a call is repeated that did not happen, because its worker was lost each time."""
@@ -87,6 +92,10 @@ class EffectCalls:
             if was_never_begun(error):
                 call.batch.started.discard(call.id)
                 raise asyncio.CancelledError from error
+            if was_guarded_only(error):
+                if call.id in self._cancelled:
+                    call.batch.started.discard(call.id)
+                return None
             if not is_unknown(error, call.tool):
                 return error_result(error, call.tool, call.id)
             if call.tool.effect not in EFFECTFUL:
