@@ -289,10 +289,6 @@ class WorkerShutdown(Failure):
     """
 
 
-NOT_BEGUN = "not begun"
-"""Detail of a `WorkerShutdown` of a call whose tool did not run yet: it had no effect."""
-
-
 class NotLocal(Failure):
     """Raised when a worker does not run a local activity, so that the run schedules an ordinary one.
 

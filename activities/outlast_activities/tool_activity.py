@@ -12,11 +12,10 @@ from temporalio.exceptions import ApplicationError
 
 from outlast.agents.tool_context import CallState, ToolContext
 from outlast.agents.tools import Tool
-from outlast.contracts.effects import EFFECTFUL
+from outlast.contracts.effects import EFFECTFUL, NOT_BEGUN
 from outlast.contracts.heartbeats import ToolProgress
 from outlast.contracts.names import WAITED_HEADER, WORKFLOWS
 from outlast.errors import (
-    NOT_BEGUN,
     ConnectionLost,
     ToolError,
     ToolFailed,

@@ -27,3 +27,7 @@ class CompanionTool(WireModel):
     takes: tuple[str, ...] = ()
     effect: Effect = "idempotent"
     timeout_s: float = Field(default=60, gt=0, le=MAX_INSTANT_S)
+
+
+NOT_BEGUN = "not begun"
+"""Detail of the `WorkerShutdown` of a call whose tool did not run yet, so that it had no effect."""

@@ -15,12 +15,12 @@ from temporalio.exceptions import (
 )
 
 from outlast.contracts.agents import ToolSpec
+from outlast.contracts.effects import NOT_BEGUN
 from outlast.contracts.generation import Tokens
 from outlast.contracts.heartbeats import GenerationProgress
 from outlast.contracts.results import FailedRun
 from outlast.contracts.usage import Usage
 from outlast.errors import (
-    NOT_BEGUN,
     BadRequest,
     ConnectionLost,
     Failure,
