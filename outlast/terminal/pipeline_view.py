@@ -82,7 +82,8 @@ async def _print_to_end(handle: PipelineHandle, connection: str) -> PipelineResu
                 if key not in seen and now - since[key] >= quiet_s:
                     print_lines(*lines, to_error=True)
                     seen.add(key)
-        return ending.result()
+        with outlast_errors("result", handle.id):
+            return ending.result()
     finally:
         ending.cancel()
 

@@ -20,8 +20,10 @@ from temporalio.converter import DataConverter
 from bench.scripted_model.scripts import Step
 from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast import Client
+from outlast.contracts.names import AGENTS_QUEUE
 from outlast.errors import NotReady
 from outlast.temporal.payload_codec import CODEC_VARIABLE, load_codec
+from tests.workflows.pipelines.staging import document
 
 PAGE = Path(__file__).parents[2] / "docs" / "encryption.md"
 CODEC = "codecs_of_shop:Encryption"
@@ -68,6 +70,7 @@ async def _canaries(folder: Path, settings: PayloadsSettings) -> set[str]:
         assert (first, second) == ("CANARY-ANSWER", "CANARY-REPLY")
         if settings.codec is not None:
             await _reads_nothing_without_the_codec(temporal.address)
+            await _shows_no_pipeline_without_the_codec(client, temporal.address)
             await _reads_nothing_with_another_key(temporal.address)
         stop.set()
         await process
@@ -82,6 +85,23 @@ async def _reads_nothing_without_the_codec(address: str) -> None:
     for read in (run.progress, run.transcript, run.pending_requests, run.finish, run.result):
         with pytest.raises(NotReady, match=f"binary/encrypted.*{CODEC_VARIABLE}"):
             await read()
+
+
+async def _shows_no_pipeline_without_the_codec(client: Client, address: str) -> None:
+    pipeline = document({"done": {"set": {"n": 1}}})
+    handle = await client.temporal.start_workflow(
+        "PipelineWorkflow", {"pipeline": pipeline}, id="sets", task_queue=AGENTS_QUEUE
+    )
+    await handle.result()
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "outlast.terminal.cli", "--address", address, "watch", "sets"),
+        stderr=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != CODEC_VARIABLE},
+    )
+    _, said = await watching.communicate()
+    assert watching.returncode == 1
+    (line,) = said.decode().splitlines()
+    assert line.startswith("outlast: result: this client cannot read the run 'sets'")
 
 
 async def _reads_nothing_with_another_key(address: str) -> None:
