@@ -14,7 +14,7 @@ from tests.deploy.tools import ROOT
 FOLDERS = ("/app", "/build", "/opt/outlast", "/src")
 """Where images keep things: paths below these are moved below the folder of a rehearsal."""
 
-NEEDS_A_ROOT_OF_ITS_OWN = ("groupadd",)
+NEEDS_A_ROOT_OF_ITS_OWN = ("groupadd", "apt-get")
 """What a `RUN` with one of these does would change this machine."""
 
 STEP_WITHIN_S = 180.0

@@ -1,6 +1,7 @@
 """The images of `deploy/`: their files, and the result of the same steps on this machine."""
 
 import asyncio
+import importlib.metadata
 import os
 import re
 import shlex
@@ -97,6 +98,44 @@ def test_the_files_that_an_image_copies_exist_and_are_in_the_context(file: Path)
                 assert any(source == kept or source.startswith(f"{kept}/") for kept in let_in), (
                     source
                 )
+
+
+SYSTEM_LIBRARIES = {
+    *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"),
+    *("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"),
+}
+"""What a minimal Debian 13 with Python has (`ldconfig -p`), of the libraries that wheels use."""
+
+LIBRARY_OF = {"libgomp1": "libgomp.so.1"}
+"""The libraries of the packages that a Dockerfile installs."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the wheels of Linux")
+@pytest.mark.parametrize(("name", "lock"), [("worker", "runtime"), ("embedded", "embedded")])
+def test_an_image_has_the_libraries_that_its_packages_load(name: str, lock: str) -> None:
+    every = {stage.name: stage for stage in stages(WORKER)}
+    installed = set(re.findall(r"lib\w+\d\b", " ".join(every[name].all("RUN"))))
+    has = SYSTEM_LIBRARIES | {LIBRARY_OF[package] for package in installed}
+    packages = re.findall(
+        r"^([\w.-]+)==", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE
+    )
+    needs = {library for package in packages for library in loaded_by(package)}
+    assert needs
+    assert needs - has == set()
+
+
+def loaded_by(package: str) -> set[str]:
+    """Return the libraries of the system that the wheel of a package loads."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:  # of another platform
+        return set()
+    modules = [str(file.locate()) for file in files if ".so" in file.name]
+    if not modules:
+        return set()
+    done = subprocess.run(["ldd", *modules], stdout=subprocess.PIPE, text=True, check=True)
+    found = re.findall(r"^\s+(\S+) => (\S+)", done.stdout, re.MULTILINE)
+    return {library for library, place in found if not place.startswith(sys.prefix)}
 
 
 def test_the_context_excludes_files_by_default() -> None:

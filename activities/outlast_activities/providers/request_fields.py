@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from pydantic import JsonValue
 
+from outlast.errors import NotReady
 from outlast.jsonschema.keywords import with_children
 from outlast.jsonschema.schemas import Schema
 from outlast.text.hints import hint
@@ -51,12 +52,20 @@ def engine_named(name: str) -> Engine:
 
 
 def field_writer(api: str) -> FieldWriter:
-    """Return what writes the constraints for an API. Call it at start: outlines takes 0.2 s to import."""
+    """Return what writes the constraints for an API. Call it at start: outlines takes 0.2 s to import.
+
+    Raises `NotReady` without outlines, which has no release for Python 3.14.
+    """
     if api != "vllm":
         return strict_response_format
     # Imported here, because only vLLM needs outlines.
-    from outlast_activities.providers.structured_outputs import structured_outputs  # noqa: PLC0415
-
+    try:
+        from outlast_activities.providers.structured_outputs import structured_outputs  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise NotReady(
+            "the api vllm needs the package outlines, which has releases for Python 3.11 to 3.13: use one of "
+            "these, or the api openai-chat"
+        ) from None
     return structured_outputs
 
 

@@ -18,7 +18,7 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 from outlast_workers.local import embedded_model as embedded
 from outlast_workers.local.weights import find_weights
 
-from outlast.errors import ModelError
+from outlast.errors import ModelError, NotReady
 from outlast.model_server import Completion, Prompt, ServerOptions
 from outlast.turns import (
     CallsTurn,
@@ -241,3 +241,28 @@ def running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (ModuleNotFoundError("No module named 'xllamacpp'"), "pip install 'outlast[workers]'"),
+        (
+            ImportError("libgomp.so.1: cannot open shared object file: No such file or directory"),
+            "install libgomp1 (Debian)",
+        ),
+        (ImportError("/lib/libm.so.6: version `GLIBC_2.38' not found"), "GLIBC_2.38"),
+    ],
+)
+def test_what_the_embedded_model_lacks_is_named(
+    missing: ImportError, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(_name: str) -> Any:
+        raise missing
+
+    monkeypatch.setattr(embedded.importlib, "import_module", fails)
+    with pytest.raises(NotReady) as refused:
+        embedded._start_server(
+            tmp_path, embedded.ServeOptions("127.0.0.1", 1, 1, 512, verbose=False)
+        )
+    assert said in str(refused.value)

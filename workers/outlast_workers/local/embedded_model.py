@@ -81,8 +81,14 @@ def _start_server(file: Path, options: ServeOptions) -> Any:
     try:
         # An extra, without type information.
         xllamacpp: Any = importlib.import_module("xllamacpp")
-    except ImportError:
-        raise NotReady("the embedded model needs xllamacpp: make setup") from None
+    except ModuleNotFoundError:
+        raise NotReady(
+            "the embedded model needs xllamacpp: pip install 'outlast[workers]'"
+        ) from None
+    except ImportError as error:
+        # A library of the system, which a small container may lack.
+        package = "; install libgomp1 (Debian) or libgomp (Fedora)" if "gomp" in str(error) else ""
+        raise NotReady(f"the embedded model cannot be loaded: {error}{package}") from None
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.model_alias = {ALIAS if file.parent.name == WEIGHTS_PACKAGE else file.stem}
