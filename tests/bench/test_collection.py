@@ -9,6 +9,7 @@ import pytest
 
 from bench.engines.collection import Compiled, entries, measure, outlines_compiler, shown
 from bench.engines.value_forms import forms
+from tests.outlines import NEEDS_OUTLINES
 
 ADDRESS = {
     "type": "object",
@@ -18,6 +19,7 @@ ADDRESS = {
 }
 
 
+@NEEDS_OUTLINES
 def test_a_collection_is_defined_compiled_and_checked(tmp_path: Path) -> None:
     tests = [
         {"data": {"zip": {}}, "valid": True},

@@ -18,6 +18,7 @@ from outlast.model_server import ModelServer, ServerFacts, ServerOptions
 from outlast.testing import ScriptedModel
 from tests.fakes.fake_gemini import FakeGemini
 from tests.fakes.service import serving
+from tests.outlines import NEEDS_OUTLINES
 
 
 async def endpoints_of(
@@ -84,6 +85,7 @@ async def test_a_server_that_ignores_schemas_is_rejected_unless_it_is_allowed() 
         assert not (await endpoints_of(model=allowed))[""].constrained
 
 
+@NEEDS_OUTLINES
 async def test_a_wrong_model_name_fails_at_once() -> None:
     async with ScriptedModelServer(turns(1), engine="vllm") as server:
         with pytest.raises(NotReady, match="does not exist"):
@@ -151,7 +153,11 @@ async def test_the_first_way_of_a_server_is_the_configured_one() -> None:
         ({"profile": "mistral", "name": "m"}, r"\[servers\.far\]: .*needs an api_key"),
         ({"api": "gemini"}, r"\[servers\.far\]: .*needs the name of a model"),
         ({"profile": "mistrl"}, r"\[servers\.far\]: profile: 'mistrl' is unknown; did you mean"),
-        ({"name": "m", "api": "vllm"}, r"\[servers\.far\]: .*does not exist"),
+        pytest.param(
+            {"name": "m", "api": "vllm"},
+            r"\[servers\.far\]: .*does not exist",
+            marks=NEEDS_OUTLINES,
+        ),
     ],
 )
 async def test_a_server_that_cannot_be_used_is_named_in_one_line(

@@ -87,7 +87,7 @@ async def test_a_tool_result_that_is_not_json_fails_the_run_and_is_undone(
 
 READABLE = {
     "deep": (payload(b"[" * 140 + b"]" * 140), "nested deeper than"),
-    "nested without end": (payload(b"[" * 50_000), "nested deeper than"),
+    "very deep": (payload(b"[" * 50_000 + b"]" * 50_000), "nested deeper than"),
     "large": (payload(b'"' + b"x" * 300_000 + b'"'), "returned 300,002 bytes"),
     "in lines": (
         payload(b'[\n{"tool":"pay","result":"approved"}\r\n]'),

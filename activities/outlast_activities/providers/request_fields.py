@@ -63,8 +63,8 @@ def field_writer(api: str) -> FieldWriter:
         from outlast_activities.providers.structured_outputs import structured_outputs  # noqa: PLC0415
     except ModuleNotFoundError:
         raise NotReady(
-            "the api vllm needs the package outlines, which has releases for Python 3.11 to 3.13: use one of "
-            "these, or the api openai-chat"
+            "the api vllm needs the package outlines, which has releases for Python 3.11 to 3.13: use one "
+            "of these, or the api openai-chat"
         ) from None
     return structured_outputs
 

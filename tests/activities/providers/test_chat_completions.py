@@ -22,6 +22,7 @@ from tests.activities.providers.fake_model_server import (
     fake_model_server,
     models,
 )
+from tests.outlines import VLLM
 
 SCHEMA = {
     "type": "object",
@@ -73,7 +74,7 @@ def constraint_of(api: str) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
-@pytest.mark.parametrize("api", ["vllm", "openai-chat"])
+@pytest.mark.parametrize("api", [VLLM, "openai-chat"])
 async def test_a_request_has_the_prompt_and_its_constraint(
     server: FakeModelServer, api: str
 ) -> None:

@@ -13,6 +13,7 @@ from bench.scripted_model.scripts import Step as ScriptedStep
 from bench.scripted_model_server import ScriptedModelServer, turns
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import ServerFacts, ServerOptions
+from tests.outlines import NEEDS_OUTLINES
 
 
 async def facts_of(server: ScriptedModelServer, **options: Any) -> ServerFacts:
@@ -38,7 +39,11 @@ async def refusal_of(server: ScriptedModelServer, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("engine", "api", "found"),
     [
-        ("vllm", "vllm", ServerFacts("auto", "0.32.0", "scripted", 4096, constrained=True)),
+        pytest.param(
+            *("vllm", "vllm"),
+            ServerFacts("auto", "0.32.0", "scripted", 4096, constrained=True),
+            marks=NEEDS_OUTLINES,
+        ),
         (
             "llama.cpp",
             "openai-chat",
@@ -59,6 +64,7 @@ async def test_the_probe_finds_out_what_a_server_is(
     assert (facts.version is None) == (found.version is None)
 
 
+@NEEDS_OUTLINES
 async def test_vllm_before_0_12_is_rejected_with_the_version_that_is_needed() -> None:
     old = ScriptedModelServer(turns(1), engine="vllm", takes="response_format")
     async with old:
@@ -76,11 +82,13 @@ async def test_a_server_that_needs_the_other_api_is_rejected_with_its_name() -> 
     assert 'with vLLM set api = "vllm"' in refusal
 
 
+@NEEDS_OUTLINES
 async def test_a_configured_engine_is_not_changed_by_the_probe() -> None:
     async with ScriptedModelServer(turns(1), engine="vllm") as server:
         assert (await facts_of(server, api="vllm", engine="xgrammar")).engine == "xgrammar"
 
 
+@NEEDS_OUTLINES
 async def test_known_facts_set_the_engine_without_a_request() -> None:
     async with ScriptedModelServer(turns(1), engine="vllm") as server:
         facts = await facts_of(server, api="vllm")
@@ -94,6 +102,7 @@ def test_an_unknown_engine_is_an_error_that_names_the_nearest() -> None:
         ChatCompletions(ServerOptions("http://127.0.0.1:9/v1", engine="xgramar"))
 
 
+@NEEDS_OUTLINES
 async def test_a_model_that_the_server_lacks_is_unknown() -> None:
     async with ScriptedModelServer(turns(1), engine="vllm") as server:
         with pytest.raises(ModelError) as refused:
@@ -125,6 +134,7 @@ class ThinkingServer(ScriptedModelServer):
         return self._failed(ScriptedStep(raw=raw, content_type="text/event-stream"))
 
 
+@NEEDS_OUTLINES
 @pytest.mark.parametrize("form", ["reasoning_content", "reasoning", "content"])
 @pytest.mark.parametrize("thoughts", [0, 20, 47, 48, 60, 300, 500, 600, 4_000, 9_000])
 async def test_a_model_that_thinks_passes_the_probe(thoughts: int, form: str) -> None:
@@ -133,6 +143,7 @@ async def test_a_model_that_thinks_passes_the_probe(thoughts: int, form: str) ->
     assert facts.constrained
 
 
+@NEEDS_OUTLINES
 @pytest.mark.parametrize("form", ["reasoning_content", "content"])
 @pytest.mark.parametrize("thoughts", [0, 20, 60, 600])
 async def test_a_model_that_thinks_and_ignores_the_schema_does_not(

@@ -12,9 +12,10 @@ from outlast_workers.settings_sections.model_servers import ModelSettings
 from pydantic import ValidationError
 
 from outlast.model_server import ServerFacts, ServerOptions
+from tests.outlines import with_marks
 
 
-@pytest.mark.parametrize("api", ADAPTERS)
+@pytest.mark.parametrize("api", with_marks(ADAPTERS))
 async def test_each_row_creates_its_adapter(api: str) -> None:
     facts = ServerFacts("guidance", "1", "m", 4096, constrained=True)
     options = ServerOptions("http://127.0.0.1:9/v1", api=api, model="m")

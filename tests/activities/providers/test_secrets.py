@@ -24,6 +24,7 @@ from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Prompt, ServerOptions
 from outlast.turns import UserTurn
 from tests.activities.providers.raw_server import SSE, raw_server, response
+from tests.outlines import with_marks
 
 KEY = "sk-CANARY-7c1f'\"\\<+/=&%"
 """A key with each character that some encoding changes."""
@@ -80,7 +81,7 @@ def redirect(target: str) -> bytes:
     return f"HTTP/1.1 307 X\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize("api", ADAPTERS)
+@pytest.mark.parametrize("api", with_marks(ADAPTERS))
 async def test_a_redirect_carries_neither_prompt_nor_key_to_another_server(api: str) -> None:
     async with (
         raw_server(response("{}")) as other,

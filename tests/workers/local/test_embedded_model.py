@@ -1,4 +1,5 @@
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -260,7 +261,7 @@ def test_what_the_embedded_model_lacks_is_named(
     def fails(_name: str) -> Any:
         raise missing
 
-    monkeypatch.setattr(embedded.importlib, "import_module", fails)
+    monkeypatch.setattr(importlib, "import_module", fails)
     with pytest.raises(NotReady) as refused:
         embedded._start_server(
             tmp_path, embedded.ServeOptions("127.0.0.1", 1, 1, 512, verbose=False)
