@@ -3,11 +3,18 @@
 import difflib
 from collections.abc import Collection
 
+from outlast.text.safe_text import cut_line
+
+MAX_KNOWN_BYTES = 2_000
+"""Bytes of the known names in a message: a document of somebody else can have thousands."""
+
 
 def hint(name: str, known: Collection[str]) -> str:
-    """Return the known name that is nearest to an unknown one, or all known names."""
+    """Return the known name that is nearest to an unknown one, or the known names."""
     near = nearest(name, known)
-    return f"known: {', '.join(known) or 'none'}" if near is None else f"did you mean {near!r}?"
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return f"known: {cut_line(', '.join(known), MAX_KNOWN_BYTES) or 'none'}"
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

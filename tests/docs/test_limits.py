@@ -25,6 +25,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "api_nodes.MAX_DESCRIPTION",
         "api_references.MAX_NAME",
         "answer_check.MAX_PROBLEM",
+        "hints.MAX_KNOWN_BYTES",
         "chat_probe.MAX_VERSION",
         "error_bodies.MAX_WORDS",
         "error_bodies.MAX_DEPTH",

@@ -1,5 +1,6 @@
 """The HTTP client of pipelines: each call goes through the allowlist of the worker."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from outlast.contracts.http_calls import (
     FoundOperation,
     HttpAuthentication,
     HttpCallRequest,
+    HttpOutput,
     OpenApiQuery,
     call_failed,
 )
@@ -76,13 +78,20 @@ class PipelineClient:
         is_redirect = 300 <= answer.status < 400
         if not (call.redirect and is_redirect):
             failures.check(answer)
-        output = output_of(call.output, request, answer, self._cleaner.clean)
-        size = len(to_json(output).encode())
+        # In a thread: a server can send JSON of so many values that the worker would stop for seconds.
+        output, size = await asyncio.to_thread(self._output, call.output, request, answer)
         if size > MAX_RESULT_BYTES:
             raise failures.unreadable(
                 f"the answer has {size:,} bytes as JSON; at most {MAX_RESULT_BYTES:,} are allowed"
             )
         return output
+
+    def _output(
+        self, form: HttpOutput, request: HttpRequest, answer: Answer
+    ) -> tuple[JsonValue, int]:
+        """Return the output of a call, and its size as JSON."""
+        output = output_of(form, request, answer, self._cleaner.clean)
+        return output, len(to_json(output).encode())
 
     async def find_operation(
         self, query: OpenApiQuery, context: ToolContext[Any]
@@ -93,8 +102,7 @@ class PipelineClient:
         answer = await self._answer(request, failures, follows=True)
         failures.check(answer)
         try:
-            document = read_document(answer.text().strip() or "{}")
-            operation = operation_of(document, query.operation_id, query.url)
+            operation = await asyncio.to_thread(_operation_in, answer, query)
         except DefinitionError as error:
             raise call_failed(
                 f"{query.url}: {error}", CONFIGURATION, HTTPStatus.BAD_REQUEST
@@ -154,6 +162,11 @@ class PipelineClient:
             )
         except NotAllowed as error:
             raise call_failed(str(error), AUTHORIZATION, HTTPStatus.FORBIDDEN) from None
+
+
+def _operation_in(answer: Answer, query: OpenApiQuery) -> Operation:
+    document = read_document(answer.text().strip() or "{}")
+    return operation_of(document, query.operation_id, query.url)
 
 
 class _Failures(CallFailures):

@@ -1,5 +1,6 @@
 """Tools of MCP servers as tools of agents: each is an activity of its own name, as every tool is."""
 
+import asyncio
 import base64
 import re
 from dataclasses import dataclass
@@ -82,7 +83,13 @@ class McpTool(Tool[Any, ..., Any]):
             if self.spec.effect in ("read", "idempotent"):
                 raise ConnectionLost(f"{self.name}: {error}", retryable=True) from None
             raise ToolError(f"{self.name}: the call was not made: {error}") from None
-        return self.encoded(_value(self.name, self.connection, result))
+        # In a thread: a server can send JSON of so many values that the worker would stop for seconds.
+        return await asyncio.to_thread(self._as_json, self.connection, result)
+
+    def _as_json(
+        self, connection: McpConnection, result: CallToolResult | InputRequiredResult
+    ) -> bytes:
+        return self.encoded(_value(self.name, connection, result))
 
     async def _check_pin(self, connection: McpConnection) -> None:
         """Raise `ToolError` if the definition on the server is not the one that the run pinned."""

@@ -1,5 +1,6 @@
 """The connections of a worker to an HTTP API."""
 
+import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -50,7 +51,8 @@ class ApiClient:
             request, failures, within_s=within(tool.spec.timeout_s)
         )
         failures.check(answer)
-        return result_of(answer, self.clean)
+        # In a thread: a server can send JSON of so many values that the worker would stop for seconds.
+        return await asyncio.to_thread(result_of, answer, self.clean)
 
     def clean(self, text: str) -> str:
         """Return a text of the server without the credentials."""

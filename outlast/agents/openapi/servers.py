@@ -15,6 +15,9 @@ from outlast.text.texts import shown
 MAX_SERVERS = 20
 """Servers that a document names in one place."""
 
+MAX_SERVER_URL = 4_000
+"""Characters of the URL of a server, also after its variables: each may be in it many times."""
+
 
 def allowed_servers(servers: object) -> list[str]:
     """Return the URLs that the developer allows. Raises `DefinitionError`."""
@@ -89,11 +92,20 @@ def _urls(servers: object, base: str, path: str) -> Iterator[str]:
         variables = server.get("variables")
         for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
             default = variable.get("default") if isinstance(variable, Mapping) else None
-            url = url.replace(f"{{{name}}}", str(default))
+            url = _filled(url, f"{{{name}}}", str(default), path)
+        if len(url) > MAX_SERVER_URL:
+            raise Unusable(f"{path}: {shown(url)} has more than {MAX_SERVER_URL:,} characters")
         try:
             yield urljoin(f"{base}/", url).rstrip("/")
         except ValueError:
             raise Unusable(f"{path}: {shown(url)} is not a URL") from None
+
+
+def _filled(url: str, variable: str, value: str, path: str) -> str:
+    size = len(url) + url.count(variable) * (len(value) - len(variable))
+    if size > MAX_SERVER_URL:
+        raise Unusable(f"{path}: {shown(url)} has more than {MAX_SERVER_URL:,} characters")
+    return url.replace(variable, value)
 
 
 class Credentials:

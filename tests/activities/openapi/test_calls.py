@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from outlast_activities.openapi import client
+from outlast_activities.openapi.answers import result_of
 from outlast_activities.openapi.client import open_api
 from outlast_workers.settings_sections.media import MediaSettings
 from outlast_workers.task_queues import tool_runner
@@ -47,6 +50,22 @@ def tools_of(shop: Shop, **options: Any) -> dict[str, OpenApiTool]:
 async def called(tool: OpenApiTool, arguments: dict[str, Any], **context: Any) -> Any:
     async with open_api(tool.api) as client:
         return json.loads(await tool.invoke(arguments, ToolContext(deps=client, **context)))
+
+
+async def test_an_answer_is_read_beside_the_event_loop(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSON of millions of values takes seconds, in which a worker must send heartbeats."""
+    threads: list[threading.Thread] = []
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return result_of(*arguments)
+
+    monkeypatch.setattr(client, "result_of", noted)
+    await called(tools_of(shop)["head_answer"], {"kind": "text"})
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_arguments_arrive_as_the_document_says(shop: Shop) -> None:

@@ -165,6 +165,21 @@ def test_no_server_of_the_document_is_used_by_itself() -> None:
     assert made["getPet"].operation.server == URL
 
 
+def test_variables_do_not_multiply_the_url_of_a_server() -> None:
+    """In a document of 2 MB, a variable of 1 MB could be a million times in a URL."""
+    document = copy.deepcopy(PETS)
+    server = {"url": "https://{a}" * 9, "variables": {"a": {"default": "x" * 1_000}}}
+    document["paths"]["/pets"]["servers"] = [server]
+    with pytest.raises(DefinitionError, match="more than 4,000 characters"):
+        tools(document)
+    server |= {
+        "url": "https://h/{a}",
+        "variables": {"a": {"default": "{b}" * 1_300}, "b": {"default": "yyyy"}},
+    }
+    with pytest.raises(DefinitionError, match="more than 4,000 characters"):
+        tools(document)
+
+
 def test_names_of_two_places_get_two_arguments() -> None:
     node = [{"name": "id", "in": place} for place in ("query", "header", "cookie")]
     node += [{"name": "body", "in": "query"}, {"name": "filter[a b]", "in": "query"}]
