@@ -27,7 +27,14 @@ from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult, Answer
 from outlast.jsonschema.plausible_values import plausible_value
 from outlast.model_requests import VARIABLE
-from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
+from outlast.model_server import (
+    Completion,
+    ModelServer,
+    OnTokens,
+    Prompt,
+    ServerFacts,
+    ServerOptions,
+)
 from outlast.text.json_text import JsonInput, from_json, plain_json, to_json
 from outlast.turns import CallsTurn
 
@@ -171,11 +178,11 @@ class RecordedModel(ScriptedModel):
     async def _next(self, prompt: Prompt) -> Any:
         position, key = len(self.prompts) - 1, _tail(prompt)
         if self._server is not None:
-            completion = await self._server.complete(prompt)
-            self._recorded.append({"prompt": key, "answer": from_json(completion.text)})
+            text = (await self._server.complete(prompt)).text
+            self._recorded.append({"prompt": key, "answer": _readable(text)})
             recorded = json.dumps(self._recorded, indent=2, ensure_ascii=False)
             self._file.write_text(recorded + "\n", encoding="utf-8")
-            return from_json(completion.text)
+            return text
         if position >= len(self._recorded):
             raise ScriptExhausted(
                 f"{self._file} has {len(self._recorded)} answers; prompt {position + 1} came:"
@@ -187,7 +194,17 @@ class RecordedModel(ScriptedModel):
                 f"prompt {position + 1} differs from {self._file}: it ends with {key!r}, and the"
                 f" recorded one with {entry['prompt']!r}: record it again"
             )
-        return entry["answer"]
+        recorded_answer = entry["answer"]
+        return recorded_answer if isinstance(recorded_answer, str) else to_json(recorded_answer)
+
+    async def probe(self) -> ServerFacts:
+        """Return the facts of the server that is recorded, or of a script."""
+        return await (super().probe() if self._server is None else self._server.probe())
+
+    async def aclose(self) -> None:
+        """Close the connections to the server that is recorded."""
+        if self._server is not None:
+            await self._server.aclose()
 
     def assert_complete(self) -> None:
         """Raise `ScriptUnfinished` if recorded answers are left."""
@@ -196,8 +213,28 @@ class RecordedModel(ScriptedModel):
             raise ScriptUnfinished(f"{left} answers of {self._file} were not used")
 
 
+def _readable(text: str) -> JsonValue:
+    """Return a decision as JSON, and any other answer of a model as the text that it is."""
+    try:
+        value = from_json(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict) else text
+
+
 def _tail(prompt: Prompt) -> str:
     return str(prompt.messages[-1]["content"])[-_RECORDED_CHARACTERS:]
+
+
+def real_model(options: ServerOptions) -> ModelServer:
+    """Return a real model server, to record its answers or to evaluate an agent with it.
+
+    It needs the extra `outlast[workers]`. Raises `NotReady` if the options cannot be used, or if
+    `allow_model_requests(False)` forbids it.
+    """
+    from outlast_workers.local.agent_environment import RealModel  # noqa: PLC0415 an extra
+
+    return RealModel(options)
 
 
 def allow_model_requests(allowed: bool) -> None:  # noqa: FBT001 reads well in a call

@@ -156,7 +156,7 @@ def _not_found(reason: str, call: str, run_id: str) -> OutlastError:
         return Unavailable(f"{call}: the server lost the update ({reason}): repeat the call")
     if "namespace" in reason.lower():
         return RunNotFound(f"there is no run {run_id!r}: {reason}; check TEMPORAL_NAMESPACE")
-    if call in (*_QUERIES, "result"):
+    if call in (*_QUERIES, "result", "watch"):
         return RunNotFound(f"there is no run {run_id!r}; check the id and the namespace")
     return RunNotFound(f"the run {run_id!r} has ended, or does not exist")
 

@@ -57,7 +57,7 @@ def chat(options: argparse.Namespace, runner: asyncio.Runner) -> int:
         status = conversation.hold()
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
-    if not conversation.is_over:
+    if conversation.exists and not conversation.is_over:
         print_lines("", f"The conversation stays open. To continue it: {resume}", to_error=True)
     return status
 
@@ -82,6 +82,8 @@ class _Conversation:
         *,
         resume: str,
     ) -> None:
+        self.exists = False
+        """Whether the conversation has begun: now, or before."""
         self.is_over = False
         self._resume = resume
         self._client = client
@@ -141,6 +143,7 @@ class _Conversation:
             if self._options.id:
                 print_lines(f"{self._run.id} is new", to_error=True)
             return False
+        self.exists = True
         self._text.skip(len(messages))
         for message in messages:
             print_lines(*self._view.lines(message), to_error=True)
@@ -159,6 +162,7 @@ class _Conversation:
                 task_queue=options.task_queue,
             )
         )
+        self.exists = True
         self._await_answer()
 
     def _await_answer(self) -> None:

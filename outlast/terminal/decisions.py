@@ -47,7 +47,10 @@ def select_request(
         named = (request for request in pending if request.request_id == typed.request_id)
         return next(named, None)
     if not pending:
-        raise BadRequest(f"run {typed.run_id!r} has no pending request")
+        raise BadRequest(
+            f"run {typed.run_id!r} has no pending request; `outlast inbox` lists those of all runs, with"
+            " the agents that a run has called"
+        )
     if len(pending) > 1:
         choices = ", ".join(
             f"{request.request_id} ({request.tool}, {request.audience})" for request in pending

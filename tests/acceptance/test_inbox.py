@@ -190,7 +190,9 @@ async def test_what_was_not_shown_is_not_decided(
         await terminal.run("deny", run.id, "1.2")
         await run.result()
         over = await terminal.run("approve", run.id)
-        assert over.err == f"outlast: run {run.id!r} has no pending request\n"
+        assert over.err.startswith(
+            f"outlast: run {run.id!r} has no pending request; `outlast inbox`"
+        )
     assert paid == [9]
 
 

@@ -132,6 +132,9 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell) -> None
     assert ended == ("", f"outlast: the run {run_id!r} has ended already\n", 1)
     unknown = await shell.run("cancel", "nothing")
     assert unknown == ("", "outlast: the run 'nothing' has ended, or does not exist\n", 1)
+    unknown = await shell.run("watch", "nothing")
+    line = "outlast: there is no run 'nothing'; check the id and the namespace\n"
+    assert unknown == ("", line, 1)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +318,18 @@ async def test_a_chat_reads_lines_from_a_pipe(shell: Shell) -> None:
     )
     out, _ = await asyncio.wait_for(process.communicate(b"look\n/finish\n"), WITHIN_S)
     assert (out, process.returncode) == (b"quiet\n", 0)
+
+
+async def test_a_chat_without_a_message_begins_nothing(shell: Shell) -> None:
+    output = await shell.scout("scout", command="chat")
+    assert (output.out, output.status) == ("", 0)
+    assert "stays open" not in output.err
+
+
+def test_a_limit_that_is_no_number_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_command(["run", "scout", "x", "--limits", "max_turns=2,max_cost_usd=much"])
+    assert "--limits: max_cost_usd: 'much' is not JSON" in capsys.readouterr().err
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ NAMES: dict[str, set[str]] = {
     "outlast.testing": {
         *("CHARACTERS_PER_TOKEN", "ScriptExhausted", "ScriptedModel", "Step"),
         *("answer", "call", "calls", "AgentEnvironment", "PlausibleModel", "RecordedModel"),
-        *("ScriptUnfinished", "allow_model_requests"),
+        *("ScriptUnfinished", "allow_model_requests", "real_model"),
     },
 }
 
@@ -166,6 +166,7 @@ PARAMETERS = {
     "outlast.testing.answer": "value",
     "outlast.testing.call": "tool arguments",
     "outlast.testing.calls": "decisions",
+    "outlast.testing.real_model": "options",
 }
 
 

@@ -1,7 +1,9 @@
 """Tests of agents: scripts that do not fit, guessed values, recordings, and forbidden model requests."""
 
+import asyncio
 import datetime
 import enum
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,15 @@ from outlast_activities.providers.registry import connected
 from outlast_workers.settings import load_settings
 from pydantic import BaseModel, Field
 
+from bench.scripted_model.scripts import Step
+from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast import Agent, Retry, RunFailed, ToolContext, ask_human, dependency, tool
 from outlast.errors import NotReady
 from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.plausible_values import NoPlausibleValue, plausible_value
 from outlast.jsonschema.type_schemas import schema_of
 from outlast.model_requests import VARIABLE
-from outlast.model_server import ServerOptions
+from outlast.model_server import ModelServer, ServerOptions
 from outlast.testing import (
     AgentEnvironment,
     PlausibleModel,
@@ -31,6 +35,7 @@ from outlast.testing import (
     answer,
     call,
     calls,
+    real_model,
 )
 
 
@@ -229,12 +234,38 @@ def test_a_recording_is_replayed_and_notices_another_prompt(
         environment.run(agent, "stop", model=RecordedModel(file))
 
 
+async def test_a_real_model_is_evaluated_recorded_and_replayed(
+    environment: AgentEnvironment, tmp_path: Path
+) -> None:
+    agent = Agent(name="echo", instructions="Answer.", output=int)
+    file, wrong = tmp_path / "answers.json", Step("Of course!")
+
+    def run(model: ModelServer) -> Any:
+        return environment.run(agent, "go", model=model)
+
+    async with ScriptedModelServer(Steps(wrong, Step('{"answer":7}'))) as server:
+        options = ServerOptions(url=server.url)
+        assert (await asyncio.to_thread(run, real_model(options))).output == 7
+        server.script = Steps(wrong, Step('{"answer":7}'))
+        recording = RecordedModel(file, real_model(options))
+        assert (await asyncio.to_thread(run, recording)).output == 7
+        assert len(server.requests) == 4
+    assert [entry["answer"] for entry in json.loads(file.read_text())] == [
+        "Of course!",
+        {"answer": 7},
+    ]
+    assert (await asyncio.to_thread(run, RecordedModel(file))).output == 7
+
+
 def test_requests_to_real_models_can_be_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "true")
     options = ServerOptions(url="http://127.0.0.1:1/v1")
     allow_model_requests(False)
-    with pytest.raises(NotReady, match=r"to the model server 'http://127\.0\.0\.1:1/v1' are not"):
-        connected(options, None)
+    for connect in (real_model, lambda given: connected(given, None)):
+        with pytest.raises(
+            NotReady, match=r"to the model server 'http://127\.0\.0\.1:1/v1' are not"
+        ):
+            connect(options)
     assert load_settings(None)  # a worker accepts the variable
     allow_model_requests(True)
     assert VARIABLE not in os.environ

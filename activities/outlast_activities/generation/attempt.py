@@ -261,6 +261,7 @@ class GenerationAttempt:
             "generation.prompt_repeated",
             extra={
                 "failure": rejected.failure,
+                "problem": rejected.problem,
                 "remedy": remedy,
                 "completions": self._completions,
             },

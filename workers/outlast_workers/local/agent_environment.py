@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from outlast_activities.generation.activity import DEFAULT_SERVER
 from outlast_activities.generation.endpoint import Endpoint
 from outlast_activities.policies.schema_checker import SchemaChecker
+from outlast_activities.providers.registry import connected
 
 from outlast.agents.agent import Agent
 from outlast.agents.catalog import Catalog
@@ -28,7 +29,14 @@ from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult
 from outlast.errors import ModelError, ModelFailure, RunFailed, Unavailable
-from outlast.model_server import Completion, ModelServer, OnTokens, Prompt, ServerFacts
+from outlast.model_server import (
+    Completion,
+    ModelServer,
+    OnTokens,
+    Prompt,
+    ServerFacts,
+    ServerOptions,
+)
 from outlast.testing import ScriptedModel
 from outlast.text.json_text import from_json
 from outlast_workers.local.ports import free_port
@@ -106,7 +114,8 @@ class Environment:
         if self._client is None:
             raise AssertionError("the environment is not started: use it in a with block")
         settings, guard = _settings(self._media_store), _ModelGuard(model)
-        async with _serving(self._client, settings, _catalog(agent, deps, hooks), guard):
+        catalog = _catalog(agent, deps, hooks)
+        async with _closed_after(model), _serving(self._client, settings, catalog, guard):
             run = await self._client.start(
                 agent, request, tenant=tenant, limits=limits, task_queue=settings.queue("workflows")
             )
@@ -160,6 +169,45 @@ async def _decide(run: Run[Any], request: PendingRequest, decide: Decide | None)
     else:
         await run.cancel()
         raise AssertionError(f"decide returned {decided!r} for the {shown}; return True or False")
+
+
+class RealModel:
+    """A real model server, with connections of its own in each run: `aclose` does not end its use.
+
+    Raises `NotReady` if its options cannot be used. The server is probed in the first run only.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._facts: ServerFacts | None = None
+        self._opened: ModelServer | None = connected(options, None)
+
+    async def complete(self, prompt: Prompt, *, on_tokens: OnTokens | None = None) -> Completion:
+        """Return the completion of the server."""
+        return await self._server().complete(prompt, on_tokens=on_tokens)
+
+    async def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the count of the server."""
+        return await self._server().count_prompt_tokens(prompt)
+
+    async def probe(self) -> ServerFacts:
+        """Return the facts of the server."""
+        self._facts = self._facts or await self._server().probe()
+        return self._facts
+
+    async def is_reachable(self) -> bool:
+        """Return whether the server answers."""
+        return await self._server().is_reachable()
+
+    async def aclose(self) -> None:
+        """Close the connections. The next call opens others."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
+
+    def _server(self) -> ModelServer:
+        self._opened = self._opened or connected(self._options, self._facts)
+        return self._opened
 
 
 class _ModelGuard:
@@ -217,6 +265,16 @@ class _ModelGuard:
     async def aclose(self) -> None:
         """Close the model."""
         await self._model.aclose()
+
+
+@asynccontextmanager
+async def _closed_after(model: ModelServer) -> AsyncIterator[None]:
+    """Close the connections of a model after a run; those of a user's adapter belong to the user."""
+    try:
+        yield
+    finally:
+        if isinstance(model, RealModel | ScriptedModel):
+            await model.aclose()
 
 
 @asynccontextmanager
