@@ -10,7 +10,7 @@ from outlast.agents.hooks import ToolRequest
 from outlast.agents.tool_context import ToolContext
 from outlast.agents.tools import Tool
 from outlast.contracts.effects import EFFECTFUL
-from outlast.errors import ToolError, ToolFailed
+from outlast.errors import InputRequired, ToolError, ToolFailed
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json, to_json
 from outlast_activities.hook_calls import HookCalls
@@ -53,6 +53,8 @@ class ToolGuard:
         try:
             encoded = await call
         except ApplicationError as error:
+            if error.type == InputRequired.__name__:
+                raise  # it is no result: people answer, and the call goes on
             raise await self._error(request, error, ends_at) from None
         try:
             result = await self._hooks.after_tool(request, from_json(encoded), ends_at=ends_at)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from outlast_workers.settings import Settings
 from outlast_workers.settings_sections.media import MediaSettings
 from temporalio.client import Client as TemporalClient
 
-from outlast import Agent, Image, McpServer
+from outlast import Agent, Hooks, Image, McpServer
 from outlast.errors import ConnectionLost, DefinitionError, NotReady
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import (
@@ -95,11 +95,14 @@ async def stage_of(
     model: ScriptedModel,
     *servers: McpServer,
     settings: Settings | None = None,
+    hooks: Sequence[Hooks] = (),
 ) -> AsyncIterator[Stage]:
     agent = Agent("writer", "Write notes.", mcp=servers)
     async with with_mcp_tools(catalog_of([agent])) as catalog:
         agents, tools = catalog.agents.values(), catalog.tools.values()
-        async with on_stage(temporal, model, agents, tools=tools, settings=settings) as stage:
+        async with on_stage(
+            temporal, model, agents, tools=tools, settings=settings, hooks=hooks
+        ) as stage:
             yield stage
 
 
