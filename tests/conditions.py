@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-WITHIN_S = 30
+WITHIN_S = 60
 """What a test waits for comes within this time, also on a busy machine."""
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
+async def until(condition: Callable[[], object], *, within_s: float = WITHIN_S) -> None:
     """Return once the condition holds. Raises `TimeoutError`."""
     async with asyncio.timeout(within_s):
         while not condition():

@@ -3,6 +3,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
@@ -124,3 +125,12 @@ async def skips() -> AsyncIterator[Client]:
 def cached(request: pytest.FixtureRequest) -> int:
     """How many runs a worker keeps in memory: with none, each workflow task replays the run."""
     return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, and return its file."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    return next(folder.glob("*.whl"))

@@ -15,12 +15,12 @@ from tests.fakes.chat_service_rules import EXTRA, SERVICES
 from tests.fakes.plausible import plausible
 from tests.fakes.schema_rules import openai_problem
 from tests.fakes.sdk_types import problem_of, validator
-from tests.fakes.service import NO_ANSWER, Answered, FakeService, Play, Received, Refused, pieces
+from tests.fakes.service import NO_ANSWER, Answered, OpenAIErrors, Play, Received, Refused, pieces
 
 TYPES = "openai.types.chat"
 
 
-class FakeChatService(FakeService):
+class FakeChatService(OpenAIErrors):
     """Serves `/v1/chat/completions` and `/v1/models` as one of `SERVICES`."""
 
     def __init__(self, service: str) -> None:
@@ -47,10 +47,6 @@ class FakeChatService(FakeService):
         if play.error is not None:
             return Answered(*play.error)
         return _Writer(self, body, play).answered()
-
-    def refusal(self, refused: Refused) -> Answered:
-        details = {"type": "invalid_request_error", "param": None, "code": None, **refused.details}
-        return Answered(refused.status, {"error": {"message": refused.message, **details}})
 
     # Rules
 

@@ -18,7 +18,7 @@ from tests.fakes.sdk_types import problem_of, validator
 from tests.fakes.service import (
     NO_ANSWER,
     Answered,
-    FakeService,
+    OpenAIErrors,
     Play,
     Received,
     Refused,
@@ -38,7 +38,7 @@ SAMPLING = (
 )
 
 
-class FakeOpenAIChat(FakeService):
+class FakeOpenAIChat(OpenAIErrors):
     """Serves `/v1/chat/completions` and `/v1/models`."""
 
     sdk = "openai"
@@ -60,10 +60,6 @@ class FakeOpenAIChat(FakeService):
         if play.error is not None:
             return Answered(*play.error)
         return self._stream(request.body, play)
-
-    def refusal(self, refused: Refused) -> Answered:
-        details = {"type": "invalid_request_error", "param": None, "code": None, **refused.details}
-        return Answered(refused.status, {"error": {"message": refused.message, **details}})
 
     # Rules
 

@@ -17,7 +17,7 @@ from tests.fakes.sdk_types import problem_of, validator
 from tests.fakes.service import (
     NO_ANSWER,
     Answered,
-    FakeService,
+    OpenAIErrors,
     Play,
     Received,
     Refused,
@@ -46,7 +46,7 @@ MODELS = {
 }
 
 
-class FakeOpenAIResponses(FakeService):
+class FakeOpenAIResponses(OpenAIErrors):
     """Serves `/v1/responses`, `/v1/responses/input_tokens` and `/v1/models/…`."""
 
     sdk = "openai"
@@ -71,10 +71,6 @@ class FakeOpenAIResponses(FakeService):
             status, error, headers = play.error
             return Answered(status, error, {"x-request-id": "req_1", **headers})
         return self._stream(body, play)
-
-    def refusal(self, refused: Refused) -> Answered:
-        details = {"type": "invalid_request_error", "param": None, "code": None, **refused.details}
-        return Answered(refused.status, {"error": {"message": refused.message, **details}})
 
     @staticmethod
     def _model(name: str) -> Answered:

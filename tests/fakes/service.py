@@ -129,6 +129,14 @@ class FakeService:
             return self.refusal(refused)
 
 
+class OpenAIErrors(FakeService):
+    """A service whose errors have OpenAI's form."""
+
+    def refusal(self, refused: Refused) -> Answered:
+        details = {"type": "invalid_request_error", "param": None, "code": None, **refused.details}
+        return Answered(refused.status, {"error": {"message": refused.message, **details}})
+
+
 @contextlib.contextmanager
 def serving(fake: Any) -> Iterator[Any]:
     """Serve until the block is left."""

@@ -101,13 +101,6 @@ def spec(output: Any = None, *tools: Any, **more: Any) -> dict[str, Any]:
     return {"instructions": "x", "output": output or {"type": "string"}, "tools": names, **more}
 
 
-def chunk(content: Any = None, finish: str | None = None, **more: Any) -> str:
-    """Return one event of a streamed completion."""
-    delta = {} if content is None else {"content": content}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, **more}
-    return f"data: {json.dumps({'choices': [choice]})}\n\n"
-
-
 async def completed(answer: bytes, **options: Any) -> Completion | ModelError:
     """Return what the adapter makes of one HTTP response."""
     async with raw_server(answer) as server:

@@ -12,8 +12,9 @@ from outlast_activities.providers.chat_completions import ChatCompletions
 
 from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.model_server import Completion, ServerOptions
+from tests.activities.providers.raw_answers import chunk
 from tests.activities.providers.raw_server import SSE, RawServer, response
-from tests.faults.lab import asked, chunk, completed
+from tests.faults.lab import asked, completed
 
 Failed = ModelFailure
 ANSWER = '{"answer":"y"}'

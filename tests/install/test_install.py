@@ -42,14 +42,6 @@ weather = Agent(
 BROKEN = "raise SystemExit('a module of the project was imported by its common name')"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
-
-
 def environment_with(folder: Path, *requirements: str) -> Path:
     """Make a virtual environment, and return its folder of programs."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)

@@ -1,8 +1,7 @@
 """A site: a Temporal server, a scripted model and a worker, each a process of its own."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +66,3 @@ def calling_all(*calls: tuple[str, dict[str, object]]) -> str:
 
 
 ANSWER = '{"answer":"done"}'
-
-
-async def reached(condition: Callable[[], bool], within_s: float = 60) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)

@@ -14,7 +14,8 @@ from outlast_workers.local.servers import TemporalServer
 from bench.scripted_model_server import Script, ScriptedModelServer, Step, Steps
 from outlast import Client
 from tests.acceptance.processes import WorkerUnderTest
-from tests.long.site import ANSWER, calling, reached
+from tests.conditions import until
+from tests.long.site import ANSWER, calling
 
 DRAIN_S = 1.0
 HANDED_BACK_WITHIN_S = DRAIN_S + 8
@@ -72,12 +73,12 @@ async def test_a_model_call_is_handed_back_and_begins_anew_at_once(tmp_path: Pat
             await on.worker(role)
         first = await on.worker("generate")
         run = await (await on.client()).start("reader", "go")
-        await reached(lambda: script.taken == 1)
+        await until(lambda: script.taken == 1)
         await on.worker("generate")
         stopped_at = time.monotonic()
         assert await first.terminate() == 0
         assert time.monotonic() - stopped_at < HANDED_BACK_WITHIN_S
-        await reached(lambda: script.taken == 2, within_s=NEXT_WITHIN_S)
+        await until(lambda: script.taken == 2, within_s=NEXT_WITHIN_S)
         assert (await run.result()).output == "done"
     assert script.taken == 2
 
@@ -92,12 +93,12 @@ async def test_a_long_tool_goes_on_from_its_checkpoint_and_loses_no_attempt(tmp_
             await on.worker(role)
         current = await on.worker("tools")
         run = await (await on.client()).start("counter", "go")
-        await reached(log.exists)
+        await until(log.exists)
         for _ in range(6):
             following = await on.worker("tools")
             assert await current.terminate() == 0
             counted = len(log.read_text().split())
-            await reached(functools.partial(has_counted, log, counted + 1), within_s=NEXT_WITHIN_S)
+            await until(functools.partial(has_counted, log, counted + 1), within_s=NEXT_WITHIN_S)
             current = following
         result = await run.result()
     assert result.output == "done"
@@ -112,7 +113,7 @@ async def test_the_run_itself_goes_on_with_another_worker_of_its_role(tmp_path: 
             await on.worker(role)
         first = await on.worker("workflows")
         run = await (await on.client()).start("reader", "go")
-        await reached(lambda: script.taken == 2)
+        await until(lambda: script.taken == 2)
         stopped_at = time.monotonic()
         assert await first.terminate() == 0
         assert time.monotonic() - stopped_at < HANDED_BACK_WITHIN_S

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from outlast.contracts.human import PendingRequest
 from outlast.errors import Unavailable
 from outlast.temporal.plugin import OutlastPlugin
 from tests.acceptance.processes import WorkerUnderTest
+from tests.conditions import until
 from tests.conftest import DEV_SERVER_OPTIONS, binary
 from tests.fakes.otlp_receiver import ReceivedSpan, receiving
 from tests.long.site import ANSWER, Site, calling, site
@@ -56,12 +56,6 @@ async def kill(on: Site, moments: random.Random) -> None:
         await on.worker.start()
 
 
-async def reached(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.1)
-
-
 async def pending(run: Run) -> PendingRequest:
     """Return the request of a run, once it waits for a person."""
     async with asyncio.timeout(60):
@@ -89,7 +83,7 @@ async def test_no_span_of_an_attempt_is_made_twice(tmp_path: Path) -> None:
             for run in runs:
                 request = await pending(run)
                 await run.approve(request, by="ann")
-            await reached(lambda: len(receiver.named("wait_for_person")) == RUNS)
+            await until(lambda: len(receiver.named("wait_for_person")) == RUNS)
             await kill(on, moments)
             results = [await run.result() for run in runs]
     assert [result.output for result in results] == ["done"] * RUNS

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from outlast_workers.local.servers import TemporalServer
 from bench.scripted_model_server import Script, ScriptedModelServer
 from outlast import Client
 from tests.acceptance.processes import ROOT
+from tests.conditions import until
 from tests.serverless.fake_lambda import ARN, FakeLambda
 
 CONTROLLER = (
@@ -42,14 +43,8 @@ class Site:
 
     async def cool_down(self) -> None:
         """Wait until no invocation runs, and let Lambda forget the function's environments."""
-        await reached(lambda: not self.function.running)
+        await until(lambda: not self.function.running)
         await self.function.cool_down()
-
-
-async def reached(condition: Callable[[], bool], within_s: float = 60) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -98,7 +93,7 @@ async def site(
 async def _registered(temporal: TemporalServer, function: FakeLambda) -> None:
     """Register the function as its README says, and wait until its first invocation is over."""
     await register(temporal)
-    await reached(lambda: bool(function.invocations) and not function.running)
+    await until(lambda: bool(function.invocations) and not function.running)
     # A run that starts before the task queues know the version waits, and invokes no function.
     await asyncio.sleep(ROUTED_WITHIN_S)
 

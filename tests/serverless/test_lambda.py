@@ -10,9 +10,10 @@ from temporalio.api.enums.v1 import EventType
 
 from bench.scripted_model_server import Step, Steps, turns
 from outlast.client.runs import Run
+from tests.conditions import until
 from tests.serverless.fake_lambda import FakeLambda
 from tests.serverless.fake_secrets import FakeSecrets
-from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, reached, register, site
+from tests.serverless.site import DRAIN_S, IDLE_EXIT_S, Site, register, site
 
 ANSWER = '{"answer":"done"}'
 COLD_STARTS = 10
@@ -49,7 +50,7 @@ async def test_a_run_starts_from_nothing(tmp_path: Path) -> None:
             results.append(time.time() - started)
             steps.append(await first_step_at(on, run) - started)
             assert on.function.invocations[before].is_cold
-        await reached(lambda: not on.function.running)
+        await until(lambda: not on.function.running)
         assert all_done(on.function), on.function.log_text()
     print(
         f"\ncold start, median of {COLD_STARTS}: first completed step {statistics.median(steps):.2f} s"
@@ -74,7 +75,7 @@ async def test_an_invocation_ends_when_it_is_idle(tmp_path: Path) -> None:
         run = await on.client.start("reader", "go")
         await run.result()
         finished = time.time()
-        await reached(lambda: not on.function.running)
+        await until(lambda: not on.function.running)
         last = on.function.invocations[-1]
         idle_s = last.ended_at - finished
         assert all_done(on.function), on.function.log_text()
@@ -108,7 +109,7 @@ async def test_a_rotated_secret_is_used_by_the_next_invocation(tmp_path: Path) -
                 run = await on.client.start("reader", "go")
                 assert (await run.result()).status == "completed"
                 keys.append(on.model.requests[-1].headers["authorization"])
-                await reached(lambda: not on.function.running)
+                await until(lambda: not on.function.running)
             last = on.function.invocations[-1]
             assert all_done(on.function), on.function.log_text()
         assert keys == ["Bearer key-of-monday", "Bearer key-of-tuesday"]
@@ -124,12 +125,12 @@ async def test_a_model_call_at_the_deadline_is_handed_back_and_paid_once_more_at
     script = Steps(Step(ANSWER, delay_s=60), ANSWER)
     async with site(tmp_path, script, timeout_s=BUFFER_S + 6) as on:
         run = await on.client.start("reader", "go")
-        await reached(lambda: script.taken == 1)
+        await until(lambda: script.taken == 1)
         cut_off = on.function.invocations[-1]
-        await reached(lambda: script.taken == 2)
+        await until(lambda: script.taken == 2)
         handed_back_s = time.time() - cut_off.began_at
         result = await run.result()
-        await reached(lambda: not on.function.running)
+        await until(lambda: not on.function.running)
         assert (result.output, result.turns) == ("done", 1)
         assert all_done(on.function), on.function.log_text()
         assert cut_off.took_s < BUFFER_S + 6
@@ -150,7 +151,7 @@ async def test_runs_at_once_all_finish(tmp_path: Path) -> None:
         runs = await asyncio.gather(*(on.client.start("reader", "go") for _ in range(AT_ONCE)))
         results = await asyncio.gather(*(run.result() for run in runs))
         took_s = time.time() - started
-        await reached(lambda: not on.function.running)
+        await until(lambda: not on.function.running)
         invocations = on.function.invocations[before:]
         assert [result.turns for result in results] == [3] * AT_ONCE
         assert all_done(on.function), on.function.log_text()

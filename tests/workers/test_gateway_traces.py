@@ -10,8 +10,9 @@ from temporalio.client import Client as TemporalClient
 
 from bench.scripted_model_server import Request, Step
 from outlast.contracts.names import AGENTS_QUEUE
+from tests.conditions import until
 from tests.fakes.otlp_receiver import receiving
-from tests.workers.test_traces import calling, check_tree, gateway, parent_name, reached, worker
+from tests.workers.test_traces import calling, check_tree, gateway, parent_name, worker
 
 CALLER = "000000000000beef"
 """The span of the client."""
@@ -130,7 +131,7 @@ async def test_a_run_is_in_the_trace_of_the_client_that_starts_it(
             async with httpx2.AsyncClient(base_url=url) as http:
                 await http.post("/hub/answers", json={})  # as workers do, several times a second
             chats = len(traces) * 2
-            await reached(lambda: len(collector.named("chat")) == chats)
+            await until(lambda: len(collector.named("chat")) == chats)
     for ask, trace_id in traces.items():
         spans = [span for span in collector.spans if span.trace_id == trace_id]
         check_tree(spans, CALLER)

@@ -1,14 +1,12 @@
 """The trace of a run, as a collector receives it from a real worker process."""
 
-import asyncio
 import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from opentelemetry import trace
@@ -24,6 +22,7 @@ from bench.scripted_model_server import Script, ScriptedModelServer, Steps
 from outlast import Client
 from outlast.contracts.names import AGENTS_QUEUE
 from tests.acceptance.processes import ProcessUnderTest, WorkerUnderTest
+from tests.conditions import until
 from tests.fakes.otlp_receiver import ReceivedSpan, Receiver, receiving
 
 OTHERS = {
@@ -84,12 +83,6 @@ async def worker(
             yield model
         finally:
             await process.terminate()
-
-
-async def reached(condition: Callable[[], Any], within_s: float = 30) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 CALLER = "00-000000000000000000000000c0ffee00-000000000000beef-01"
@@ -178,8 +171,8 @@ async def test_a_run_is_one_trace_from_its_caller_to_its_model_server(
             body = {"agent": "clerk", "input": "go CANARY-PROMPT"}
             started = await http.post("/runs", json=body, headers={"traceparent": CALLER})
             # What a person sees while the run waits for them, perhaps for days.
-            await reached(lambda: receiver.named("notify") and len(receiver.named("chat")) == 6)
-            await reached(lambda: receiver.named("POST"))
+            await until(lambda: receiver.named("notify") and len(receiver.named("chat")) == 6)
+            await until(lambda: receiver.named("POST"))
             check_tree(receiver.spans, "000000000000beef")
             run = Client(temporal).get(started.json()["id"])
             (

@@ -22,9 +22,9 @@ from outlast_workers.local.servers import TemporalServer
 
 from bench.scripted_model_server import Request, ScriptedModelServer, Step, pieces_of
 from outlast import Client
+from tests.conditions import until
 from tests.long.chaos.processes import Supervised, worker
 from tests.long.gateway.text_readers import HttpReader, read_by_sdk, transcript_of
-from tests.long.site import reached
 
 KILLS = int(os.environ.get("RUNS", "8"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -145,7 +145,7 @@ async def test_texts_equal_the_transcript_whoever_is_killed(tmp_path: Path) -> N
             storm = Storm(await Client.connect(target_host=temporal.address, gateway=url), url)
             running = [asyncio.create_task(storm.runs_in_turn()) for _ in range(AT_ONCE)]
             for number in range(KILLS):
-                await reached(partial(storm.has_more_than, storm.pieces, running))
+                await until(partial(storm.has_more_than, storm.pieces, running))
                 victim = chance.choice(["gateway", "worker", "client"])
                 kills[victim] += 1
                 if victim == "gateway":

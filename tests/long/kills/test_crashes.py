@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.scripted_model_server import Step, Steps
-from tests.long.site import ANSWER, calling, reached, site
+from tests.conditions import until
+from tests.long.site import ANSWER, calling, site
 
 NEXT_ATTEMPT_WITHIN_S = 15
 
@@ -19,12 +20,12 @@ async def test_a_worker_killed_in_a_model_call_costs_that_call_and_no_more(tmp_p
     )
     async with site(tmp_path, script) as on:
         run = await on.client.start("reader", "go")
-        await reached(lambda: script.taken == 2)
+        await until(lambda: script.taken == 2)
         await asyncio.sleep(1)
         await on.worker.kill()
         killed = time.monotonic()
         await on.worker.start()
-        await reached(lambda: script.taken == 3)
+        await until(lambda: script.taken == 3)
         assert time.monotonic() - killed < NEXT_ATTEMPT_WITHIN_S
         result = await run.result()
     assert (result.output, result.turns) == ("done", 3)
@@ -37,12 +38,12 @@ async def test_a_worker_killed_in_a_tool_costs_that_attempt(tmp_path: Path) -> N
     script = Steps(calling("slow", log=str(log), seconds=3), ANSWER)
     async with site(tmp_path, script) as on:
         run = await on.client.start("patient", "go")
-        await reached(log.exists)
+        await until(log.exists)
         await asyncio.sleep(1)
         await on.worker.kill()
         killed = time.monotonic()
         await on.worker.start()
-        await reached(lambda: log.read_text().count("began") == 2)
+        await until(lambda: log.read_text().count("began") == 2)
         assert time.monotonic() - killed < NEXT_ATTEMPT_WITHIN_S
         result = await run.result()
     assert (result.output, result.turns) == ("done", 2)
@@ -61,7 +62,7 @@ async def test_a_server_that_is_stopped_and_started_loses_nothing(tmp_path: Path
     )
     async with site(tmp_path, script) as on:
         run = await on.client.start("reader", "go")
-        await reached(lambda: script.taken == 2)
+        await until(lambda: script.taken == 2)
         await on.temporal.stop()
         await asyncio.sleep(1)
         await on.temporal.__aenter__()
@@ -75,7 +76,7 @@ async def test_a_worker_that_is_told_to_end_drains(tmp_path: Path) -> None:
     script = Steps(Step(ANSWER, delay_s=2))
     async with site(tmp_path, script) as on:
         run = await on.client.start("reader", "go")
-        await reached(lambda: script.taken == 1)
+        await until(lambda: script.taken == 1)
         assert await on.worker.terminate() == 0
         await on.worker.start()
         assert (await run.result()).output == "done"
@@ -88,7 +89,7 @@ async def test_a_tool_that_cannot_be_cancelled_does_not_keep_the_process(tmp_pat
     script = Steps(calling("stuck", log=str(log)), ANSWER)
     async with site(tmp_path, script, drain_s=1) as on:
         await on.client.start("stubborn", "go")
-        await reached(log.exists)
+        await until(log.exists)
         stopped_at = time.monotonic()
         assert await on.worker.terminate() == 0
         assert time.monotonic() - stopped_at < 1 + 8

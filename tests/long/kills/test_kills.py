@@ -15,8 +15,9 @@ from bench.tables import Cell, Table
 from outlast import BadRequest, Client
 from outlast.client.runs import Run
 from outlast.terminal.inbox import InboxEntry, read_inbox
+from tests.conditions import until
 from tests.long.kills.ledger import PLACES, Ledger, Place
-from tests.long.site import ANSWER, calling, calling_all, local_tools, reached, site
+from tests.long.site import ANSWER, calling, calling_all, local_tools, site
 
 KILLS = 13
 """In each of two tests: with local tools and without."""
@@ -125,7 +126,7 @@ async def test_writes_whose_worker_is_killed_happen_once_each(
                 both = calling_all((tool, transfer), ("check_balance", {}))
                 run = await on.client.start("payer", f"{calling('check_balance')}\n{both}")
                 payments.append(Payment(order_id, tool, place, run))
-            await reached(lambda: {one.order_id for one in payments} <= ledger.held)
+            await until(lambda: {one.order_id for one in payments} <= ledger.held)
             await on.worker.kill()
             await on.worker.start()
         results = await asyncio.gather(*(one.run.result() for one in payments))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.scripted_model_server import Request, Step
-from tests.long.site import ANSWER, Site, calling, local_tools, reached, site
+from tests.conditions import until
+from tests.long.site import ANSWER, Site, calling, local_tools, site
 
 
 def decided(request: Request) -> Step:
@@ -62,7 +63,7 @@ async def test_a_read_whose_worker_is_killed_is_ordinary_afterwards(
     log = tmp_path / "calls"
     async with site_of(tmp_path, first) as on:
         run = await on.client.start("short", calling("held", log=str(log)))
-        await reached(lambda: places(log) == [first])
+        await until(lambda: places(log) == [first])
         await on.worker.kill()
         killed = time.monotonic()
         await on.worker.start()

@@ -9,7 +9,8 @@ from temporalio.client import WorkflowExecutionStatus
 
 from bench.scripted_model_server import Request, Step
 from outlast import Client
-from tests.long.site import ANSWER, calling, reached, site
+from tests.conditions import until
+from tests.long.site import ANSWER, calling, site
 
 
 class Racers:
@@ -46,7 +47,7 @@ async def test_a_race_whose_worker_is_killed_is_decided_by_the_next_one(tmp_path
     racers = Racers()
     async with site(tmp_path, racers, agents="tests.long.kills.race_agents") as on:
         run = await on.client.start("lead", "go")
-        await reached(lambda: racers.asked["fast"] >= 1 and racers.asked["slow"] >= 2)
+        await until(lambda: racers.asked["fast"] >= 1 and racers.asked["slow"] >= 2)
         await on.worker.kill()
         racers.is_open = True
         await on.worker.start()

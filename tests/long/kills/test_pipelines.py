@@ -9,20 +9,17 @@ from temporalio.client import Client as TemporalClient
 
 from outlast import ToolContext, ToolError, tool
 from outlast.testing import ScriptedModel
+from tests.conditions import until
 from tests.long.kills.ledger import PLACES, Ledger
 from tests.long.kills.test_kills import as_told
-from tests.long.site import calling, reached, site
+from tests.long.site import calling, site
 from tests.stage import on_stage
-from tests.workflows.pipelines.staging import document, result_of, start
+from tests.workflows.pipelines.staging import document, result_of, start, tool_task
 
 ITEMS = 1_000
 FAILING = 30
 STEPS = 500
 MAX_HISTORY = 1_000_000
-
-
-def tool_task(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"call": "tool", "with": {"tool": name, "arguments": arguments}}
 
 
 @pytest.mark.timeout(300)
@@ -107,7 +104,7 @@ async def test_each_effect_of_a_diamond_happens_once_although_its_workers_are_ki
             result_type=dict,
         )
         for step in steps:
-            await reached(lambda step=step: set(step) <= ledger.held)  # type: ignore[misc]
+            await until(lambda step=step: set(step) <= ledger.held)  # type: ignore[misc]
             await on.worker.kill()
             await on.worker.start()
         result = await handle.result()

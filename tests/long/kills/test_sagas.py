@@ -10,9 +10,10 @@ from temporalio.api.enums.v1 import EventType
 from outlast import RunFailed
 from outlast.client.runs import Run
 from tests.acceptance.processes import WorkerUnderTest
+from tests.conditions import until
 from tests.long.kills.ledger import PLACES, Ledger, Place
 from tests.long.kills.test_kills import as_told
-from tests.long.site import Site, calling, reached, site
+from tests.long.site import Site, calling, site
 from tests.stage import pending
 
 DONE = ["book flight", "book hotel", "charge"]
@@ -41,7 +42,7 @@ async def test_a_worker_killed_in_a_compensation_leaves_each_effect_undone_once(
     async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.kills.agents") as on:
         ledger.hold(struck, place)
         run = await started(on, ledger)
-        await reached(lambda: struck in ledger.held)
+        await until(lambda: struck in ledger.held)
         await on.worker.kill()
         await on.worker.start()
         with pytest.raises(
@@ -59,7 +60,7 @@ async def test_a_compensation_that_is_no_more_repeatable_is_put_to_a_person(tmp_
     async with Ledger() as ledger, site(tmp_path, as_told, agents="tests.long.kills.agents") as on:
         ledger.hold("cancel hotel", "during")
         run = await started(on, ledger, book="book_unrepeatably")
-        await reached(lambda: "cancel hotel" in ledger.held)
+        await until(lambda: "cancel hotel" in ledger.held)
         await on.worker.kill()
         await on.worker.start()
         request = await pending(run)
@@ -82,7 +83,7 @@ async def test_a_worker_killed_between_two_compensations_loses_neither(tmp_path:
     ):
         ledger.hold("cancel hotel", "after")
         run = await started(on, ledger)
-        await reached(lambda: "cancel hotel" in ledger.held)
+        await until(lambda: "cancel hotel" in ledger.held)
         await on.worker.kill()
         ledger.release("cancel hotel")
         await until_completed(on, run, "cancel")

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from bench.scripted_model.scripts import Step
 from outlast import Agent, Approval, tool
+from tests.activities.providers.raw_answers import chunk
 
 SSE = "text/event-stream"
 REDOS = "^(a+)+$"
@@ -209,12 +210,6 @@ EDITS: dict[str, Callable[[], str]] = {
 # Answers of a model server
 
 
-def _chunk(content: Any = None, finish: Any = None, **more: Any) -> str:
-    delta = {} if content is None else {"content": content}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, **more}
-    return f"data: {json.dumps({'choices': [choice]})}\n\n"
-
-
 def _stream(*events: str) -> Step:
     return Step(raw="".join(events), content_type=SSE)
 
@@ -257,24 +252,24 @@ ANSWERS: dict[str, Callable[[], Step]] = {
     "a list": lambda: _json([1, 2, 3]),
     "content that is a number": lambda: _json({"choices": [{"message": {"content": 7}}]}),
     "10,000 parts": lambda: _stream(
-        _chunk([{"type": "text", "text": "a"}] * 10_000), _chunk(finish="stop")
+        chunk([{"type": "text", "text": "a"}] * 10_000), chunk(finish="stop")
     ),
     "parts of parts": lambda: _stream(
-        _chunk([{"type": "text", "text": [{"text": [{"text": "a"}]}]}]), _chunk(finish="stop")
+        chunk([{"type": "text", "text": [{"text": [{"text": "a"}]}]}]), chunk(finish="stop")
     ),
-    "20,000 empty events": lambda: _stream(_chunk("") * 20_000, _chunk(finish="stop")),
+    "20,000 empty events": lambda: _stream(chunk("") * 20_000, chunk(finish="stop")),
     "an event that is no JSON": lambda: _stream("data: {\n\n", "data: [DONE]\n\n"),
     "an event of 9 MB": lambda: _stream("data: " + "x" * 9_000_000 + "\n\n"),
     "usage below zero": lambda: _stream(
-        _chunk('{"answer":"done"}'), _chunk(finish="stop"), f"data: {json.dumps(_USAGE)}\n\n"
+        chunk('{"answer":"done"}'), chunk(finish="stop"), f"data: {json.dumps(_USAGE)}\n\n"
     ),
     "usage of a list": lambda: _stream(
-        _chunk('{"answer":"done"}'),
-        _chunk(finish="stop"),
+        chunk('{"answer":"done"}'),
+        chunk(finish="stop"),
         'data: {"choices":[],"usage":[{"prompt_tokens":{}}]}\n\n',
     ),
-    "an odd end": lambda: _stream(_chunk('{"answer":"x'), _chunk(finish="x" * 10_000)),
-    "an end that is an object": lambda: _stream(_chunk("x"), _chunk(finish={"a": [1]})),
+    "an odd end": lambda: _stream(chunk('{"answer":"x'), chunk(finish="x" * 10_000)),
+    "an end that is an object": lambda: _stream(chunk("x"), chunk(finish={"a": [1]})),
     "an error in a choice": lambda: _json({"choices": [{"error": {"code": [], "message": {}}}]}),
     "an error of 10,000 lines": lambda: _json({"error": {"message": "line\n" * 10_000}}, 400),
     "an error of 200 levels": lambda: _json(json.loads('{"error":' * 200 + "1" + "}" * 200), 400),

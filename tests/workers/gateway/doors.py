@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import openai
 from outlast_workers.gateway.front import Front
 from outlast_workers.gateway.service import gateway_app, served_agents
 from outlast_workers.settings import Settings
@@ -37,6 +38,18 @@ class Doors:
     def client(self, name: str = "ann", **headers: str) -> httpx2.AsyncClient:
         bearer = {"authorization": f"Bearer {TOKENS[name]['token']}"} if name else {}
         return httpx2.AsyncClient(base_url=self.url, headers={**bearer, **headers}, timeout=30)
+
+
+@asynccontextmanager
+async def openai_client(gateway: Doors, name: str = "ann") -> AsyncIterator[openai.AsyncOpenAI]:
+    """Yield OpenAI's client of a gateway."""
+    async with gateway.client(name) as http:
+        yield openai.AsyncOpenAI(
+            api_key=http.headers["authorization"].removeprefix("Bearer "),
+            base_url=f"{gateway.url}/v1",
+            http_client=http,
+            max_retries=0,
+        )
 
 
 EVENTS_TOKEN = "workers-have-a-long-token"  # noqa: S105 of tests

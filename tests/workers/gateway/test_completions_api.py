@@ -1,10 +1,8 @@
 """`/v1/chat/completions`: OpenAI's own client talks to agents."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import openai
 import pytest
 from outlast_workers.gateway.completions.deltas import DeltaWriter
 from outlast_workers.gateway.run_events import RunEvent
@@ -14,7 +12,7 @@ from outlast import Agent, tool
 from outlast.testing import ScriptedModel, Step, answer, call
 from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
-from tests.workers.gateway.doors import Doors, doors
+from tests.workers.gateway.doors import doors, openai_client
 from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 
@@ -27,17 +25,6 @@ def look(place: str) -> str:
 guide = Agent("guide", "Help.", tools=[look])
 
 
-@asynccontextmanager
-async def client_of(gateway: Doors, name: str = "ann") -> AsyncIterator[openai.AsyncOpenAI]:
-    async with gateway.client(name) as http:
-        yield openai.AsyncOpenAI(
-            api_key=http.headers["authorization"].removeprefix("Bearer "),
-            base_url=f"{gateway.url}/v1",
-            http_client=http,
-            max_retries=0,
-        )
-
-
 def user(text: str) -> Any:
     return {"role": "user", "content": text}
 
@@ -48,7 +35,7 @@ def in_chat(name: str) -> dict[str, str]:
 
 async def test_one_message_is_a_run_of_its_own(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("look", place="Mars"), answer("Quiet.")])
-    async with doors(temporal, model, [guide]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [guide]) as gateway, openai_client(gateway) as client:
         done = await client.chat.completions.create(model="guide", messages=[user("How is Mars?")])
         assert done.choices[0].message.content == "Quiet."
         assert (done.choices[0].finish_reason, done.object) == ("stop", "chat.completion")
@@ -57,7 +44,7 @@ async def test_one_message_is_a_run_of_its_own(temporal: TemporalClient) -> None
 
 async def test_a_conversation_keeps_its_history(temporal: TemporalClient) -> None:
     model = ScriptedModel([answer("Hello."), answer("Yes."), answer("No.")])
-    async with doors(temporal, model, [guide]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [guide]) as gateway, openai_client(gateway) as client:
         say, headers = client.chat.completions.create, in_chat("completions-1")
         first = [user("Hi")]
         for _ in range(2):  # a client repeats what has failed
@@ -76,7 +63,7 @@ async def test_a_conversation_keeps_its_history(temporal: TemporalClient) -> Non
 async def test_an_answer_is_streamed(temporal: TemporalClient) -> None:
     more = Flag()
     model = ScriptedModel([writing(PIECES, gates=gate_after(1, more))])
-    async with doors(temporal, model, [guide]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [guide]) as gateway, openai_client(gateway) as client:
         stream = await client.chat.completions.create(
             model="guide", messages=[user("Tell")], stream=True
         )
@@ -95,7 +82,7 @@ async def test_a_text_before_a_call_is_a_paragraph(temporal: TemporalClient) -> 
     steps: list[Step] = [writing(["Let me ", "look."], call("look", place="a")), writing(PIECES)]
     async with (
         doors(temporal, ScriptedModel(steps), [guide]) as gateway,
-        client_of(gateway) as client,
+        openai_client(gateway) as client,
     ):
         stream = await client.chat.completions.create(
             model="guide", messages=[user("Tell")], stream=True
@@ -109,7 +96,7 @@ async def test_a_request_for_people_is_shown_and_decided_elsewhere(
     temporal: TemporalClient,
 ) -> None:
     model = ScriptedModel([call("refund", order_id="7"), answer("Done.")])
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         say, headers = client.chat.completions.create, in_chat("completions-2")
         first = [user("Refund 7")]
         done = await say(model="desk", messages=first, extra_headers=headers)

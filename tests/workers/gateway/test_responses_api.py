@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
@@ -15,7 +13,7 @@ from outlast import Agent, Approval, ask_human, tool
 from outlast.errors import RunNotFound
 from outlast.testing import ScriptedModel, answer, call
 from tests.stage import Flag
-from tests.workers.gateway.doors import Doors, doors
+from tests.workers.gateway.doors import doors, openai_client
 from tests.workers.gateway.writing import PIECES, STORY, gate_after, writing
 
 paid: list[float] = []
@@ -38,17 +36,6 @@ desk = Agent(name="desk", instructions="Help.", tools=[refund, look], descriptio
 asker = Agent(name="asker", instructions="Ask.", tools=[ask_human(str, audience="leads")])
 
 
-@asynccontextmanager
-async def client_of(gateway: Doors, name: str = "ann") -> AsyncIterator[openai.AsyncOpenAI]:
-    async with gateway.client(name) as http:
-        yield openai.AsyncOpenAI(
-            api_key=http.headers["authorization"].removeprefix("Bearer "),
-            base_url=f"{gateway.url}/v1",
-            http_client=http,
-            max_retries=0,
-        )
-
-
 async def finished(client: openai.AsyncOpenAI, identifier: str) -> Any:
     async with asyncio.timeout(40):
         while True:
@@ -60,7 +47,7 @@ async def finished(client: openai.AsyncOpenAI, identifier: str) -> Any:
 
 async def test_a_response_has_the_answer_and_the_calls(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("look", place="Mars"), answer("It is quiet."), answer("Yes.")])
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         assert [listed.id async for listed in client.models.list()] == ["desk"]
         first = await client.responses.create(model="desk", input="How is Mars?")
         assert (first.status, first.output_text) == ("completed", "It is quiet.")
@@ -83,8 +70,8 @@ async def test_an_approval_has_the_form_of_the_api(temporal: TemporalClient) -> 
     model = ScriptedModel([call("refund", order_id="7", amount_usd=80), answer("Done.")])
     async with (
         doors(temporal, model, [desk]) as gateway,
-        client_of(gateway) as client,
-        client_of(gateway, "bob") as bob,
+        openai_client(gateway) as client,
+        openai_client(gateway, "bob") as bob,
     ):
         asked = await client.responses.create(model="desk", input="Refund 7", background=True)
         asked = await finished(client, asked.id)
@@ -113,7 +100,7 @@ async def test_an_approval_has_the_form_of_the_api(temporal: TemporalClient) -> 
 
 async def test_a_question_is_a_call_of_a_function(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("ask_human", question="Which colour?"), answer("Red, then.")])
-    async with doors(temporal, model, [asker]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [asker]) as gateway, openai_client(gateway) as client:
         asked = await client.responses.create(model="asker", input="Paint")
         question: Any = asked.output[-1]
         assert question.type == "function_call"
@@ -130,7 +117,7 @@ async def test_a_question_is_a_call_of_a_function(temporal: TemporalClient) -> N
 
 async def test_a_stream_continues_after_a_sequence_number(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("look", place="Mars"), answer("Quiet.")])
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         stream = await client.responses.create(
             model="desk", input="How is Mars?", background=True, stream=True
         )
@@ -151,7 +138,7 @@ async def test_a_stream_continues_after_a_sequence_number(temporal: TemporalClie
 
 async def test_a_repeated_start_returns_the_same_run(temporal: TemporalClient) -> None:
     model = ScriptedModel([answer("Hello.")], repeat_last=True)
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         key = {"Idempotency-Key": "order 7"}
         first = await client.responses.create(model="desk", input="Hi", extra_headers=key)
         again = await client.responses.create(model="desk", input="Hi", extra_headers=key)
@@ -164,8 +151,8 @@ async def test_a_response_of_another_tenant_does_not_exist(temporal: TemporalCli
     model = ScriptedModel([answer("Hello.")], repeat_last=True)
     async with (
         doors(temporal, model, [desk]) as gateway,
-        client_of(gateway) as client,
-        client_of(gateway, "eve") as eve,
+        openai_client(gateway) as client,
+        openai_client(gateway, "eve") as eve,
     ):
         response = await client.responses.create(model="desk", input="Hi")
         for attempt in (
@@ -180,7 +167,7 @@ async def test_a_response_of_another_tenant_does_not_exist(temporal: TemporalCli
 
 async def test_a_cancelled_run_is_a_cancelled_response(temporal: TemporalClient) -> None:
     model = ScriptedModel([call("refund", order_id="7", amount_usd=80)], repeat_last=True)
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         asked = await client.responses.create(model="desk", input="Refund 7", background=True)
         await finished(client, asked.id)
         assert (await client.responses.cancel(asked.id)).status == "cancelled"
@@ -244,7 +231,7 @@ def test_a_response_id_holds_the_run_and_the_entry() -> None:
 async def test_a_text_comes_while_the_model_writes_it(temporal: TemporalClient) -> None:
     ends = Flag()
     model = ScriptedModel([writing([*PIECES, ""], answer(STORY), gates=gate_after(4, ends))])
-    async with doors(temporal, model, [desk]) as gateway, client_of(gateway) as client:
+    async with doors(temporal, model, [desk]) as gateway, openai_client(gateway) as client:
         started = await client.responses.create(model="desk", input="Hi", background=True)
         text, number = "", -1
         async with asyncio.timeout(30):

@@ -18,6 +18,10 @@ def document(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"document": HEAD, "do": list(tasks), **fields}
 
 
+def tool_task(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"call": "tool", "with": {"tool": name, "arguments": arguments}}
+
+
 async def start(stage: Stage, pipeline: dict[str, Any], value: Any = None, **more: Any) -> Run:
     handle = await stage.client.temporal.start_workflow(
         "PipelineWorkflow",

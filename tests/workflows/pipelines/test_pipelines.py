@@ -16,6 +16,7 @@ from tests.workflows.pipelines.staging import (
     output_of,
     result_of,
     start,
+    tool_task,
 )
 
 NO_MODEL = ScriptedModel([])
@@ -36,10 +37,6 @@ def pay(amount: int) -> str:
 
 
 writer = Agent(name="writer", instructions="Write.", output=str)
-
-
-def tool_task(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"call": "tool", "with": {"tool": name, "arguments": arguments}}
 
 
 DOUBLE = tool_task("double", number="${ .n }")
