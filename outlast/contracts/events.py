@@ -46,7 +46,7 @@ class PushedPieces(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    pieces: Annotated[tuple[AnswerPiece, ...], Field(max_length=MAX_PIECES)]
+    pieces: Annotated[tuple[AnswerPiece, ...], Field(fail_fast=True, max_length=MAX_PIECES)]
 
 
 class HeldPieces(BaseModel):

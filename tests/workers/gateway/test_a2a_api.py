@@ -328,6 +328,7 @@ BAD_REQUESTS: list[tuple[bytes, int, str]] = [
     (rpc(jsonrpc="1.0"), -32600, "jsonrpc"),
     (rpc(id={"a": 1}), -32600, "id"),
     (rpc(id=True), -32600, "id"),
+    (rpc(id="x" * 1_001), -32600, "id: has more than 1,000 characters"),
     (rpc(method=3), -32600, "method"),  # type: ignore[arg-type]
     (rpc(params=[]), -32600, "params"),
     (rpc("Nothing"), -32601, "'Nothing'"),

@@ -167,6 +167,7 @@ REJECTED: dict[str, tuple[Any, str]] = {
     "future": (lambda: token(iat=NOW + 7_200), "it was issued in the future"),
     "no subject": (lambda: token(sub=None), "it has no claim 'sub'"),
     "subject": (lambda: token(sub=""), "its claim 'sub': "),
+    "an invisible subject": (lambda: token(sub="ann\u200b"), "invisible character"),
     "no tenant": (lambda: token(tenant=None), "it has no claim 'tenant'"),
     "tenant type": (lambda: token(tenant=["acme"]), "its claim 'tenant': "),
     "tenant": (lambda: token(tenant="a\nb"), "its claim 'tenant': "),

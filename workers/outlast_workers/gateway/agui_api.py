@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from outlast.client.runs import Run
 from outlast.contracts.media import with_labels
-from outlast.errors import OutlastError, RunNotFound, Unavailable
+from outlast.errors import BadRequest, OutlastError, RunNotFound, Unavailable
 from outlast.validation import explain
 from outlast_workers.gateway.agui_messages import (
     MessageWriter,
@@ -58,6 +58,12 @@ from outlast_workers.gateway.token_usage import agui_usage, usage_of
 
 LOOK_S = 0.5
 """Seconds between two looks whether a conversation has answered."""
+
+MAX_LISTED = 1_000
+"""Decisions in one request, and parts of a message: an error of each would take seconds to write."""
+
+_UNUSED: dict[str, JsonValue] = {"tools": [], "context": [], "state": {}, "forwardedProps": {}}
+"""Fields that the protocol requires, and that have no effect here."""
 
 MAX_LATE_LOOKS = 20
 """Looks after the answer for entries that the stream has not shown. Then the last snapshot shows them."""
@@ -211,7 +217,20 @@ async def _messages(run: Run) -> list[AguiMessage]:
 
 
 def _body(value: dict[str, JsonValue]) -> RunAgentInput:
+    """Return the body with its last message. What the gateway does not use is not read: it may be large."""
+    messages = value.get("messages")
+    last = messages[-1:] if isinstance(messages, list) else messages
+    used = {**value, **_UNUSED, "messages": last}
+    _check_lists(used)
+    if isinstance(last, list) and last and isinstance(last[0], dict):
+        _check_lists(last[0])
     try:
-        return RunAgentInput.model_validate(value)
+        return RunAgentInput.model_validate(used)
     except ValidationError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, explain(error)) from None
+
+
+def _check_lists(fields: dict[str, JsonValue]) -> None:
+    for name, field in fields.items():
+        if isinstance(field, list) and len(field) > MAX_LISTED:
+            raise BadRequest(f"{name[:40]}: has more than {MAX_LISTED:,} entries")

@@ -7,7 +7,7 @@ would replace them are rejected, and fields that change nothing here are ignored
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -43,7 +43,7 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     model: str
-    input: str | list[dict[str, Any]]
+    input: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)]
     previous_response_id: str | None = None
     stream: bool | None = None
     background: bool | None = None

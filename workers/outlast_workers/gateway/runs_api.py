@@ -52,7 +52,7 @@ class MediaBody(InputModel):
     media_type: str | None = None
 
 
-MediaBodies = Annotated[list[MediaBody], Field(max_length=MAX_MESSAGE_MEDIA)]
+MediaBodies = Annotated[list[MediaBody], Field(fail_fast=True, max_length=MAX_MESSAGE_MEDIA)]
 
 
 class StartBody(InputModel):

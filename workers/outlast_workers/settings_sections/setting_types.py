@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from outlast.contracts.agents import Price, Route
+from outlast.contracts.bounds import Printable
 from outlast.contracts.human import MAX_BY
 
 MAX_SETTING_S = 31_536_000
@@ -107,5 +108,5 @@ Host = Annotated[str, AfterValidator(_valid_host)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 TypedRoute = Annotated[Route, BeforeValidator(_strict(Route))]
 TypedPrice = Annotated[Price, BeforeValidator(_strict(Price))]
-PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY)]
+PersonName = Annotated[str, Field(min_length=1, max_length=MAX_BY), Printable()]
 Names = Annotated[tuple[str, ...], BeforeValidator(split), AfterValidator(distinct)]

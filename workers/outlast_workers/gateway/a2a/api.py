@@ -30,6 +30,7 @@ from outlast_workers.gateway.a2a.errors import (
     is_of_http,
     unsupported,
 )
+from outlast_workers.gateway.a2a.params import MAX_A2A_ID
 from outlast_workers.gateway.a2a.session import Session
 from outlast_workers.gateway.a2a.tasks import Json
 from outlast_workers.gateway.front import Front
@@ -112,6 +113,10 @@ def _identifier(body: dict[str, Any]) -> str | int | float | None:
     identifier = body.get("id")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int | float | None):
         raise A2aError(-32600, "INVALID_REQUEST", "id: must be text or a number")
+    if (
+        isinstance(identifier, str) and len(identifier) > MAX_A2A_ID
+    ):  # each event of a stream has it
+        raise A2aError(-32600, "INVALID_REQUEST", f"id: has more than {MAX_A2A_ID:,} characters")
     return identifier
 
 

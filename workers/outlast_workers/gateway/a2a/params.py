@@ -58,7 +58,7 @@ class A2aMessage(Params):
 
     message_id: Annotated[Id, Field(min_length=1)]
     role: Literal["ROLE_USER"]
-    parts: Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
+    parts: Annotated[list[Part], Field(fail_fast=True, min_length=1, max_length=MAX_PARTS)]
     task_id: Id = ""
     context_id: Id = ""
 

@@ -28,7 +28,7 @@ class UIMessage(BaseModel):
 
     id: Annotated[str, Field(max_length=MAX_CHAT_ID)] = ""
     role: Literal["system", "user", "assistant"]
-    parts: list[dict[str, Any]]
+    parts: Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class Change(BaseModel):
@@ -50,7 +50,7 @@ class ChatBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: Annotated[str, Field(min_length=1, max_length=MAX_CHAT_ID)]
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[list[dict[str, Any]], Field(fail_fast=True, min_length=1)]
     trigger: str = "submit-message"
     messageId: str | None = None  # noqa: N815 the protocol's name
     decisions: dict[str, Change] = {}

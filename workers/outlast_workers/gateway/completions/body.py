@@ -6,7 +6,7 @@ than one message names its conversation in a header, and only its last message i
 
 import mimetypes
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,7 +50,7 @@ class CompletionBody(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     model: str
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: Annotated[list[dict[str, Any]], Field(fail_fast=True, min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=1)
