@@ -74,7 +74,7 @@ pictures: setup ## take the pictures of docs/images anew, in headless Chromium; 
 		-k "question_and_a_finished or columns or makes_the_call_once or typed_is_kept or its_tasks or use_chat" $(ARGS)
 
 # A version is on the path, or installed by pyenv. The tests of each run in an environment of their own.
-VERSIONS ?= 3.12 3.13
+VERSIONS ?= 3.12 3.13 3.14
 
 test-versions: ## run the tests with other versions of Python; VERSIONS="3.13"
 	@for version in $(VERSIONS); do \
