@@ -12,6 +12,7 @@ the run gets the first step of the script, the next call the next step, and so o
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -275,7 +276,7 @@ class AgentEnvironment:
         """Stop the server."""
         self._environment.stop()
 
-    def run(
+    def run(  # noqa: PLR0913 a run's options, each with a default
         self,
         agent: Agent[Any, Answer],
         input: RunInput,  # noqa: A002 the contract's word
@@ -286,6 +287,7 @@ class AgentEnvironment:
         tenant: str = "default",
         limits: Limits | None = None,
         hooks: Sequence[Hooks] = (),
+        within: timedelta | None = None,
     ) -> AgentResult[Answer]:
         """Run an agent with its tools, and return the result.
 
@@ -294,8 +296,8 @@ class AgentEnvironment:
         are those of the worker.
 
         Raises `AssertionError` if the script of the model has too few or too many steps, if a step is not
-        possible in its turn, if a person must decide and there is no `decide`, or after a minute. Raises
-        `RunFailed` if the run fails.
+        possible in its turn, if a person must decide and there is no `decide`, or if the run does not end
+        `within` this time, by default a minute. Raises `RunFailed` if the run fails.
         """
         return self._environment.run(
             agent,
@@ -306,6 +308,7 @@ class AgentEnvironment:
             tenant=tenant,
             limits=limits,
             hooks=hooks,
+            within=within,
         )
 
 

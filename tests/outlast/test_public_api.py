@@ -159,7 +159,7 @@ PARAMETERS = {
     "outlast.signing.SigningKey.save": "self file",
     "outlast.signing.SigningKey.sign": "self decision request run_id at",
     "outlast.testing.ScriptedModel": "steps repeat_last",
-    "outlast.testing.AgentEnvironment.run": "self agent input model deps decide tenant limits hooks",
+    "outlast.testing.AgentEnvironment.run": "self agent input model deps decide tenant limits hooks within",
     "outlast.testing.PlausibleModel": "",
     "outlast.testing.RecordedModel": "file server",
     "outlast.testing.allow_model_requests": "allowed",

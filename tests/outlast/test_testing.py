@@ -6,6 +6,7 @@ import enum
 import json
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,12 +19,12 @@ from pydantic import BaseModel, Field
 from bench.scripted_model.scripts import Step
 from bench.scripted_model_server import ScriptedModelServer, Steps
 from outlast import Agent, Retry, RunFailed, ToolContext, ask_human, dependency, tool
-from outlast.errors import NotReady
+from outlast.errors import ModelError, ModelFailure, NotReady
 from outlast.jsonschema.canonical import canonical_schema
 from outlast.jsonschema.plausible_values import NoPlausibleValue, plausible_value
 from outlast.jsonschema.type_schemas import schema_of
 from outlast.model_requests import VARIABLE
-from outlast.model_server import ModelServer, ServerOptions
+from outlast.model_server import ModelServer, Prompt, ServerOptions
 from outlast.testing import (
     AgentEnvironment,
     PlausibleModel,
@@ -255,6 +256,19 @@ async def test_a_real_model_is_evaluated_recorded_and_replayed(
         {"answer": 7},
     ]
     assert (await asyncio.to_thread(run, RecordedModel(file))).output == 7
+
+
+def test_a_run_that_is_late_says_what_it_waits_for(environment: AgentEnvironment) -> None:
+    def is_down(prompt: Prompt) -> Any:
+        raise ModelError("it is down", kind=ModelFailure.CONNECTION, retry_after=timedelta(hours=1))
+
+    agent = Agent(name="echo", instructions="Answer.")
+    model = ScriptedModel([is_down], repeat_last=True)
+    late = (
+        r"did not end within 2 s; waits for attempt \d+ of generate; .*ModelConnection: it is down"
+    )
+    with pytest.raises(AssertionError, match=late):
+        environment.run(agent, "go", model=model, within=timedelta(seconds=2))
 
 
 def test_requests_to_real_models_can_be_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:

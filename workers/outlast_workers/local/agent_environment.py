@@ -1,6 +1,7 @@
 """A Temporal server and workers in one process, for tests of agents: `outlast.testing.AgentEnvironment`."""
 
 import asyncio
+import contextlib
 import inspect
 import tempfile
 import threading
@@ -9,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +25,13 @@ from outlast.agents.dependencies import Dependency
 from outlast.agents.hooks import Hooks
 from outlast.client.client import Client
 from outlast.client.media import RunInput
+from outlast.client.run_connection import RunConnection
 from outlast.client.runs import Run
 from outlast.contracts.agents import Leg, Route
 from outlast.contracts.human import PendingRequest
 from outlast.contracts.limits import Limits
 from outlast.contracts.results import AgentResult
-from outlast.errors import ModelError, ModelFailure, RunFailed, Unavailable
+from outlast.errors import ModelError, ModelFailure, OutlastError, RunFailed, Unavailable
 from outlast.model_server import (
     Completion,
     ModelServer,
@@ -50,7 +53,7 @@ POLL_S = 0.05
 """How often to query whether a run waits for a person."""
 
 RUN_WITHIN_S = 60.0
-"""How long a run of a test may take."""
+"""How long a run of a test may take, if the test does not say it."""
 
 STARTS_WITHIN_S = 60.0
 """How long the server may take to start, and to stop."""
@@ -99,7 +102,7 @@ class Environment:
             target_host=server.address, media_store=self._media_store
         )
 
-    async def _run(
+    async def _run(  # noqa: PLR0913 the parameters of `AgentEnvironment.run`
         self,
         agent: Agent[Any, Any],
         request: RunInput,
@@ -110,20 +113,22 @@ class Environment:
         tenant: str,
         limits: Limits | None,
         hooks: Sequence[Hooks],
+        within: timedelta | None,
     ) -> AgentResult[Any]:
         if self._client is None:
             raise AssertionError("the environment is not started: use it in a with block")
         settings, guard = _settings(self._media_store), _ModelGuard(model)
         catalog = _catalog(agent, deps, hooks)
+        within_s = RUN_WITHIN_S if within is None else within.total_seconds()
         async with _closed_after(model), _serving(self._client, settings, catalog, guard):
             run = await self._client.start(
                 agent, request, tenant=tenant, limits=limits, task_queue=settings.queue("workflows")
             )
             try:
-                async with asyncio.timeout(RUN_WITHIN_S):
+                async with asyncio.timeout(within_s):
                     result = await _decided(run, decide)
             except TimeoutError:
-                raise AssertionError(f"the run did not end within {RUN_WITHIN_S:g} s") from None
+                raise AssertionError(await self._late(run, within_s)) from None
             except RunFailed:
                 guard.check()
                 raise
@@ -131,6 +136,17 @@ class Environment:
         if isinstance(model, ScriptedModel):
             model.assert_complete()
         return result
+
+    async def _late(self, run: Run[Any], within_s: float) -> str:
+        """Return that a run did not end, and what it waits for."""
+        text = f"the run did not end within {within_s:g} s"
+        if self._client is None:
+            return text
+        with contextlib.suppress(OutlastError):
+            handle = self._client.temporal.get_workflow_handle(run.id)
+            waiting = await RunConnection(handle).waiting(with_steps=True)
+            text = "; ".join([text, *(entry.content for entry in waiting)])
+        return text
 
 
 async def _decided(run: Run[Any], decide: Decide | None) -> AgentResult[Any]:
