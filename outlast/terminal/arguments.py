@@ -24,8 +24,9 @@ TEMPORAL_PROFILE and its configuration file. --address and --namespace override 
 """
 
 DECISION = """\
-Shows the request in full, asks for confirmation in a terminal, and sends the decision. If the arguments
-change in the meantime, the decision has no effect. REQUEST is optional if the run has only one request.
+The command shows the request in full, asks for confirmation in a terminal, and sends the decision. If the
+arguments change in the meantime, the decision has no effect. REQUEST is optional if the run has only one
+request.
 """
 
 
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     inbox = commands.add_parser(
         "inbox",
         help="list pending requests, the oldest first",
-        description="List the pending requests of all runs, the oldest first.",
+        description="Lists the pending requests of all runs, the oldest first.",
         epilog=EPILOG,
     )
     inbox.add_argument("--audience", metavar="TEAM", help="list only requests for this audience")
@@ -153,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         _add_verb(commands.add_parser, verb)
     _add_keygen(commands.add_parser)
-    add_pipeline(commands.add_parser, parse_json=_json, add_connection=_add_connection)
+    add_pipeline(
+        commands.add_parser, parse_json=_json, add_connection=_add_connection, epilog=EPILOG
+    )
     commands.add_parser(
         "worker",
         help="run workers, the gateway and more (see outlast worker --help)",
@@ -171,7 +174,7 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         epilog=EPILOG,
     )
     command.add_argument(
-        "words", nargs="*", metavar="AGENT TEXT", help="the agent, and its input; - reads stdin"
+        "words", nargs="*", metavar="AGENT TEXT", help="the agent, and its input (-: read stdin)"
     )
     command.add_argument(
         "--input", metavar="JSON", type=_json, help="the input as JSON, in place of TEXT"
@@ -209,7 +212,7 @@ def _add_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("agent", metavar="AGENT", help="the name of the agent")
     command.add_argument("--id", metavar="ID", help="continue the conversation with this id")
     command.add_argument(
-        "--by", metavar="NAME", help="who speaks, for the record (default: the OS user)"
+        "--by", metavar="NAME", help="your name, for the record (default: the OS user)"
     )
     _add_start_options(command)
     command.set_defaults(command="chat", error=command.error)
@@ -220,7 +223,7 @@ def _add_cancel(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command = add_parser(
         "cancel",
         help="cancel a run",
-        description="Cancel a run. It undoes its effects, and returns a result with what it has done.",
+        description="Cancels a run. The run undoes its effects, and ends with a result that has its usage.",
         epilog=EPILOG,
     )
     command.add_argument("run", metavar="RUN", help="the id of the run (its workflow id)")
@@ -235,7 +238,9 @@ def _add_start_options(command: argparse.ArgumentParser) -> None:
         type=_limits,
         help="limits of the run: max_turns=3,max_tokens=2000, or a JSON object",
     )
-    command.add_argument("--tenant", metavar="NAME", default="default", help="the tenant")
+    command.add_argument(
+        "--tenant", metavar="NAME", default="default", help="tenant of the run (%(default)s)"
+    )
     command.add_argument(
         "--task-queue",
         metavar="QUEUE",
@@ -283,7 +288,7 @@ def _add_keygen(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command = add_parser(
         "keygen",
         help="create a key that signs decisions",
-        description="Create a key that signs decisions, and print the worker settings for it.",
+        description="Creates a key that signs decisions, and prints the worker settings for it.",
     )
     command.add_argument("name", metavar="NAME", help="the person who decides with this key")
     command.add_argument("file", metavar="FILE", type=Path, help="a new file for the private key")
@@ -318,10 +323,10 @@ def _add_verb(add_parser: Callable[..., argparse.ArgumentParser], verb: _VerbHel
             help="all arguments of the call, as a JSON object",
         )
     command.add_argument(
-        "--by", metavar="NAME", help="who decides, for the record (default: the OS user)"
+        "--by", metavar="NAME", help="your name, for the record (default: the OS user)"
     )
     command.add_argument(
-        "--key", metavar="FILE", type=Path, help="sign with this key, in the name that it contains"
+        "--key", metavar="FILE", type=Path, help="sign with this key, under the name in it"
     )
     command.add_argument("--comment", metavar="TEXT", default="", help="the reason, for the record")
     command.add_argument(

@@ -18,15 +18,15 @@ the document is valid, and 1 if it is not.
 """
 
 GRAPH = """\
-Prints a flowchart as text for Mermaid, or a picture as SVG. The exit status is 0, or 1 if the document is
-invalid.
+Prints a flowchart as text for Mermaid, or a picture as SVG. The exit status is 0 if the document is valid,
+and 1 if it is not.
 """
 
 IMPORT = """\
-Prints the document of a state machine in the Amazon States Language (AWS Step Functions). The file of --map
-says what its resources are here, such as {"charge": {"tool": "charge_card"}} for a function of this name.
-Parts that cannot be moved are printed on stderr, with their places. The exit status is 0, or 1 if there are
-such parts: their task is a placeholder that `check` rejects.
+Converts a state machine in the Amazon States Language (AWS Step Functions) to a document, and prints it.
+The file of --map names an agent or a tool for each resource, such as {"charge": {"tool": "charge_card"}}
+for the function `charge`. Parts that cannot be converted are printed on stderr with their places, and
+become tasks that `check` rejects. The exit status is then 1, and otherwise 0.
 """
 
 RUN = """\
@@ -43,6 +43,7 @@ def add_pipeline(
     *,
     parse_json: Callable[[str], Any],
     add_connection: Callable[[argparse.ArgumentParser], None],
+    epilog: str,
 ) -> None:
     """Add `outlast pipeline` and its commands."""
     command = add_parser(
@@ -61,11 +62,15 @@ def add_pipeline(
     moved.add_argument(
         "--map", metavar="FILE", type=Path, help="agents and tools for the resources, as JSON"
     )
-    moved.add_argument("--name", metavar="NAME", help="name of the document (default: the file)")
+    moved.add_argument(
+        "--name", metavar="NAME", help="name of the document (default: that of the file)"
+    )
     run = _add_verb(verbs.add_parser, "run", "run a document, and follow it to its end", RUN)
     run.add_argument("--input", metavar="JSON", type=parse_json, help="the input of the first task")
     run.add_argument("--id", metavar="ID", help="the id of the run (its workflow id)")
-    run.add_argument("--tenant", metavar="NAME", default="default", help="the tenant")
+    run.add_argument(
+        "--tenant", metavar="NAME", default="default", help="tenant of the run (%(default)s)"
+    )
     run.add_argument(
         "--task-queue",
         metavar="QUEUE",
@@ -73,6 +78,7 @@ def add_pipeline(
         help="task queue of the workers (%(default)s)",
     )
     run.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    run.epilog = epilog
     add_connection(run)
 
 

@@ -1,7 +1,7 @@
-"""Run a process of outlast: a worker, the development stack, the decision page, the demand service.
+"""Runs a process: a worker, the development stack, the gateway, the decision page, or the demand service.
 
-Two commands manage the builds of deployed workers: `promote` and `builds`. `plan` says what a workload
-costs.
+Two commands manage the builds of deployed workers: `promote` and `builds`. `plan` estimates the cost of a
+workload.
 """
 
 import argparse
@@ -36,6 +36,30 @@ Settings come from outlast.toml (or the file of --config) and from OUTLAST_* var
 override them. The Temporal connection is configured as for the temporal CLI: TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_PROFILE.
 """
+
+PROCESSES = {
+    "run": (
+        "run a worker against an existing Temporal server",
+        "Runs a worker until Ctrl-C or SIGTERM. It then finishes its running calls, and exits.",
+    ),
+    "dev": (
+        "run a worker with its own Temporal server and a small model",
+        "Runs Temporal, a small model, a worker and the gateway until Ctrl-C. The next start goes on.",
+    ),
+    "callback": (
+        "serve the page where people decide requests, reached by signed links",
+        "Serves the page where people decide requests. callback.secret must be that of the workers.",
+    ),
+    "demand": (
+        "tell KEDA and other autoscalers how many workers the task queues need",
+        "Serves the demand of each task queue over HTTP and gRPC, for KEDA, Prometheus and others.",
+    ),
+    "gateway": (
+        "serve agents over HTTP to MCP, A2A, OpenAI and chat clients",
+        "Serves agents over HTTP to clients of MCP, A2A, OpenAI, AG-UI and the AI SDK, and to curl.",
+    ),
+}
+"""The commands that serve until they are stopped: the line of each in the list, and its description."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,21 +208,16 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outlast worker", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run a worker against an existing Temporal server")
-    dev = commands.add_parser(
-        "dev", help="run a worker with its own Temporal server and a small model"
-    )
-    callback = commands.add_parser(
-        "callback", help="serve the page where people decide requests, reached by signed links"
-    )
-    demand = commands.add_parser(
-        "demand", help="tell KEDA and other autoscalers how many workers the task queues need"
-    )
-    gateway = commands.add_parser(
-        "gateway", help="serve agents over HTTP: MCP, OpenAI's Responses API, AG-UI, plain JSON"
+    run, dev, callback, demand, gateway = (
+        commands.add_parser(name, help=summary, description=description)
+        for name, (summary, description) in PROCESSES.items()
     )
     add_plan_command(commands)
-    commands.add_parser("demo", help="run two example agents on this machine, then stop")
+    commands.add_parser(
+        "demo",
+        help="run two example agents on this machine, then stop",
+        description="Starts a Temporal server and a small model, runs two example agents, and stops.",
+    )
     for command in (run, dev, callback, demand, gateway, *add_build_commands(commands)):
         command.epilog = EPILOG
         command.add_argument("--config", type=Path, metavar="TOML", help="settings (outlast.toml)")
@@ -246,7 +265,7 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
         help="accept a model server that ignores JSON schemas; invalid completions are retried",
     )
     command.add_argument(
-        "--idle-exit", type=float, metavar="SECONDS", help="exit after so long without a task"
+        "--idle-exit", type=float, metavar="SECONDS", help="exit after this time without a task"
     )
     command.add_argument(
         "--health-port", type=int, metavar="PORT", help="port of /healthz and /livez"
@@ -258,18 +277,21 @@ def _add_dev_options(command: argparse.ArgumentParser) -> None:
         "--port",
         type=_port,
         default=TEMPORAL_PORT,
+        metavar="PORT",
         help="port of the Temporal server (%(default)s)",
     )
     command.add_argument(
         "--ui-port",
         type=_port,
         default=UI_PORT,
+        metavar="PORT",
         help="port of the Temporal Web UI (%(default)s)",
     )
     command.add_argument(
         "--model-port",
         type=_port,
         default=MODEL_PORT,
+        metavar="PORT",
         help="port of the embedded model (%(default)s)",
     )
     command.add_argument(
@@ -288,6 +310,7 @@ def _add_dev_options(command: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         default=Path(".outlast"),
+        metavar="FOLDER",
         help="folder for state and logs (%(default)s)",
     )
 

@@ -25,11 +25,11 @@ from outlast_workers.builds.plan import (
 PROMOTE = """\
 Sends new runs to a build, step by step. Waits until its workers poll every task queue of the current build,
 runs the gates on it, ramps it, and makes it current. If too many runs fail, the ramp is ended. Runs that
-have started stay on their build. Repeat a command that was killed: it goes on where it stopped.
+have started stay on their build. If the command was killed, run it again: it continues where it stopped.
 
-Exit status: 0 if the build is current, 1 after an error of Temporal, 3 if the build was stopped, 4 if it is
-current and --drain-timeout is over while older builds have open runs, 130 after Ctrl-C, which changes
-nothing.
+Exit status: 0 if the build is current, 1 after an error of Temporal, 2 for an invalid option, 3 if the
+promotion stopped, 4 if the build is current but older builds have open runs after --drain-timeout, and
+130 after Ctrl-C, which changes nothing.
 """
 
 BUILDS = """\

@@ -11,9 +11,9 @@ MAX_CONCURRENT_RUNS = 10_000
 """Runs at a time of a plan."""
 
 PLAN = """\
-Simulates a workload on four architectures and says what a month costs, which is cheapest, from which load
-another one is, and what decides. The workload is spiky, mixed, steady, bursty, or a file (TOML or JSON):
-docs/choosing.md lists its fields. Prices come from dated files; a warning names those older than 90 days.
+Simulates a workload on four architectures. Prints the monthly cost of each, which one is cheapest, at which
+load another one becomes cheaper, and what decides. The workload is spiky, mixed, steady, bursty, or a file
+(TOML or JSON): docs/choosing.md lists its fields. A warning names prices that are older than 90 days.
 """
 
 
@@ -29,7 +29,7 @@ def add_plan_command(commands: Any) -> None:
         "what",
         nargs="?",
         choices=("claims",),
-        help="claims: take a position on published claims, from runs of the planner (a minute)",
+        help="claims: check published claims with runs of the planner (takes a minute)",
     )
     command.add_argument(
         "--workload",
@@ -41,10 +41,10 @@ def add_plan_command(commands: Any) -> None:
         "--concurrency",
         type=_concurrency,
         metavar="N",
-        help="runs in progress at a time, instead of those of the workload",
+        help="concurrent runs, instead of the number in the workload",
     )
     command.add_argument("--model", choices=("gpu", "api"), help="where the model runs")
-    command.add_argument("--seed", type=_seed, metavar="N", help="of the simulation")
+    command.add_argument("--seed", type=_seed, metavar="N", help="seed of the simulation")
     command.add_argument("--json", action="store_true", help="print the plan as JSON")
     command.add_argument(
         "--write",
