@@ -246,7 +246,6 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "worker_process.CHECK_INTERVAL_S",
     ),
     "bounds passes of an event loop": ("effect_calls.LOOP_PASSES",),
-    "never applies before MAX_DELAY": ("tries.MAX_DOUBLINGS",),
     "counts what a task costs beside its expressions": ("gate.TASK_STEPS",),
     "is the shortest timer, which ends a workflow task": ("gate.PAUSE",),
     "tunes how a transcript is packed": (

@@ -16,9 +16,6 @@ from outlast_workflows.time_limits import time_limit
 MAX_DELAY = timedelta(days=30)
 """The longest delay before a retry."""
 
-MAX_DOUBLINGS = 30
-"""Doublings of a delay with exponential backoff; more would overflow."""
-
 
 async def run_try(scopes: Scopes, data: TaskData, body: TryBody, address: str) -> JsonValue:
     """Return the output of the tasks, or of the handler after an error that it catches."""
@@ -107,11 +104,7 @@ class _Try:
             return None
         named = {self._body.catch.name: error}
         delay = evaluate.duration(self._data, retry.delay, **named)
-        number = self._cursor.place
-        if retry.backoff == "linear":
-            delay *= number + 1
-        elif retry.backoff == "exponential":
-            delay *= 2 ** min(number, MAX_DOUBLINGS)
+        delay = backed_off(delay, retry.backoff, self._cursor.place)
         if retry.jitter is not None:
             least, most = (evaluate.duration(self._data, each, **named) for each in retry.jitter)
             delay += least + (most - least) * workflow.random().random()
@@ -121,3 +114,11 @@ class _Try:
             if passed + delay > evaluate.duration(self._data, retry.limit, **named):
                 return None
         return delay
+
+
+def backed_off(delay: timedelta, backoff: str, retries: int) -> timedelta:
+    """Return the delay after some retries, at most `MAX_DELAY`."""
+    factors = {"linear": retries + 1, "exponential": 2.0**retries}
+    # In seconds: the doublings of a day are soon more than a `timedelta` can be.
+    seconds = delay.total_seconds() * factors.get(backoff, 1)
+    return timedelta(seconds=min(seconds, MAX_DELAY.total_seconds()))
