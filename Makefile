@@ -7,7 +7,7 @@ CONSTRAINTS := requirements/constraints.txt
 STAMP := $(VENV)/.ready
 NPM_INSTALL := npm install --no-package-lock --no-audit --no-fund --silent --prefix
 
-.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-browser test-npm pictures test-install test-versions check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
+.PHONY: help setup demo dev test test-long test-chaos test-fuzz test-serverless test-vllm test-kubernetes test-images test-browser test-npm pictures test-install test-versions check check-deploy release-check lock bench choosing keywords validity ways schemas format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ test-vllm: setup ## run the tests against vLLM, in its own venv; VLLM_BASE_URL=â
 
 test-kubernetes: setup ## test the chart in the cluster of KUBECONFIG; ARGS="--kind outlast"
 	$(BIN)/python -m tests.cluster $(ARGS)
+
+test-images: setup ## make the worker images in a root file system of Debian; skipped without root and debootstrap
+	$(BIN)/python -m pytest tests/images -o norecursedirs=".*" $(ARGS)
 
 test-browser: setup ## run the tests of pages and pictures in headless Chromium; CHROMIUM=â€¦ names one
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --group browser
