@@ -167,7 +167,8 @@ class PendingRequest(OutputModel):
     `signers` are the people who can decide, and the signature contains the `nonce`.
 
     `agent`, `user_message`, `tool_description` and `effect` say why the run makes the call, and what the
-    call does. `user_message` is the latest message of the user, shortened.
+    call does. `user_message` is the latest message of the user, shortened. It is empty in an agent
+    that another workflow called, because a model may have written its input.
     """
 
     request_id: str

@@ -113,7 +113,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
         "model_servers.MAX_PROFILE_NAME",
         "run_display.MAX_DESCRIPTION",
         "run_display.MAX_DOING",
-        "run_display.MAX_USER_MESSAGE",
+        "state.MAX_USER_MESSAGE",
         "safe_text.MAX_MARKS",
         "schema_checker.MAX_PROBLEM",
         "agent_environment.POLL_S",

@@ -92,6 +92,7 @@ STATE = RunState(
     ],
     cold={"generate": NOON},
     not_local=["look"],
+    user_text="Refund 7, please.",
     handoff_targets={
         "bills": PinnedAgent(name="bills", instructions="Pay.", output_schema={}, route=ROUTE)
     },

@@ -280,6 +280,7 @@ class AgentRun:
         """Move the messages of the inbox to the transcript, in one step without an await."""
         for message in self._inbound.inbox:
             self.state.transcript.add(user_message(message.text))
+            self.state.note_user(message.text)
         self._inbound.inbox.clear()
 
     async def _continue_as_new_if_due(self) -> None:

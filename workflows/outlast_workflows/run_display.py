@@ -27,9 +27,6 @@ UPSERT_EVERY = timedelta(seconds=30)
 """How often a change between `thinking` and `acting` is upserted. Each upsert is an event in the history
 and a billable action: this keeps the attributes of a slow run fresh, and costs a fast run nothing."""
 
-MAX_USER_MESSAGE = 600
-"""Characters of the user's message in a request: the reason for a call, not the whole input."""
-
 MAX_DESCRIPTION = 300
 """Characters of a tool's description in a request."""
 
@@ -88,12 +85,10 @@ class RunDisplay:
 
     def with_reason(self, request: PendingRequest, tool: ToolSpec) -> PendingRequest:
         """Return a request that says why the run makes it: the agent, the user's message, and the tool."""
-        messages = self._state.transcript.messages
-        last = next((message for message in reversed(messages) if message.role == "user"), None)
         return request.model_copy(
             update={
                 "agent": self._state.agent.name,
-                "user_message": excerpt((last and last.content) or "", MAX_USER_MESSAGE),
+                "user_message": self._state.user_text,
                 "tool_description": excerpt(tool.description, MAX_DESCRIPTION),
                 "effect": tool.effect if tool.kind == "activity" else None,
             }

@@ -125,7 +125,11 @@ async def open_run(request: RawValue) -> RunState:
         workflow.logger.warning("spec.warning", extra={"warning": warning})
     if "input" in wanted.model_fields_set:
         prompt = wanted.spec.prompt if wanted.spec else resolved.prompt
-        state.transcript.add(user_message(wanted.input, prompt))
+        message = user_message(wanted.input, prompt)
+        state.transcript.add(message)
+        # The input of a called agent is the text of a model. People must not take it for a user's words.
+        if workflow.info().parent is None:
+            state.note_user(message.content)
     return state
 
 

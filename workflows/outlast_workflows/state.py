@@ -18,13 +18,16 @@ from outlast.contracts.limits import RunLimits
 from outlast.contracts.messages import Message
 from outlast.contracts.proofs import SignedVote
 from outlast.contracts.results import AgentStatus, ServedLeg
-from outlast.text.texts import cut
+from outlast.text.texts import cut, excerpt
 from outlast.transcripts import EMPTY_DIGEST, extended
 from outlast_workflows.budget import Spending
 from outlast_workflows.packing import pack
 
 MAX_CARRIED_BYTES = 1_800_000
 """Size of the whole input of the next run; the server accepts 2 MB."""
+
+MAX_USER_MESSAGE = 600
+"""Characters of the user's message in a request: the reason for a call, not the whole input."""
 
 MAX_SETTLED = 100
 """Settled requests that are kept over a continue-as-new, so that a late decision gets the right answer."""
@@ -82,6 +85,8 @@ class RunState(BaseModel):
     """Begins the idempotency keys of this run alone; empty in a state of an older build."""
     inherited_key_base: str = ""
     """Begins those that another run of the agent repeats, if its caller is reset. See `CallKeys`."""
+    user_text: str = ""
+    """The latest message of the user, shortened: requests to people show it."""
     warnings: list[str] = []
     """Probable mistakes in the request, which the run shows to the person who started it."""
     started_at: datetime
@@ -99,6 +104,10 @@ class RunState(BaseModel):
     """The agents that took over, in their order. `agent` is the last one."""
     not_local: list[str] = []
     """Local tools whose calls are ordinary activities from now on, because a local call failed to run."""
+
+    def note_user(self, text: str | None) -> None:
+        """Note a message of the user."""
+        self.user_text = excerpt(text or "", MAX_USER_MESSAGE)
 
     @property
     def deadline(self) -> datetime | None:
