@@ -28,7 +28,13 @@ from outlast.terminal.console import (
     read_stdin,
 )
 from outlast.terminal.pipeline_view import PipelineHandle, follow_pipeline
-from outlast.terminal.run_view import RunView, compensation_lines, failed_call_lines, result_line
+from outlast.terminal.run_view import (
+    RunView,
+    compensation_lines,
+    failed_call_lines,
+    price_lines,
+    result_line,
+)
 from outlast.text.json_text import from_json
 from outlast.text.texts import cut
 
@@ -143,7 +149,8 @@ def _follow(run: "Run", options: argparse.Namespace, runner: asyncio.Runner) -> 
             print_lines(json.dumps({"run": run.id, "status": "failed", "error": failure}))
         print_lines(f"outlast: the run {run.id} failed: {_one_line(error.message)}", to_error=True)
         return EXIT_FAILED
-    return _print_result(run, result, is_json=options.json)
+    has_cost_limit = "max_cost_usd" in (getattr(options, "limits", None) or {})  # not for `watch`
+    return _print_result(run, result, is_json=options.json, has_cost_limit=has_cost_limit)
 
 
 async def _print_to_end(run: "Run", view: RunView) -> AgentResult:
@@ -157,8 +164,11 @@ async def _print_to_end(run: "Run", view: RunView) -> AgentResult:
     return await run.result()
 
 
-def _print_result(run: "Run", result: AgentResult, *, is_json: bool) -> int:
-    lines = [result_line(result), *failed_call_lines(result), *compensation_lines(result)]
+def _print_result(run: "Run", result: AgentResult, *, is_json: bool, has_cost_limit: bool) -> int:
+    lines = [
+        *(price_lines(result) if has_cost_limit else ()),
+        *(result_line(result), *failed_call_lines(result), *compensation_lines(result)),
+    ]
     print_lines(*lines, to_error=True)
     if is_json:
         print_lines(json.dumps({"run": run.id, **result.model_dump(mode="json")}))

@@ -107,5 +107,13 @@ def failed_call_lines(result: AgentResult) -> list[str]:
     ]
 
 
+def price_lines(result: AgentResult) -> list[str]:
+    """Return a warning if a limit on dollars could not apply, because nothing was counted."""
+    if result.usage.cost_usd or not result.usage.tokens:
+        return []
+    reason = "the workers have no price for the model, or it is free"
+    return [f"outlast: warning: limits.max_cost_usd had no effect: {reason}"]
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

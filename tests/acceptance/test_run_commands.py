@@ -169,6 +169,13 @@ async def test_a_limit_is_an_exit_status_of_its_own(shell: Shell) -> None:
     assert (result["status"], result["stop_reason"], output.status) == ("stopped", "tokens", 3)
 
 
+async def test_a_limit_on_dollars_without_a_price_is_a_warning(shell: Shell) -> None:
+    output = await shell.scout("scout", "x", "--limits", "max_cost_usd=0.5")
+    assert (output.out, output.status) == ("quiet\n", 0)
+    warning = "outlast: warning: limits.max_cost_usd had no effect: the workers have no price"
+    assert output.err.splitlines()[-2].startswith(warning)
+
+
 async def test_a_spec_and_a_json_input(shell: Shell, tmp_path: Path) -> None:
     spec = tmp_path / "spec.json"
     output_schema = {"type": "string", "maxLenght": 9}
