@@ -125,8 +125,13 @@ async def test_an_edit_that_the_tool_does_not_take_is_said_and_kept(temporal: Cl
         assert page.status_code == 422
         assert "amount_usd" in page.text
         assert "&#34;much&#34;" in page.text, "what was typed is still there"
-        page = await browser.post(link, data=form(request, "edit", arguments="{"))
-        assert "arguments: is not JSON" in page.text
+        for odd in (
+            "{",
+            '{"order_id": "\\ud800", "amount_usd": 5}',
+            '{"amount_usd": NaN}',
+        ):
+            page = await browser.post(link, data=form(request, "edit", arguments=odd))
+            assert (page.status_code, "arguments: is not JSON" in page.text) == (422, True)
         right = '{"order_id": "42", "amount_usd": 5}'
         await browser.post(link, data=form(request, "edit", arguments=right))
         await run.result()

@@ -4,7 +4,6 @@ The page is stateless: it queries the run for the request, and sends the decisio
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from typing import Any
 import structlog
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from outlast_activities.notify import run_url
+from pydantic import JsonValue
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -39,6 +39,7 @@ from outlast.decide_commands import decide_command, decide_update_id, decisions_
 from outlast.errors import NotReady
 from outlast.temporal.queries import query
 from outlast.temporal.updates import execute_update
+from outlast.text.json_text import from_json
 from outlast.text.safe_text import escaped, json_text, visible, visible_line
 from outlast_workers.callback.form import read_form
 from outlast_workers.callback.links import Link, Links
@@ -327,10 +328,10 @@ def _reject_edit(text: str, pending: PendingRequest) -> None:
         raise ValueError("arguments: you changed them: press 'Approve as edited', or undo the edit")
 
 
-def _parse_json(text: str, field: str) -> Any:
+def _parse_json(text: str, field: str) -> JsonValue:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return from_json(text)
+    except ValueError as error:
         raise ValueError(f"{field}: is not JSON: {error}") from None
 
 
