@@ -19,7 +19,7 @@ from outlast.text.json_text import to_json
 from outlast.text.json_values import carried
 from outlast.text.texts import cut
 from outlast.transcripts import decision_json
-from outlast_activities.tool_runner import ToolRunner
+from outlast_activities.tool_runner import ToolRunner, is_of_worker
 
 HOOK_S = 10.0
 """How long one hook may take for one call."""
@@ -143,6 +143,8 @@ class HookCalls:
         except ApplicationError as error:
             if error.type == Retry.__name__ and method == "after_model":
                 raise Retry(error.message) from None
+            if is_of_worker(error):
+                raise ModelError(error.message, kind=ModelFailure.SERVER_ERROR) from None
             raise _rejection(hooks, method, _words(error)) from None
         except TimeoutError:
             raise _rejection(hooks, method, f"it took longer than {HOOK_S:g} s") from None
@@ -155,7 +157,7 @@ class HookCalls:
         try:
             return await self._call(call, within_s)
         except ApplicationError as error:
-            if error.type in _FOR_THE_MODEL:
+            if error.type in _FOR_THE_MODEL or is_of_worker(error):
                 raise
             raise _failure(hooks, method, _words(error)) from None
         except TimeoutError:

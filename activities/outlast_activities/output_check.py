@@ -18,7 +18,7 @@ from outlast.errors import AgentFailed, Retry
 from outlast.output_types import type_problem
 from outlast.text.json_text import to_json
 from outlast.text.texts import cut
-from outlast_activities.tool_runner import ToolRunner
+from outlast_activities.tool_runner import ToolRunner, is_of_worker
 
 OUTPUT_CHECK_S = 20.0
 """How long the validators of one answer may take. It is less than the timeout of the activity."""
@@ -70,6 +70,8 @@ class OutputActivities:
         try:
             result: tuple[str | None, Any] = await self._runner.call("validate", validate)
         except ApplicationError as error:
+            if is_of_worker(error):
+                raise  # the answer may be right
             return f"its validators failed: {error.type}: {error.message}", None
         return result
 

@@ -246,6 +246,13 @@ class ToolRunner:
         return loop
 
 
+def is_of_worker(error: ApplicationError) -> bool:
+    """Tell whether this worker could not run the code, which raised nothing. Another worker may run it."""
+    return (
+        isinstance(error, Failure) and error.type == ToolFailed.__name__ and not error.non_retryable
+    )
+
+
 async def _encoded(tool: Tool[Any, ..., Any], result: Awaitable[Any]) -> bytes:
     return tool.encoded(await result)
 

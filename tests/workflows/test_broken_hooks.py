@@ -5,14 +5,16 @@ import math
 import time
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from outlast_activities import hook_calls
+from outlast_activities import hook_calls, tool_runner
+from outlast_activities.tool_runner import ToolRunner
+from pydantic import AfterValidator
 from temporalio.client import Client
 
 import outlast
-from outlast import Agent, Decision, RunFailed
+from outlast import Agent, Decision, Hooks, RunFailed
 from outlast.contracts.messages import Opaque
 from outlast.model_server import Completion, OnTokens, Prompt
 from outlast.testing import ScriptedModel, answer, call
@@ -233,3 +235,45 @@ async def test_a_call_whose_guard_a_cancellation_interrupts_had_no_effect(tempor
         result = await asyncio.wait_for(run.result(), WITHIN_S)
     assert (result.stop_reason, result.compensations) == ("cancelled", [])
     assert called == []
+
+
+def refuses_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a worker reject the first call of this name, as it does if a hundred calls hang on it."""
+    run = ToolRunner._in_thread
+    rejected: list[str] = []
+
+    async def refuses(runner: ToolRunner, tool: Any, code: Any) -> Any:
+        if tool.name == name and not rejected:
+            rejected.append(tool.name)
+            monkeypatch.setattr(tool_runner, "MAX_HUNG_CALLS", 0)
+            try:
+                return await run(runner, tool, code)
+            finally:
+                monkeypatch.setattr(tool_runner, "MAX_HUNG_CALLS", 100)
+        return await run(runner, tool, code)
+
+    monkeypatch.setattr(ToolRunner, "_in_thread", refuses)
+
+
+@pytest.mark.parametrize("step", ["before_model", "after_model", "before_tool", "after_tool"])
+async def test_a_hook_that_its_worker_could_not_run_is_called_again(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    refuses_once(monkeypatch, "hook")
+    model = ScriptedModel([call("lookup", card="one"), answer("Done.")] * 2)
+    guard = Guard("g", **{step: lambda value: value})
+    hooks = {name: getattr(Hooks, name) for name in FAILURES if name != step}
+    only = type("Only", (Guard,), hooks)("g", **guard.steps)
+    async with on_stage(temporal, model, [clerk], hooks=[only]) as stage:
+        assert (await stage.run(clerk, "Go.")).status == "completed"
+
+
+async def test_an_answer_whose_validators_did_not_run_is_not_rejected(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses_once(monkeypatch, "validate")
+    even = Agent("even", "Say 4.", output=Annotated[int, AfterValidator(lambda number: number)])
+    model = ScriptedModel([answer(4)])
+    async with on_stage(temporal, model, [even]) as stage:
+        assert (await stage.run(even, "Go.")).output == 4
+    assert len(model.prompts) == 1
