@@ -7,13 +7,18 @@ The client of `mcp` 2.3.0 differs from MCP 2026-07-28 in two points, which are m
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Self
 
 import httpx2
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, JSONRPCRequest, JSONRPCResponse
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    JSONRPCError,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
 
 from outlast_activities.providers.bounded_body import ACCEPT_ENCODING, BoundedBody, bound_body
 from outlast_activities.providers.streams import AnswerAborted
@@ -22,6 +27,10 @@ from outlast_activities.telemetry.requests import TRACE_HOSTS, trace_fields, tra
 KEPT_FOR_S = 2.0
 """Seconds that an unused HTTP connection is kept: fewer than servers do, which often close it after 5 s. A
 request that meets the end of its connection would lose all calls."""
+
+MAX_SERVER_REQUESTS = 50
+"""Requests of a server, such as pings, that are answered at the same time. Further ones are left out: each
+would be a task."""
 
 NOT_SENT = -32_050
 """The code of JSON-RPC for a call that a server refused by its HTTP status, before it read the call."""
@@ -94,9 +103,18 @@ class _Requests(_Stream):
         super().__init__(stream)
         self._host = host
         self.is_modern = False
+        self.open_answers = 0
+        """Requests of the server that have no answer yet."""
 
     async def send(self, item: Any) -> None:
         message = item.message
+        try:
+            await self._send(item, message)
+        finally:
+            if isinstance(message, JSONRPCResponse | JSONRPCError):
+                self.open_answers -= 1
+
+    async def _send(self, item: Any, message: Any) -> None:
         if isinstance(message, JSONRPCRequest):
             meta = (message.params or {}).get("_meta") or {}
             declared = meta.get(CLIENT_CAPABILITIES_META_KEY)
@@ -110,7 +128,10 @@ class _Requests(_Stream):
 
 
 class _Answers(_Stream):
-    """The stream of responses. It completes results of newer sessions without a `resultType`."""
+    """The stream of responses. It completes results of newer sessions without a `resultType`.
+
+    A server can also send requests. There is a bound of those without an answer.
+    """
 
     def __init__(self, stream: Any, requests: _Requests) -> None:
         super().__init__(stream)
@@ -122,13 +143,22 @@ class _Answers(_Stream):
         return getattr(self._stream, "last_context", None)
 
     async def receive(self) -> Any:
-        return self._completed(await self._stream.receive())
+        return await self._next(self._stream.receive)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        return self._completed(await self._stream.__anext__())
+        return await self._next(self._stream.__anext__)
+
+    async def _next(self, receive: Callable[[], Awaitable[Any]]) -> Any:
+        while True:  # ends with the stream, which raises
+            item = await receive()
+            if not isinstance(getattr(item, "message", None), JSONRPCRequest):
+                return self._completed(item)
+            if self._requests.open_answers < MAX_SERVER_REQUESTS:
+                self._requests.open_answers += 1
+                return item
 
     def _completed(self, item: Any) -> Any:
         message = getattr(item, "message", None)  # or an exception of the transport

@@ -3,14 +3,16 @@
 import asyncio
 import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mcp_types import Tool
+from mcp_types import JSONRPCRequest, JSONRPCResponse, Tool
 from outlast_activities.mcp import connections
 from outlast_activities.mcp.connections import McpConnection, NotConnected
+from outlast_activities.mcp.transports import MAX_SERVER_REQUESTS, run_transport
 
 from outlast import McpServer
 from outlast.errors import NotReady
@@ -77,3 +79,43 @@ async def test_the_tools_of_a_server_are_bounded_in_bytes() -> None:
     connection = connection_to("http://127.0.0.1:1/mcp")
     await connection._list(SimpleNamespace(list_tools=list_tools))  # type: ignore[arg-type]  # a fake client
     assert pages == 8
+
+
+class Stream:
+    """A stream of messages, and what was sent to it."""
+
+    def __init__(self, *messages: Any) -> None:
+        self._unread = [SimpleNamespace(message=message) for message in messages]
+        self.sent: list[Any] = []
+
+    async def receive(self) -> Any:
+        return self._unread.pop(0)
+
+    async def send(self, item: Any) -> None:
+        self.sent.append(item.message)
+
+
+async def test_few_requests_of_a_server_are_answered_at_once() -> None:
+    """Each would be a task: 8 MB of pings were 160,000 of them."""
+    pings = [JSONRPCRequest(jsonrpc="2.0", id=number, method="ping") for number in range(200)]
+    result = JSONRPCResponse(jsonrpc="2.0", id="call", result={})
+    server, client = Stream(*pings, result, *pings, result), Stream()
+
+    @asynccontextmanager
+    async def transport() -> AsyncIterator[Any]:
+        yield server, client
+
+    async with run_transport(transport(), "h") as (answers, requests):
+
+        async def passed() -> list[Any]:
+            found: list[Any] = []
+            while not isinstance(message := (await answers.receive()).message, JSONRPCResponse):
+                found.append(message.id)
+            return found
+
+        first = await passed()
+        assert first == list(range(MAX_SERVER_REQUESTS))
+        for identifier in first[:3]:
+            answer = JSONRPCResponse(jsonrpc="2.0", id=identifier, result={})
+            await requests.send(SimpleNamespace(message=answer))
+        assert await passed() == [0, 1, 2]
