@@ -1,7 +1,11 @@
 """How many failed runs stop a promotion."""
 
+from typing import Any
+
 import pytest
-from outlast_workers.builds.run_counts import RunCounts
+from outlast_workers.builds.run_counts import RunCounts, count_open
+
+from outlast.errors import NotReady
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,10 @@ from outlast_workers.builds.run_counts import RunCounts
 )
 def test_too_many_failed_runs(counts: RunCounts, min_runs: int, stops: bool) -> None:
     assert counts.exceeds(0.05, min_runs) is stops
+
+
+@pytest.mark.parametrize("build_id", ['1"2', "1\\2"])
+async def test_a_build_that_no_query_can_find_has_not_zero_runs(build_id: str) -> None:
+    client: Any = None
+    with pytest.raises(NotReady, match="the build: .* cannot be searched for"):
+        await count_open(client, "shop", build_id)

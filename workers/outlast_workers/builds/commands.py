@@ -58,6 +58,10 @@ def _print(lines: Sequence[str]) -> None:
         print(line, flush=True)  # noqa: T201 a command-line program
 
 
+def _server_error(error: RPCError) -> str:
+    return f"Temporal returned an error: {error.message or error.status.name}"
+
+
 async def _connected(settings: Settings, options: argparse.Namespace) -> Deployment:
     client = await connect(
         plugins=[settings.payloads.plugin()],
@@ -77,9 +81,7 @@ async def show_builds(settings: Settings, options: argparse.Namespace) -> int:
         rows = await _rows(deployment)
         deleted = await delete_drained(deployment, rows) if options.delete_drained else {}
     except RPCError as error:
-        raise NotReady(
-            f"Temporal returned an error: {error.message or error.status.name}"
-        ) from None
+        raise NotReady(_server_error(error)) from None
     rows = [row for row in rows if deleted.get(row.id, "") is not None]
     if options.json:
         result = {"deployment": deployment.name, "builds": [*map(build_json, rows)]}
@@ -121,9 +123,7 @@ async def promote_build(settings: Settings, options: argparse.Namespace) -> int:
     try:
         deployment = await _connected(settings, options)
     except RPCError as error:
-        raise NotReady(
-            f"Temporal returned an error: {error.message or error.status.name}"
-        ) from None
+        raise NotReady(_server_error(error)) from None
     if options.dry_run:
         return await _show_plan(deployment, plan)
     promotion = Promotion(deployment, plan, _say)
@@ -136,7 +136,7 @@ async def promote_build(settings: Settings, options: argparse.Namespace) -> int:
         outcome, reason, status = stop.cause.value, str(stop), EXIT_STOPPED
     except RPCError as error:
         outcome, status = "server_error", EXIT_FAILED
-        reason = f"Temporal returned an error: {error.message or error.status.name}. {REPEAT}"
+        reason = f"{_server_error(error)}. {REPEAT}"
     except asyncio.CancelledError:
         outcome, status = "interrupted", EXIT_INTERRUPTED
         reason = f"interrupted: {await _state(deployment, plan)}. {REPEAT}"

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
+from outlast.contracts.search_attributes import query_literal
+from outlast.errors import BadRequest, NotReady
 from outlast_workers.builds.deployment import CALL_TIMEOUT
 
 FAILED = "ExecutionStatus IN ('Failed', 'TimedOut')"
@@ -62,5 +64,10 @@ async def _count(client: Client, query: str) -> int:
 
 
 def _version_query(deployment: str, build_id: str) -> str:
-    version = f"{deployment}:{build_id}".replace("\\", "\\\\").replace("'", "\\'")
-    return f"TemporalWorkerDeploymentVersion = '{version}'"
+    """Return the query for the runs of a build. Raises `NotReady` for one whose runs cannot be counted."""
+    try:
+        version = query_literal(f"{deployment}:{build_id}", "the build")
+    except BadRequest as error:
+        # Counted as none, its workers would be removed, and no failure would stop its promotion.
+        raise NotReady(str(error)) from None
+    return f"TemporalWorkerDeploymentVersion = {version}"
