@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from outlast.contracts.base import InputModel, OutputModel, TypedNumbers, WireModel
 from outlast.contracts.bounds import (
@@ -101,7 +101,9 @@ class Approval(WireModel, TypedNumbers):
     audience: AudienceName
     quorum: int = Field(default=1, ge=1, le=20)
     remind_s: float | None = Field(default=None, ge=SHORTEST_WAIT_S, le=MAX_WAIT_S)
-    escalate: tuple[Escalation, ...] = Field(default=(), max_length=MAX_ESCALATIONS)
+    escalate: Annotated[Sequence[Escalation], AfterValidator(tuple)] = Field(
+        default=(), max_length=MAX_ESCALATIONS
+    )
     expires_s: float = Field(default=86_400, gt=0, le=MAX_WAIT_S)
     on_expiry: Literal["deny", "approve"] = "deny"
     on_denial: Literal["continue", "stop"] = "continue"

@@ -13,7 +13,9 @@ from temporalio import workflow
 from outlast import (
     Agent,
     AgentResult,
+    Approval,
     Client,
+    Escalation,
     Limits,
     Run,
     ToolContext,
@@ -103,6 +105,9 @@ async def call(client: Client) -> None:
     assert_type(await pay(ToolContext(call_id="1.1"), "A-1", 3.5), str)
     assert_type(order_status("A-1"), str)
     await json_of_the_caller(client, run, ["A-1"], {"A-1": 2})
+
+
+APPROVAL = Approval(audience="leads", escalate=[Escalation(audience="finance", after_s=60)])
 
 
 async def json_of_the_caller(
