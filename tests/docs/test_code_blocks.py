@@ -40,6 +40,9 @@ OUTLAST = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(outlast .*)$",
 TEMPORAL = re.compile(r"^(?:\$ )?temporal ((?:[a-z][a-z-]* )+)((?:[^'\n|]|'[^']*')*)", re.MULTILINE)
 """A call of the stock CLI: its subcommand, and the rest, in which JSON may have several lines."""
 
+INLINE = re.compile(r"(?<!`)`(outlast (?:--\w|[a-z])[^`\n]*)`(?!`)")
+"""A command inside a sentence. It may lack arguments, and names a part of its options."""
+
 REAL_VALUES = {
     "whsec_…": "whsec_" + "A" * 32,
     "…": "x" * 32,
@@ -105,6 +108,41 @@ def test_the_command_line_takes_each_outlast_command(line: str) -> None:
 )
 def test_a_wrong_command_is_noticed(line: str) -> None:
     assert error_of(words_of(line))
+
+
+def inline_commands() -> list[Any]:
+    """Return the commands inside the sentences and tables of all pages."""
+    return [
+        pytest.param(command, id=f"{page}: {command}")
+        for page in pages()
+        for command in sorted(set(INLINE.findall(FENCE.sub("", (ROOT / page).read_text()))))
+    ]
+
+
+def unknown_words_of(command: str) -> list[str]:
+    """Return the subcommand or the options of a command that its `--help` does not have."""
+    words = [word for word in command.split()[1:] if word != "…"]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            if words[0] == "worker":
+                run_worker_command([*words[1:2], "--help"])
+            parse_arguments([*words[: 2 if words[0] == "pipeline" else 1], "--help"])
+        except SystemExit as ended:
+            if ended.code:
+                return words[:2]
+    known = set(re.findall(r"--[a-z-]+", shown.getvalue()))
+    return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+
+
+@pytest.mark.parametrize("command", inline_commands())
+def test_each_command_inside_a_sentence_exists(command: str) -> None:
+    assert unknown_words_of(command) == []
+
+
+@pytest.mark.parametrize("command", ["outlast result r1", "outlast worker run --gate x"])
+def test_a_command_that_does_not_exist_is_noticed(command: str) -> None:
+    assert unknown_words_of(command)
 
 
 @pytest.mark.parametrize("call", calls_of(TEMPORAL))
