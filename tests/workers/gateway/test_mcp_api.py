@@ -314,6 +314,20 @@ BAD_CALLS: list[tuple[str, Any, str | None, str]] = [
 ]
 
 
+async def test_no_path_redirects_and_mcp_takes_both_forms(temporal: TemporalClient) -> None:
+    """A redirect to `http://HOST` would send the token of a client of `https://HOST` in clear."""
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = "application/json, text/event-stream"
+    async with (
+        doors(temporal, ScriptedModel([]), [desk]) as gateway,
+        gateway.client(accept=accept) as client,
+    ):
+        for path in ("/agents/", "/healthz/", "/v1/models/", "/v1/responses/x/"):
+            assert (await client.get(path)).status_code == 404
+        for path in ("/mcp", "/mcp/"):
+            assert (await client.post(path, json=ping)).json()["result"] == {}
+
+
 async def test_no_stream_without_a_call_keeps_the_gateway_open(temporal: TemporalClient) -> None:
     """A client of older versions opens one with GET, which the gateway could not end when it stops."""
     async with (

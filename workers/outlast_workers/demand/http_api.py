@@ -166,7 +166,7 @@ def http_api(
 ) -> Starlette:
     """Return the application: `/demand`, `/demand/QUEUE`, `/metrics`, `/healthz`."""
     api = HttpApi(cache, default_slots, collectors)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/demand", api.all_demands),
             # `path`, because names of task queues may contain slashes.
@@ -175,3 +175,6 @@ def http_api(
             Route("/healthz", api.health),
         ]
     )
+    # A redirect would name the host of the client, without TLS: it could carry the token there.
+    app.router.redirect_slashes = False
+    return app

@@ -111,7 +111,11 @@ class McpApi:
             json_response=True, stateless_http=True, max_request_body_size=MAX_BODY_BYTES, host=""
         )
         routes = [route for route in app.routes if isinstance(route, Route)]
-        return [Route(route.path, route.endpoint, methods=["POST"]) for route in routes]
+        return [
+            Route(f"{route.path}{end}", route.endpoint, methods=["POST"])
+            for route in routes
+            for end in ("", "/")
+        ]
 
     async def list_tools(self, _: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         """List the agents, and the tool that returns the status of a run. The list has one page."""

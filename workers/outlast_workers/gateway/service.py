@@ -139,6 +139,8 @@ async def gateway_app(front: Front) -> AsyncIterator[Starlette]:
             Middleware(Authenticated, settings=settings),
         ],
     )
+    # A redirect would name the host of the client, without TLS: it could carry the token there.
+    app.router.redirect_slashes = False
     ended: Exception | None = None
     async with mcp.server.session_manager.run():
         try:
