@@ -193,7 +193,8 @@ class RecordedModel(ScriptedModel):
         if entry["prompt"] != key:
             raise ScriptExhausted(
                 f"prompt {position + 1} differs from {self._file}: it ends with {key!r}, and the"
-                f" recorded one with {entry['prompt']!r}: record it again"
+                f" recorded one with {entry['prompt']!r}: record it again, or let tools return what does"
+                " not change from run to run"
             )
         recorded_answer = entry["answer"]
         return recorded_answer if isinstance(recorded_answer, str) else to_json(recorded_answer)
