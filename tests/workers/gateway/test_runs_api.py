@@ -266,9 +266,11 @@ def test_a_window_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     rate = RateLimit(1)
-    assert (rate.wait_s("ann"), rate.wait_s("ann")) == (None, 61)
+    assert (rate.wait_s("acme", "ann"), rate.wait_s("acme", "ann")) == (None, 61)
+    # No other tenant counts for the same limit, whatever its name is.
+    assert (rate.wait_s("a/b", "c"), rate.wait_s("a", "b/c")) == (None, None)
     now[0] = 61.0
-    assert rate.wait_s("ann") is None
+    assert rate.wait_s("acme", "ann") is None
 
 
 BAD_REQUESTS: list[tuple[str, str, bytes, int]] = [

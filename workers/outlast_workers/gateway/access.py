@@ -40,23 +40,23 @@ def is_local(headers: Mapping[str, str], origins: Collection[str]) -> bool:
 
 @dataclass
 class RateLimit:
-    """Counts requests in windows of a minute. `per_minute` is the limit of each name."""
+    """Counts requests in windows of a minute. `per_minute` is the limit of each principal."""
 
     per_minute: int
     _window: int = 0
-    _counts: dict[str, int] = field(default_factory=dict)
+    _counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def wait_s(self, name: str) -> int | None:
+    def wait_s(self, tenant: str, name: str) -> int | None:
         """Count one request; return None, or the seconds until the next window if there are too many."""
         now = time.monotonic()
         window = int(now // WINDOW_S)
         if window != self._window:
             self._window = window
             self._counts.clear()
-        count = self._counts.get(name, 0)
+        count = self._counts.get((tenant, name), 0)
         if count >= self.per_minute:
             return int((window + 1) * WINDOW_S - now) + 1
-        self._counts[name] = count + 1
+        self._counts[tenant, name] = count + 1
         return None
 
 

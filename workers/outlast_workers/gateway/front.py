@@ -100,7 +100,7 @@ class Authenticated:
                 HTTPStatus.FORBIDDEN,
                 "without tokens, the gateway answers this machine only: set gateway.tokens",
             )
-        elif (wait_s := self._rate.wait_s(f"{principal.tenant}/{principal.name}")) is not None:
+        elif (wait_s := self._rate.wait_s(principal.tenant, principal.name)) is not None:
             response = error_at(
                 path,
                 HTTPStatus.TOO_MANY_REQUESTS,
