@@ -47,7 +47,9 @@ def unique_names(specs: Sequence[ToolSpec], agent_name: str) -> list[str]:
     names = [spec.name for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DefinitionError(f"agent {agent_name!r}: two of its tools are named {twice[0]!r}")
+        raise DefinitionError(
+            f"agent {agent_name!r}: two of its tools are named {twice[0]!r}; give each tool another name"
+        )
     return names
 
 

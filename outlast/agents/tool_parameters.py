@@ -25,7 +25,9 @@ def checked_function(function: Any, name: str) -> Callable[..., Any]:
             "use tool(effect=…)(the_object.method)"
         )
     if hasattr(function, "spec"):
-        raise DefinitionError(f"tool {name!r}: {function.spec.name!r} is a tool already")
+        raise DefinitionError(
+            f"tool {name!r}: {function.spec.name!r} is a tool already; remove the second @tool"
+        )
     if isinstance(function, type) or not callable(function):
         raise DefinitionError(f"tool {name!r}: {function!r} is not a function")
     if any(map(inspect.isasyncgenfunction, _layers(function))):
@@ -60,7 +62,10 @@ def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
         hints = get_type_hints(_inner(function), include_extras=True)
         hints |= get_type_hints(_layers(function)[-1], include_extras=True)
     except NameError as error:
-        raise DefinitionError(f"tool {name!r}: a type hint is not defined: {error}") from None
+        raise DefinitionError(
+            f"tool {name!r}: a type hint is not defined: {error}; define or import it at"
+            " the top of the module, outside of TYPE_CHECKING"
+        ) from None
     except SyntaxError as error:
         raise DefinitionError(f"tool {name!r}: a type hint is not Python: {error.text!r}") from None
     if "return" not in hints:
@@ -170,7 +175,9 @@ def _check_parameter(parameter: inspect.Parameter, hints: dict[str, Any], name: 
             f"tool {name!r}: *{parameter.name} cannot have a schema; use named parameters"
         )
     if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise DefinitionError(f"tool {name!r}: {parameter.name!r} must not be positional-only")
+        raise DefinitionError(
+            f"tool {name!r}: {parameter.name!r} must not be positional-only; remove the /"
+        )
     if parameter.name not in hints:
         method = (
             ": a method cannot be a tool before it belongs to an object: "

@@ -53,10 +53,12 @@ class Condition(WireModel):
         joins = self.op in ("and", "or", "not")
         if joins != bool(self.parts) or (self.op == "not" and len(self.parts) != 1):
             raise ValueError(
-                "'and' and 'or' need parts, 'not' needs one, and comparisons have none"
+                "'and' and 'or' need 'parts', 'not' needs one part, and a comparison has none"
             )
         if joins == bool(self.path):
-            raise ValueError("a comparison needs the path of an argument, and others have none")
+            raise ValueError(
+                "a comparison needs 'path', an argument's path; 'and', 'or' and 'not' have none"
+            )
         if self.op == "in" and not isinstance(self.value, list):
             raise ValueError("'in' needs a list of values")
         self._check_size()

@@ -97,7 +97,7 @@ def chosen(
         for pattern in patterns:
             if not any(_matches(name, pattern) for name in names):
                 raise DefinitionError(
-                    f"{option}: {shown(pattern)} is no operation of the document;"
+                    f"{option}: {shown(pattern)} is not an operation of the document;"
                     f" {hint(pattern, names[:MAX_TOOLS])}"
                 )
     kept = [
