@@ -149,7 +149,9 @@ def _dereference(node: Any, root: Mapping[str, JsonValue]) -> Mapping[str, Any]:
 
 def _is_numeric(node: Mapping[str, Any]) -> bool:
     options = node.get("anyOf", [node])
-    return any(option.get("type") in ("number", "integer") for option in options)
+    # An option can be `true`, which allows any value.
+    known = (option.get("type") for option in options if isinstance(option, Mapping))
+    return any(kind in ("number", "integer") for kind in known)
 
 
 def _value_at(path: tuple[str, ...], arguments: Mapping[str, JsonValue]) -> Any:

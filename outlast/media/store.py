@@ -148,9 +148,13 @@ class MediaStore:
         if stored is None:
             return None
         payload = Payload()
-        payload.ParseFromString(stored)
-        if self._codec is not None:
-            (payload,) = await self._codec.decode([payload])
+        try:
+            payload.ParseFromString(stored)
+            if self._codec is not None:
+                (payload,) = await self._codec.decode([payload])
+        except Exception as error:  # noqa: BLE001 codecs raise errors of their own, such as for a wrong key
+            reason = cut(f"{type(error).__name__}: {error_text(error)}", MAX_REASON)
+            raise Unavailable(f"the media {media_id} cannot be decoded: {reason}") from None
         is_intact = hashlib.sha256(payload.data).hexdigest()[:ID_CHARACTERS] == media_id
         return payload.data if is_intact and len(payload.data) <= MAX_MEDIA_BYTES else None
 
@@ -189,7 +193,11 @@ def media_store(url: str, codec: PayloadCodec | None = None) -> MediaStore:
 
 def objects_of(url: str, store: str) -> Objects:
     """Return the objects of a URL. `store` is the name of the store in errors. Raises `NotReady`."""
-    parts = urlsplit(url)
+    wrong = f"the {store} store {url!r} must be file:///folder, s3://bucket/prefix or gs://bucket/prefix"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise NotReady(wrong) from None
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return Directory(Path(unquote(parts.path)))
     prefix = parts.path.strip("/")
@@ -198,9 +206,7 @@ def objects_of(url: str, store: str) -> Objects:
         return Bucket(_s3(store), parts.netloc, prefix, "key")
     if parts.scheme == "gs" and parts.netloc:
         return Bucket(_gcs(store), parts.netloc, prefix, "object_name")
-    raise NotReady(
-        f"the {store} store {url!r} must be file:///folder, s3://bucket/prefix or gs://bucket/prefix"
-    )
+    raise NotReady(wrong)
 
 
 def _s3(store: str) -> Callable[[], AbstractAsyncContextManager[Any]]:

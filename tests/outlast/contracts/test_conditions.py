@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,11 @@ def test_a_clock_has_to_run_forward() -> None:
 class Order(BaseModel):
     country: str
     items: int
+
+
+def test_an_argument_of_any_value_can_be_compared() -> None:
+    schema: dict[str, Any] = {"properties": {"size": {"anyOf": [True, {"type": "string"}]}}}
+    assert (arguments.size > "50").mismatch(schema) is None
 
 
 @pytest.mark.parametrize(

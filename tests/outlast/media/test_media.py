@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -258,7 +258,30 @@ async def test_a_store_that_fails_or_hangs_is_unavailable(
         await store.load("1" * 32, ACME)
 
 
-@pytest.mark.parametrize("url", ["", "photos", "http://a/b", "s3:///x", "file://host/x", "ftp://a"])
+class WrongKey(PayloadCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise ValueError("the key is wrong")
+
+
+@pytest.mark.parametrize("codec", [None, WrongKey()])
+async def test_bytes_that_cannot_be_decoded_are_unavailable(
+    tmp_path: Path, codec: PayloadCodec | None
+) -> None:
+    image = Image.from_bytes(PNG)
+    await MediaStore(Directory(tmp_path)).save([image], ACME)
+    if codec is None:
+        (stored,) = (each for each in tmp_path.rglob("*") if each.is_file())
+        stored.write_bytes(b"\xff" * 20)
+    with pytest.raises(Unavailable, match=f"the media {image.id} cannot be decoded: "):
+        await MediaStore(Directory(tmp_path), codec).load(image.id, ACME)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "photos", "http://a/b", "s3:///x", "s3://[", "file://host/x", "ftp://a"]
+)
 def test_a_wrong_store_is_rejected(url: str) -> None:
     with pytest.raises(NotReady, match="must be file:///folder, s3://bucket/prefix or gs://"):
         media_store(url)
