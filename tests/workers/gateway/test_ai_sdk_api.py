@@ -8,7 +8,7 @@ import httpx2
 from temporalio.client import Client as TemporalClient
 
 from outlast import Agent, Approval, ask_human, tool
-from outlast.testing import ScriptedModel, Step, answer, call, calls
+from outlast.testing import ScriptedModel, answer, call, calls
 from tests.stage import Flag
 from tests.workers.gateway.desk_agents import desk
 from tests.workers.gateway.doors import doors
@@ -219,9 +219,18 @@ async def test_a_client_that_comes_back_reads_the_open_answer_whole(
 
 
 async def test_a_discarded_text_is_marked(temporal: TemporalClient) -> None:
-    steps: list[Step] = [writing(["Let me ", "look."], call("look", place="a")), writing(PIECES)]
-    async with doors(temporal, ScriptedModel(steps), [guide]) as gateway, gateway.client() as ann:
-        chunks = await sent(ann, "ai-again", user("u1", "Hi"))
+    seen = Flag()
+    text_first = writing(["Let me ", "look."], call("look", place="a"), gates=gate_after(2, seen))
+    model = ScriptedModel([text_first, writing(PIECES)])
+    async with doors(temporal, model, [guide]) as gateway, gateway.client() as ann:
+        body = {"id": "ai-again", "messages": [user("u1", "Hi")]}
+        async with asyncio.timeout(30), ann.stream("POST", "/ai/guide", json=body) as stream:
+            lines = []
+            async for line in stream.aiter_lines():
+                lines.append(line)
+                if "text-delta" in line:
+                    seen.set()
+        chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
         ends = [chunk for chunk in chunks if chunk["type"] == "text-end"]
         marks = [end.get("providerMetadata") for end in ends]
         assert marks == [{"outlast": {"isDiscarded": True}}, None]
