@@ -22,7 +22,14 @@ from outlast.errors import (
     TooSlow,
     WorkerShutdown,
 )
-from outlast.temporal.call_headers import CALL_HOOKS, CALL_KEY, CALL_TENANT, root_call_id
+from outlast.temporal.call_headers import (
+    CALL_HOOKS,
+    CALL_INPUT,
+    CALL_KEY,
+    CALL_TENANT,
+    INPUT_METADATA,
+    root_call_id,
+)
 from outlast.temporal.call_proof import CALL_PROOF
 from outlast.text.error_text import error_text
 from outlast.text.json_text import from_json
@@ -69,6 +76,7 @@ def tool_activity(
 
     async def run_tool(arguments: RawValue) -> RawValue:
         _check_caller(tool, arguments.payload.data, keys)
+        CALL_INPUT.set(arguments.payload.metadata.get(INPUT_METADATA, b"").decode())
         guard.check(CALL_HOOKS.get())
         await check_local()
         spans.metrics.record_queue_wait()

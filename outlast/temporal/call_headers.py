@@ -1,4 +1,4 @@
-"""Headers with which a run passes what belongs to a tool call to the worker of the tool."""
+"""What a run passes with a tool call to the worker of the tool: headers, and metadata of the arguments."""
 
 import json
 from contextvars import ContextVar
@@ -18,9 +18,6 @@ CALL_TENANT: ContextVar[str] = ContextVar("tenant", default="")
 CALL_PIN: ContextVar[str] = ContextVar("tool_pin", default="")
 """The `ToolSpec.pin` of the current call, in the same way."""
 
-CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
-"""The answers of people to the questions of an MCP server about the current call, as JSON."""
-
 CHILD_KEY_BASE: ContextVar[str] = ContextVar("child_key_base", default="")
 """What begins the idempotency keys of the agent that a run is about to start as a child."""
 
@@ -32,12 +29,19 @@ CALL_HOOKS: ContextVar[str] = ContextVar("run_hooks", default="")
 
 TEXT_HEADERS = {
     "outlast-hooks": CALL_HOOKS,
-    "outlast-call-input": CALL_INPUT,
     "outlast-idempotency-key": CALL_KEY,
     "outlast-tenant": CALL_TENANT,
     "outlast-tool-pin": CALL_PIN,
 }
 """The headers with text, and the variables that hold it in runs and in workers."""
+
+
+INPUT_METADATA = "outlast-call-input"
+"""Metadata of the arguments: the answers of people to the questions of an MCP server about the call, as
+JSON. A payload codec encodes them with the payload, which it does not do with headers."""
+
+CALL_INPUT: ContextVar[str] = ContextVar("call_input", default="")
+"""These answers, in the worker of the tool."""
 
 
 def root_call_id(call_id: str) -> str:

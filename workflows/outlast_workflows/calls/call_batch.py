@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 
 from outlast.contracts.agents import ToolSpec
 from outlast.contracts.messages import ToolCall
 from outlast.contracts.proofs import CallProof
+from outlast.temporal.call_headers import INPUT_METADATA
+from outlast.text.json_text import to_json
 
 
 @dataclass
@@ -47,6 +51,14 @@ class PlannedCall:
     def arguments(self) -> dict[str, JsonValue]:
         """The arguments of the call."""
         return self.call.arguments
+
+    @property
+    def activity_input(self) -> dict[str, JsonValue] | RawValue:
+        """The input of the call's activity: the arguments, with the answers of people if there are some."""
+        if not self.input:
+            return self.arguments
+        metadata = {"encoding": b"json/plain", INPUT_METADATA: self.input.encode()}
+        return RawValue(Payload(metadata=metadata, data=to_json(self.arguments).encode()))
 
     def with_arguments(self, arguments: dict[str, JsonValue]) -> "PlannedCall":
         """Return the same call with other arguments."""

@@ -96,7 +96,7 @@ class LocalCalls:
         try:
             # Other calls of the batch run meanwhile. Handlers run when the workflow task has ended.
             options = local_options(call.id, call_summary(call.call), timeout_s=tool.timeout_s)
-            return await execute_local(tool.name, call.arguments, options)
+            return await execute_local(tool.name, call.activity_input, options)
         except ActivityError as error:
             fallback = fallback_after(error)
             if fallback is None:

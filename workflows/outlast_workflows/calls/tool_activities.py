@@ -14,7 +14,6 @@ from outlast.contracts.names import WAITED_HEADER
 from outlast.errors import ToolFailed
 from outlast.temporal.call_headers import (
     CALL_HOOKS,
-    CALL_INPUT,
     CALL_KEY,
     CALL_PIN,
     CALL_TENANT,
@@ -201,7 +200,7 @@ class ToolActivities:
         token = CALL_KEY.set(self.keys.key_of(call))
         try:
             handle = self._in_flight[call.id] = workflow.start_activity(
-                tool.name, call.arguments, result_type=RawValue, **options
+                tool.name, call.activity_input, result_type=RawValue, **options
             )
         finally:
             CALL_KEY.reset(token)
@@ -217,7 +216,6 @@ class ToolActivities:
         CALL_TENANT.set(self._tenant)
         CALL_PIN.set(call.tool.pin)
         CALL_HOOKS.set(self._hooks)
-        CALL_INPUT.set(call.input)
 
 
 def _waited_s(result: RawValue | None) -> float:
