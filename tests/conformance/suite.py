@@ -161,8 +161,9 @@ class Conformance:
             return None if taken else f"{kind.name}: {record.answers}"
 
         assert len(self.kinds) >= 20
-        wrong = await asyncio.gather(*(problem_with(kind) for kind in self.kinds))
-        assert [problem for problem in wrong if problem] == []
+        found = await asyncio.gather(*(problem_with(kind) for kind in self.kinds))
+        problems = [problem for problem in found if problem]
+        assert not problems, problems
 
     @pytest.mark.parametrize("tool", ["read_licence", "count_files"])
     async def test_a_turn_without_an_answer_calls_the_only_tool(
